@@ -1,0 +1,1 @@
+"""Laminar Lens: the angular geometry of the residual stream."""

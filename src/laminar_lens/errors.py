@@ -1,0 +1,29 @@
+"""Errors that a user can meet. Each carries its reason, the value and what to do in one line."""
+
+
+class LaminarLensError(Exception):
+    """Base of every error that Laminar Lens raises on purpose."""
+
+
+class InputError(LaminarLensError, ValueError):
+    """An argument, prompt or file does not fit: the message names the value and what was expected."""
+
+
+class ShapeError(InputError):
+    """A tensor has the wrong number of axes, or an axis is too short."""
+
+
+class ModelError(LaminarLensError):
+    """A model cannot be found, loaded or trusted."""
+
+
+class CaptureError(LaminarLensError):
+    """The residual stream could not be captured, or holds values that are not finite."""
+
+
+class BackendError(LaminarLensError, RuntimeError):
+    """A kernel backend is unknown, or cannot run here; nothing is substituted silently."""
+
+
+class ResultError(LaminarLensError):
+    """A result file is truncated, altered, foreign, or cannot be written."""

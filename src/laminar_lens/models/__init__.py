@@ -1,0 +1,1 @@
+"""Loading models: the embedded novella, TransformerLens names, local Hugging Face folders."""

@@ -1,0 +1,1 @@
+"""Statistics over independent texts; knows nothing of models."""
