@@ -1,0 +1,45 @@
+"""One row of the validation table, and the table as Markdown."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check at one setting: what was required, what was measured, and whether it passed.
+
+    `n_seeds` is the number of independent data sets behind `measured`.
+    """
+
+    check: str
+    setting: str
+    required: str
+    measured: str
+    n_seeds: int
+    ok: bool
+
+
+def markdown_table(rows: Iterable[Row]) -> str:
+    """The rows as a Markdown table, in the order given; vertical bars inside cells are escaped."""
+    lines = ["| check | setting | required | measured | data sets | ok |", "|---|---|---|---|---:|---|"]
+    for row in rows:
+        cells = (row.check, row.setting, row.required, row.measured, str(row.n_seeds), "yes" if row.ok else "**no**")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` beside `path` and move it into place: an interrupted run leaves the earlier file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
