@@ -1,0 +1,135 @@
+"""Fixtures for the whole suite: three tiny random models on disk, and the embedded novella. No test takes network."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+END_OF_TEXT = "<|endoftext|>"
+SENTENCES = (
+    "The teacher praised her for the answer.",
+    "The company promoted her to manager.",
+    "They admired her courage, and her sister admired her too.",
+    "A boy gave her the book; she thanked him.",
+    "In the morning he drove her to the old house by the river.",
+)
+VOCABULARY = 320
+CONTEXT = 64
+
+
+def build_tokenizer(folder: Path) -> int:
+    """Trains a byte-level BPE on SENTENCES and saves it; <|endoftext|> is BOS and EOS. Returns the vocabulary size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        unk_token=END_OF_TEXT,
+        model_max_length=CONTEXT,
+    ).save_pretrained(folder)
+    return int(tokenizer.get_vocab_size())
+
+
+def save_random_model(folder: Path, kind: str, *, seed: int = 0, **overrides: Any) -> Path:
+    """A Hugging Face folder of a random model: `kind` is gpt2, llama or neox. Weights are large enough that layers
+    turn the residual stream by whole radians, so that a wrong forward cannot hide; biases and norms are not trivial."""
+    import torch
+    from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vocab = build_tokenizer(folder)
+    tokens = {"vocab_size": vocab, "bos_token_id": 0, "eos_token_id": 0}
+    rotary = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+    configs: dict[str, Any] = {
+        "gpt2": lambda: GPT2Config(
+            **tokens | {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT} | overrides
+        ),
+        "llama": lambda: LlamaConfig(
+            **tokens | rotary | {"intermediate_size": 64, "num_key_value_heads": 2} | overrides
+        ),
+        "neox": lambda: GPTNeoXConfig(**tokens | rotary | {"intermediate_size": 64} | overrides),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(configs[kind]())
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.ndim == 1:
+                    centre = 1.0 if "norm" in name.lower() or "ln_" in name else 0.0
+                    is_bias = name.endswith("bias")
+                    parameter.copy_((0.0 if is_bias else centre) + 0.1 * torch.randn_like(parameter))
+                else:
+                    parameter.copy_(0.15 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hugging Face folder of a random GPT-2: 3 layers of 32, context 64, a byte-level BPE with <|endoftext|>."""
+    return save_random_model(tmp_path_factory.mktemp("tiny_gpt2"), "gpt2")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a random Llama (RMSNorm, rotary positions, grouped queries)."""
+    return save_random_model(tmp_path_factory.mktemp("tiny_llama"), "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a random GPT-NeoX (parallel attention, partial rotary positions)."""
+    return save_random_model(tmp_path_factory.mktemp("tiny_neox"), "neox")
+
+
+@pytest.fixture(scope="session")
+def make_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`make_model_folder(kind, **config)` → Path: a random model folder with its own configuration."""
+
+    def make(kind: str, **overrides: Any) -> Path:
+        return save_random_model(tmp_path_factory.mktemp(kind), kind, **overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def novella() -> Any:
+    """The embedded model, as `ll.load_model("novella")` gives it. Session-scoped: do not change its weights."""
+    import laminar_lens.models as models
+    from laminar_lens.models.names import NOVELLA
+
+    if not (NOVELLA / "model.safetensors").is_file():
+        pytest.skip(f"the embedded weights are not there: {NOVELLA}")
+    return models.load_model("novella")
+
+
+@pytest.fixture
+def seed() -> Iterator[int]:
+    """The suite's one seed; torch's global generator starts from it and is put back after the test."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(20)
+        yield 20
