@@ -1,1 +1,96 @@
-"""Laminar Lens: the angular geometry of the residual stream."""
+"""Laminar Lens: the angular geometry of the residual stream.
+
+    import laminar_lens as ll
+
+    model = ll.load_model("novella")
+    study = ll.sequential_study(model, ll.her_prompts(), target=" her")
+    print(study.summary())
+
+Every name is imported when it is first used: `import laminar_lens` loads no torch and no TransformerLens.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "angle": "kernels",
+    "sequential_angles": "kernels",
+    "pair_angles": "kernels",
+    "pairwise_angles": "kernels",
+    "rotation_angles": "kernels",
+    "turning_angles": "kernels",
+    "step_lengths": "kernels",
+    "load_model": "models",
+    "describe": "models",
+    "random_twin": "models",
+    "sample_tokens": "models",
+    "ResidualStates": "capture",
+    "capture_residuals": "capture",
+    "iter_residuals": "capture",
+    "residuals_from_cache": "capture",
+    "her_prompts": "prompts",
+    "read_prompts": "prompts",
+    "sequential_study": "studies.sequential",
+    "warmup_study": "studies.warmup",
+    "sensitivity_grid": "studies.grid",
+    "angle_table": "studies.angles",
+    "WarmupResult": "studies.warmup",
+    "StudyResult": "results",
+    "load_result": "results",
+    "BackendError": "errors",
+    "CaptureError": "errors",
+    "InputError": "errors",
+    "LaminarLensError": "errors",
+    "ModelError": "errors",
+    "ResultError": "errors",
+    "ShapeError": "errors",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from laminar_lens.capture import ResidualStates as ResidualStates
+    from laminar_lens.capture import capture_residuals as capture_residuals
+    from laminar_lens.capture import iter_residuals as iter_residuals
+    from laminar_lens.capture import residuals_from_cache as residuals_from_cache
+    from laminar_lens.errors import BackendError as BackendError
+    from laminar_lens.errors import CaptureError as CaptureError
+    from laminar_lens.errors import InputError as InputError
+    from laminar_lens.errors import LaminarLensError as LaminarLensError
+    from laminar_lens.errors import ModelError as ModelError
+    from laminar_lens.errors import ResultError as ResultError
+    from laminar_lens.errors import ShapeError as ShapeError
+    from laminar_lens.kernels import angle as angle
+    from laminar_lens.kernels import pair_angles as pair_angles
+    from laminar_lens.kernels import pairwise_angles as pairwise_angles
+    from laminar_lens.kernels import rotation_angles as rotation_angles
+    from laminar_lens.kernels import sequential_angles as sequential_angles
+    from laminar_lens.kernels import step_lengths as step_lengths
+    from laminar_lens.kernels import turning_angles as turning_angles
+    from laminar_lens.models import describe as describe
+    from laminar_lens.models import load_model as load_model
+    from laminar_lens.models import random_twin as random_twin
+    from laminar_lens.models import sample_tokens as sample_tokens
+    from laminar_lens.prompts import her_prompts as her_prompts
+    from laminar_lens.prompts import read_prompts as read_prompts
+    from laminar_lens.results import StudyResult as StudyResult
+    from laminar_lens.results import load_result as load_result
+    from laminar_lens.studies.angles import angle_table as angle_table
+    from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
+    from laminar_lens.studies.sequential import sequential_study as sequential_study
+    from laminar_lens.studies.warmup import WarmupResult as WarmupResult
+    from laminar_lens.studies.warmup import warmup_study as warmup_study
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'laminar_lens' has no attribute {name!r}")
+    value: object = getattr(import_module(f"laminar_lens.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

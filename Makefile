@@ -1,0 +1,40 @@
+# Two commands for a new user: `make demo` and `make test`. Both make the environment first.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+OUT ?= laminar-lens-out
+BIN = $(VENV)/bin
+WORKERS ?= 2
+
+export HF_HUB_OFFLINE ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help env demo test check validate clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+env: $(VENV)/.installed  ## make the environment from the constraints
+
+demo: env  ## the experiment on the embedded model; says where the page is
+	$(BIN)/laminar-lens sequential --out $(OUT)
+
+test: env  ## the whole suite
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+check: env  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+validate: env  ## every statistical check at full size; rewrites tests/validate/TABLE.md
+	$(BIN)/python -m tests.validate
+
+clean:  ## remove the environments and caches
+	rm -rf .venv .venv-tl4 .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
