@@ -48,7 +48,7 @@ _HOME = {
     "ShapeError": "errors",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from laminar_lens.capture import ResidualStates as ResidualStates

@@ -2,7 +2,7 @@
 
 | axis | meaning |
 |---|---|
-| `layer` | hidden state: 0 is the embedding (`blocks.0.hook_resid_pre`), l the output of block l−1 (`hook_resid_post`) |
+| `layer` | hidden state: 0 is `blocks.0.hook_resid_pre`, l is `blocks.{l-1}.hook_resid_post` |
 | `batch` | one prompt (a text) |
 | `pos` | token position inside the prompt, 0 is its first token |
 | `pair` | a pair of positions; for adjacent pairs, the index of the first of the two |
