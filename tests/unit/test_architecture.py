@@ -26,7 +26,7 @@ ORDER = [
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-# `result.figures()`, `result.report()` and `load_result` reach forward, inside a function body, and only they.
+# `result.figures()`, `result.report()` and `load_result` reach forward, inside a function body.
 REACH_FORWARD = {("results", "figures"), ("results", "report"), ("results", "studies")}
 HEAVY = {
     *("torch", "transformer_lens", "transformers", "triton", "ray"),
