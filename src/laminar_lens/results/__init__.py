@@ -1,0 +1,247 @@
+"""Results: xarray datasets with names, units and provenance that save, load and present themselves."""
+
+import datetime
+import hashlib
+import html
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.errors import ResultError
+from laminar_lens.results.storage import (
+    FORMAT,
+    atomic_path,
+    canonical,
+    numbers_sha256,
+    read_dataset,
+    write_dataset,
+    write_text,
+)
+from laminar_lens.results.summary import Summary, claim_rows, estimate_text, json_safe, layer_rows
+
+__all__ = [
+    "FORMAT",
+    "StudyResult",
+    "Summary",
+    "atomic_path",
+    "claim_rows",
+    "json_safe",
+    "label_dataset",
+    "layer_rows",
+    "load_result",
+    "make_provenance",
+    "numbers_sha256",
+    "write_text",
+]
+
+_CLASSES = {
+    "sequential": ("laminar_lens.results", "StudyResult"),
+    "warmup": ("laminar_lens.studies.warmup", "WarmupResult"),
+}
+
+
+class StudyResult:
+    """The outcome of one study: every number with its axes, and what is needed to trust and repeat it.
+
+    Attributes:
+        dataset: xarray dataset; angles in radians. Its attributes hold the sentence, settings, provenance and
+            warnings.
+    """
+
+    study: ClassVar[str | None] = None
+    """The only kind of study that a subclass takes; None takes any."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        kind = dataset.attrs.get("study")
+        if not isinstance(kind, str) or self.study not in (None, kind):
+            wanted = repr(self.study) if self.study else "the name of a study"
+            raise ResultError(
+                f"the dataset's attribute study is {kind!r}; {type(self).__name__} takes {wanted}"
+            )
+        self.dataset = canonical(dataset)
+
+    @property
+    def kind(self) -> str:
+        """Which study this is: "sequential", "warmup"."""
+        return str(self.dataset.attrs["study"])
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one plain sentence."""
+        return str(self.dataset.attrs.get("sentence", ""))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Model, versions, texts' hash, backend, seed, date; see `make_provenance`."""
+        return dict(_from_json(self.dataset.attrs.get("provenance"), {}))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the study, as they were used."""
+        return dict(_from_json(self.dataset.attrs.get("settings"), {}))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before trusting a number."""
+        return [str(warning) for warning in _from_json(self.dataset.attrs.get("warnings"), [])]
+
+    @property
+    def numbers_sha256(self) -> str:
+        """SHA-256 of the numbers alone: equal for two runs that gave the same bytes, whatever their date."""
+        return numbers_sha256(self.dataset)
+
+    def summary(self) -> Summary:
+        """Sentence, claims, warm-up by layer, settings, provenance, warnings; `str()` is a readable table."""
+        return Summary(
+            {
+                "study": self.kind,
+                "sentence": self.sentence,
+                "claims": claim_rows(self.dataset),
+                "by_layer": layer_rows(self.dataset),
+                "settings": self.settings,
+                "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
+                "warnings": self.warnings,
+            }
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """Every plotly figure of the study by name; angles in radians left, in degrees on the right axis."""
+        from laminar_lens.figures import figures
+
+        return dict(figures(self))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a netCDF file, whole or not at all, that `load_result` reads back identically.
+
+        Raises:
+            ResultError: it cannot be written; an earlier file at `path` is kept.
+        """
+        return write_dataset(self.dataset, path)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write one self-contained HTML page: sentence, claims, figures, provenance; it needs no network.
+
+        Raises:
+            ResultError: it cannot be written; an earlier file at `path` is kept.
+        """
+        from laminar_lens.report import render
+
+        return write_text(path, render(self))
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {size}" for name, size in self.dataset.sizes.items())
+        return f"<{type(self).__name__} {self.kind}: {sizes}>\n{self.sentence}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
+            for cells in (
+                (r["claim"], r["verdict"], r["text"], estimate_text(r)) for r in claim_rows(self.dataset)
+            )
+        )
+        return f"<p><strong>{html.escape(self.sentence)}</strong></p>" + (
+            f"<table>{rows}</table>" if rows else ""
+        )
+
+
+def load_result(path: str | os.PathLike[str]) -> StudyResult:
+    """Read a file that `save` wrote, as the class of its study.
+
+    Raises:
+        ResultError: missing, truncated, foreign, altered, or written by a newer version.
+    """
+    dataset = read_dataset(path)
+    kind = str(dataset.attrs.get("study"))
+    if kind not in _CLASSES:
+        raise ResultError(
+            f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
+        )
+    module, name = _CLASSES[kind]
+    result: StudyResult = getattr(importlib.import_module(module), name)(dataset)
+    return result
+
+
+def label_dataset(
+    dataset: xr.Dataset,
+    *,
+    study: str,
+    sentence: str,
+    provenance: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+) -> xr.Dataset:
+    """The dataset with the attributes that every result carries (a shallow copy; other attributes stay)."""
+    return dataset.assign_attrs(
+        study=study,
+        format=FORMAT,
+        sentence=sentence,
+        provenance=json.dumps(json_safe(provenance), ensure_ascii=False),
+        settings=json.dumps(json_safe(settings), ensure_ascii=False),
+        warnings=json.dumps([str(warning) for warning in warnings], ensure_ascii=False),
+    )
+
+
+def make_provenance(
+    info: Mapping[str, Any], settings: Mapping[str, Any], *, backend: str, seed: int, texts: Any
+) -> dict[str, Any]:
+    """Everything needed to repeat a run, JSON-safe.
+
+    Args:
+        info: the model's description and how it was captured.
+        settings: the study's arguments.
+        backend: the kernel that computed the angles.
+        seed: seed of every random draw.
+        texts: the prompts (text, or an integer array of tokens); only their number and SHA-256 are kept.
+
+    Returns:
+        Keys `model`, `settings`, `backend`, `seed`, `n_texts`, `texts_sha256`, `versions`, `platform`, `date`
+        (in UTC).
+    """
+    n_texts, digest = _fingerprint(texts)
+    packages = ("laminar-lens", "transformer-lens", "torch", "transformers", "numpy", "scipy", "scikit-learn")
+    return {
+        "model": json_safe(info),
+        "settings": json_safe(settings),
+        "backend": backend,
+        "seed": int(seed),
+        "n_texts": n_texts,
+        "texts_sha256": digest,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _fingerprint(texts: Any) -> tuple[int, str]:
+    if isinstance(texts, str):
+        texts = [texts]
+    if isinstance(texts, Sequence) and all(isinstance(text, str) for text in texts):
+        raw = json.dumps(list(texts)).encode()
+    else:
+        tokens = np.asarray(texts, dtype="<i8")
+        raw = json.dumps(tokens.shape).encode() + tokens.tobytes()
+    return len(texts), hashlib.sha256(raw).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _from_json(text: Any, default: Any) -> Any:
+    if not text:
+        return default
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ResultError(f"an attribute of the result is not JSON: {str(text)[:60]!r}") from error

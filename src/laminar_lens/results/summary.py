@@ -1,0 +1,187 @@
+"""What a result says in one screen: the sentence, the claims, what to be careful about."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+WIDTH = 100
+
+
+class Summary(dict[str, Any]):
+    """A plain dictionary that `json.dumps` takes as it is, and that prints as a readable table.
+
+    Keys: `study`, `sentence`, `claims` (dictionaries with `claim`, `text`, `verdict`, `estimate`, `low`,
+    `high`, `unit`, `evidence`), `settings`, `provenance`, `warnings`, and `by_layer` (the warm-up's answer by
+    layer, empty where there is none). A number that is not finite is None.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(json_safe(values))
+
+    def __str__(self) -> str:
+        parts = [textwrap.fill(str(self.get("sentence", "")), WIDTH)]
+        if self.get("claims"):
+            parts.append(claims_table(self["claims"]))
+        if self.get("by_layer"):
+            parts.append("Warm-up by layer\n" + layer_table(self["by_layer"]))
+        for warning in self.get("warnings", ()):
+            parts.append(_hanging("Warning: ", str(warning)))
+        parts.append(_about(self.get("provenance") or {}, self.get("settings") or {}))
+        return "\n\n".join(part for part in parts if part)
+
+
+def json_safe(value: Any) -> Any:
+    """Only dictionaries, lists, text, booleans, finite numbers and None."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [json_safe(item) for item in value]
+    return str(value)
+
+
+def claim_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """One dictionary a claim; empty where the study answers none."""
+    if "claim_verdict" not in dataset:
+        return []
+    fields = ("text", "verdict", "estimate", "low", "high", "unit", "evidence")
+    columns = {field: dataset[f"claim_{field}"].values.tolist() for field in fields}
+    return [
+        {"claim": str(claim), **{field: columns[field][row] for field in fields}}
+        for row, claim in enumerate(dataset["claim"].values.tolist())
+    ]
+
+
+def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """The warm-up's answer, one dictionary a layer; a k, a skip or an n that does not exist is None.
+
+    Reads the variables of a warm-up study, or those that a sequential study keeps under the prefix `warmup_`.
+    """
+    prefix = "warmup_" if "warmup_k_hi" in dataset else ""
+    if f"{prefix}k_hi" not in dataset:
+        return []
+    rows: list[dict[str, Any]] = [{"layer": int(layer)} for layer in dataset["layer"].values]
+    for field in (
+        "k_lo",
+        "k_hi",
+        "skip",
+        "verdict",
+        "n_needed",
+        "sign",
+        "share_affected",
+        "half_life",
+        "step_or_decay",
+    ):
+        if prefix + field in dataset:
+            missing = -1 if field in ("k_lo", "k_hi", "skip", "n_needed") else None
+            for row, value in zip(rows, dataset[prefix + field].values.tolist(), strict=True):
+                row[field] = None if missing is not None and value == missing else value
+    return rows
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for a table: few digits, a true minus sign, a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, int):
+        return str(value).replace("-", "−")
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.2g}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def estimate_text(row: Mapping[str, Any]) -> str:
+    """`0.13 [0.10, 0.16] rad`; only what there is."""
+    if row.get("estimate") is None or number(row["estimate"]) == "–":
+        return "–"
+    text = number(row["estimate"])
+    if number(row.get("low")) != "–" or number(row.get("high")) != "–":
+        text += f" [{number(row.get('low'))}, {number(row.get('high'))}]"
+    return f"{text} {row.get('unit') or ''}".rstrip()
+
+
+def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
+    """The claims as text, at most `WIDTH` columns wide."""
+    estimates = [estimate_text(row) for row in claims]
+    name = max(5, *(len(str(row["claim"])) for row in claims))
+    verdict = max(7, *(len(str(row["verdict"])) for row in claims))
+    estimate = min(34, max(8, *map(len, estimates)))
+    rest = WIDTH - name - verdict - estimate - 6
+    widths = (name, verdict, rest, estimate)
+    lines = [_columns(("claim", "answer", "the published claim", "estimate"), widths), "─" * WIDTH]
+    for row, value in zip(claims, estimates, strict=True):
+        lines.append(_columns((row["claim"], row["verdict"], row["text"], value), widths))
+    return "\n".join(lines)
+
+
+def layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The warm-up by layer as text."""
+    heads = {
+        "layer": "layer",
+        "skip": "skip",
+        "k_lo": "k_lo",
+        "k_hi": "k_hi",
+        "verdict": "verdict",
+        "sign": "sign",
+        "share_affected": "texts affected",
+        "n_needed": "texts needed",
+    }
+    fields = [field for field in heads if field in rows[0]]
+    cells = [[heads[field] for field in fields]]
+    cells += [[_layer_cell(field, row[field]) for field in fields] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(fields))]
+    lines = [
+        "  ".join(
+            cell.rjust(w) if f not in ("verdict", "sign") else cell.ljust(w)
+            for cell, w, f in zip(line, widths, fields, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+
+
+def _layer_cell(field: str, value: Any) -> str:
+    if field == "share_affected" and isinstance(value, float) and math.isfinite(value):
+        return f"{100 * value:.0f}%"
+    return value if isinstance(value, str) else number(value)
+
+
+def _columns(cells: Sequence[Any], widths: Sequence[int]) -> str:
+    wrapped = [textwrap.wrap(str(cell), width) or [""] for cell, width in zip(cells, widths, strict=True)]
+    height = max(map(len, wrapped))
+    lines = zip(*(column + [""] * (height - len(column)) for column in wrapped), strict=True)
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _hanging(head: str, text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+
+
+def _about(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    model = provenance.get("model") or {}
+    facts = {
+        "model": model.get("name") if isinstance(model, Mapping) else model,
+        "texts": provenance.get("n_texts"),
+        "seed": provenance.get("seed"),
+        "backend": provenance.get("backend"),
+        **settings,
+    }
+    shown = [
+        f"{key} {value!r}" if isinstance(value, str) and key != "model" else f"{key} {value}"
+        for key, value in facts.items()
+        if value is not None
+    ]
+    return textwrap.fill("; ".join(shown), WIDTH)
