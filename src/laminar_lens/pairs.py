@@ -1,7 +1,7 @@
 """Which vectors meet: the target's pair, and the baselines that it is compared with.
 
 Every draw is seeded and made for each prompt by itself, so that adding a prompt, or asking for more draws,
-leaves the others as they were. Positions count from the first row of the captured prompt (with a BOS, the BOS is 0).
+leaves the others as they were. Positions count from the first row of the captured prompt (a BOS is then 0).
 Where a prompt has no pair of the wanted kind, its entries are −1; that no prompt has one is an error.
 """
 
