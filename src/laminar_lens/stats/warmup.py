@@ -1,0 +1,333 @@
+"""How many first tokens stand apart from the rest of a text: decided, undetermined, or drift.
+
+For text n and pair p, d[n, p] is its angle minus the mean over a reference window R of the same text; δ[p]
+is its mean over texts, and k* the smallest k with |δ[p]| < τ for every p in k … R−1. Two statements bound
+it:
+
+- from the last p before R downwards, δ[p] is shown to lie inside ±τ (two one-sided tests); the first
+  failure stops the walk, so that P(k_hi < k*) ≤ 0.05 without correction (nested intersection-union tests);
+- the last p whose simultaneous interval over positions × layers lies outside ±τ gives k_lo ≤ k*.
+
+Where they meet the answer is decided. Not having shown equivalence is never taken for a difference: next to
+R it is "undetermined" as anywhere else, and only a difference that was shown there is "drift" (no finite
+k).
+
+Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued answer".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
+
+from laminar_lens.errors import InputError, ShapeError
+
+Array = np.ndarray
+
+NO_K = -1
+"""Stands for "no finite k" in integer arrays."""
+
+MIN_TEXTS = 30
+"""Below this many independent texts equivalence is never claimed, whatever the intervals say."""
+
+MAX_TEXTS = 1_000_000
+"""A larger number of texts that would decide is not named."""
+
+_WINDOWS = {"last quarter": 4, "last third": 3, "last half": 2}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One three-valued answer. `k_hi` is None where no finite upper bound was shown."""
+
+    verdict: str
+    k_lo: int | None
+    k_hi: int | None
+    n_needed: int | None
+    sign: str
+
+    @property
+    def skip(self) -> int | None:
+        """The number of first tokens to leave out; None unless decided."""
+        return self.k_hi if self.verdict == "decided" else None
+
+
+@dataclass(frozen=True)
+class WarmupAnswer:
+    """Curves [layer, pair] in radians, an `Answer` per layer, and one that holds in all layers at once.
+
+    `delta` covers every pair; the intervals are NaN from the reference window on, which is not tested.
+    """
+
+    tau: float
+    n: int
+    n_dropped: int
+    reference: tuple[int, int]
+    delta: Float[Array, "layer pair"]
+    sd: Float[Array, "layer pair"]
+    low90: Float[Array, "layer pair"]
+    high90: Float[Array, "layer pair"]
+    band_low: Float[Array, "layer pair"]
+    band_high: Float[Array, "layer pair"]
+    layers: tuple[Answer, ...]
+    overall: Answer
+
+
+def warmup(
+    theta: ArrayLike,
+    *,
+    tau: float = 0.05,
+    reference: str | slice | tuple[int, int] | None = None,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+    n_boot: int = 1999,
+    seed: int = 0,
+) -> WarmupAnswer:
+    """Answer how many first tokens stand apart, from adjacent-pair angles [n, layer, pair] in radians.
+
+    Args:
+        theta: angles of independent texts; a text with a NaN is dropped whole and counted.
+        tau: differences smaller than this, in radians, do not matter.
+        reference: the window R of pairs, see `reference_pairs`.
+        groups: one label a text; texts of one group (windows of a book) are averaged into one observation.
+        level: of the simultaneous band, and of each of the two one-sided tests.
+
+    Raises:
+        InputError: tau or level out of range, fewer than 2 texts left, a reference that leaves nothing to
+        test. ShapeError: theta has not three axes.
+    """
+    if not tau > 0:
+        raise InputError(f"tau is {tau}; give a tolerance above 0 rad, such as 0.05")
+    if not 0.5 < level < 1:
+        raise InputError(f"level is {level}; give a confidence between 0.5 and 1, such as 0.95")
+    values, n_dropped = independent_texts(theta, groups)
+    window = reference_pairs(values.shape[-1], reference)
+    d = contrast(values, window)
+    start, n = window.start, len(d)
+    tested = d[:, :, :start]
+    bounds = _intervals(tested, level, n_boot, np.random.default_rng(seed))
+    delta, sd = tested.mean(0), tested.std(0, ddof=1)
+    low90, high90, critical = bounds
+    half = critical * sd / np.sqrt(n)
+    inside = (low90 > -tau) & (high90 < tau) & (n >= MIN_TEXTS)
+    above, below = delta - half > tau, delta + half < -tau
+    decide = _Deciding(delta, sd, _correlated_normals(tested, seed), n, tau, critical, level)
+    answers = [_answer(inside[[i]], above[[i]], below[[i]], decide.layer(i)) for i in range(len(delta))]
+
+    def wide(x: Array) -> Array:
+        out = np.full(d.shape[1:], np.nan)
+        out[:, :start] = x
+        return out
+
+    return WarmupAnswer(
+        tau=tau,
+        n=n,
+        n_dropped=n_dropped,
+        reference=(window.start, window.stop),
+        delta=d.mean(0),
+        sd=d.std(0, ddof=1),
+        low90=wide(low90),
+        high90=wide(high90),
+        band_low=wide(delta - half),
+        band_high=wide(delta + half),
+        layers=tuple(answers),
+        overall=_answer(inside, above, below, decide.all()),
+    )
+
+
+def reference_pairs(n_pair: int, reference: str | slice | tuple[int, int] | None = None) -> slice:
+    """The window of pairs that the others are compared with; everything before it is tested.
+
+    Args:
+        reference: "last third" (the default), "last half", "last quarter", or first and one-past-last pair.
+
+    Raises:
+        InputError: an unknown name, or a window that is empty or leaves nothing before it.
+    """
+    name = "last third" if reference is None else reference
+    if isinstance(name, str):
+        if name not in _WINDOWS:
+            raise InputError(
+                f"reference {name!r} is unknown; use one of {', '.join(map(repr, _WINDOWS))} or (first, stop)"
+            )
+        first, stop = n_pair - max(n_pair // _WINDOWS[name], 1), n_pair
+    elif isinstance(name, slice):
+        first, stop, step = name.indices(n_pair)
+        if step != 1:
+            raise InputError(f"reference {name} has a step; give a plain window of pairs")
+    else:
+        first, stop = int(name[0]), int(name[1])
+    if not 1 <= first < stop <= n_pair:
+        raise InputError(
+            f"reference pairs {first}…{stop - 1} of {n_pair}: need 1 ≤ first < stop ≤ {n_pair}, so that something is tested"
+        )
+    return slice(first, stop)
+
+
+def independent_texts(
+    theta: ArrayLike, groups: ArrayLike | None = None
+) -> tuple[Float[Array, "n layer pair"], int]:
+    """Texts without NaN, those of one group averaged, and how many were dropped."""
+    values = np.asarray(theta, dtype=np.float64)
+    if values.ndim != 3 or 0 in values.shape[1:]:
+        raise ShapeError(f"theta has shape {values.shape}; give angles [n, layer, pair]")
+    keep = np.asarray(np.isfinite(values).all(axis=(1, 2)))
+    n_dropped = int((~keep).sum())
+    kept = values[keep]
+    if groups is not None:
+        labels = np.asarray(groups)
+        if labels.shape != keep.shape:
+            raise InputError(f"groups has shape {labels.shape}; give one label for each of {len(keep)} texts")
+        _, group = np.unique(labels[keep], return_inverse=True)
+        kept = (
+            np.stack([kept[group == g].mean(0) for g in range(group.max(initial=-1) + 1)])
+            if len(kept)
+            else kept
+        )
+    if len(kept) < 2:
+        raise InputError(
+            f"{len(kept)} independent texts without NaN ({n_dropped} dropped); at least 2 are needed"
+        )
+    return kept, n_dropped
+
+
+def contrast(theta: Float[Array, "n layer pair"], window: slice) -> Float[Array, "n layer pair"]:
+    """Each angle minus the mean over the reference window of the same text and layer, in radians."""
+    return np.asarray(theta - theta[:, :, window].mean(axis=-1, keepdims=True))
+
+
+def _intervals(d: Array, level: float, n_boot: int, rng: np.random.Generator) -> tuple[Array, Array, float]:
+    """Limits of the two one-sided tests, and the critical |t| of the simultaneous band.
+
+    The limits are the wider of Student's and the bootstrap-t's on each side: the first is exact for normal
+    differences, the second follows their skewness.
+    """
+    n = len(d)
+    t = _bootstrap_t(d.reshape(n, -1), n_boot, rng)
+    below, above = np.quantile(t, [1 - level, level], axis=0).reshape(2, *d.shape[1:])
+    student = student_t.ppf(level, n - 1)
+    mean, error = d.mean(0), d.std(0, ddof=1) / np.sqrt(n)
+    critical = float(np.quantile(np.abs(t).max(axis=1), level))
+    return mean - np.maximum(above, student) * error, mean + np.maximum(-below, student) * error, critical
+
+
+def _bootstrap_t(d: Array, n_boot: int, rng: np.random.Generator, chunk: int = 256) -> Array:
+    """Studentised means [n_boot, column] of texts drawn with replacement, the same draw in all columns."""
+    n = len(d)
+    centred = d - d.mean(0)
+    squared = centred**2
+    floor = 1e-12 * squared.mean(0)
+    t = np.empty((n_boot, d.shape[1]))
+    for first in range(0, n_boot, chunk):
+        rows = min(chunk, n_boot - first)
+        drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n) / n
+        mean = weights @ centred
+        variance = weights @ squared - mean**2
+        good = variance > floor
+        error = np.sqrt(np.where(good, variance, 1.0) / (n - 1))
+        t[first : first + rows] = np.where(good, mean / error, 0.0)
+    return t
+
+
+def _correlated_normals(d: Array, seed: int, n_draw: int = 400) -> Float[Array, "draw layer pair"]:
+    """Standard normal draws with the correlations that the texts show between positions and layers."""
+    sd = d.std(0)
+    z = (d - d.mean(0)) / np.where(sd > 0, sd, 1.0)
+    weights = np.random.default_rng([seed, 1]).standard_normal((n_draw, len(d))) / np.sqrt(len(d))
+    return np.asarray(weights @ z.reshape(len(d), -1)).reshape(n_draw, *d.shape[1:])
+
+
+def _last(flags: ArrayLike) -> int:
+    """1 + the last True along the only axis, 0 if none."""
+    hits = np.flatnonzero(flags)
+    return int(hits[-1]) + 1 if len(hits) else 0
+
+
+def _answer(inside: Array, above: Array, below: Array, needed: Callable[[], int | None]) -> Answer:
+    """Combine what was shown in these layers [layer, tested pair]."""
+    start = inside.shape[-1]
+    k_hi, k_lo = _last(~inside.all(axis=0)), _last((above | below).any(axis=0))
+    signs = {name for name, shown in (("wider", above), ("narrower", below)) if shown.any()}
+    sign = "mixed" if len(signs) == 2 else next(iter(signs), "none")
+    if k_lo == start:
+        return Answer("drift", None, None, None, sign)
+    if k_lo == k_hi:
+        return Answer("decided", k_lo, k_hi, None, sign)
+    return Answer("undetermined", k_lo, k_hi if k_hi < start else None, needed(), sign)
+
+
+@dataclass(frozen=True)
+class _Deciding:
+    """The number of texts at which the answer would be decided nine times in ten, if the means are what
+    they seem.
+
+    The means are shrunk towards 0 by what chance can explain (empirical Bayes over the positions still
+    open, chance at its 90% quantile), but not below what the simultaneous band has shown; errors keep the
+    correlations observed.
+    """
+
+    delta: Array
+    sd: Array
+    normals: Array
+    n: int
+    tau: float
+    critical: float
+    level: float
+    power: float = 0.9
+
+    def layer(self, i: int) -> Callable[[], int | None]:
+        return lambda: self._search(slice(i, i + 1))
+
+    def all(self) -> Callable[[], int | None]:
+        return lambda: self._search(slice(None))
+
+    def _means(self, layers: slice) -> Array:
+        delta, error = self.delta[layers], self.sd[layers] / np.sqrt(self.n)
+        magnitude = np.abs(delta)
+        shown = np.maximum(magnitude - self.critical * error, 0.0)
+        out = np.empty_like(magnitude)
+        noise = (error * self.normals[:, layers]) ** 2
+        for row, (m, s) in enumerate(zip(magnitude, shown, strict=True)):
+            first = _last(s > self.tau)
+            open_, chance = (m[first:] ** 2).sum(), np.quantile(noise[:, row, first:].sum(-1), 0.9)
+            shrink = max(0.0, 1 - chance / open_) if open_ > 0 else 0.0
+            out[row, :first], out[row, first:] = m[:first], np.maximum(shrink * m[first:], s[first:])
+        return np.asarray(out * np.sign(delta))
+
+    def _search(self, layers: slice) -> int | None:
+        mean = self._means(layers)
+        k = _last((np.abs(mean) >= self.tau).any(0))
+        sizes = np.unique(np.geomspace(max(MIN_TEXTS, self.n + 1), MAX_TEXTS, 400).astype(int))
+        lowest, highest = 0, len(sizes)
+        while lowest < highest:
+            middle = (lowest + highest) // 2
+            share = self._decided(mean, self.sd[layers], self.normals[:, layers], k, int(sizes[middle]))
+            if share >= self.power:
+                highest = middle
+            else:
+                lowest = middle + 1
+        return _two_digits(int(sizes[lowest])) if lowest < len(sizes) else None
+
+    def _decided(self, mean: Array, sd: Array, normals: Array, k: int, n: int) -> float:
+        error = sd / np.sqrt(n)
+        size = np.abs(mean + error * normals)
+        margin = student_t.ppf(self.level, n - 1) * error
+        inside = (size[..., k:] + margin[:, k:] < self.tau).all(axis=(1, 2))
+        if k:
+            inside &= (size[..., k - 1] - self.critical * error[:, k - 1] > self.tau).any(axis=1)
+        return float(inside.mean())
+
+
+def _two_digits(n: int) -> int:
+    """Rounded up to two significant digits: an estimate, not a count."""
+    unit: int = 10 ** max(len(str(n)) - 2, 0)
+    return -(-n // unit) * unit
+
+
+def encode(k: Int[Array, " layer"] | list[int | None]) -> Int[Array, " layer"]:
+    """Integers with `NO_K` for None, as result files hold them."""
+    return np.array([NO_K if x is None else int(x) for x in k], dtype=np.int64)

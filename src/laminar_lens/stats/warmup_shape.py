@@ -1,0 +1,189 @@
+"""What a warm-up looks like: size in named layers, share of texts, step against decay, cost of keeping it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtri
+
+from laminar_lens.errors import InputError
+from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+
+Array = np.ndarray
+
+BODY = 0.95
+"""A text is affected where its pair lies outside this central share of the pairs in the reference window."""
+
+CLEAR = 2.0
+"""Difference in AICc below which step and decay are not told apart."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Layers that stand apart in one direction, chosen on one half of the texts and measured on the other."""
+
+    layers: tuple[int, ...]
+    sign: str
+    cells: tuple[tuple[int, int], ...]
+    interval: Interval
+    paired: Interval | None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Fitted to one layer's curve: its kind, and for a decay the half-life in positions (else NaN)."""
+
+    kind: Literal["step", "decay", "unclear", "none"]
+    half_life: float
+    height: float
+
+
+def effects(
+    d: Float[Array, "n layer pair"],
+    k: int,
+    tau: float,
+    *,
+    paired: Float[Array, "n layer some_pair"] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[Effect]:
+    """How wide the first k pairs are, in the layers that stand apart: wider first, then narrower.
+
+    Half of the texts, drawn at random, name the layers and pairs whose simultaneous band lies outside ±tau;
+    the other half estimates the mean over them, so that the interval is not one of a selected maximum.
+
+    Args:
+        d: contrasts as `contrast` gives them, one row an independent text.
+        paired: the same texts' paired shifts, measured over the same layers and pairs as far as they go.
+
+    Returns:
+        At most one effect a direction; none below 4 texts, for k = 0, or where half of the texts show
+        nothing.
+    """
+    if k == 0 or len(d) < 4:
+        return []
+    order = np.random.default_rng([seed, 2]).permutation(len(d))
+    choose, measure = np.sort(order[: len(d) // 2]), np.sort(order[len(d) // 2 :])
+    band = simultaneous_band(d[choose, :, :k], level=level, seed=seed)
+    found = []
+    for sign, shown in (("wider", band.low > tau), ("narrower", band.high < -tau)):
+        rows, pairs = np.nonzero(shown)
+        if not len(rows):
+            continue
+        interval = mean_interval(d[measure][:, rows, pairs].mean(1), level=level, seed=seed)
+        shift = None
+        if paired is not None and (near := pairs < paired.shape[-1]).any():
+            shift = mean_interval(paired[measure][:, rows[near], pairs[near]].mean(1), level=level, seed=seed)
+        cells = tuple(zip(rows.tolist(), pairs.tolist(), strict=True))
+        found.append(Effect(tuple(sorted(set(rows.tolist()))), sign, cells, interval, shift))
+    return found
+
+
+def share_affected(
+    d: Float[Array, "n layer pair"], window: slice, k: int, *, level: float = 0.95
+) -> Float[Array, "bound layer"]:
+    """Share of texts whose most affected pair p < k leaves the body, beyond chance: estimate, low, high.
+
+    The body is the central 95% of the layer's reference pairs. With an observed share s outside it on the
+    effect's side (0.025 by chance) the estimate is (s − 0.025) / 0.975, at least 0; the bounds are
+    Wilson's, moved the same way. NaN for k = 0.
+    """
+    out = np.full((3, d.shape[1]), np.nan)
+    if k == 0:
+        return out
+    n, tail = len(d), (1 - BODY) / 2
+    mean = d[:, :, :k].mean(0)
+    pair = np.abs(mean).argmax(-1)
+    z = float(ndtri((1 + level) / 2))
+    for layer, p in enumerate(pair):
+        low, high = np.quantile(d[:, layer, window], [tail, 1 - tail])
+        beyond = d[:, layer, p] > high if mean[layer, p] > 0 else d[:, layer, p] < low
+        s = float(beyond.mean())
+        centre, reach = s + z**2 / (2 * n), z * np.sqrt(s * (1 - s) / n + z**2 / (4 * n**2))
+        bounds = np.array([s, (centre - reach) / (1 + z**2 / n), (centre + reach) / (1 + z**2 / n)])
+        out[:, layer] = np.clip((bounds - tail) / (1 - tail), 0, 1)
+    return out
+
+
+def shape(
+    delta: Float[Array, " pair"], error: Float[Array, " pair"], window: slice, shown: bool = True
+) -> Shape:
+    """Step or decay: which of a·[p < k] and a·exp(−p/h), both minus their mean over R, fits the tested pairs.
+
+    Weighted by the standard errors and compared by AICc with two parameters each; differences below 2 are
+    "unclear", unless both fits say "the first pair only". "none" where no difference was shown.
+    """
+    tested = slice(0, window.start)
+    y, weight = delta[tested], 1 / np.maximum(error[tested], 1e-9) ** 2
+    if not shown or len(y) < 4:
+        return Shape("none", float("nan"), float("nan"))
+    position = np.arange(window.stop)
+    rates = np.geomspace(0.15, 2 * window.start, 200)
+    steps = (position < np.arange(1, window.start)[:, None]).astype(float)
+    decays = np.exp(-position / rates[:, None])
+    (step_loss, k, step_height), (loss, r, height) = (_fit(c, y, weight, window) for c in (steps, decays))
+    half_life = float(rates[r] * np.log(2))
+    # both have two parameters, so that AICc's penalties are equal and its difference is that of the losses
+    first_only = k == 0 and half_life < 0.5
+    if step_loss <= loss - CLEAR or first_only:
+        return Shape("step", float("nan"), step_height)
+    kind: Literal["decay", "unclear"] = "decay" if loss <= step_loss - CLEAR else "unclear"
+    return Shape(kind, half_life, height)
+
+
+def _fit(curves: Array, y: Array, weight: Array, window: slice) -> tuple[float, int, float]:
+    """Smallest weighted sum of squares over the candidate curves, its index, and its height."""
+    centred = curves - curves[:, window].mean(-1, keepdims=True)
+    x = centred[:, : len(y)]
+    height = (x * y * weight).sum(-1) / (x**2 * weight).sum(-1)
+    loss = ((y - height[:, None] * x) ** 2 * weight).sum(-1)
+    best = int(loss.argmin())
+    return float(loss[best]), best, float(height[best])
+
+
+def keeping_costs(theta: Float[Array, "n layer pair"], k_max: int = 4) -> Float[Array, "statistic layer k"]:
+    """How the mean (rad) and variance (rad²) over all pairs move when the first k = 1 … k_max pairs stay in.
+
+    Statistic of all pairs minus that of the pairs from k on, texts weighted alike.
+    """
+    if theta.shape[-1] <= k_max + 1:
+        raise InputError(
+            f"texts have {theta.shape[-1]} pairs; leaving {k_max} out needs at least {k_max + 2}"
+        )
+    out = np.empty((2, theta.shape[1], k_max))
+    for k in range(1, k_max + 1):
+        kept = theta[:, :, k:]
+        out[0, :, k - 1] = theta.mean((0, 2)) - kept.mean((0, 2))
+        out[1, :, k - 1] = theta.var((0, 2)) - kept.var((0, 2))
+    return out
+
+
+def leading_axis_turn(
+    vectors: Float[Array, "batch pos d_model"], k_max: int = 4, *, n_step: int = 60
+) -> Float[Array, " k"]:
+    """Angle between the first principal axis of all vectors and of those from position k on, k = 1 … k_max.
+
+    Returns:
+        Radians in [0, π/2] (an axis has no direction); NaN where a vector is not finite.
+    """
+    if not np.isfinite(vectors).all():
+        return np.full(k_max, np.nan)
+    whole = _leading_axis(vectors.reshape(-1, vectors.shape[-1]), n_step)
+    out = np.empty(k_max)
+    for k in range(1, k_max + 1):
+        axis = _leading_axis(vectors[:, k:].reshape(-1, vectors.shape[-1]), n_step)
+        axis = axis if axis @ whole >= 0 else -axis
+        out[k - 1] = 2 * np.arctan2(np.linalg.norm(whole - axis), np.linalg.norm(whole + axis))
+    return out
+
+
+def _leading_axis(x: Array, n_step: int) -> Float[Array, " d_model"]:
+    """Unit vector by subspace iteration from a fixed start; no d_model × d_model matrix is formed."""
+    centred = (x - x.mean(0, dtype=np.float64)).astype(np.float64)
+    start = np.random.default_rng(0).standard_normal((x.shape[1], min(4, x.shape[1])))
+    basis, _ = np.linalg.qr(start)
+    for _ in range(n_step):
+        basis, _ = np.linalg.qr(centred.T @ (centred @ basis))
+    values, turn = np.linalg.eigh((centred @ basis).T @ (centred @ basis))
+    return np.asarray((basis @ turn)[:, values.argmax()])
