@@ -1,0 +1,280 @@
+"""The commands and their arguments: each parses and checks, and returns a request; nothing is computed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from laminar_lens import __version__
+from laminar_lens.cli import checks, preflight
+from laminar_lens.cli import options as opt
+from laminar_lens.cli.requests import (
+    AnglesRequest,
+    ModelChoice,
+    Output,
+    Request,
+    SequentialRequest,
+    ShowRequest,
+    WarmupRequest,
+)
+from laminar_lens.errors import LaminarLensError
+from laminar_lens.prompts import OCCURRENCES, check_target
+
+DEFAULT_OUT = Path("laminar-lens-out")
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+FAILED = 2
+
+app = typer.Typer(
+    name="laminar-lens",
+    help="The angular geometry of the residual stream: what a transformer does to its first tokens.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line. An error is one line on standard error, without traceback.
+
+    Returns:
+        The exit status: 0, 2 for any error, 130 after Ctrl-C, 141 for a closed pipe.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        request = typer.main.get_command(app).main(arguments, prog_name="laminar-lens", standalone_mode=False)
+        if not isinstance(request, Request):
+            return int(request or 0)
+        from laminar_lens.cli.run import execute
+
+        execute(request)
+        return 0
+    except KeyboardInterrupt:
+        return _stop(INTERRUPTED, "interrupted; earlier output is kept")
+    except BrokenPipeError:
+        return _stop(BROKEN_PIPE)
+    except LaminarLensError as error:
+        return _stop(FAILED, f"error: {error}")
+    except Exception as error:
+        if not hasattr(
+            error, "format_message"
+        ):  # the parser's own errors, which typer has moved between versions
+            raise
+        return _stop(FAILED, f"error: {_usage(error)}")
+
+
+def _usage(error: Any) -> str:
+    """What the parser objects to, and where help is."""
+    message = str(error.format_message()).strip()
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "laminar-lens"
+    return f"{message.rstrip('.')}; see {command} --help"
+
+
+def _stop(status: int, message: str = "") -> int:
+    """Says why in one line, without control characters, and gives the exit status."""
+    if message:
+        line = " ".join(message.split())
+        line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+        print(f"laminar-lens: {line}", file=sys.stderr)
+    if status == BROKEN_PIPE:
+        from laminar_lens.cli.screen import silence_closed_pipe
+
+        silence_closed_pipe()
+    return status
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        from importlib.metadata import version
+
+        below = ", ".join(f"{name} {version(name)}" for name in ("transformer-lens", "torch"))
+        typer.echo(f"laminar-lens {__version__} ({below})")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Versions, and out.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def sequential(  # one line a parameter: the command's whole surface
+    model: opt.Model = "novella",
+    prompts: opt.Prompts = None,
+    target: opt.Target = " her",
+    occurrence: opt.Occurrence = "error",
+    regex: opt.Regex = False,
+    baseline: opt.Baseline = "published",
+    skip: opt.Skip = 0,
+    bos: opt.Bos = False,
+    final_norm: opt.FinalNorm = False,
+    layers: opt.Layers = "",
+    tau: opt.Tau = 0.05,
+    texts: opt.NTexts = None,
+    warmup: Annotated[
+        bool, typer.Option("--warmup/--no-warmup", help="Also how many first tokens to leave out.")
+    ] = True,
+    grid: opt.Grid = False,
+    seed: opt.Seed = 0,
+    device: opt.Device = "cpu",
+    dtype: opt.Dtype = "float32",
+    backend: opt.Backend = "auto",
+    bridge: opt.Bridge = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    out: opt.Out = DEFAULT_OUT,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> Request:
+    """The sequential-angle study: a target token's turn against baselines, and the claims made about it.
+
+    Writes sequential.nc and sequential.html into --out.
+    """
+    check_target(target, checks.choice("--occurrence", occurrence, OCCURRENCES), regex)
+    request = SequentialRequest(
+        model=_model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
+        target=target,
+        occurrence=occurrence,
+        regex=regex,
+        baseline=checks.choice("--baseline", baseline, checks.BASELINES),
+        skip=checks.at_least("--skip", skip, 0),
+        tau=checks.tolerance(tau),
+        n_texts=_count(texts),
+        warmup=warmup,
+        grid=grid,
+        seed=checks.at_least("--seed", seed, 0),
+        prompts=checks.prompts(prompts),
+        output=_output(out, "sequential", json, quiet),
+    )
+    return preflight.check_sequential(request)
+
+
+@app.command()
+def warmup(
+    model: opt.Model = "novella",
+    texts: opt.TextFiles = None,
+    n_texts: opt.NTexts = None,
+    length: opt.Length = 64,
+    tau: opt.Tau = 0.05,
+    reference: opt.Reference = "",
+    bos: opt.Bos = False,
+    final_norm: opt.FinalNorm = False,
+    layers: opt.Layers = "",
+    grid: opt.Grid = False,
+    seed: opt.Seed = 0,
+    device: opt.Device = "cpu",
+    dtype: opt.Dtype = "float32",
+    backend: opt.Backend = "auto",
+    bridge: opt.Bridge = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    out: opt.Out = DEFAULT_OUT,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> Request:
+    """How many first tokens to leave out of a statistic on this model, or that it cannot be told.
+
+    Writes warmup.nc and warmup.html into --out.
+    """
+    choice = _model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
+    preflight.check_layers(choice)
+    return WarmupRequest(
+        model=choice,
+        n_texts=_count(n_texts),
+        length=preflight.check_length(choice, checks.at_least("--length", length, 4)),
+        tau=checks.tolerance(tau),
+        reference=checks.parse_window(reference),
+        grid=grid,
+        seed=checks.at_least("--seed", seed, 0),
+        texts=checks.texts(texts),
+        output=_output(out, "warmup", json, quiet),
+    )
+
+
+@app.command()
+def angles(
+    file: opt.PromptFile,
+    model: opt.Model = "novella",
+    what: Annotated[
+        str, typer.Option(metavar="NAME", help=f"One of {', '.join(checks.QUANTITIES)}.")
+    ] = "sequential",
+    format: Annotated[str, typer.Option(metavar="NAME", help="nc (netCDF) or csv.")] = "nc",
+    bos: opt.Bos = False,
+    final_norm: opt.FinalNorm = False,
+    layers: opt.Layers = "",
+    device: opt.Device = "cpu",
+    dtype: opt.Dtype = "float32",
+    backend: opt.Backend = "auto",
+    bridge: opt.Bridge = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    out: opt.Out = DEFAULT_OUT,
+    quiet: opt.Quiet = False,
+) -> Request:
+    """Every angle of one kind, for each prompt of FILE: written as angles.nc or angles.csv into --out."""
+    choice = _model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
+    preflight.check_layers(choice)
+    what = checks.choice("--what", what, checks.QUANTITIES)
+    format = checks.choice("--format", format, checks.FORMATS)
+    name = f"angles.{format}"
+    return AnglesRequest(
+        choice, checks.prompts([file]), what, format, checks.writable(out, [name]) / name, quiet
+    )
+
+
+@app.command()
+def show(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A result that a study wrote.", show_default=False)
+    ],
+    report: Annotated[
+        Path | None, typer.Option(metavar="PAGE.html", help="Write the page again.", show_default=False)
+    ] = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> Request:
+    """A saved result again: its sentence, its tables and, on request, its page."""
+    if report is not None:
+        checks.writable(report.parent, [report.name])
+    return ShowRequest(checks.readable_file(file), report, json, quiet)
+
+
+def _model(
+    name: str,
+    device: str,
+    dtype: str,
+    bridge: bool,
+    trust: bool,
+    bos: bool,
+    final_norm: bool,
+    layers: str,
+    backend: str,
+) -> ModelChoice:
+    """The checked choice of a model; that it exists is checked without TransformerLens."""
+    from laminar_lens.models import check_name
+
+    chosen = ModelChoice(
+        name=name,
+        device=checks.device(device),
+        dtype=checks.choice("--dtype", dtype, checks.DTYPES),
+        bridge=bridge or None,
+        trust_remote_code=trust,
+        prepend_bos=bos,
+        final_norm=final_norm,
+        layers=checks.parse_layers(layers),
+        backend=checks.choice("--backend", backend, checks.BACKENDS),
+    )
+    check_name(name)
+    return chosen
+
+
+def _count(value: int | None) -> int | None:
+    return None if value is None else checks.at_least("the number of texts", value, 2)
+
+
+def _output(out: Path, stem: str, json: bool, quiet: bool) -> Output:
+    return Output(checks.writable(out, [f"{stem}.nc", f"{stem}.html"]), json, quiet)

@@ -1,0 +1,147 @@
+"""Refuses arguments that cannot work, in one line and before anything heavy is imported."""
+
+import ctypes
+import difflib
+import importlib.util
+import math
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from laminar_lens.cli.requests import Texts
+from laminar_lens.errors import InputError, ModelError, ResultError
+from laminar_lens.prompts import her_prompts, read_prompts
+
+BASELINES = ("published", "adjacent", "matched", "by_position")
+BACKENDS = ("auto", "eager", "reference")
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+QUANTITIES = ("sequential", "rotation", "turning", "step_length", "pairwise")
+FORMATS = ("nc", "csv")
+
+
+def choice(option: str, value: str, allowed: Sequence[str]) -> str:
+    """`value` if it is one of `allowed`; InputError with the near match otherwise."""
+    if value in allowed:
+        return value
+    near = difflib.get_close_matches(value.lower().replace("-", "_"), allowed, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"{option} {value!r} is unknown: {guess}choose from {', '.join(allowed)}")
+
+
+def at_least(option: str, value: int, minimum: int) -> int:
+    """`value` if it is `minimum` or more."""
+    if value < minimum:
+        raise InputError(f"{option} {value} is too small: give {minimum} or more")
+    return value
+
+
+def tolerance(value: float) -> float:
+    """A tolerance in radians: finite, above 0, below π."""
+    if not (math.isfinite(value) and 0 < value < math.pi):
+        raise InputError(
+            f"--tau {value} is no angle to compare with: give radians between 0 and π, for example 0.05"
+        )
+    return value
+
+
+def parse_layers(text: str) -> tuple[int, ...] | None:
+    """`"0,3-5"` as (0, 3, 4, 5), in order and without repeats; an empty text, all layers, as None."""
+    if not text.strip():
+        return None
+    chosen: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise InputError(f"--layers {text!r}: {part!r} is no layer or range; write for example 0,3-8")
+        chosen.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(chosen))
+
+
+def parse_window(text: str) -> tuple[int, int] | None:
+    """`"42-62"`, both ends included, as the half-open (42, 63); an empty text as None."""
+    if not text.strip():
+        return None
+    match = re.fullmatch(r"\s*(\d{1,6})\s*-\s*(\d{1,6})\s*", text)
+    if match is None or int(match[2]) < int(match[1]):
+        raise InputError(f"--reference {text!r} is no window of pairs: write first-last, for example 42-62")
+    return int(match[1]), int(match[2]) + 1
+
+
+def prompts(values: Sequence[str] | None) -> Texts:
+    """The prompts of the one file named, or the built-in sentences for `her`."""
+    names = list(values or ["her"])
+    if len(names) > 1:
+        given = " and ".join(repr(name) for name in names)
+        raise InputError(
+            f"--prompts was given {len(names)} times ({given}): give one file, with one prompt a line"
+        )
+    return Texts("her", her_prompts()) if names[0] == "her" else Texts(names[0], read_prompts(Path(names[0])))
+
+
+def texts(values: Sequence[str] | None) -> Texts | None:
+    """The texts of all files, in the order given; None without files."""
+    if not values:
+        return None
+    return Texts(", ".join(values), tuple(text for value in values for text in read_prompts(Path(value))))
+
+
+def device(name: str) -> str:
+    """`name` if this machine can have it, as far as can be told without importing torch."""
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise InputError(f"--device {name!r} is unknown: choose cpu, cuda, cuda:N or mps")
+    if kind == "cuda" and (reason := _why_no_cuda()):
+        raise ModelError(f"--device {name} was asked for, but {reason}: use --device cpu")
+    return name
+
+
+def writable(folder: Path, names: Sequence[str]) -> Path:
+    """`folder` if every one of `names` could be written in it; nothing is left behind."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ResultError(
+            f"cannot write to {str(folder)!r}: {str(existing)!r} is a file; give a folder with --out"
+        )
+    for name in names:
+        if (folder / name).is_dir():
+            raise ResultError(
+                f"cannot write {str(folder / name)!r}: a folder has that name; give another --out"
+            )
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResultError(
+            f"cannot write to {str(folder)!r}: {reason}; give another folder with --out"
+        ) from None
+    return folder
+
+
+def readable_file(path: Path) -> Path:
+    """`path` if it is a file."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ResultError(f"{str(path)!r} {what}: give the .nc file that a study wrote")
+    return path
+
+
+def _why_no_cuda() -> str:
+    """Why CUDA cannot be had here; empty if nothing speaks against it."""
+    spec = importlib.util.find_spec("torch")
+    version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    built = version.read_text(encoding="utf-8") if version is not None and version.is_file() else ""
+    if re.search(r"^hip\b.*= '", built, re.MULTILINE):
+        return ""  # ROCm answers to the name cuda
+    if re.search(r"^cuda\b.*= None$", built, re.MULTILINE):
+        return "the torch installed here is built without CUDA"
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            continue
+        return ""
+    return "this machine has no CUDA driver"

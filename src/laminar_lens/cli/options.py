@@ -1,0 +1,179 @@
+"""The options that commands share, each with the line that `--help` shows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def whole_number(value: str) -> int:
+    """`value` as an integer; the parser's own message does not show what was given."""
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no whole number") from None
+
+
+def decimal_number(value: str) -> float:
+    """`value` as a float, likewise."""
+    try:
+        return float(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no number") from None
+
+
+MODEL = "Model"
+TEXT = "Text"
+MEASURE = "Measurement"
+OUTPUT = "Output"
+
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FOLDER",
+        help="novella (the embedded model), a TransformerLens name, or a Hugging Face folder.",
+        rich_help_panel=MODEL,
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1 or mps.", rich_help_panel=MODEL)]
+Dtype = Annotated[
+    str, typer.Option(metavar="NAME", help="float32, float16, bfloat16 or float64.", rich_help_panel=MODEL)
+]
+Bridge = Annotated[
+    bool,
+    typer.Option("--bridge", help="TransformerBridge, also on TransformerLens 3.", rich_help_panel=MODEL),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let the model's own code run.", rich_help_panel=MODEL),
+]
+Bos = Annotated[
+    bool,
+    typer.Option(
+        "--bos/--no-bos",
+        help="Put the beginning-of-text token in front; it then is position 0.",
+        rich_help_panel=MODEL,
+    ),
+]
+FinalNorm = Annotated[
+    bool,
+    typer.Option("--final-norm", help="Last state after the final LayerNorm.", rich_help_panel=MODEL),
+]
+Layers = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Hidden states, for example 0,3-8 (0 is the embedding). Default: all.",
+        rich_help_panel=MODEL,
+    ),
+]
+Backend = Annotated[
+    str, typer.Option(metavar="NAME", help="Angle kernels: auto, eager or reference.", rich_help_panel=MODEL)
+]
+
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE|her",
+        help="One prompt a line, UTF-8; `her` is the built-in set of 54 sentences. Default: her.",
+        rich_help_panel=TEXT,
+    ),
+]
+PromptFile = Annotated[
+    str, typer.Argument(metavar="FILE", help="One prompt a line, UTF-8.", show_default=False)
+]
+Target = Annotated[
+    str, typer.Option(metavar="TEXT", help="The token whose turn is measured.", rich_help_panel=TEXT)
+]
+Occurrence = Annotated[
+    str,
+    typer.Option(
+        metavar="CHOICE",
+        help="A target that occurs more than once: error, first, last or all.",
+        rich_help_panel=TEXT,
+    ),
+]
+Regex = Annotated[
+    bool, typer.Option("--regex", help="--target is a regular expression.", rich_help_panel=TEXT)
+]
+TextFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Measure on these texts, one a line (may be given again). Default: sampled from the model.",
+        rich_help_panel=TEXT,
+        show_default=False,
+    ),
+]
+NTexts = Annotated[
+    int | None,
+    typer.Option(
+        parser=whole_number,
+        metavar="N",
+        help="How many texts the model writes for the warm-up.",
+        rich_help_panel=TEXT,
+        show_default=False,
+    ),
+]
+Length = Annotated[
+    int, typer.Option(parser=whole_number, metavar="N", help="Tokens a text.", rich_help_panel=TEXT)
+]
+
+Baseline = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Pairs to compare with: published, adjacent, matched or by_position.",
+        rich_help_panel=MEASURE,
+    ),
+]
+Skip = Annotated[
+    int,
+    typer.Option(
+        metavar="K", help="Leave the first K positions out of every baseline.", rich_help_panel=MEASURE
+    ),
+]
+Tau = Annotated[
+    float,
+    typer.Option(
+        parser=decimal_number,
+        metavar="RAD",
+        help="Angles closer than this to the reference are alike, in radians.",
+        rich_help_panel=MEASURE,
+    ),
+]
+Reference = Annotated[
+    str,
+    typer.Option(
+        metavar="A-B",
+        help="Pairs that later angles are compared with, for example 42-62. Default: the last third.",
+        rich_help_panel=MEASURE,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(parser=whole_number, metavar="N", help="Same seed, same numbers.", rich_help_panel=MEASURE),
+]
+Grid = Annotated[
+    bool,
+    typer.Option(
+        "--grid",
+        help="Also the sensitivity grid: BOS × final norm × tolerance × reference window.",
+        rich_help_panel=MEASURE,
+    ),
+]
+
+Out = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Folder for the result and its page.", rich_help_panel=OUTPUT),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Only the summary, as JSON, on standard output.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Only the paths that were written, and errors.", rich_help_panel=OUTPUT
+    ),
+]

@@ -1,0 +1,95 @@
+"""What a command was asked to do: plain values, checked before anything heavy is imported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the answer goes: `folder` holds the files; `json` and `quiet` choose what is printed."""
+
+    folder: Path
+    json: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, and how it is read."""
+
+    name: str = "novella"
+    device: str = "cpu"
+    dtype: str = "float32"
+    bridge: bool | None = None
+    trust_remote_code: bool = False
+    prepend_bos: bool = False
+    final_norm: bool = False
+    layers: tuple[int, ...] | None = None
+    backend: str = "auto"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Prompts, and the name that a reader knows them by."""
+
+    name: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SequentialRequest:
+    """`laminar-lens sequential`; `n_texts` is None where no warm-up part is wanted."""
+
+    model: ModelChoice
+    prompts: Texts
+    output: Output
+    target: str = " her"
+    occurrence: str = "error"
+    regex: bool = False
+    baseline: str = "published"
+    skip: int = 0
+    tau: float = 0.05
+    n_texts: int | None = None
+    warmup: bool = True
+    grid: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class WarmupRequest:
+    """`laminar-lens warmup`; without texts the model writes its own."""
+
+    model: ModelChoice
+    output: Output
+    texts: Texts | None = None
+    n_texts: int | None = None
+    length: int = 64
+    tau: float = 0.05
+    reference: tuple[int, int] | None = None
+    grid: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AnglesRequest:
+    """`laminar-lens angles FILE`: one kind of angle of every prompt, written to one file."""
+
+    model: ModelChoice
+    prompts: Texts
+    what: str
+    format: str
+    path: Path
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class ShowRequest:
+    """`laminar-lens show FILE`: a saved result read again."""
+
+    path: Path
+    page: Path | None = None
+    json: bool = False
+    quiet: bool = False
+
+
+Request = SequentialRequest | WarmupRequest | AnglesRequest | ShowRequest

@@ -1,0 +1,94 @@
+"""A result as tables for a terminal: which column is which variable, and nothing more."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from laminar_lens.cli.screen import table
+from laminar_lens.results.summary import estimate_text, number
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+RADIANS_BY_LAYER = {
+    "target": ("target_mean", "target_low", "target_high"),
+    "IQR": ("target_iqr",),
+    "rotation": ("rotation_mean",),
+}
+BASELINE_BY_LAYER = {"mean": ("baseline_mean",), "median": ("baseline_median",), "IQR": ("baseline_iqr",)}
+WARMUP_COLUMNS = {
+    "skip": "skip",
+    "k_lo": "k_lo",
+    "k_hi": "k_hi",
+    "verdict": "verdict",
+    "first pairs are": "sign",
+    "texts needed": "n_needed",
+}
+
+
+def claims(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """The published claims and what this model answers."""
+    cells = [[str(row["claim"]), str(row["verdict"]), str(row["text"]), estimate_text(row)] for row in rows]
+    return table(
+        "The published claims, on this model", ["", "answer", "claim", "estimate"], cells, wide=range(4)
+    )
+
+
+def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":
+    """Target, its rotation and the chosen baseline, in radians, one row a layer."""
+    columns = {name: _cells(dataset, names) for name, names in RADIANS_BY_LAYER.items()}
+    chosen = dataset.sel(baseline=baseline)
+    columns |= {f"{baseline} {name}": _cells(chosen, names) for name, names in BASELINE_BY_LAYER.items()}
+    columns["p"] = _cells(chosen, ("difference_p",))
+    if "two_modes" in dataset:
+        columns["modes"] = [_modes(dataset.isel(layer=row)) for row in range(dataset.sizes["layer"])]
+    return _by_layer("Angles by layer (rad)", dataset["layer"].values.tolist(), columns)
+
+
+def warmup_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """How many first positions to leave out, one row a layer."""
+    columns = {
+        title: [_cell(row.get(name)) for row in rows]
+        for title, name in WARMUP_COLUMNS.items()
+        if any(row.get(name) is not None for row in rows)
+    }
+    return _by_layer("Warm-up by layer", [row["layer"] for row in rows], columns)
+
+
+def grid(frame: "pd.DataFrame") -> "Table":
+    """The sensitivity grid as it is."""
+    names = [str(name) for name in frame.columns]
+    cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return table("Sensitivity to the choices made", names, cells)
+
+
+def _by_layer(title: str, layers: Sequence[int], columns: Mapping[str, Sequence[str]]) -> "Table":
+    rows = [[str(layer), *cells] for layer, *cells in zip(layers, *columns.values(), strict=True)]
+    return table(title, ["layer", *columns], rows)
+
+
+def _cells(dataset: xr.Dataset, names: Sequence[str]) -> list[str]:
+    """A variable by layer, with its interval where there is one."""
+    columns = [dataset[name].values.tolist() for name in names]
+    if len(names) == 1:
+        return [number(value) for value in columns[0]]
+    return [
+        estimate_text({"estimate": estimate, "low": low, "high": high})
+        for estimate, low, high in zip(*columns, strict=True)
+    ]
+
+
+def _modes(row: xr.Dataset) -> str:
+    if int(row["two_modes"]) != 1:
+        return "one"
+    return f"{number(float(row['mode_low_mean']), 2)} and {number(float(row['mode_high_mean']), 2)}"
+
+
+def _cell(value: Any) -> str:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if value is None or isinstance(value, int | float) else str(value)

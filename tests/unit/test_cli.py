@@ -1,0 +1,380 @@
+"""The command line's own part: what it accepts, refuses and prints. No model is loaded here."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import laminar_lens.cli.run as run
+from laminar_lens.cli import checks, main, preflight, screen
+from laminar_lens.cli.requests import (
+    AnglesRequest,
+    ModelChoice,
+    Request,
+    SequentialRequest,
+    ShowRequest,
+    Texts,
+    WarmupRequest,
+)
+from laminar_lens.errors import InputError, ModelError, ResultError
+from laminar_lens.prompts import her_prompts
+
+HEAVY = ("torch", "transformer_lens", "transformers", "triton", "ray", "plotly", "xarray", "sklearn", "numpy")
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """Requests that reached the work, in place of the work; any model's name and folder is accepted."""
+    requests: list[Request] = []
+    monkeypatch.setattr(run, "execute", requests.append)
+    monkeypatch.setattr("laminar_lens.models.check_name", lambda name: None)
+    monkeypatch.setattr(preflight, "check_sequential", lambda request: request)
+    return requests
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line that a refused command writes; nothing goes to standard output."""
+    status = main(argv)
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert err.startswith("laminar-lens: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+    return err
+
+
+def loaded(*argv: str) -> list[str]:
+    """The heavy modules that a command leaves imported, in a fresh interpreter."""
+    code = (
+        "import sys, io; from laminar_lens.cli import main\n"
+        "stdout, sys.stdout, sys.stderr = sys.stdout, io.StringIO(), io.StringIO()\n"
+        f"main({argv!r}); sys.stdout = stdout\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return list(json.loads(done.stdout.replace("'", '"')))
+
+
+# --------------------------------------------------------------------------------------------------- imports
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("sequential", "--help"), ("--version",)])
+def test_help_and_version_import_nothing_heavy(argv: tuple[str, ...]) -> None:
+    assert loaded(*argv) == []
+
+
+def test_a_refused_argument_imports_neither_torch_nor_transformer_lens() -> None:
+    assert not {"torch", "transformer_lens", "transformers", "plotly"} & set(
+        loaded("sequential", "--tau", "-1")
+    )
+
+
+# --------------------------------------------------------------------------------------------------- parsing
+
+
+def test_the_defaults_are_the_experiment(parsed: list[Request], tmp_path: Path) -> None:
+    assert main(["sequential", "--out", str(tmp_path)]) == 0
+    request = parsed[0]
+    assert isinstance(request, SequentialRequest)
+    assert request.model == ModelChoice()
+    assert request.prompts == Texts("her", her_prompts())
+    assert (request.target, request.occurrence, request.baseline) == (" her", "error", "published")
+    assert (request.skip, request.seed, request.warmup, request.grid) == (0, 0, True, False)
+    assert (request.output.folder, request.output.json, request.output.quiet) == (tmp_path, False, False)
+
+
+def test_every_option_of_sequential_arrives(parsed: list[Request], tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("They saw him.\nWe met him.\n")
+    command = f"""sequential --model gpt2 --prompts {prompts} --target him --occurrence first --regex
+        --baseline adjacent --skip 1 --bos --final-norm --layers 0,3-5 --seed 7 --dtype float64
+        --backend reference --bridge
+        --trust-remote-code --tau 0.1 --texts 50 --no-warmup --grid --json --quiet --out {tmp_path}"""
+    assert main(command.split()) == 0
+    request = parsed[0]
+    assert isinstance(request, SequentialRequest)
+    assert request.prompts.texts == ("They saw him.", "We met him.")
+    assert request.model == ModelChoice(
+        "gpt2", "cpu", "float64", True, True, True, True, (0, 3, 4, 5), "reference"
+    )
+    assert (request.target, request.occurrence, request.regex) == ("him", "first", True)
+    assert (request.baseline, request.skip, request.tau, request.seed) == ("adjacent", 1, 0.1, 7)
+    assert (request.n_texts, request.warmup, request.grid) == (50, False, True)
+    assert request.output.json
+    assert request.output.quiet
+
+
+def test_warmup_takes_several_files_and_a_window(parsed: list[Request], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(f"text {name}\n")
+    files = ["--texts", str(tmp_path / "a"), "--texts", str(tmp_path / "b")]
+    argv = [
+        "warmup",
+        *files,
+        "--reference",
+        "42-62",
+        "--length",
+        "32",
+        "--n-texts",
+        "9",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(argv) == 0
+    request = parsed[0]
+    assert isinstance(request, WarmupRequest)
+    assert request.texts is not None
+    assert request.texts.texts == ("text a", "text b")
+    assert (request.reference, request.length, request.n_texts) == ((42, 63), 32, 9)
+
+
+def test_angles_and_show(parsed: list[Request], tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("one two\n")
+    argv = ["angles", str(prompts), "--what", "rotation", "--format", "csv", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    assert main(["show", str(prompts), "--report", str(tmp_path / "page.html"), "--json"]) == 0
+    first, second = parsed
+    assert isinstance(first, AnglesRequest)
+    assert (first.what, first.path) == ("rotation", tmp_path / "angles.csv")
+    assert second == ShowRequest(prompts, tmp_path / "page.html", json=True)
+
+
+def test_version_names_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("laminar-lens 0.1.0 (transformer-lens ")
+    assert "torch" in line
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "sequential" in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("sequential --modle gpt2", ["--modle", "--model"]),
+        ("seqential", ["seqential", "sequential"]),
+        ("sequential --skip two", ["--skip", "two"]),
+        ("sequential gpt2", ["gpt2", "sequential --help"]),
+        ("angles", ["FILE", "angles --help"]),
+        (
+            "sequential --baseline publishd",
+            ["--baseline 'publishd'", "did you mean published?", "by_position"],
+        ),
+        ("sequential --baseline by-position", ["did you mean by_position?"]),
+        ("sequential --occurrence second", ["--occurrence 'second'", "first, last, all"]),
+        ("sequential --skip -1", ["--skip -1", "0 or more"]),
+        ("sequential --seed -3", ["--seed -3", "0 or more"]),
+        ("sequential --tau 0", ["--tau 0", "radians"]),
+        ("sequential --tau nan", ["--tau nan", "radians"]),
+        ("sequential --texts 1", ["number of texts 1", "2 or more"]),
+        ("sequential --layers 3-1", ["--layers '3-1'", "0,3-8"]),
+        ("sequential --layers 1,x", ["--layers '1,x'", "'x'"]),
+        ("sequential --dtype float8", ["--dtype 'float8'", "float32"]),
+        ("sequential --backend fast", ["--backend 'fast'", "eager"]),
+        ("sequential --device gpu", ["--device 'gpu'", "cuda"]),
+        ("warmup --length 2", ["--length 2", "4 or more"]),
+        ("warmup --reference 9", ["--reference '9'", "42-62"]),
+        ("angles her --what sequental", ["--what 'sequental'", "did you mean sequential?"]),
+        ("angles her --format xlsx", ["--format 'xlsx'", "nc, csv"]),
+        ("show nowhere.nc", ["'nowhere.nc'", "does not exist"]),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    argv: str, said: list[str], parsed: list[Request], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, *argv.split())
+    assert [words for words in said if words not in line] == [], line
+    assert parsed == []
+
+
+def test_a_message_of_several_lines_becomes_one(
+    monkeypatch: pytest.MonkeyPatch, parsed: list[Request], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(request: Request) -> None:
+        raise InputError("first line\n  second \x1b[31mred\x07")
+
+    monkeypatch.setattr(run, "execute", fail)
+    line = refused(capsys, "sequential", "--out", str(tmp_path))
+    assert line == "laminar-lens: error: first line second \\x1b[31mred\\x07\n"
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 141)])
+def test_ctrl_c_and_a_closed_pipe_end_quietly(
+    error: BaseException,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    parsed: list[Request],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(request: Request) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "execute", fail)
+    monkeypatch.setattr(screen, "silence_closed_pipe", lambda: None)
+    assert main(["sequential", "--out", str(tmp_path)]) == status
+    assert capsys.readouterr().err.count("\n") == (status == 130)
+
+
+def test_a_bug_is_not_dressed_up(
+    monkeypatch: pytest.MonkeyPatch, parsed: list[Request], tmp_path: Path
+) -> None:
+    def fail(request: Request) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(run, "execute", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["sequential", "--out", str(tmp_path)])
+
+
+# ---------------------------------------------------------------------------------------------------- checks
+
+
+def test_layers_are_sorted_and_not_repeated() -> None:
+    assert checks.parse_layers(" 3-5, 0 ,4") == (0, 3, 4, 5)
+    assert checks.parse_layers("") is None
+
+
+def test_the_window_includes_both_ends() -> None:
+    assert checks.parse_window("3-3") == (3, 4)
+    assert checks.parse_window("") is None
+
+
+@pytest.mark.parametrize("value", [math.inf, -0.1, math.pi])
+def test_a_tolerance_is_an_angle(value: float) -> None:
+    with pytest.raises(InputError, match="radians"):
+        checks.tolerance(value)
+
+
+def test_choices_are_those_of_the_library() -> None:
+    import torch
+
+    from laminar_lens import kernels, pairs, prompts
+
+    assert checks.BASELINES == pairs.BASELINES
+    for backend in checks.BACKENDS:
+        kernels.resolve_backend(backend, torch.zeros(1))
+    assert prompts.OCCURRENCES[0] == "error"
+
+
+def test_output_under_a_file_or_over_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match="is a file; give a folder"):
+        checks.writable(tmp_path / "file" / "below", ["x.nc"])
+    (tmp_path / "x.nc").mkdir()
+    with pytest.raises(ResultError, match="a folder has that name"):
+        checks.writable(tmp_path, ["x.nc"])
+
+
+def test_checking_the_output_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert checks.writable(tmp_path / "a" / "b", ["x.nc"]) == tmp_path / "a" / "b"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(checks.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ResultError, match="Permission denied; give another folder with --out"):
+        checks.writable(tmp_path, ["x.nc"])
+
+
+def test_cuda_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_why_no_cuda", lambda: "this machine has no CUDA driver")
+    with pytest.raises(
+        ModelError, match="--device cuda:1 was asked for, but this machine has no CUDA driver"
+    ):
+        checks.device("cuda:1")
+    monkeypatch.setattr(checks, "_why_no_cuda", lambda: "")
+    assert checks.device("cuda") == "cuda"
+
+
+# ---------------------------------------------------------------------------------------------------- screen
+
+
+def test_tables_in_a_pipe_are_not_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    words = " ".join(f"word{number}" for number in range(60))
+    screen.say(
+        screen.table("title [red]", ["claim", "text"], [["C1", words]], wide=[1]), "[bold]not markup " + words
+    )
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "…" not in out
+    assert "title [red]" in out
+    assert "[bold]not markup" in out
+    assert all(out.count(f"word{number} ") + out.count(f"word{number}\n") == 2 for number in range(60))
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    screen.say(screen.table("title", ["a"], [["1"]]))
+    assert "\x1b[3" not in capsys.readouterr().out.replace("\x1b[3m", "")
+
+
+def test_working_keeps_standard_output_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    with screen.working(quiet=False) as progress:
+        print("chatter of a library")
+        progress("label", 1, 2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "chatter" in err
+
+
+def test_quiet_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with screen.working(quiet=True) as progress:
+        print("chatter of a library")
+        progress("label", 1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_gets_a_line_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 5.0, 11.0, 11.0, 12.0])
+    monkeypatch.setattr(screen.time, "monotonic", lambda: next(clock))
+    progress = screen._log()
+    for done in range(3):
+        progress("capture", done, 3)
+    assert capsys.readouterr().err == "laminar-lens: capture 1/3\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., ModelChoice]:
+    """A model folder that holds a configuration only."""
+
+    def make(**choice: object) -> ModelChoice:
+        (tmp_path / "config.json").write_text(json.dumps({"n_layer": 3, "n_positions": 16}))
+        return ModelChoice(name=str(tmp_path), **choice)  # type: ignore[arg-type]
+
+    return make
+
+
+def test_layers_beyond_the_model_are_refused(folder: Callable[..., ModelChoice]) -> None:
+    preflight.check_layers(folder(layers=(0, 3)))
+    with pytest.raises(InputError, match=r"--layers 4 is out of range.*0 \(the embedding\) to 3"):
+        preflight.check_layers(folder(layers=(2, 4)))
+
+
+def test_a_length_beyond_the_context_is_refused(folder: Callable[..., ModelChoice]) -> None:
+    assert preflight.check_length(folder(), 16) == 16
+    with pytest.raises(InputError, match=r"--length 16 .*at most 16 tokens; give 15 or less"):
+        preflight.check_length(folder(prepend_bos=True), 16)
