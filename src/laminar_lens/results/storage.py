@@ -3,7 +3,8 @@
 What netCDF refuses or loses is written reversibly: attributes that are not plain numbers or text as JSON,
 text that holds a NUL or half a surrogate pair with backslash escapes. Two hashes are stored and checked on
 load: `numbers_sha256` over the variables (the same for two runs that gave the same numbers), `attrs_sha256`
-over what is written about them.
+over what is written about them. A last line after the HDF5 data, which other readers do not see, seals the
+file as a whole.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from laminar_lens.errors import ResultError
 
@@ -28,6 +30,7 @@ FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
 
 _JSON = "json:"
 _MARK = "laminar_lens_strings"
+_SEAL = b"\nlaminar-lens file sha256 "
 _HASHES = ("numbers_sha256", "attrs_sha256")
 _ESCAPES = re.compile(r"\\(\\|u[0-9a-f]{4})")
 _UNSAFE = re.compile("[\x00\\\\\ud800-\udfff]")
@@ -43,7 +46,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ResultError: the folder does not exist, `path` is a folder, or it cannot be written.
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise ResultError(f"cannot write {path}: it is a folder; give a file name inside it")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     try:
@@ -104,7 +107,7 @@ def canonical(dataset: xr.Dataset) -> xr.Dataset:
     return _with_values(dataset, {name: text_array(v.values) for name, v in text.items()}, {})
 
 
-def text_array(values: Any) -> np.ndarray[Any, Any]:
+def text_array(values: Any) -> NDArray[Any]:
     """Strings as a numpy array: fixed width, or objects where fixed width would cut a NUL off the end."""
     array = np.asarray(values, dtype=object)
     if any(str(s).endswith("\0") for s in array.ravel().tolist()):
@@ -112,7 +115,7 @@ def text_array(values: Any) -> np.ndarray[Any, Any]:
     return array.astype(np.str_)
 
 
-def is_text(values: np.ndarray[Any, Any], name: str = "") -> bool:
+def is_text(values: NDArray[Any], name: str = "") -> bool:
     """Whether an array holds strings; ResultError when it holds objects of another kind."""
     if values.dtype.kind in "UT":
         return True
@@ -141,6 +144,11 @@ def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
             raise
         except Exception as error:
             raise ResultError(f"cannot write {path}: {_one_line(error)}") from error
+        with open(temporary, "r+b") as file:
+            seal = _SEAL + hashlib.file_digest(file, "sha256").hexdigest().encode()
+            file.seek(0, os.SEEK_END)
+            file.write(seal)
+            os.fsync(file.fileno())
     return Path(path)
 
 
@@ -150,8 +158,9 @@ def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises:
         ResultError: missing, truncated, foreign, newer than this version, or altered.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise ResultError(f"{path}: no such file; give a result that save() wrote")
+    _check_seal(path)
     try:
         dataset = xr.load_dataset(
             path, engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
@@ -173,6 +182,17 @@ def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{path} was altered after it was saved (its hash does not match); run the study again"
         )
     return dataset
+
+
+def _check_seal(path: str | os.PathLike[str]) -> None:
+    """Refuse a damaged file before the HDF5 library meets it; a copy made by another tool has no seal."""
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise ResultError(f"cannot read {path}: {_one_line(error.strerror or error)}") from error
+    body, seal, digest = raw.rpartition(_SEAL)
+    if seal and hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ResultError(f"{path} is damaged: its bytes changed after it was saved; run the study again")
 
 
 def _check_format(path: str | os.PathLike[str], found: object) -> None:
@@ -218,7 +238,7 @@ def _decode_attr(value: Any) -> Any:
 
 
 def _encode(dataset: xr.Dataset) -> xr.Dataset:
-    values: dict[str, np.ndarray[Any, Any]] = {}
+    values: dict[str, NDArray[Any]] = {}
     marks: dict[str, str] = {}
     for key, variable in dataset.variables.items():
         if is_text(np.asarray(variable.values)):
@@ -237,7 +257,7 @@ def _encode(dataset: xr.Dataset) -> xr.Dataset:
 
 def _decode(dataset: xr.Dataset) -> xr.Dataset:
     dataset.attrs = {k: _decode_attr(v) for k, v in dataset.attrs.items()}
-    values: dict[str, np.ndarray[Any, Any]] = {}
+    values: dict[str, NDArray[Any]] = {}
     for key, variable in dataset.variables.items():
         mark = variable.attrs.pop(_MARK, None)
         variable.attrs = {k: _decode_attr(v) for k, v in variable.attrs.items()}
@@ -252,9 +272,7 @@ def _decode(dataset: xr.Dataset) -> xr.Dataset:
     return _with_values(dataset, values, {})
 
 
-def _with_values(
-    dataset: xr.Dataset, values: dict[str, np.ndarray[Any, Any]], marks: dict[str, str]
-) -> xr.Dataset:
+def _with_values(dataset: xr.Dataset, values: dict[str, NDArray[Any]], marks: dict[str, str]) -> xr.Dataset:
     """The dataset with some values replaced and text variables marked; the input is not touched."""
     parts: dict[str, xr.Variable] = {}
     for key, variable in dataset.variables.items():
