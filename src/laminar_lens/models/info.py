@@ -1,0 +1,189 @@
+"""What a model is: size, positions, BOS, and whether its weights were processed in a way that turns angles."""
+
+import dataclasses
+import hashlib
+import json
+import warnings
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch import Tensor
+
+from laminar_lens.models.forward import check_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a loaded model came from; kept beside the model, not on it."""
+
+    name: str
+    revision: str | None = None
+    hf_config: Any = None
+    has_bos: bool | None = None
+
+
+SOURCES: "WeakKeyDictionary[Any, Source]" = WeakKeyDictionary()
+_WARNED: "WeakSet[Any]" = WeakSet()
+
+_POSITIONS = {"standard": "absolute", "learned": "absolute", "absolute": "absolute"}
+_FOLDED = {"LNPre", "RMSPre"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """A model in words and numbers, as results record it."""
+
+    name: str
+    revision: str | None
+    n_layers: int
+    d_model: int
+    n_ctx: int
+    vocab_size: int
+    generation: str
+    weight_processing: str
+    device: str
+    dtype: str
+    positions: str
+    bos_token_id: int | None
+    weights_sha256: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON-safe values."""
+        return dataclasses.asdict(self)
+
+
+def describe(model: Any) -> ModelInfo:
+    """What is known of any TransformerLens model, loaded here or built by the user.
+
+    Raises:
+        InputError: not a TransformerLens model.
+    """
+    check_model(model)
+    cfg = model.cfg
+    source = SOURCES.get(model)
+    hf = getattr(getattr(model, "original_model", None), "config", None)
+    positions = str(getattr(cfg, "positional_embedding_type", None) or "unknown")
+    return ModelInfo(
+        name=source.name if source else str(getattr(cfg, "model_name", None) or "unnamed"),
+        revision=source.revision if source else getattr(hf, "_commit_hash", None),
+        n_layers=int(cfg.n_layers),
+        d_model=int(cfg.d_model),
+        n_ctx=int(cfg.n_ctx),
+        vocab_size=int(cfg.d_vocab),
+        generation="TransformerBridge" if hasattr(model, "original_model") else "HookedTransformer",
+        weight_processing=weight_processing(model),
+        device=str(cfg.device),
+        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        positions=_POSITIONS.get(positions, positions),
+        bos_token_id=bos_token_id(model),
+        weights_sha256=fingerprint(model),
+    )
+
+
+def bos_token_id(model: Any) -> int | None:
+    """The model's own BOS token, or None.
+
+    TransformerLens gives a tokenizer without a BOS its EOS in that place; that one is not counted. A tokenizer whose
+    BOS and EOS are the same token, as GPT-2's, has one.
+    """
+    tokenizer = getattr(model, "tokenizer", None)
+    source = SOURCES.get(model)
+    if tokenizer is None or tokenizer.bos_token_id is None or (source and source.has_bos is False):
+        return None
+    if tokenizer.bos_token_id == tokenizer.eos_token_id and not source:
+        own = getattr(tokenizer, "init_kwargs", {})
+        if "bos_token" not in own or own["bos_token"] is None:
+            return None
+    return int(tokenizer.bos_token_id)
+
+
+def weight_processing(model: Any) -> str:
+    """ "none", or what TransformerLens's processing did to the weights: "folded", "centred", "folded, centred".
+
+    Centring leaves no mark in the configuration: it is read from the embedding, each row of which then has mean 0
+    (√d·‖row means‖/‖W_E‖ is about 2·10⁻² in raw weights and 10⁻⁸ in centred ones).
+    """
+    cfg = model.cfg
+    folded = getattr(cfg, "normalization_type", None) in _FOLDED
+    touched = bool(getattr(model, "_weights_processed", False))
+    if touched and not folded:
+        folded = _is_identity(getattr(model, "ln_final", None))
+    names = [name for name, found in (("folded", folded), ("centred", _is_centred(model))) if found]
+    return ", ".join(names) or ("processed" if touched else "none")
+
+
+def norm_is_folded(model: Any) -> bool:
+    """Whether `ln_final` lacks its scale and shift, because processing moved them into the unembedding."""
+    return "folded" in weight_processing(model) or "processed" in weight_processing(model)
+
+
+def processing_note(model: Any) -> str:
+    """One sentence on what the model's weight processing does to the measurement; empty for unprocessed weights."""
+    processing = weight_processing(model)
+    if processing == "none":
+        return ""
+    effect = (
+        "centring removes the mean of every residual vector, which turns angles between tokens (by degrees, even in a "
+        "random model)"
+        if "centred" in processing
+        else "folding keeps the residual angles, but final_norm=True is not possible"
+    )
+    return (
+        f"The weights of {describe_name(model)} were processed by TransformerLens ({processing}): {effect}; "
+        "load the model without processing, as laminar_lens.load_model does, to measure the model itself"
+    )
+
+
+def warn_if_processed(model: Any) -> None:
+    """Warns once for each model object whose weights were processed."""
+    if model in _WARNED:
+        return
+    _WARNED.add(model)
+    if note := processing_note(model):
+        warnings.warn(note, UserWarning, stacklevel=3)
+
+
+def describe_name(model: Any) -> str:
+    source = SOURCES.get(model)
+    return source.name if source else str(getattr(model.cfg, "model_name", None) or "the model")
+
+
+def fingerprint(model: Any) -> str:
+    """SHA-256 over names, shapes and up to 256 values, evenly spread, of every parameter."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
+        values = parameter.detach().reshape(-1)
+        sample = values[:: max(1, values.numel() // 256)].to(device="cpu", dtype=torch.float64)
+        digest.update(json.dumps([name, list(parameter.shape), str(parameter.dtype)]).encode())
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _embedding(model: Any) -> Tensor | None:
+    try:
+        weights = model.W_E
+    except AttributeError:
+        return None
+    return weights.detach() if isinstance(weights, Tensor) else None
+
+
+def _is_centred(model: Any) -> bool:
+    weights = _embedding(model)
+    if weights is None or weights.ndim != 2 or weights.shape[-1] < 2:
+        return False
+    threshold = 1e-5 if weights.dtype in (torch.float32, torch.float64) else 1e-3
+    rows = weights[:4096].double()
+    norm = rows.norm()
+    if not torch.isfinite(norm) or norm == 0:
+        return False
+    return bool(rows.shape[-1] ** 0.5 * rows.mean(-1).norm() / norm < threshold)
+
+
+def _is_identity(norm: Any) -> bool:
+    weight = getattr(norm, "weight", None)
+    bias = getattr(norm, "bias", None)
+    if not isinstance(weight, Tensor):
+        return True
+    shift = bias if isinstance(bias, Tensor) else torch.zeros_like(weight)
+    return bool((weight == 1).all() and (shift == 0).all())

@@ -1,0 +1,183 @@
+"""load_model: one call for the embedded model, TransformerLens names and local folders, on both generations."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from laminar_lens.errors import InputError, LaminarLensError, ModelError
+from laminar_lens.models import local, names
+from laminar_lens.models.info import SOURCES, Source
+from laminar_lens.models.quiet import quiet
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def load_model(
+    name_or_path: Any = names.EMBEDDED,
+    *,
+    device: Any = "cpu",
+    dtype: Any = torch.float32,
+    bridge: bool | None = None,
+    trust_remote_code: bool = False,
+    processed: bool = False,
+) -> Any:
+    """A TransformerLens model whose residual stream is the original's: weights are not processed.
+
+    A local folder also runs through Hugging Face once, on 16 tokens: TransformerLens's converters ignore some fields
+    of a configuration silently, and a model that differs is refused.
+
+    Args:
+        name_or_path: "novella" (embedded, offline), a TransformerLens or Hub name, or a Hugging Face folder.
+        device: "cpu", "cuda", "cuda:1", …
+        dtype: a torch dtype or its name: float32, float64, bfloat16, float16.
+        bridge: True for a TransformerBridge, False for a HookedTransformer; by default a HookedTransformer where
+            TransformerLens still has it (3.x), otherwise the bridge.
+        trust_remote_code: run Python code that comes with the weights. Never done unless asked for.
+        processed: apply TransformerLens's default processing (LayerNorm folded, writing weights centred). This turns
+            angles by degrees; it is recorded and warned about.
+
+    Raises:
+        ModelError: unknown name (with near matches), missing or half-written weights, or a model that TransformerLens
+            cannot load faithfully.
+        InputError: a device or dtype that is not there.
+    """
+    names.check_name(name_or_path)
+    target = _device(device)
+    kind = _dtype(dtype)
+    folder = names.local_folder(name_or_path)
+    hooked = _hooked_transformer(bridge)
+    with quiet(), _one_line(name_or_path, hooked is not None):
+        if folder is not None:
+            model, source = local.load_folder(
+                folder, hooked, device=target, dtype=kind, trust_remote_code=trust_remote_code
+            )
+        else:
+            model, source = _load_named(str(name_or_path), hooked, target, kind, trust_remote_code)
+        if processed:
+            process(model)
+    model.eval()
+    SOURCES[model] = source
+    return model
+
+
+def process(model: Any) -> None:
+    """TransformerLens's default processing, in place."""
+    if hasattr(model, "process_weights_"):
+        model.process_weights_()
+    else:
+        model.enable_compatibility_mode(disable_warnings=True)
+
+
+def _load_named(name: str, hooked: Any, device: str, dtype: torch.dtype, trust: bool) -> tuple[Any, Source]:
+    """A model of the Hub or of its local cache."""
+    if hooked is None:
+        from transformer_lens.model_bridge import TransformerBridge
+
+        model = TransformerBridge.boot_transformers(name, device=device, dtype=dtype, trust_remote_code=trust)
+        config = model.original_model.config
+        return model, Source(name, getattr(config, "_commit_hash", None), config)
+    from transformer_lens import loading_from_pretrained as loading
+
+    try:
+        official = loading.get_official_model_name(name)
+    except ValueError:
+        near = names.near_matches(name)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ModelError(
+            f"model {name!r} is not one that HookedTransformer knows{hint}; bridge=True loads any Hub model "
+            "that the bridge supports"
+        ) from None
+    if official.startswith(loading.NEED_REMOTE_CODE_MODELS) and not trust:
+        raise ModelError(
+            f"model {name!r} runs Python code that comes with it: allow it with trust_remote_code=True"
+        )
+    extra = {"trust_remote_code": True} if trust else {}
+    model = hooked.from_pretrained_no_processing(name, device=device, dtype=dtype, **extra)
+    config = _hub_config(official)
+    return model, Source(name, getattr(config, "_commit_hash", None), config)
+
+
+def _hub_config(official: str) -> Any:
+    """The Hugging Face configuration that the weights came with, from the local cache; None where there is none."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(official, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+
+
+def _hooked_transformer(bridge: bool | None) -> Any:
+    """The HookedTransformer class, or None where the bridge is to be used."""
+    if bridge:
+        return None
+    with quiet():
+        try:
+            from transformer_lens import HookedTransformer
+        except ImportError:
+            if bridge is None:
+                return None
+            raise ModelError(
+                "bridge=False asks for HookedTransformer, which transformer-lens 4 no longer has: "
+                "use the bridge or install transformer-lens<4"
+            ) from None
+    return HookedTransformer
+
+
+def _device(device: Any) -> str:
+    try:
+        target = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise InputError(f"device {device!r} is unknown; expected 'cpu', 'cuda' or 'cuda:<number>'") from None
+    if target.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise InputError(
+                f"device {str(device)!r} was asked for, but torch finds no CUDA device; use 'cpu'"
+            )
+        if (target.index or 0) >= count:
+            raise InputError(f"device {str(device)!r} was asked for, but there are only {count} CUDA devices")
+    elif target.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"device {str(device)!r} was asked for, but torch finds no MPS device; use 'cpu'")
+    return str(target)
+
+
+def _dtype(dtype: Any) -> torch.dtype:
+    kind = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+    if kind not in _DTYPES.values():
+        raise InputError(f"dtype {str(dtype)!r} is unknown; expected one of {', '.join(_DTYPES)}")
+    return torch.float32 if kind is None else kind
+
+
+@contextlib.contextmanager
+def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
+    """Whatever a library says while loading becomes one line of ours."""
+    try:
+        yield
+    except LaminarLensError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and not Path(str(name)).is_dir():
+            near = [match for match in names.near_matches(str(name)) if match != str(name).lower()]
+            hint = (
+                f"; did you mean {' or '.join(near)}?"
+                if near and str(name).lower() not in names.known_names()
+                else ""
+            )
+            raise ModelError(
+                f"model {str(name)!r} is not in the local Hugging Face cache and could not be downloaded{hint} "
+                f"({reason[:160]})"
+            ) from error
+        retry = "; bridge=True may know this architecture" if on_hooked else ""
+        raise ModelError(
+            f"model {str(name)!r} could not be loaded: {type(error).__name__}: {reason[:240]}{retry}"
+        ) from error

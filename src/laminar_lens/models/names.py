@@ -1,0 +1,153 @@
+"""What a model may be called, and what can be said about a name or a folder before anything heavy is imported."""
+
+import ast
+import difflib
+import importlib.util
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from laminar_lens.errors import ModelError
+
+NOVELLA = Path(__file__).parent / "embedded" / "novella"
+EMBEDDED = "novella"
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def check_name(name_or_path: Any) -> None:
+    """Refuses a name that cannot be a model; loads nothing and takes no network.
+
+    A folder is checked as far as its files' sizes tell. A name of the form owner/name is only checked for its form:
+    the Hub has more models than anybody lists.
+
+    Raises:
+        ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a folder that is
+            not there, or one whose weights are missing or half-written.
+    """
+    folder = local_folder(name_or_path)
+    if folder is not None:
+        check_folder(folder, embedded=name_or_path == EMBEDDED)
+        return
+    name = str(name_or_path)
+    if not _HUB_NAME.fullmatch(name):
+        raise ModelError(f"model {name!r}: no such folder, and not the name of a model{_suggestion(name)}")
+    known = known_names()
+    if "/" not in name and known and name.lower() not in known:
+        raise ModelError(
+            f"model {name!r} is not known to TransformerLens{_suggestion(name)}; "
+            "a model of the Hugging Face Hub is called owner/name"
+        )
+
+
+def local_folder(name_or_path: Any) -> Path | None:
+    """The folder that a name means, or None where it is the name of a Hub model.
+
+    Raises:
+        ModelError: the name is empty, or a path at which there is no folder.
+    """
+    name = str(name_or_path)
+    if not name.strip():
+        raise ModelError(
+            f"model {name!r}: the name is empty; give 'novella', a TransformerLens name or a folder"
+        )
+    if name == EMBEDDED:
+        return NOVELLA
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(
+            f"model {name!r} is a file; give the Hugging Face folder that holds config.json and weights"
+        )
+    if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"model {name!r}: no such folder")
+    return None
+
+
+def near_matches(name: str, n: int = 3) -> list[str]:
+    """The known names nearest to a misspelt one, best first; empty if none is near."""
+    return difflib.get_close_matches(name.lower(), [EMBEDDED, *sorted(known_names())], n=n, cutoff=0.6)
+
+
+@cache
+def known_names() -> frozenset[str]:
+    """Lower-case names and aliases that TransformerLens lists, read from its source without importing it."""
+    spec = importlib.util.find_spec("transformer_lens")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    listing = Path(spec.origin).parent / "supported_models.py"
+    if not listing.is_file():
+        return frozenset()
+    names = set()
+    for node in ast.parse(listing.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(getattr(t, "id", "") in {"OFFICIAL_MODEL_NAMES", "MODEL_ALIASES"} for t in targets):
+            names |= {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
+    return frozenset(name.lower() for name in names if isinstance(name, str))
+
+
+def check_folder(folder: Path, *, embedded: bool = False) -> None:
+    """Refuses a Hugging Face folder without a readable config, without weights, or with half-written weights.
+
+    Raises:
+        ModelError: with the file and, for half-written weights, how many bytes of how many are there.
+    """
+    remedy = "; install laminar-lens again" if embedded else ""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise ModelError(f"model folder {str(folder)!r} has no config.json{remedy}")
+    _read_json(config)
+    safetensors = sorted(folder.glob("*.safetensors"))
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        for shard in sorted(set(_read_json(index).get("weight_map", {}).values())):
+            if not (folder / shard).is_file():
+                raise ModelError(f"model folder {str(folder)!r}: the weights {shard} are missing{remedy}")
+    if not safetensors and not any(folder.glob("pytorch_model*.bin")):
+        raise ModelError(
+            f"model folder {str(folder)!r} holds no weights (model.safetensors is missing){remedy}"
+        )
+    for file in safetensors:
+        _check_safetensors(file, remedy)
+
+
+def _check_safetensors(file: Path, remedy: str) -> None:
+    """Compares the file's size with what its header announces."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        header_size = int.from_bytes(stream.read(8), "little")
+        if size < 8 or 8 + header_size > size:
+            raise ModelError(
+                f"weights {str(file)!r} are half-written: {size:,} bytes, its header is cut{remedy}"
+            )
+        try:
+            header = json.loads(stream.read(header_size))
+            end = max(
+                (entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"),
+                default=0,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ModelError(
+                f"weights {str(file)!r} are not a safetensors file: unreadable header{remedy}"
+            ) from None
+    if 8 + header_size + end != size:
+        raise ModelError(
+            f"weights {str(file)!r} are half-written: {size:,} of {8 + header_size + end:,} bytes{remedy or '; copy it again'}"
+        )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{str(file)!r} is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{str(file)!r} is not valid: expected a JSON object")
+    return content
+
+
+def _suggestion(name: str) -> str:
+    near = near_matches(name)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
