@@ -1,0 +1,323 @@
+"""The program that trained novella: resume, export, arguments. The model's oracle is transformers."""
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from laminar_lens.models.embedded import PATH, novella_path, train
+
+SMALL = ["--layers", "2", "--width", "16", "--heads", "2", "--context", "16", "--batch", "4", "--lr", "0.01"]
+SMALL += ["--device", "cpu", "--warmup", "3", "--log-every", "5"]
+
+
+def sentences(seed: int, count: int) -> list[str]:
+    words = [
+        "the",
+        "house",
+        "gave",
+        "her",
+        "him",
+        "a",
+        "letter",
+        "and",
+        "then",
+        "saw",
+        "river",
+        "naïve",
+        "told",
+    ]
+    rng = np.random.default_rng(seed)
+    return ["She told her " + " ".join(rng.choice(words, 12)) + "." for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    for seed, name in enumerate(("Alpha_1", "Beta_2", *train.HELD_OUT)):
+        with gzip.open(folder / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(sentences(seed, 40)) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(corpus: Path) -> Path:
+    file = corpus / "small.tokens"
+    assert train.main(["--corpus", str(corpus), "--prepare", str(file), "--vocab", "300"]) == 0
+    return file
+
+
+def go(data: Path, out: Path, *more: str) -> int:
+    return train.main(["--data", str(data), "--out", str(out), *SMALL, *more])
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished")
+    assert go(data, out, "--tokens", "1280") == 0
+    return out
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, how: Callable[[], None]) -> None:
+    advance = train.Run.advance
+
+    def counted(self: train.Run) -> torch.Tensor:
+        if self.step == step:
+            how()
+        return advance(self)
+
+    monkeypatch.setattr(train.Run, "advance", counted)
+
+
+def test_killed_and_resumed_is_the_run_it_would_have_been(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt  # stands for a kill: nothing of the run's own code comes after it
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 13, die)
+        patch.setattr(train.Run, "train", always_saving_at(7))
+        with pytest.raises(KeyboardInterrupt):
+            go(data, tmp_path, "--tokens", "1280")
+    assert train.load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 7
+    assert go(data, tmp_path, "--resume") == 0
+
+    one, other = (train.load_checkpoint(folder / "checkpoint.pt") for folder in (finished, tmp_path))
+    assert one["step"] == other["step"] == 20
+    assert one["tokens"] == other["tokens"] == 1280
+    assert all(torch.equal(p, other["params"][name]) for name, p in one["params"].items())
+    moments = zip(one["optimizer"]["state"].values(), other["optimizer"]["state"].values(), strict=True)
+    assert all(torch.equal(a["exp_avg_sq"], b["exp_avg_sq"]) for a, b in moments)
+    assert (finished / "novella/model.safetensors").read_bytes() == (
+        tmp_path / "novella/model.safetensors"
+    ).read_bytes()
+    assert losses(finished) == losses(tmp_path)
+
+
+def always_saving_at(step: int) -> Callable[..., bool]:
+    original = train.Run.train
+
+    def run(self: train.Run, *args: float) -> bool:
+        record = self.advance
+
+        def saving() -> torch.Tensor:
+            loss = record()
+            if self.step == step:
+                self.save()
+            return loss
+
+        self.advance = saving  # type: ignore[method-assign]
+        return original(self, *args)
+
+    return run
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
+def test_minutes_save_and_stop(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert go(data, tmp_path, "--tokens", "100_000_000", "--minutes", "0.005") == 0
+    state = train.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert 0 < state["step"] < 100_000_000 // 64
+    assert "--resume goes on" in capsys.readouterr().err
+    assert not (tmp_path / "novella").exists()
+    assert go(data, tmp_path, "--resume", "--tokens", str(64 * state["step"])) == 0, (
+        "a shorter schedule ends it"
+    )
+    assert (tmp_path / "novella/model.safetensors").is_file()
+
+
+def test_export_is_what_transformers_computes(finished: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    state = train.load_checkpoint(finished / "checkpoint.pt")
+    cfg = train.Config(**state["config"])
+    for p in state["params"].values():
+        p += 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))  # no bias left at zero
+    folder = finished / "louder"
+    params = train.export(state, folder)
+    oracle = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    vocab = len(params["transformer.wte.weight"])
+    tokens = torch.randint(0, vocab, (3, cfg.context), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = oracle(tokens).logits
+        got = train.logits_of(params, tokens, cfg.layers, cfg.heads)
+        assert expected.std() > 1
+        torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-5)
+    assert type(oracle).__name__ == "GPT2LMHeadModel"
+    assert oracle.config.n_positions == cfg.context
+    assert oracle.lm_head.weight.data_ptr() == oracle.transformer.wte.weight.data_ptr()
+
+
+def test_tokenizer_of_the_export(finished: Path, data: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(finished / "novella", local_files_only=True)
+    text = 'She told her a naïve "letter" -- 3 times.\n Then  more'
+    ids = tokenizer(text)["input_ids"]
+    assert len(tokenizer(" her")["input_ids"]) == 1
+    assert tokenizer.decode(ids) == text
+    assert (
+        tokenizer.bos_token_id
+        == tokenizer.eos_token_id
+        == tokenizer.unk_token_id
+        == train.load_data(data).bos
+    )
+    assert tokenizer("<|endoftext|>")["input_ids"] == [tokenizer.bos_token_id]
+    own = json.loads((finished / "novella/tokenizer.json").read_text())
+    assert train.text_of([tokenizer.bos_token_id, *ids], own) == text
+
+
+def test_token_file_is_the_text_and_holds_out_two_novels(data: Path, corpus: Path) -> None:
+    read = train.load_data(data)
+    tokenizer = json.loads(read.meta["tokenizer"])
+    expected = "\n".join([*sentences(2, 40), *sentences(3, 40)]) + "\n"
+    assert train.text_of(read.val.tolist(), tokenizer) == expected
+    assert train.text_of(read.train.tolist(), tokenizer).startswith(sentences(0, 1)[0])
+    assert json.loads(read.meta["bytes"])["val"] == len(expected.encode())
+    assert read.train.dtype == np.uint16
+    again = data.with_name("again.tokens")
+    train.prepare(corpus, again, 300)
+    same = train.load_data(again)
+    assert np.array_equal(same.train, read.train)
+    assert same.meta == read.meta
+
+
+def test_windows_start_anywhere_and_one_in_a_hundred_has_a_bos() -> None:
+    cfg = train.Config(context=7, batch=4000, seed=5)
+    tokens = torch.arange(1, 41, dtype=torch.int32)
+    windows = train.batch_at(cfg, tokens, 0, step=3)
+    assert windows.shape == (4000, 8)
+    marked = windows[:, 0] == 0
+    assert 15 <= int(marked.sum()) <= 70
+    assert torch.equal(windows[:, 2:] - windows[:, 1:-1], torch.ones(4000, 6, dtype=torch.long))
+    assert set(windows[~marked, 0].tolist()) == set(range(1, 34)), "first and last window included"
+    assert torch.equal(windows, train.batch_at(cfg, tokens, 0, step=3))
+    assert not torch.equal(windows, train.batch_at(cfg, tokens, 0, step=4))
+
+
+def test_validation_loss_counts_every_token_once() -> None:
+    cfg = train.Config(layers=1, width=8, heads=1, context=5)
+    params = {name: torch.zeros_like(p) for name, p in train.init_params(cfg, 11).items()}
+    val = torch.randint(0, 11, (78,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    assert train.validation_loss(params, cfg, val) == pytest.approx(np.log(11), rel=1e-6)
+    params = train.init_params(cfg, 11)
+    windows = val[:76].long()
+    one_by_one = [float(train.loss_of(params, windows[None, i : i + 6], 1, 1)) for i in range(0, 75, 5)]
+    assert train.validation_loss(params, cfg, val) == pytest.approx(np.mean(one_by_one), rel=1e-6)
+
+
+def test_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
+    cfg = train.Config(tokens=1000 * 32 * 128, lr=1.0, warmup=100)
+    rates = [cfg.lr_at(step) for step in range(cfg.steps + 1)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == rates[100] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1)
+    assert np.all(np.diff(rates[100:]) <= 0)
+
+
+def test_training_lowers_the_loss_and_reports_it(finished: Path) -> None:
+    seen = losses(finished)
+    assert [step for step, _ in seen] == [5, 10, 15, 20]
+    assert seen[-1][1] < seen[0][1] - 0.5
+    last = json.loads((finished / "log.jsonl").read_text().splitlines()[-1])
+    assert last["final_bits_per_byte"] < last["final_val_loss"] / np.log(2)
+    assert "She opened the door, and" in (finished / "samples.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "--corpus"),
+        (["--data", "absent.tokens", "--out", "o"], "absent.tokens"),
+        (["--corpus", "absent", "--out", "o"], "absent"),
+        (["--data", __file__, "--corpus", ".", "--out", "o"], "one of"),
+        (["--data", __file__], "--out"),
+        (["--data", __file__, "--prepare", "x"], "--prepare needs"),
+        (["--data", __file__, "--out", "o", "--tokens", "-3"], "-3"),
+        (["--data", __file__, "--out", "o", "--minutes", "nan"], "nan"),
+        (["--data", __file__, "--out", "o", "--seed", "one"], "one"),
+        (["--data", __file__, "--out", "o", "--width", "30", "--heads", "4"], "30"),
+        (["--data", __file__, "--out", "o", "--vocab", "99999"], "99999"),
+        (["--data", __file__, "--out", "o", "--device", "tpu"], "tpu"),
+        (["--data", __file__, "--out", "o", "--resume"], "no checkpoint"),
+        (["--data", __file__, "--out", "o", "--frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_arguments_are_one_line(
+    arguments: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert named in error
+
+
+def test_files_that_are_not_what_they_should_be(
+    data: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: str) -> str:
+        assert train.main(list(arguments)) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    half = tmp_path / "half"
+    half.write_bytes(data.read_bytes()[:1000])
+    assert "not a token file" in refused("--data", str(half), "--out", str(tmp_path / "a"))
+    half.write_bytes((finished / "checkpoint.pt").read_bytes()[:5000])
+    assert "not a checkpoint" in refused("--export", str(half), "--out", str(tmp_path / "b"))
+    assert "holds a run already" in refused("--data", str(data), "--out", str(finished))
+    assert "--width 32" in refused("--data", str(data), "--out", str(finished), "--resume", "--width", "32")
+    assert "Persuasion_105" in refused("--corpus", str(empty_corpus(tmp_path)), "--out", str(tmp_path / "c"))
+    if not torch.cuda.is_available():
+        assert "no CUDA" in refused("--data", str(data), "--out", str(tmp_path / "d"), "--device", "cuda")
+
+
+def empty_corpus(folder: Path) -> Path:
+    with gzip.open(folder / "Alpha_1.txt.gz", "wt") as file:
+        file.write("Nothing much.\n")
+    return folder
+
+
+def standalone(arguments: list[str], before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
+    code = (
+        f"import runpy, sys\n{before}\nsys.argv = ['train', *{arguments!r}]\n"
+        f"try: runpy.run_path({train.__file__!r}, run_name='__main__')\n"
+        f"except SystemExit as end: status = end.code\n{after}\nsys.exit(status)"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_refuses_before_heavy_imports() -> None:
+    heavy = "{'torch', 'numpy', 'laminar_lens', 'transformers', 'tokenizers'} & sys.modules.keys()"
+    done = standalone(["--tokens", "0"], after=f"print({heavy})")
+    assert done.returncode == 2, done.stderr
+    assert "'0' is not" in done.stderr
+    assert done.stdout == "set()\n"
+
+
+def test_training_from_a_token_file_needs_no_tokenizers(data: Path, tmp_path: Path) -> None:
+    barred = "sys.modules.update(dict.fromkeys(['tokenizers', 'transformers', 'laminar_lens']))"
+    arguments = ["--data", str(data), "--out", str(tmp_path), *SMALL, "--tokens", "128"]
+    done = standalone(arguments, before=barred)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "novella/config.json").is_file()
+
+
+def test_path_of_the_embedded_model() -> None:
+    assert novella_path() == PATH == Path(train.__file__).parent / "novella"
