@@ -138,7 +138,6 @@ def sequential(  # one line a parameter: the command's whole surface
     """
     check_target(target, checks.choice("--occurrence", occurrence, OCCURRENCES), regex)
     request = SequentialRequest(
-        model=_model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
         target=target,
         occurrence=occurrence,
         regex=regex,
@@ -150,6 +149,7 @@ def sequential(  # one line a parameter: the command's whole surface
         grid=grid,
         seed=checks.at_least("--seed", seed, 0),
         prompts=checks.prompts(prompts),
+        model=_model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
         output=_output(out, "sequential", json, quiet),
     )
     return preflight.check_sequential(request)

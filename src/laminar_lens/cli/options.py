@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 
-def whole_number(value: str) -> int:
+def whole_number(value: str | int) -> int:
     """`value` as an integer; the parser's own message does not show what was given."""
     try:
         return int(value)
@@ -14,7 +14,7 @@ def whole_number(value: str) -> int:
         raise typer.BadParameter(f"{value!r} is no whole number") from None
 
 
-def decimal_number(value: str) -> float:
+def decimal_number(value: str | float) -> float:
     """`value` as a float, likewise."""
     try:
         return float(value)
@@ -130,7 +130,10 @@ Baseline = Annotated[
 Skip = Annotated[
     int,
     typer.Option(
-        metavar="K", help="Leave the first K positions out of every baseline.", rich_help_panel=MEASURE
+        parser=whole_number,
+        metavar="K",
+        help="Leave the first K positions out of every baseline.",
+        rich_help_panel=MEASURE,
     ),
 ]
 Tau = Annotated[

@@ -1,0 +1,244 @@
+"""What a user can get wrong: one line with the value and what to do, exit status 2, earlier output kept."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import laminar_lens as ll
+from laminar_lens.cli import main
+from laminar_lens.errors import CaptureError, InputError
+
+EARLIER = {"sequential.nc": b"an earlier result", "sequential.html": b"an earlier page"}
+PROMPTS = "They praised her for it.\nWe admired her courage.\n"
+LONG = "They admired her" + " and the old house by the river" * 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of `laminar-lens sequential`, what the line must say, and the prompts' file."""
+
+    argv: str
+    said: tuple[str, ...]
+    prompts: str | bytes = PROMPTS
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+CASES = {
+    "empty file": Case("", ("prompts.txt' is empty", "one prompt a line"), ""),
+    "blank prompt": Case(
+        "", ("blank prompt in line 2", "remove the line"), "They saw her.\n  \nWe met her.\n"
+    ),
+    "not UTF-8": Case("", ("is not UTF-8 at byte 12", "save it as UTF-8"), b"They saw her\xff.\n"),
+    "no such file": Case("--prompts {dir}/none.txt", ("none.txt' does not exist", "check the path")),
+    "two prompts files": Case(
+        "--prompts {prompts} --prompts her", ("given 2 times", "'her'", "give one file")
+    ),
+    "one-token prompt": Case("", ("prompt 1 ('X')", "one token", "longer prompt"), "They saw her.\nX\n"),
+    "too long": Case(
+        "", ("prompt 1 ('They admired her and", "reads at most 64", "shorten"), f"{PROMPTS[:25]}{LONG}\n"
+    ),
+    "absent in some": Case(
+        "",
+        ("target ' her' is absent in 2 of 3 prompts", "index 1, 2", "'We met him.'"),
+        "They saw her.\nWe met him.\nWe met them.\n",
+    ),
+    "absent in all": Case(
+        "--target queen", ("target 'queen' occurs in none of the 2 prompts", "change the target")
+    ),
+    "at position 0": Case(
+        "--target We", ("target of prompt 0 is its first token", "put a word in front"), "We met.\n"
+    ),
+    "several": Case("", ("occurs 2 times", "choose occurrence"), "They told her to see her.\n"),
+    "blank target": Case("--target=", ("target '' is empty", "give the text")),
+    "bad regex": Case("--regex --target (her", ("target '(her' is not a regular expression",)),
+    "unknown model": Case("--model gpt2-xll", ("'gpt2-xll'", "did you mean gpt2-xl")),
+    "no such folder": Case("--model ./nowhere", ("'./nowhere'", "no such folder")),
+    "unknown baseline": Case("--baseline publishd", ("--baseline 'publishd'", "did you mean published?")),
+    "negative skip": Case("--skip -1", ("--skip -1", "0 or more")),
+    "skip leaves nothing": Case("--skip 60", ("skip=60 leaves no target pair",)),
+    "layer out of range": Case("--layers 0,4", ("--layers 4 is out of range", "hidden states 0", "to 3")),
+    "output under a file": Case("--out {prompts}/sub", ("cannot write to", "is a file", "--out")),
+    "output is a file": Case("--out {prompts}", ("cannot write to", "is a file", "--out")),
+    "CUDA is absent": Case("--device cuda", ("--device cuda was asked for", "use --device cpu")),
+}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An output folder that holds the files of an earlier run."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name, content in EARLIER.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def arguments(case: Case, folder: Path, model: Path, out: Path) -> list[str]:
+    """The command of a case; the model, prompts and output that it does not name itself are added."""
+    prompts = folder / "prompts.txt"
+    prompts.write_bytes(case.prompts if isinstance(case.prompts, bytes) else case.prompts.encode())
+    argv = [part.format(dir=folder, prompts=prompts) for part in case.argv.split()]
+    for option, value in (("--prompts", prompts), ("--model", model), ("--out", out)):
+        if option not in argv:
+            argv += [option, str(value)]
+    return ["sequential", "--no-warmup", *argv]
+
+
+def check_refusal(status: int, stdout: str, stderr: str, said: tuple[str, ...], out: Path) -> None:
+    assert (status, stdout) == (2, ""), stderr
+    assert stderr.startswith("laminar-lens: error: ")
+    assert (stderr.count("\n"), stderr[-1]) == (1, "\n")
+    assert [words for words in said if words not in stderr] == [], stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == EARLIER
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_mistake_is_answered_in_one_line(
+    name: str, tiny_gpt2: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "CUDA is absent":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("CUDA is present")
+    status = main(arguments(CASES[name], tmp_path, tiny_gpt2, out))
+    check_refusal(status, *capsys.readouterr(), CASES[name].said, out)
+
+
+def test_mistakes_are_answered_before_anything_heavy_is_imported(
+    tiny_gpt2: Path, out: Path, tmp_path: Path
+) -> None:
+    """All cases in one fresh interpreter: none imports torch, which alone takes about two seconds."""
+    commands = []
+    for number, case in enumerate(CASES.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        commands.append(arguments(case, folder, tiny_gpt2, out))
+    code = (
+        "import json, sys; from laminar_lens.cli import main\n"
+        "statuses = [main(argv) for argv in json.load(sys.stdin)]\n"
+        "heavy = sorted({'torch', 'transformer_lens', 'transformers', 'plotly'} & set(sys.modules))\n"
+        "print(json.dumps([statuses, heavy]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(commands), capture_output=True, text=True, timeout=120
+    )
+    assert json.loads(done.stdout) == [[2] * len(CASES), []], done.stderr
+
+
+# --------------------------------------------------------------------------------------------------- weights
+
+
+@pytest.fixture
+def broken(tiny_gpt2: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model, to be damaged."""
+    return Path(shutil.copytree(tiny_gpt2, tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda file: file.unlink(), ("holds no weights", "model.safetensors is missing")),
+        (lambda file: file.write_bytes(file.read_bytes()[:-100]), ("half-written", "bytes")),
+        (lambda file: file.write_bytes(file.read_bytes()[:50]), ("half-written", "bytes")),
+        (lambda file: file.write_bytes(b""), ("half-written", "0 bytes")),
+    ],
+    ids=["missing", "cut at the end", "cut in the header", "empty"],
+)
+def test_missing_or_half_written_weights(
+    damage: Callable[[Path], Any],
+    said: tuple[str, ...],
+    broken: Path,
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damage(broken / "model.safetensors")
+    status = main(arguments(Case("", said), tmp_path, broken, out))
+    check_refusal(status, *capsys.readouterr(), said, out)
+
+
+def test_nan_in_activations_names_prompt_layer_and_position(
+    broken: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+    from tokenizers import Tokenizer
+
+    tokens = Tokenizer.from_file(str(broken / "tokenizer.json")).encode(PROMPTS.splitlines()[1]).ids
+    others = Tokenizer.from_file(str(broken / "tokenizer.json")).encode(PROMPTS.splitlines()[0]).ids
+    position = next(index for index, token in enumerate(tokens) if token not in others and index > 0)
+    weights = load_file(broken / "model.safetensors")
+    name = next(name for name in weights if name.endswith("wte.weight"))
+    weights[name][tokens[position]] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+
+    said = ("prompt 1", "layer 0", f"position {position}")
+    status = main(arguments(Case("", said), tmp_path, broken, out))
+    check_refusal(status, *capsys.readouterr(), said, out)
+
+
+# -------------------------------------------------------------------------------------------- during the run
+
+
+def test_an_interrupted_run_keeps_the_earlier_output(
+    tiny_gpt2: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import laminar_lens.studies.sequential as sequential
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sequential, "sequential_study", interrupt)
+    assert main(arguments(Case("", ()), tmp_path, tiny_gpt2, out)) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "laminar-lens: interrupted; earlier output is kept"
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == EARLIER
+
+
+# ----------------------------------------------------------------------------------------------- from Python
+
+
+@pytest.fixture(scope="module")
+def model(tiny_gpt2: Path) -> Any:
+    return ll.load_model(str(tiny_gpt2))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "chosen", "said"),
+    [
+        ([], {}, "empty"),
+        ("", {}, "blank"),
+        (["They saw her.", " "], {}, "prompt 1 is blank"),
+        (["They saw her.", "her"], {"target": "her"}, "prompt 1"),
+        (["They saw her.", LONG], {}, "prompt 1"),
+        (["They saw her.", "We met him."], {}, "absent in 1 of 2 prompts"),
+        (["They saw her."], {"target": " queen"}, "occurs in none of the 1 prompts"),
+        (["We met her."], {"target": "We"}, "first token"),
+        (["They saw her."], {"baseline": "publishd"}, "'publishd'"),
+        (["They saw her."], {"skip": -1}, "skip -1"),
+        (["They saw her."], {"skip": 60}, "skip=60"),
+        (["They saw her."], {"layers": (0, 4)}, "4"),
+    ],
+)
+def test_python_refuses_the_same(model: Any, prompts: object, chosen: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=r"\w") as caught:
+        ll.sequential_study(model, prompts, **{"random_init": False, "n_perm": 20, "n_draws": 2, **chosen})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cache_without_residuals(model: Any) -> None:
+    tokens = model.to_tokens("They saw her.", prepend_bos=False)
+    _, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith("hook_z"))
+    with pytest.raises((CaptureError, InputError), match="hook_resid") as caught:
+        ll.residuals_from_cache(cache, model.cfg)
+    assert "\n" not in str(caught.value)
