@@ -249,8 +249,12 @@ def test_layers_are_sorted_and_not_repeated() -> None:
     assert checks.parse_layers("") is None
 
 
-def test_the_window_includes_both_ends() -> None:
+def test_the_window_includes_both_ends_or_has_a_name() -> None:
+    from laminar_lens.stats.warmup import reference_pairs
+
     assert checks.parse_window("3-3") == (3, 4)
+    assert checks.parse_window("Last-Half") == "last half"
+    assert all(reference_pairs(63, name) for name in checks.WINDOWS)
     assert checks.parse_window("") is None
 
 

@@ -17,6 +17,7 @@ BASELINES = ("published", "adjacent", "matched", "by_position")
 BACKENDS = ("auto", "eager", "reference")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 QUANTITIES = ("sequential", "rotation", "turning", "step_length", "pairwise")
+WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
 
 
@@ -58,13 +59,19 @@ def parse_layers(text: str) -> tuple[int, ...] | None:
     return tuple(sorted(chosen))
 
 
-def parse_window(text: str) -> tuple[int, int] | None:
-    """`"42-62"`, both ends included, as the half-open (42, 63); an empty text as None."""
+def parse_window(text: str) -> str | tuple[int, int] | None:
+    """`"42-62"`, both ends included, as the half-open (42, 63); "last-half" as its name; an empty text as None."""
     if not text.strip():
         return None
+    name = text.strip().lower().replace("-", " ")
+    if name in WINDOWS:
+        return name
     match = re.fullmatch(r"\s*(\d{1,6})\s*-\s*(\d{1,6})\s*", text)
     if match is None or int(match[2]) < int(match[1]):
-        raise InputError(f"--reference {text!r} is no window of pairs: write first-last, for example 42-62")
+        raise InputError(
+            f"--reference {text!r} is no window of pairs: write first-last, for example 42-62, or one of "
+            f"{', '.join(WINDOWS)}"
+        )
     return int(match[1]), int(match[2]) + 1
 
 

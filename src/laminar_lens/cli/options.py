@@ -149,7 +149,7 @@ Reference = Annotated[
     str,
     typer.Option(
         metavar="A-B",
-        help="Pairs that later angles are compared with, for example 42-62. Default: the last third.",
+        help="Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
         rich_help_panel=MEASURE,
     ),
 ]

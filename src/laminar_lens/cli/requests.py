@@ -65,7 +65,7 @@ class WarmupRequest:
     n_texts: int | None = None
     length: int = 64
     tau: float = 0.05
-    reference: tuple[int, int] | None = None
+    reference: str | tuple[int, int] | None = None
     grid: bool = False
     seed: int = 0
 

@@ -66,7 +66,7 @@ def _warmup(request: WarmupRequest) -> None:
         if request.n_texts is not None:
             chosen["n_texts"] = request.n_texts
         if request.reference is not None:
-            chosen["reference"] = slice(*request.reference)
+            chosen["reference"] = request.reference
         study = warmup_study(model, texts, **chosen, **_common(request, progress))
         files = _save(study, request.output, "warmup", progress)
         frame = _grid(model, request, files, progress, texts=texts) if request.grid else None
