@@ -1,0 +1,270 @@
+"""Intervals for means over texts: bootstrap-t for one quantity, simultaneous max-t bands for many.
+
+A text is the unit: texts are drawn with replacement, all layers and positions of a text together, so that nothing is
+assumed about their dependence. Both methods cost one matrix product of the resampling counts with the data.
+
+Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 12.5 (bootstrap-t); Westfall & Young,
+Resampling-Based Multiple Testing (1993) (maximum of |t|).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from laminar_lens.errors import InputError
+
+MIN_TEXTS = {"mean": 20, "band": 40}
+"""The fewest texts at which coverage was validated (tests/validate/TABLE.md), by kind of interval."""
+
+N_BOOT = 1999
+BLOCK = 2_000_000  # float64 numbers in one block of resampled means: bounds the memory at about 100 MB
+SE_FLOOR = {"mean": 0.6, "band": 0.35}
+"""Least standard error of a resample, as a share of the sample's: one that lost a mode must not decide the quantile of t."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """An estimate and its confidence interval, one entry for each entry of the data's trailing axes.
+
+    Attributes:
+        estimate: in the data's unit; NaN where fewer than two texts have a value.
+        low, high: the bounds; NaN where the interval is withheld.
+        level: nominal coverage.
+        n: the smallest number of texts behind any entry that has an estimate.
+        n_valid: the number of texts behind each entry (after averaging groups).
+        withheld: empty, or one line that says where and why bounds are missing.
+    """
+
+    estimate: Float[np.ndarray, "*shape"]
+    low: Float[np.ndarray, "*shape"]
+    high: Float[np.ndarray, "*shape"]
+    level: float
+    n: int
+    n_valid: Int[np.ndarray, "*shape"]
+    withheld: str
+
+    def excludes(self, value: float) -> Bool[np.ndarray, "*shape"]:
+        """True where the interval exists and `value` lies outside it."""
+        return np.asarray((self.low > value) | (self.high < value))
+
+
+def mean_interval(
+    x: Shaped[np.ndarray, "..."],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap-t interval of the mean over texts (axis 0), for each entry of the trailing axes by itself.
+
+    Texts of one group are averaged first: a group is one observation. A text with NaN is left out of that entry only.
+
+    Returns:
+        Bounds in the unit of `x`; NaN below 20 texts, where coverage was not validated. A mean that does not vary has
+        an interval of length 0.
+
+    Raises:
+        InputError: no entry has two texts; `level` outside (0, 1); fewer than 99 resamples; groups of another length.
+
+    Source: Efron & Tibshirani (1993), 12.5.
+    """
+    values = observations(x, groups)
+    check_settings(level, n_boot)
+    moments = _Moments.of(values)
+    tail = (1 - level) / 2
+    low_t, high_t = np.zeros(moments.mean.size), np.zeros(moments.mean.size)
+    for columns, t in _resampled_t(moments, n_boot, seed, SE_FLOOR["mean"]):
+        low_t[columns], high_t[columns] = np.quantile(t, [tail, 1 - tail], axis=0)
+    low, high = moments.mean - moments.se * high_t, moments.mean - moments.se * low_t
+    return finish(moments.mean, low, high, moments.n, level, "mean", values.shape[1:])
+
+
+def simultaneous_band(
+    x: Shaped[np.ndarray, "..."],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Interval:
+    """Band that covers the means of all entries at once: mean ± c·se, c the quantile of the maximum of |t| over entries.
+
+    Entries without variance, or with too few texts, have no part in the maximum.
+
+    Returns:
+        Bounds in the unit of `x`; NaN below the validated number of texts.
+
+    Raises:
+        InputError: as `mean_interval`.
+
+    Source: Westfall & Young (1993); the maximum over resampled, recentred t.
+    """
+    values = observations(x, groups)
+    check_settings(level, n_boot)
+    moments = _Moments.of(values)
+    largest = np.zeros(n_boot)
+    for columns, t in _resampled_t(moments, n_boot, seed, SE_FLOOR["band"]):
+        usable = (moments.n[columns] >= MIN_TEXTS["band"]) & (moments.se[columns] > 0)
+        if usable.any():
+            largest = np.maximum(largest, np.abs(t[:, usable]).max(axis=1))
+    reach = float(np.quantile(largest, level)) * moments.se
+    return finish(
+        moments.mean, moments.mean - reach, moments.mean + reach, moments.n, level, "band", values.shape[1:]
+    )
+
+
+def selected_interval(
+    x: Shaped[np.ndarray, "n layer"],
+    choose: Callable[[Float[np.ndarray, " layer"]], Bool[np.ndarray, " layer"]],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> tuple[Interval, Bool[np.ndarray, " layer"]]:
+    """Choose layers on one random half of the texts, estimate their mean on the other: free of selection.
+
+    Args:
+        x: a quantity by text and layer.
+        choose: takes the means over the first half, returns which layers to keep.
+
+    Returns:
+        The interval of the mean over the chosen layers (estimate NaN if none was chosen), and the choice.
+
+    Raises:
+        InputError: fewer than four texts, or as `mean_interval`.
+    """
+    values = observations(x, groups)
+    n = len(values)
+    if n < 4:
+        raise InputError(f"{n} texts cannot be halved to choose layers on one half: give at least 4")
+    order = np.random.default_rng(seed).permutation(n)
+    first, second = values[order[: n // 2]], values[order[n // 2 :]]
+    chosen = np.asarray(choose(_Moments.of(first).mean), dtype=bool)
+    if not chosen.any():
+        nothing = np.asarray(np.nan)
+        reason = "no layer was chosen on the first half of the texts"
+        return Interval(nothing, nothing, nothing, level, len(second), np.asarray(len(second)), reason), chosen
+    return mean_interval(second[:, chosen].mean(axis=1), level=level, n_boot=n_boot, seed=seed), chosen
+
+
+def observations(
+    x: Shaped[np.ndarray, "..."], groups: Shaped[np.ndarray, " n"] | None = None
+) -> Float[np.ndarray, "n_groups *shape"]:
+    """The data in float64, one row for each independent observation; missing (not finite) values are NaN.
+
+    Raises:
+        InputError: no text axis, groups of another length, or no entry with two observations.
+    """
+    values = np.array(x, dtype=np.float64)
+    if values.ndim == 0:
+        raise InputError(f"a single number ({values}) has no texts: give an array whose axis 0 is the texts")
+    values[~np.isfinite(values)] = np.nan
+    if groups is not None:
+        values = _group_means(values, np.asarray(groups))
+    valid = np.isfinite(values).sum(axis=0)
+    if valid.size == 0 or valid.max() < 2:
+        count = 0 if valid.size == 0 else int(valid.max())
+        raise InputError(f"{count} texts with a value: an interval or a test over texts needs at least 2")
+    return values
+
+
+def _group_means(values: Float[np.ndarray, "n *shape"], groups: Shaped[np.ndarray, "..."]) -> np.ndarray:
+    if groups.shape != values.shape[:1]:
+        raise InputError(f"groups has shape {groups.shape} for {len(values)} texts: give one label a text")
+    labels, member = np.unique(groups, return_inverse=True)
+    flat = values.reshape(len(values), -1)
+    indicator = (member[None, :] == np.arange(len(labels))[:, None]).astype(np.float64)
+    valid = np.isfinite(flat)
+    counts = indicator @ valid
+    sums = indicator @ np.where(valid, flat, 0.0)
+    means = np.full(sums.shape, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means.reshape(len(labels), *values.shape[1:])
+
+
+def check_settings(level: float, n_boot: int) -> None:
+    """Raise InputError for a level outside (0, 1) or too few resamples."""
+    if not 0 < level < 1:
+        raise InputError(f"level={level} is not a confidence level: give a number between 0 and 1, such as 0.95")
+    if n_boot < 99:
+        raise InputError(f"n_boot={n_boot} is too few resamples for an interval: give at least 99")
+
+
+def resampling_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
+    """How often each of `n` texts occurs in each resample; rows add up to n."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    centred: Float[np.ndarray, "n_obs entry"]  # 0 where missing
+    valid: Bool[np.ndarray, "n_obs entry"]
+    n: Int[np.ndarray, " entry"]
+    mean: Float[np.ndarray, " entry"]
+    se: Float[np.ndarray, " entry"]
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, "n *shape"]) -> "_Moments":
+        flat = values.reshape(len(values), -1)
+        valid = np.isfinite(flat)
+        n = valid.sum(axis=0)
+        mean = np.where(valid, flat, 0.0).sum(axis=0) / np.maximum(n, 1)
+        centred = np.where(valid, flat - mean, 0.0)
+        se = np.sqrt((centred**2).sum(axis=0) / np.maximum(n - 1, 1) / np.maximum(n, 1))
+        se[se <= 1e-12 * np.abs(mean)] = 0.0  # rounding of equal values is no variance
+        mean[n < 2] = np.nan
+        return cls(centred, valid, n, mean, se)
+
+
+def _resampled_t(
+    moments: _Moments, n_boot: int, seed: int, floor: float
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of entries with the resampled t of each, [n_boot, entries]; 0 where the entry does not vary."""
+    n, entries = moments.centred.shape
+    counts = resampling_counts(n, n_boot, seed)
+    width = max(1, BLOCK // n_boot)
+    for start in range(0, entries, width):
+        columns = slice(start, start + width)
+        centred, valid = moments.centred[:, columns], moments.valid[:, columns]
+        size = np.full((1, 1), float(n)) if valid.all() else np.maximum(counts @ valid, 2.0)
+        mean = (counts @ centred) / size
+        variance = np.maximum((counts @ centred**2) / size - mean**2, 0.0) * size / (size - 1)
+        se = np.maximum(np.sqrt(variance / size), floor * moments.se[columns])
+        yield columns, np.divide(mean, se, out=np.zeros_like(mean), where=se > 0)
+
+
+def finish(
+    estimate: Float[np.ndarray, " entry"],
+    low: Float[np.ndarray, " entry"],
+    high: Float[np.ndarray, " entry"],
+    n_valid: Int[np.ndarray, " entry"],
+    level: float,
+    kind: str,
+    shape: tuple[int, ...],
+    minimum: int | None = None,
+) -> Interval:
+    """An Interval in the data's shape, with the bounds withheld below the validated number of texts."""
+    least = MIN_TEXTS[kind] if minimum is None else minimum
+    few = n_valid < least
+    reason = ""
+    if few.any():
+        where = "" if few.all() else f" in {int(few.sum())} of {few.size} entries"
+        reason = (
+            f"interval withheld{where}: {int(n_valid[few].min())} texts, and the coverage of this interval ({kind})"
+            f" was validated from {least} up"
+        )
+    low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
+    has = n_valid >= 2
+    return Interval(
+        estimate.reshape(shape),
+        low.reshape(shape),
+        high.reshape(shape),
+        level,
+        int(n_valid[has].min()) if has.any() else 0,
+        n_valid.reshape(shape),
+        reason,
+    )
