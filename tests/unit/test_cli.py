@@ -130,8 +130,7 @@ def test_warmup_takes_several_files_and_a_window(parsed: list[Request], tmp_path
     assert main(argv) == 0
     request = parsed[0]
     assert isinstance(request, WarmupRequest)
-    assert request.texts is not None
-    assert request.texts.texts == ("text a", "text b")
+    assert request.texts == (tmp_path / "a", tmp_path / "b")
     assert (request.reference, request.length, request.n_texts) == ((42, 63), 32, 9)
 
 

@@ -160,7 +160,7 @@ def warmup(
     model: opt.Model = "novella",
     texts: opt.TextFiles = None,
     n_texts: opt.NTexts = None,
-    length: opt.Length = 64,
+    length: opt.Length = None,
     tau: opt.Tau = 0.05,
     reference: opt.Reference = "",
     bos: opt.Bos = False,
@@ -186,7 +186,9 @@ def warmup(
     return WarmupRequest(
         model=choice,
         n_texts=_count(n_texts),
-        length=preflight.check_length(choice, checks.at_least("--length", length, 4)),
+        length=None
+        if length is None
+        else preflight.check_length(choice, checks.at_least("--length", length, 4)),
         tau=checks.tolerance(tau),
         reference=checks.parse_window(reference),
         grid=grid,

@@ -60,7 +60,7 @@ def parse_layers(text: str) -> tuple[int, ...] | None:
 
 
 def parse_window(text: str) -> str | tuple[int, int] | None:
-    """`"42-62"`, both ends included, as the half-open (42, 63); "last-half" as its name; an empty text as None."""
+    """`"42-62"`, both ends included, as the half-open (42, 63); "last-half" by name; empty, None."""
     if not text.strip():
         return None
     name = text.strip().lower().replace("-", " ")
@@ -86,11 +86,18 @@ def prompts(values: Sequence[str] | None) -> Texts:
     return Texts("her", her_prompts()) if names[0] == "her" else Texts(names[0], read_prompts(Path(names[0])))
 
 
-def texts(values: Sequence[str] | None) -> Texts | None:
-    """The texts of all files, in the order given; None without files."""
+def texts(values: Sequence[str] | None) -> tuple[str, ...] | tuple[Path, ...] | None:
+    """One file's texts, one a line; of several files, their paths: each then is one text, cut into windows.
+
+    None without files.
+    """
     if not values:
         return None
-    return Texts(", ".join(values), tuple(text for value in values for text in read_prompts(Path(value))))
+    if len(values) == 1:
+        return read_prompts(Path(values[0]))
+    for value in values:
+        _readable_text(Path(value))
+    return tuple(map(Path, values))
 
 
 def device(name: str) -> str:
@@ -152,3 +159,16 @@ def _why_no_cuda() -> str:
             continue
         return ""
     return "this machine has no CUDA driver"
+
+
+def _readable_text(path: Path) -> None:
+    try:
+        blank = not path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read ({error.strerror or error}): check the path"
+        ) from None
+    if blank:
+        raise InputError(f"{str(path)!r} is empty: give a file of text")

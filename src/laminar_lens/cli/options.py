@@ -100,7 +100,7 @@ TextFiles = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FILE",
-        help="Measure on these texts, one a line (may be given again). Default: sampled from the model.",
+        help="Texts, one a line; given again, each file is one text, cut into windows. Default: sampled.",
         rich_help_panel=TEXT,
         show_default=False,
     ),
@@ -116,7 +116,14 @@ NTexts = Annotated[
     ),
 ]
 Length = Annotated[
-    int, typer.Option(parser=whole_number, metavar="N", help="Tokens a text.", rich_help_panel=TEXT)
+    int | None,
+    typer.Option(
+        parser=whole_number,
+        metavar="N",
+        help="Tokens a text. Default: 64, or what the context holds.",
+        rich_help_panel=TEXT,
+        show_default=False,
+    ),
 ]
 
 Baseline = Annotated[

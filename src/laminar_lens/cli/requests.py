@@ -61,9 +61,9 @@ class WarmupRequest:
 
     model: ModelChoice
     output: Output
-    texts: Texts | None = None
+    texts: tuple[str, ...] | tuple[Path, ...] | None = None
     n_texts: int | None = None
-    length: int = 64
+    length: int | None = None
     tau: float = 0.05
     reference: str | tuple[int, int] | None = None
     grid: bool = False

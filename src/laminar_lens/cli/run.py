@@ -37,7 +37,7 @@ def _sequential(request: SequentialRequest) -> None:
         from laminar_lens.studies.sequential import sequential_study
 
         model = _load(request.model, progress)
-        warm = _warmup_part(model, request, progress) if request.warmup else None
+        warm = _warmup_part(model, request, progress) if request.warmup else False
         study = sequential_study(
             model,
             request.prompts.texts,
@@ -61,15 +61,14 @@ def _warmup(request: WarmupRequest) -> None:
         from laminar_lens.studies.warmup import warmup_study
 
         model = _load(request.model, progress)
-        texts = request.texts.texts if request.texts is not None else None
         chosen: dict[str, Any] = {"length": request.length, "tau": request.tau}
         if request.n_texts is not None:
             chosen["n_texts"] = request.n_texts
         if request.reference is not None:
             chosen["reference"] = request.reference
-        study = warmup_study(model, texts, **chosen, **_common(request, progress))
+        study = warmup_study(model, request.texts, **chosen, **_common(request, progress))
         files = _save(study, request.output, "warmup", progress)
-        frame = _grid(model, request, files, progress, texts=texts) if request.grid else None
+        frame = _grid(model, request, files, progress, texts=request.texts) if request.grid else None
     _tell(study, request.output, files, frame)
 
 
