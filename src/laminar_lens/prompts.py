@@ -156,7 +156,7 @@ def token_spans(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, i
         InputError: the decoded tokens do not give the text back, so that no map exists.
     """
     if getattr(tokenizer, "is_fast", False):
-        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return list(encoding["input_ids"]), [(int(a), int(b)) for a, b in encoding["offset_mapping"]]
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     whole = _decode(tokenizer, ids)

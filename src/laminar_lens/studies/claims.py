@@ -1,0 +1,208 @@
+"""The published claims C1–C7, each answered for the model at hand: holds, fails or undetermined.
+
+| claim | holds | fails |
+|---|---|---|
+| C1 | ratio target/rotation above `WIDER` in most layers and overall | below it in most layers, or overall |
+| C2 | IQR of the target grows from the middle layer to the last | grows by less than `FAN_OUT` |
+| C3 | target's IQR below that of published, adjacent and matched | not below that of one of them |
+| C4 | two modes in `SHARE` of layers, most in the ranges `MODES` | no upper mode; or modes elsewhere |
+| C5 | position 0 explains the upper mode, agreement above `EXACT` | it does not, or agreement below `LOOSE` |
+| C6 | the mean lies `APART` sd from both modes in most such layers | within a mode, or there is one |
+| C7 | k_hi ≤ `FROM` | k_lo > `FROM`, or drift |
+
+"Above" and "below" mean that the whole 95% interval is (simultaneous over layers where layers are counted).
+Everything else is undetermined: too few texts, an interval across a threshold, a part that was not run. The
+thresholds are ours: the original gives numbers ("0.1–0.2 rad", "1.0–1.5 and 2.5–3.0 rad"), not rules.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.studies.answer import NOTHING, Claim, because, numbers, signed
+from laminar_lens.studies.comparison import Baseline, named_layers, quantile, without_position
+from laminar_lens.studies.intervals import fan_out, overall_mean, steadiness
+from laminar_lens.studies.mode_claims import attribution_claim, mean_claim, modes_claim
+
+WIDER = 2.0
+"""C1, "much wider": at least this many times the rotation."""
+FAN_OUT = 0.05
+"""C2: a change of the IQR below this many radians is no fan-out."""
+FROM = 2
+"""C7: "from the second or third token on" allows two tokens to stand apart."""
+
+TEXTS = {
+    "C1": "the angle at the target is much wider than the target's rotation between layers (0.1–0.2 rad)",
+    "C2": "the angles fan out from the middle layers to the last",
+    "C3": "the pair (word before, target) turns more steadily than unrelated pairs",
+    "C4": "the baseline has two modes, about 1.0–1.5 and 2.5–3.0 rad",
+    "C5": "the upper mode is exactly the pairs with position 0",
+    "C6": "the mean (and median) of the mixed baseline describes nothing",
+    "C7": "from the second or third token on, angles are alike",
+}
+
+
+def answer_claims(
+    dataset: xr.Dataset,
+    baselines: Mapping[str, Baseline],
+    *,
+    chosen: str,
+    warmup: Any,
+    seed: int,
+) -> dict[str, tuple[str, Any]]:
+    """The claims as variables `claim_…` over the coordinate `claim`."""
+    layers = dataset["layer"].values.tolist()
+    target, rotation = dataset["target_angle"].values, dataset["target_rotation"].values
+    found = {
+        "C1": rotation_claim(layers, target, rotation, seed),
+        "C2": fan_out_claim(layers, target, seed),
+        "C3": steadiness_claim(target, baselines, seed),
+        "C4": modes_claim(layers, baselines[chosen]),
+        "C5": attribution_claim(layers, baselines[chosen]),
+        "C6": mean_claim(layers, baselines[chosen], seed),
+        "C7": alike_claim(warmup),
+    }
+    columns: dict[str, tuple[str, Any]] = {
+        "claim": ("claim", list(found)),
+        "claim_text": ("claim", [TEXTS[name] for name in found]),
+    }
+    for field in fields(Claim):
+        columns[f"claim_{field.name}"] = ("claim", [getattr(claim, field.name) for claim in found.values()])
+    return columns
+
+
+def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarray, seed: int) -> Claim:
+    """C1: geometric mean over texts of angle/rotation, by layer."""
+    turned = np.divide(target, rotation, out=np.full_like(target, np.nan), where=rotation > 0)
+    rows = np.isfinite(turned).sum(axis=1) >= 2
+    if not rows.any():
+        return Claim("undetermined", *NOTHING, "times", "No layer has a layer before it in two texts.")
+    x = np.log(turned[rows])
+    kept = np.array(layers)[rows]
+    band, overall = simultaneous_band(x.T, seed=seed), overall_mean(x, seed)
+    yes, no = band.low > np.log(WIDER), band.high < np.log(WIDER)
+    if overall.low > np.log(WIDER) and 2 * yes.sum() > len(yes):
+        verdict = "holds"
+    elif overall.high < np.log(WIDER) or 2 * no.sum() > len(no):
+        verdict = "fails"
+    else:
+        verdict = "undetermined"
+    evidence = (
+        f"The angle is more than {WIDER:g} times the rotation in {named_layers(kept[yes])}, less in "
+        f"{named_layers(kept[no])} (simultaneous 95% band); mean rotation {_span(rotation[rows])} rad, "
+        f"mean angle {_span(target[rows])} rad by layer."
+    )
+    estimate, low, high = np.exp(numbers(overall)).tolist()
+    return Claim(verdict, estimate, low, high, "times", evidence + because(overall.withheld))
+
+
+def fan_out_claim(layers: Sequence[int], target: np.ndarray, seed: int) -> Claim:
+    """C2: change of the IQR over prompts from the middle layer to the last, along a straight line."""
+    half = np.array(layers) >= (layers[0] + layers[-1]) / 2
+    if half.sum() < 3:
+        return Claim(
+            "undetermined", *NOTHING, "rad", "A trend needs three layers from the middle to the last."
+        )
+    rows = np.array(layers)[half].tolist()
+    found = fan_out(target[half], rows, seed)
+    estimate, low, high = numbers(found)
+    verdict = "fails" if high < FAN_OUT else "holds" if low > 0 else "undetermined"
+    iqr = quantile(target[half], 0.75) - quantile(target[half], 0.25)
+    evidence = (
+        f"The IQR over prompts goes from {iqr[0]:.2f} rad in layer {rows[0]} to {iqr[-1]:.2f} rad in layer "
+        f"{rows[-1]}; the straight line through these layers changes by {signed(estimate)} rad."
+    )
+    return Claim(verdict, estimate, low, high, "rad", evidence + because(found.withheld))
+
+
+def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed: int) -> Claim:
+    """C3: the target's IQR over that of each unrelated pair, and the difference of the means."""
+    ratios, parts, withheld = {}, [], ""
+    for name in ("published", "adjacent", "matched"):
+        if name not in baselines:
+            continue
+        single, about = _one_group(baselines[name])
+        ratio = steadiness(target, single, seed)
+        ratios[name], withheld = ratio, withheld or ratio.withheld
+        band = baselines[name].difference.band or baselines[name].stratified.band
+        means = "" if band is None else f", means differ by {signed(np.nanmean(band.estimate))} rad"
+        estimate, low, high = numbers(ratio)
+        parts.append(f"{name}{about} {estimate:.2f} [{low:.2f}, {high:.2f}]{means}")
+    if not ratios:
+        return Claim("undetermined", *NOTHING, "times", "These prompts allow no unrelated pairs.")
+    best = ratios.get("matched", next(iter(ratios.values())))
+    if len(ratios) == 3 and all(ratio.high < 1 for ratio in ratios.values()):
+        verdict = "holds"
+    else:
+        verdict = "fails" if any(ratio.low >= 1 for ratio in ratios.values()) else "undetermined"
+    evidence = f"IQR over prompts of the target's angle (mean over layers) over that of: {'; '.join(parts)}."
+    return Claim(verdict, *numbers(best), "times", evidence + because(withheld))
+
+
+def alike_claim(warmup: Any) -> Claim:
+    """C7: the warm-up's own three-valued answer, read at `FROM` tokens."""
+    if warmup is None:
+        return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out (warmup=False).")
+    k_lo, k_hi = warmup.k_lo, warmup.k_hi
+    if k_hi is not None and k_hi <= FROM:
+        verdict = "holds"
+    elif warmup.verdict == "drift" or (k_lo is not None and k_lo > FROM):
+        verdict = "fails"
+    else:
+        verdict = "undetermined"
+    estimate = warmup.skip if warmup.skip is not None else np.nan
+    low, high = (np.nan if k is None else float(k) for k in (k_lo, k_hi))
+    needed = f" About {warmup.n_needed} texts would decide." if warmup.n_needed else ""
+    evidence = f"All layers together: {warmup.verdict}, {_bounds(k_lo, k_hi)}.{needed}"
+    return Claim(verdict, float(estimate), low, high, "tokens", evidence)
+
+
+def sentence(dataset: xr.Dataset, baselines: Mapping[str, Baseline], warmup: Any, *, chosen: str) -> str:
+    """The practical answer, then whether and how the baseline splits."""
+    first = "How many tokens to leave out was not measured (warmup=False)."
+    if warmup is not None:
+        first = str(warmup.sentence).rstrip()
+    return f"{first} {_split(dataset['layer'].values.tolist(), baselines[chosen])}"
+
+
+def _split(layers: Sequence[int], found: Baseline) -> str:
+    two = [k for k, modes in enumerate(found.modes) if modes.has_two]
+    if not two:
+        if max(modes.n for modes in found.modes) < 20:
+            return f"Too few prompts to see whether the {found.name} baseline splits in two."
+        return f"The {found.name} baseline does not split: its angles form one group in every layer."
+    low, high = (np.mean([found.modes[k].means[side] for k in two]) for side in (0, 1))
+    where = named_layers(layers[k] for k in two)
+    split = f"The {found.name} baseline splits in two in {where}, about {low:.2f} and {high:.2f} rad"
+    named = [a for k in two if (a := found.attribution[k]) is not None and a.position is not None]
+    if not named:
+        return f"{split}; no position explains the upper group."
+    positions = sorted({int(a.position) for a in named if a.position is not None})
+    precision, recall = (np.mean([getattr(a, name) for a in named]) for name in ("precision", "recall"))
+    return (
+        f"{split}; the upper group is explained by position {' and '.join(map(str, positions))} "
+        f"(precision {precision:.2f}, recall {recall:.2f})."
+    )
+
+
+def _one_group(found: Baseline) -> tuple[np.ndarray, str]:
+    """The single draw, without the position that splits it in two, and words for that."""
+    single = found.angle[:, :, 0]
+    positions = {a.position for a in found.attribution if a is not None and a.position is not None}
+    for position in positions:
+        single = without_position(single, found.pairs[0], position)
+    return single, f" (without position {' and '.join(map(str, sorted(positions)))})" if positions else ""
+
+
+def _span(x: np.ndarray) -> str:
+    means = np.nanmean(x, axis=1)
+    return f"{means.min():.2f}–{means.max():.2f}"
+
+
+def _bounds(k_lo: int | None, k_hi: int | None) -> str:
+    low = "no lower bound" if k_lo is None else f"at least {k_lo}"
+    return f"{low} and {'no upper bound' if k_hi is None else f'at most {k_hi}'} tokens stand apart"

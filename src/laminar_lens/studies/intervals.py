@@ -1,0 +1,61 @@
+"""Intervals of [layer text] angles over texts, without numbers where there are too few texts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from laminar_lens.stats.bootstrap import Interval, mean_interval
+from laminar_lens.stats.intervals import iqr_trend_interval, mean_shift_interval, statistic_interval
+from laminar_lens.studies.comparison import mean
+
+FEW = "fewer than 2 texts have a value"
+
+
+def nothing(shape: tuple[int, ...], why: str) -> Interval:
+    """An interval without numbers."""
+    nan = np.full(shape, np.nan)
+    return Interval(nan, nan.copy(), nan.copy(), 0.95, 0, np.zeros(shape, dtype=int), why)
+
+
+def layer_means(x: np.ndarray, seed: int) -> Interval:
+    """Mean over texts of [layer text], by layer."""
+    if np.isfinite(x).sum(axis=1).max() < 2:
+        return nothing(x.shape[:1], FEW)
+    return mean_interval(x.T, seed=seed)
+
+
+def overall_mean(x: np.ndarray, seed: int) -> Interval:
+    """Mean over texts of each text's mean over layers."""
+    return mean_interval(mean(x, axis=0), seed=seed)
+
+
+def spreads(x: np.ndarray, seed: int) -> Interval:
+    """Interquartile range over texts of [layer text], by layer."""
+    return statistic_interval("iqr", x.T, seed=seed)
+
+
+def fan_out(x: np.ndarray, layers: Sequence[int], seed: int) -> Interval:
+    """Change of the interquartile range from the first of these layers to the last, along a straight line."""
+    slope = iqr_trend_interval(x.T, np.asarray(layers), seed=seed)
+    span = layers[-1] - layers[0]
+    ends = (slope.estimate * span, slope.low * span, slope.high * span)
+    return Interval(*ends, slope.level, slope.n, slope.n_valid, slope.withheld)
+
+
+def steadiness(target: np.ndarray, baseline: np.ndarray, seed: int) -> Interval:
+    """IQR over texts of the target over that of the baseline; a text counts by its mean angle over layers."""
+    x, y = mean(target, axis=0), mean(baseline, axis=0)
+    if (np.isfinite(x) & np.isfinite(y)).sum() < 2:
+        return nothing((), FEW)
+    return statistic_interval("iqr_ratio", x, y, seed=seed)
+
+
+def first_shift(x: np.ndarray, contains_first: np.ndarray, seed: int) -> Interval:
+    """How the mean over texts of [layer text] moves by the texts whose pair contains position 0, by layer."""
+    has = np.isfinite(x).any(axis=0)
+    inside = contains_first & has
+    if not inside.any():
+        return nothing(x.shape[:1], "no pair contains position 0")
+    if inside.sum() == has.sum():
+        return nothing(x.shape[:1], "every pair contains position 0")
+    return mean_shift_interval(x[:, has].T, contains_first[has], seed=seed)

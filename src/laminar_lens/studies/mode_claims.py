@@ -1,0 +1,176 @@
+"""Claims C4–C6, about two modes of the chosen baseline's single draw; `claims` lists the rules."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+from scipy.stats import t as student_t
+
+from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.studies.answer import NOTHING, Claim, because, signed
+from laminar_lens.studies.comparison import Baseline, mean, named_layers, quantile, without_position
+from laminar_lens.studies.intervals import first_shift, layer_means
+
+MODES = ((1.0, 1.5), (2.5, 3.0))
+"""C4: where the original saw the two modes, in radians."""
+ABOUT = 0.1
+"""C4, "about": how far outside these ranges a mode may lie, in radians."""
+SHARE = 1 / 3
+"""C4: two modes in at least this share of the layers."""
+EXACT = 0.7
+"""C5: precision and recall are shown to be above this (16 of 16 pairs show 0.79, 12 of 12 show 0.74)."""
+LOOSE = 0.9
+"""C5: precision or recall shown to be below this is not "exactly"."""
+APART = 2.0
+"""C6: a mean at least this many standard deviations from both modes describes neither."""
+LEVEL = 0.95
+MIN_TEXTS = 20
+
+
+def modes_claim(layers: Sequence[int], found: Baseline) -> Claim:
+    """C4: layers with two modes, and where these lie."""
+    two = _two(found)
+    if not two:
+        return _no_upper_mode(found)
+    inside = [k for k in two if _in_range(found.modes[k].means)]
+    if len(two) < SHARE * len(layers):
+        verdict = "undetermined"
+    else:
+        verdict = "holds" if 2 * len(inside) >= len(two) else "fails"
+    strongest = max(two, key=lambda k: found.modes[k].delta_bic)
+    at = found.modes[strongest]
+    estimate, low, high = _distance(found.angle[strongest, :, 0], at.upper)
+    evidence = (
+        f"Two modes in {named_layers(layers[k] for k in two)} ({len(two)} of {len(layers)}), in the "
+        f"published ranges in {named_layers(layers[k] for k in inside)}; the estimate is their distance in "
+        f"layer {layers[strongest]}: {at.means[0]:.2f} ± {at.sds[0]:.2f} and {at.means[1]:.2f} ± {at.sds[1]:.2f} "
+        f"rad, {at.weights[1]:.0%} of the pairs in the upper one."
+    )
+    return Claim(verdict, estimate, low, high, "rad", evidence)
+
+
+def attribution_claim(layers: Sequence[int], found: Baseline) -> Claim:
+    """C5: agreement of "contains position 0" with "in the upper mode", where it is worst."""
+    two = _two(found)
+    if not two:
+        return Claim("undetermined", *NOTHING, "share", "There is no upper mode to explain.")
+    answers, intervals = [], []
+    for k in two:
+        attribution, first = found.attribution[k], (found.pairs[0] == 0).any(axis=-1)
+        upper, valid = found.modes[k].upper, np.isfinite(found.angle[k, :, 0])
+        both = int((upper & first & valid).sum())
+        agreement = [_proportion(both, int((group & valid).sum())) for group in (first, upper)]
+        worst = min(agreement)
+        intervals.append(worst)
+        position = None if attribution is None else attribution.position
+        if position != 0 or worst[2] < LOOSE:
+            answers.append("fails")
+        else:
+            answers.append("holds" if worst[1] > EXACT else "undetermined")
+    most = [answer for answer in ("holds", "fails") if 2 * answers.count(answer) > len(answers)]
+    verdict = most[0] if most else "undetermined"
+    middle = sorted(intervals)[len(intervals) // 2]
+    exact = named_layers(layers[k] for k, answer in zip(two, answers, strict=True) if answer == "holds")
+    other = named_layers(layers[k] for k, answer in zip(two, answers, strict=True) if answer == "fails")
+    evidence = (
+        f"The smaller of precision and recall of position 0, median over the layers with two modes; position "
+        f"0 explains the upper mode in {exact}, not or not exactly in {other}."
+    )
+    return Claim(verdict, *middle, "share", evidence)
+
+
+def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
+    """C6: where the mean and the median of the mixed baseline lie, and what position 0 does to them."""
+    single, two = found.angle[:, :, 0], _two(found)
+    rows = two or list(range(len(layers)))
+    first = without_position(single, found.pairs[0])
+    contains = (found.pairs[0] == 0).any(axis=-1)
+    shift = first_shift(mean(single[rows], axis=0)[None], contains, seed)
+    estimate, low, high = (float(value[0]) for value in (shift.estimate, shift.low, shift.high))
+    medians = np.nanmean(quantile(single[rows], 0.5) - quantile(first[rows], 0.5))
+    moved = f"pairs with position 0 move the mean by {signed(estimate)}, the median by {signed(medians)} rad"
+    if not contains.any():
+        moved = "no pair of this draw contains position 0"
+    why = because(shift.withheld) if contains.any() else ""
+    if not two:
+        enough = max(modes.n for modes in found.modes) >= MIN_TEXTS
+        verdict = "fails" if enough else "undetermined"
+        return Claim(verdict, estimate, low, high, "rad", f"There is one group in every layer; {moved}.{why}")
+    nothing, within = _outside(single, found, two, seed)
+    verdict = "undetermined"
+    if 2 * len(nothing) > len(two):
+        verdict = "holds"
+    elif 2 * len(within) > len(two):
+        verdict = "fails"
+    evidence = (
+        f"The mean is more than {APART:g} sd from both modes in {named_layers(layers[k] for k in nothing)}, "
+        f"within that of one in {named_layers(layers[k] for k in within)}; {moved}.{why}"
+    )
+    return Claim(verdict, estimate, low, high, "rad", evidence)
+
+
+def _two(found: Baseline) -> list[int]:
+    return [k for k, modes in enumerate(found.modes) if modes.has_two]
+
+
+def _in_range(means: tuple[float, float]) -> bool:
+    return all(low - ABOUT <= mean <= high + ABOUT for mean, (low, high) in zip(means, MODES, strict=True))
+
+
+def _no_upper_mode(found: Baseline) -> Claim:
+    """One mode in every layer: how much of the predicted upper mode could still be hidden."""
+    single = found.angle[:, :, 0]
+    n = np.isfinite(single).sum(axis=1)
+    if n.max() < MIN_TEXTS:
+        return Claim("undetermined", *NOTHING, "share", f"{_reason(found)}.")
+    counts = (single >= MODES[1][0] - ABOUT).sum(axis=1)
+    worst = int(np.argmax(counts))
+    level = 1 - (1 - LEVEL) / len(single)
+    estimate, low, high = _proportion(int(counts[worst]), int(n[worst]), level)
+    predicted = float((found.pairs[0] == 0).any(axis=-1).mean())
+    verdict = "fails" if high < predicted else "undetermined"
+    evidence = (
+        f"One mode in every layer; at most {estimate:.0%} of the pairs reach {MODES[1][0] - ABOUT:.1f} rad "
+        f"in any layer, where {predicted:.0%} of them contain position 0. {_reason(found)}."
+    )
+    return Claim(verdict, estimate, low, high, "share", evidence)
+
+
+def _reason(found: Baseline) -> str:
+    """Why the layer nearest to two modes has one."""
+    nearest = max(found.modes, key=lambda modes: modes.delta_bic if np.isfinite(modes.delta_bic) else -np.inf)
+    return f"Nearest to two: {nearest.reason}" if np.isfinite(nearest.delta_bic) else nearest.reason
+
+
+def _distance(angles: np.ndarray, upper: np.ndarray) -> tuple[float, float, float]:
+    """Distance of the two groups' means with Welch's interval, the groups taken as given."""
+    groups = [angles[upper], angles[~upper & np.isfinite(angles)]]
+    estimate = float(groups[0].mean() - groups[1].mean())
+    errors = np.array([group.var(ddof=1) / len(group) for group in groups])
+    freedom = errors.sum() ** 2 / sum(e**2 / (len(g) - 1) for e, g in zip(errors, groups, strict=True))
+    half = float(student_t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(errors.sum()))
+    return estimate, estimate - half, estimate + half
+
+
+def _proportion(count: int, n: int, level: float = LEVEL) -> tuple[float, float, float]:
+    """A share with its exact (Clopper–Pearson) interval; 0 of 0 says nothing."""
+    if n == 0:
+        return 0.0, 0.0, 1.0
+    interval = binomtest(count, n).proportion_ci(level, method="exact")
+    return count / n, float(interval.low), float(interval.high)
+
+
+def _outside(single: np.ndarray, found: Baseline, two: list[int], seed: int) -> tuple[list[int], list[int]]:
+    """Layers whose mean lies, with its whole interval, outside both modes; and inside one of them."""
+    means: Interval = layer_means(single, seed)
+    nothing, within = [], []
+    for k in two:
+        modes: Any = found.modes[k]
+        reach = [APART * sd for sd in modes.sds]
+        low, high = means.low[k], means.high[k]
+        if modes.means[0] + reach[0] < low and high < modes.means[1] - reach[1]:
+            nothing.append(k)
+        elif any(abs(low - m) < r and abs(high - m) < r for m, r in zip(modes.means, reach, strict=True)):
+            within.append(k)
+    return nothing, within

@@ -1,0 +1,192 @@
+"""What a sequential study will measure: targets, seeded pairs and donors, settled before the capture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from laminar_lens.errors import InputError
+from laminar_lens.pairs import (
+    BASELINES,
+    adjacent_pairs,
+    by_position_pairs,
+    check_baseline,
+    check_skip,
+    matched_pairs,
+    published_pairs,
+    target_mask,
+    target_pairs,
+)
+from laminar_lens.prompts import Target, check_prompts, check_target, find_targets, token_spans
+from laminar_lens.studies.measurement import Adjacent
+
+DRAWN = {"published": published_pairs, "adjacent": adjacent_pairs, "by_position": by_position_pairs}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of a sequential study that decide what is compared."""
+
+    target: str = " her"
+    occurrence: str = "error"
+    regex: bool = False
+    baseline: str = "published"
+    skip: int = 0
+    seed: int = 0
+    prepend_bos: bool = False
+    n_draws: int = 200
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Pairs of every kind for every prompt; positions count from the first captured token, −1 = none.
+
+    Attributes:
+        ids: token ids of each prompt, without a BOS.
+        target: [prompt occurrence 2].
+        draws: by baseline, [draw prompt 2]; a baseline that no prompt allows is missing, `notes` says why.
+        permuted: [prompt pair 2], the adjacent pairs after a permutation of the text's positions.
+    """
+
+    prompts: tuple[str, ...]
+    ids: list[list[int]]
+    n_tokens: np.ndarray
+    targets: list[list[Target]]
+    target: np.ndarray
+    draws: dict[str, np.ndarray]
+    permuted: np.ndarray
+    notes: list[str]
+
+    @property
+    def forbidden(self) -> set[int]:
+        """Token ids that a target begins with."""
+        return {ids[t.start] for ids, found in zip(self.ids, self.targets, strict=True) for t in found}
+
+
+def check_settings(prompts: object, settings: Settings) -> tuple[str, ...]:
+    """The prompts, once every argument that needs no model makes sense.
+
+    Raises:
+        InputError: naming the argument, its value and what is expected.
+    """
+    texts = check_prompts(prompts)
+    check_baseline(settings.baseline)
+    check_skip(settings.skip)
+    check_target(settings.target, settings.occurrence, settings.regex)
+    if settings.n_draws < 1:
+        raise InputError(f"n_draws={settings.n_draws} draws no baseline: give at least 1, usually 200")
+    return texts
+
+
+def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
+    """Targets found, pairs drawn.
+
+    Raises:
+        InputError: a prompt of one token, a target that is absent, ambiguous or first, a skip that leaves
+            nothing to the target or to the chosen baseline.
+    """
+    texts = check_settings(prompts, settings)
+    if tokenizer is None:
+        raise InputError("the model has no tokenizer: a target cannot be found in text; set model.tokenizer")
+    bos = int(settings.prepend_bos)
+    ids = [token_spans(tokenizer, text)[0] for text in texts]
+    n_tokens = np.array([len(row) + bos for row in ids])
+    for index in np.flatnonzero(n_tokens < 2):
+        raise InputError(
+            f"prompt {index} ({texts[index]!r}) has one token: an angle needs two; lengthen it or remove it"
+        )
+    targets = find_targets(tokenizer, texts, settings.target, settings.occurrence, settings.regex)
+    marked = targets if settings.occurrence == "all" else _all_targets(tokenizer, texts, settings)
+    target = target_pairs(targets, skip=settings.skip, bos=bos)
+    notes = _left_out(np.asarray((target >= 0).any(axis=(1, 2))), "target", settings.skip)
+    draws = _draws(n_tokens, target_mask(marked, n_tokens, bos=bos), settings, notes)
+    permuted = _permuted(n_tokens, settings.seed)
+    return Plan(texts, ids, n_tokens, targets, target, draws, permuted, notes)
+
+
+def draw_matched(plan: Plan, donors: Adjacent, settings: Settings) -> np.ndarray | None:
+    """Donor text, i, i + 1 of each prompt [draw prompt 3]; None where no donor fits (a note says so).
+
+    Raises:
+        InputError: no donor fits and `matched` is the chosen baseline.
+    """
+    try:
+        return matched_pairs(
+            plan.target, donors.tokens, sorted(plan.forbidden), n_draws=settings.n_draws, seed=settings.seed
+        )
+    except InputError as error:
+        if settings.baseline == "matched":
+            raise
+        plan.notes.append(f"No matched baseline: {error}.")
+        return None
+
+
+def check_donors(donors: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...]:
+    """The donor texts, which must not be prompts of the study.
+
+    Raises:
+        InputError: none, one that is blank, or one that is also a prompt.
+    """
+    texts = check_prompts(donors)
+    same = set(texts) & set(prompts)
+    if same:
+        raise InputError(f"donor {min(same)!r} is also a prompt: donors must be texts from outside the study")
+    return texts
+
+
+def check_tokens(plan: Plan, captured: np.ndarray, *, bos: int) -> None:
+    """Refuses a capture whose tokens are not those among which the targets were found.
+
+    Raises:
+        InputError: naming the prompt.
+    """
+    for index, ids in enumerate(plan.ids):
+        got = captured[index][captured[index] >= 0][bos:].tolist()
+        if got != ids:
+            raise InputError(
+                f"prompt {index} became tokens {got[:8]} in the model but {ids[:8]} in its tokenizer: the "
+                "target's place is not certain; give a model whose tokenizer adds nothing to a text"
+            )
+
+
+def _all_targets(tokenizer: Any, texts: Sequence[str], settings: Settings) -> list[list[Target]]:
+    """Every occurrence: "first" and "last" choose the pair, but none of the others is a non-target."""
+    return find_targets(tokenizer, texts, settings.target, "all", settings.regex)
+
+
+def _draws(
+    n_tokens: np.ndarray, is_target: np.ndarray, settings: Settings, notes: list[str]
+) -> dict[str, np.ndarray]:
+    draws: dict[str, np.ndarray] = {}
+    for name in BASELINES:
+        if name not in DRAWN:
+            continue
+        try:
+            draws[name] = DRAWN[name](
+                n_tokens, is_target, n_draws=settings.n_draws, skip=settings.skip, seed=settings.seed
+            )
+        except InputError as error:
+            if settings.baseline == name:
+                raise
+            notes.append(f"No {name} baseline: {error}.")
+            continue
+        notes.extend(_left_out((draws[name][0] >= 0).all(axis=-1), name, settings.skip))
+    return draws
+
+
+def _left_out(has: np.ndarray, kind: str, skip: int) -> list[str]:
+    count = int((~has).sum())
+    why = f" with skip={skip}" if skip else ""
+    return (
+        [f"{count} of {len(has)} prompts have no {kind} pair{why} and are left out there."] if count else []
+    )
+
+
+def _permuted(n_tokens: np.ndarray, seed: int) -> np.ndarray:
+    """Neighbours after a random permutation of each text's positions, the same for all layers."""
+    pairs = np.full((len(n_tokens), int(n_tokens.max()) - 1, 2), -1)
+    for index, n in enumerate(n_tokens):
+        order = np.random.default_rng([seed, len(BASELINES), index]).permutation(n)
+        pairs[index, : n - 1] = np.column_stack((order[:-1], order[1:]))
+    return pairs

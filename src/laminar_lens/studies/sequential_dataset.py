@@ -1,0 +1,227 @@
+"""The dataset of a sequential study: every number with its axes, unit and a name a reader understands."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.pairs import BASELINES
+from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.studies.comparison import (
+    Baseline,
+    mean,
+    modes_by_layer,
+    quantile,
+    without_position,
+)
+from laminar_lens.studies.intervals import first_shift, layer_means, spreads
+from laminar_lens.studies.measurement import Measured
+from laminar_lens.studies.plan import Plan
+
+Variables = dict[str, xr.Variable]
+_BY_BASELINE = {
+    "baseline_mean": "mean over texts of each text's mean over draws",
+    "baseline_low": "its interval, lower end",
+    "baseline_high": "its interval, upper end",
+    "baseline_median": "median of the single draws, averaged over draws",
+    "baseline_iqr": "interquartile range of the single draws, averaged over draws",
+    "difference": "target minus baseline, mean over texts",
+    "difference_low": "its simultaneous band over layers, lower end",
+    "difference_high": "its simultaneous band over layers, upper end",
+    "difference_p": "p of the sign-flip test, adjusted for the maximum over layers",
+    "stratified_difference": "target minus baseline without the position that explains two modes",
+    "stratified_difference_low": "its simultaneous band over layers, lower end",
+    "stratified_difference_high": "its simultaneous band over layers, upper end",
+    "stratified_difference_p": "p of its sign-flip test, adjusted for the maximum over layers",
+}
+WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k"}
+
+
+def sequential_dataset(
+    plan: Plan,
+    measured: Measured,
+    baselines: Mapping[str, Baseline],
+    random_curve: np.ndarray | None,
+    warmup: Any,
+    *,
+    chosen: str,
+    seed: int,
+) -> xr.Dataset:
+    """Angles and statistics of a study, without the claims."""
+    variables = _angles(plan, measured, baselines, chosen)
+    variables |= _curves(measured, random_curve)
+    variables |= _target_statistics(variables, seed)
+    variables |= _baseline_statistics(measured.layers, baselines)
+    variables |= _mode_statistics(baselines[chosen], seed)
+    coords: dict[str, Any] = {
+        "layer": ("layer", list(measured.layers), {"long_name": "hidden state"}),
+        "prompt": np.arange(len(plan.prompts)),
+        "pos": np.arange(measured.tokens.shape[1]),
+        "pair": ("pair", np.arange(measured.angle.shape[2]), {"long_name": "first position of the pair"}),
+        "end": [0, 1],
+        "baseline": list(BASELINES),
+        "text": ("prompt", np.array(plan.prompts, dtype=object)),
+        "token": (("prompt", "pos"), np.array(measured.token_strings, dtype=object)),
+        "n_tokens": ("prompt", plan.n_tokens),
+    }
+    d_model = int(measured.info["d_model"])
+    attrs = {"random_direction_mean": np.pi / 2, "random_direction_sd": d_model**-0.5, "units": "rad"}
+    dataset = xr.Dataset(variables, coords, attrs)
+    return dataset if warmup is None else _with_warmup(dataset, warmup.dataset)
+
+
+def _rad(dims: Sequence[str], values: Any, name: str) -> xr.Variable:
+    return xr.Variable(tuple(dims), np.asarray(values, dtype=np.float64), {"units": "rad", "long_name": name})
+
+
+def _angles(plan: Plan, measured: Measured, baselines: Mapping[str, Baseline], chosen: str) -> Variables:
+    target = measured.pair_angle["target"]
+    shape = (len(BASELINES), len(measured.layers), len(plan.prompts))
+    single, averaged = np.full(shape, np.nan), np.full(shape, np.nan)
+    pairs = np.full((len(BASELINES), len(plan.prompts), 2), -1)
+    for name, found in baselines.items():
+        row = BASELINES.index(name)
+        single[row], averaged[row] = found.angle[:, :, 0], mean(found.angle, axis=2)
+        pairs[row] = found.pairs[0]
+    at, by = BASELINES.index(chosen), ("baseline", "layer", "prompt")
+    several = {"target_pairs": xr.Variable(("prompt", "occurrence", "end"), plan.target)}
+    return {
+        "target_angle": _rad(by[1:], mean(target, axis=2), "angle at the target"),
+        "target_rotation": _rad(
+            by[1:], mean(measured.rotation, axis=2), "rotation of the target since the layer before"
+        ),
+        "target_pair": xr.Variable(("prompt", "end"), plan.target[:, 0]),
+        "baseline_angle": _rad(by[1:], single[at], f"angle at the {chosen} baseline pair"),
+        "baseline_pair": xr.Variable(("prompt", "end"), pairs[at]),
+        "angle_by_baseline": _rad(by, single, "angle at the baseline pair, single draw"),
+        "pair_by_baseline": xr.Variable(("baseline", "prompt", "end"), pairs),
+        "mean_by_baseline": _rad(by, averaged, "angle at the baseline pair, mean over draws"),
+        **(several if plan.target.shape[1] > 1 else {}),
+    }
+
+
+def _curves(measured: Measured, random_curve: np.ndarray | None) -> Variables:
+    null = mean(measured.pair_angle["permuted"], axis=1)
+    curves = {
+        "position_angle": _rad(("layer", "prompt", "pair"), measured.angle, "angle of each adjacent pair"),
+        "null_position_angle": _rad(
+            ("layer", "pair"), null, "mean angle, positions permuted within each text"
+        ),
+    }
+    if random_curve is not None:
+        curves["random_position_angle"] = _rad(("layer", "pair"), random_curve, "mean angle, random weights")
+    return curves
+
+
+def _target_statistics(variables: Variables, seed: int) -> Variables:
+    target, rotation = variables["target_angle"].values, variables["target_rotation"].values
+    turned = layer_means(rotation, seed)
+    wide = spreads(target, seed)
+    return {
+        **_interval("target", layer_means(target, seed), "mean angle at the target"),
+        "target_median": _rad(("layer",), quantile(target, 0.5), "median angle at the target"),
+        "target_iqr": _rad(("layer",), wide.estimate, "interquartile range of the angle at the target"),
+        "target_iqr_low": _rad(("layer",), wide.low, "its interval, lower end"),
+        "target_iqr_high": _rad(("layer",), wide.high, "its interval, upper end"),
+        **_interval("rotation", turned, "mean rotation of the target since the layer before"),
+    }
+
+
+def _baseline_statistics(layers: Sequence[int], baselines: Mapping[str, Baseline]) -> Variables:
+    table = {name: np.full((len(BASELINES), len(layers)), np.nan) for name in _BY_BASELINE}
+    overall = {kind: np.full(len(BASELINES), np.nan) for kind in ("difference", "stratified_difference")}
+    notes = np.array(["there is no such baseline for these prompts"] * len(BASELINES), dtype=object)
+    for name, found in baselines.items():
+        row = BASELINES.index(name)
+        notes[row] = found.difference.note
+        table["baseline_median"][row], table["baseline_iqr"][row] = found.median, found.iqr
+        if found.mean is not None:
+            _fill(table, row, ("baseline_mean", "baseline_low", "baseline_high"), found.mean)
+        for kind, result in (("difference", found.difference), ("stratified_difference", found.stratified)):
+            if result.band is not None and result.flip is not None:
+                _fill(table, row, (kind, f"{kind}_low", f"{kind}_high"), result.band)
+                table[f"{kind}_p"][row], overall[kind][row] = result.flip.p, result.flip.p_overall
+    made = {name: _rad(("baseline", "layer"), table[name], about) for name, about in _BY_BASELINE.items()}
+    for kind, values in overall.items():
+        made[f"{kind}_p"].attrs.pop("units")
+        made[f"{kind}_p_overall"] = xr.Variable(("baseline",), values)
+    return made | {"difference_note": xr.Variable(("baseline",), notes)}
+
+
+def _fill(table: dict[str, np.ndarray], row: int, names: Sequence[str], found: Interval) -> None:
+    for name, values in zip(names, (found.estimate, found.low, found.high), strict=True):
+        table[name][row] = values
+
+
+def _mode_statistics(found: Baseline, seed: int) -> Variables:
+    """Two modes of the chosen baseline's single draw, what explains the upper one, what position 0 shifts."""
+    single, pairs = found.angle[:, :, 0], found.pairs[0]
+    first = without_position(single, pairs)
+    rest = modes_by_layer(first, seed)
+    numbers = {
+        "mode_low_mean": [m.means[0] for m in found.modes],
+        "mode_high_mean": [m.means[1] for m in found.modes],
+        "mode_low_sd": [m.sds[0] for m in found.modes],
+        "mode_high_sd": [m.sds[1] for m in found.modes],
+    }
+    plain = {
+        "two_modes": np.array([m.has_two for m in found.modes], dtype=np.int8),
+        "two_modes_without_first": np.array([m.has_two for m in rest], dtype=np.int8),
+        "mode_high_weight": np.array([m.weights[1] for m in found.modes]),
+        "mode_delta_bic": np.array([m.delta_bic for m in found.modes]),
+        "mode_ashman_d": np.array([m.ashman_d for m in found.modes]),
+        "mode_valley": np.array([m.valley_ratio for m in found.modes]),
+        "mode_p": np.array([m.p_one_mode for m in found.modes]),
+        "mode_reason": np.array([m.reason for m in found.modes], dtype=object),
+        "attributed_position": np.array(
+            [-1 if a is None or a.position is None else a.position for a in found.attribution]
+        ),
+    }
+    for name in ("precision", "recall", "ami", "p"):
+        values = [np.nan if a is None else getattr(a, name) for a in found.attribution]
+        plain[f"attribution_{name}"] = np.array(values)
+    made = {name: _rad(("layer",), values, name.replace("_", " ")) for name, values in numbers.items()}
+    made |= {name: xr.Variable(("layer",), values) for name, values in plain.items()}
+    return made | _first_shift(single, pairs, seed)
+
+
+def _first_shift(single: np.ndarray, pairs: np.ndarray, seed: int) -> Variables:
+    """How the baseline's mean and median move by the pairs with position 0; NaN where there are none."""
+    first = without_position(single, pairs)
+    shift = first_shift(single, (pairs == 0).any(axis=-1), seed)
+    medians = quantile(single, 0.5) - quantile(first, 0.5)
+    if not (pairs == 0).any():
+        medians = np.full(len(single), np.nan)
+    return {
+        **_interval("first_shift_mean", shift, "shift of the mean by the pairs with position 0", bare=True),
+        "first_shift_median": _rad(("layer",), medians, "shift of the median by the pairs with position 0"),
+    }
+
+
+def _interval(name: str, found: Interval, about: str, *, bare: bool = False) -> Variables:
+    """`name_mean`, `name_low`, `name_high` by layer; with `bare` the estimate is called `name` itself."""
+    ends = {
+        name if bare else f"{name}_mean": found.estimate,
+        f"{name}_low": found.low,
+        f"{name}_high": found.high,
+    }
+    return {key: _rad(("layer",), values, about) for key, values in ends.items()}
+
+
+def _with_warmup(dataset: xr.Dataset, warmup: xr.Dataset) -> xr.Dataset:
+    """The warm-up's curves and answers under the prefix `warmup_`, on the layers of this study."""
+    rows = warmup.sel(layer=dataset["layer"].values)
+    added: Variables = {}
+    for name, variable in rows.data_vars.items():
+        if "text" in variable.dims:
+            continue  # the raw angles and tokens stay with the warm-up's own result
+        dims = tuple(WARMUP_DIMS.get(str(dim), str(dim)) for dim in variable.dims)
+        added[f"warmup_{name}"] = xr.Variable(dims, variable.values, variable.attrs)
+    coords = {new: warmup[old].values for old, new in WARMUP_DIMS.items() if old in warmup.coords}
+    attrs = {
+        f"warmup_{name}": value
+        for name, value in warmup.attrs.items()
+        if name not in ("study", "format", "provenance", "warnings", "numbers_sha256", "attrs_sha256")
+    }
+    return dataset.assign(added).assign_coords(coords).assign_attrs(attrs)
