@@ -1,10 +1,12 @@
-"""Planted truth: an edit of a working GPT-2's weights, and what it does according to a forward pass of our own.
+"""Planted truth: an edit of a working GPT-2's weights, and what it does according to a forward pass of our
+own.
 
-The base model is random but alive (attention, LayerNorm, MLPs); its positional embedding alternates between two
-high-norm directions, which gives every pair the same wide angle and keeps LayerNorm's gain steady, and marks the first
-four positions, the body's even and odd ones, and one token, with directions that nothing reads. The edit connects a gate to such marks: block WRITE adds
-s·u where it is open, block ERASE adds −s·u, so that the hidden states between them, and no others, differ there. A gate
-is two neurons, gelu(z − b) − gelu(z − b − h), which is 0 where it is shut and exactly h where it is open.
+The base model is random but alive (attention, LayerNorm, MLPs); its positional embedding alternates between
+two high-norm directions, which gives every pair the same wide angle and keeps LayerNorm's gain steady, and
+marks the first four positions, the body's even and odd ones, and one token, with directions that nothing
+reads. The edit connects a gate to such marks: block WRITE adds s·u where it is open, block ERASE adds −s·u,
+so that the hidden states between them, and no others, differ there. A gate is two neurons, gelu(z − b) −
+gelu(z − b − h), which is 0 where it is shut and exactly h where it is open.
 
 The truth is not the plan: it is measured with a float64 forward written here from GPT-2's definition.
 """
@@ -28,7 +30,8 @@ Weights = dict[str, np.ndarray]
 
 
 def _direction(i: int) -> np.ndarray:
-    """Unit vector on a reserved pair of coordinates; its mean is 0, so that LayerNorm's centring leaves it alone."""
+    """Unit vector on a reserved pair of coordinates; its mean is 0, so that LayerNorm's centring leaves it
+    alone."""
     out = np.zeros(D)
     out[2 * i : 2 * i + 2] = np.array([1, -1]) / np.sqrt(2)
     return out
@@ -41,7 +44,8 @@ TOKEN_MARK = _direction(2 + MARKED + 2)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to plant: `strength` rad (its sign is the effect's), in the first `k` pairs or beside the sink token."""
+    """What to plant: `strength` rad (its sign is the effect's), in the first `k` pairs or beside the sink
+    token."""
 
     strength: float
     k: int = 1
@@ -58,7 +62,8 @@ class Planted:
 
 
 def base_weights(seed: int, *, wide: bool) -> Weights:
-    """Random GPT-2 weights under Hugging Face's names; `wide` sets the resting angle high, to leave room below."""
+    """Random GPT-2 weights under Hugging Face's names; `wide` sets the resting angle high, to leave room
+    below."""
     rng = np.random.default_rng([seed, 11])
     free = np.zeros(D)
     free[FIRST_FREE:] = 1.0
@@ -97,7 +102,8 @@ def _resting_directions(*, wide: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plant(plan: Plan) -> Planted:
-    """Edit fresh weights so that the affected pairs' mean angle moves by `plan.strength` after block WRITE."""
+    """Edit fresh weights so that the affected pairs' mean angle moves by `plan.strength` after block
+    WRITE."""
     if plan.k and plan.gate == "position" and not 1 <= plan.k <= MARKED:
         raise ValueError(f"k is {plan.k}; positions 0 … {MARKED - 1} are marked")
     base = base_weights(plan.seed, wide=plan.strength < 0)
@@ -125,7 +131,8 @@ def _gate(base: Weights, block: int, mark: np.ndarray, vector: np.ndarray) -> We
 
 
 def _calibrate(base: Weights, plan: Plan, gated: list[int], u: np.ndarray) -> float:
-    """The length of the write that gives the strength in the state right after it, where the edit is additive."""
+    """The length of the write that gives the strength in the state right after it, where the edit is
+    additive."""
     x = forward(base, random_texts(300, seed=plan.seed + 1))[WRITE + 1]
     pairs = sorted({p for g in gated for p in (g - 1, g) if p >= 0})
     at = np.isin(np.arange(LENGTH), gated)[:, None]
@@ -145,8 +152,8 @@ def _calibrate(base: Weights, plan: Plan, gated: list[int], u: np.ndarray) -> fl
 
 
 def random_texts(n: int, *, seed: int, sink: float | None = None) -> np.ndarray:
-    """Independent texts of uniform random tokens. With `sink`, the sink token starts that share of the texts and
-    stands once in the middle of a third of all; without it, it occurs nowhere."""
+    """Independent texts of uniform random tokens. With `sink`, the sink token starts that share of the
+    texts and stands once in the middle of a third of all; without it, it occurs nowhere."""
     rng = np.random.default_rng([seed, 12])
     tokens = rng.integers(SINK_TOKEN + 1, VOCABULARY, size=(n, LENGTH))
     if sink is not None:
@@ -157,7 +164,8 @@ def random_texts(n: int, *, seed: int, sink: float | None = None) -> np.ndarray:
 
 
 def forward(w: Weights, tokens: np.ndarray) -> np.ndarray:
-    """Hidden states [layer, text, pos, d] in float64, written from the definition of GPT-2; no library model in it."""
+    """Hidden states [layer, text, pos, d] in float64, written from the definition of GPT-2; no library
+    model in it."""
     n, length = tokens.shape
     x = w["transformer.wte.weight"][tokens] + w["transformer.wpe.weight"][:length]
     hidden = np.triu(np.ones((length, length), dtype=bool), 1)
@@ -203,7 +211,8 @@ def contrasts(w: Weights, tokens: np.ndarray) -> np.ndarray:
 
 
 def true_delta(planted: Planted, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """δ of the edited weights, and the excess, edited minus unedited on the same texts; both [layer, pair]."""
+    """δ of the edited weights, and the excess, edited minus unedited on the same texts; both [layer,
+    pair]."""
     edited = contrasts(planted.edited, tokens).mean(1)
     return edited, edited - contrasts(planted.base, tokens).mean(1)
 
@@ -219,25 +228,33 @@ def save(weights: Weights, folder: Path) -> Path:
     """A Hugging Face folder that `load_model` takes."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.utils import logging as quiet
 
     from tests.conftest import build_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
-    size = build_tokenizer(folder)
+    size = max(build_tokenizer(folder), VOCABULARY)
     config = GPT2Config(
-        vocab_size=max(size, VOCABULARY), n_embd=D, n_layer=BLOCKS, n_head=HEADS, n_inner=INNER,
-        n_positions=CONTEXT, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
+        vocab_size=size,
+        n_embd=D,
+        n_layer=BLOCKS,
+        n_head=HEADS,
+        n_positions=CONTEXT,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     model = GPT2LMHeadModel(config)
     state = model.state_dict()
-    wte = torch.zeros(config.vocab_size, D)
-    wte[:VOCABULARY] = torch.from_numpy(weights["transformer.wte.weight"]).float()
-    new = {k: torch.from_numpy(v).float() for k, v in weights.items()} | {"transformer.wte.weight": wte}
-    new["lm_head.weight"] = wte
-    missing = {k for k in state if k not in new and not k.endswith((".attn.bias", ".attn.masked_bias"))}
+    missing = {name for name in state if name not in weights and name != "lm_head.weight"}
     if missing:
         raise ValueError(f"weights lack {sorted(missing)}")
-    model.load_state_dict(new, strict=False)
+    for name, values in weights.items():
+        # a wider vocabulary, and MLPs as wide as TransformerLens expects: the rest is zero
+        whole = torch.zeros_like(state[name])
+        whole[tuple(slice(n) for n in values.shape)] = torch.from_numpy(values).float()
+        state[name] = whole
+    model.load_state_dict(state | {"lm_head.weight": state["transformer.wte.weight"]})
+    quiet.disable_progress_bar()
     model.save_pretrained(folder)
     return folder
 

@@ -1,0 +1,101 @@
+"""How many texts would decide a warm-up that is still undetermined."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
+
+Array = np.ndarray
+
+MIN_TEXTS = 30
+"""Below this many independent texts equivalence is never claimed, whatever the intervals say."""
+
+MAX_TEXTS = 1_000_000
+"""A larger number of texts that would decide is not named."""
+
+
+def correlated_normals(d: Array, seed: int, n_draw: int = 400) -> Float[Array, "draw layer pair"]:
+    """Standard normal draws with the correlations that the texts show between positions and layers."""
+    sd = d.std(0)
+    z = (d - d.mean(0)) / np.where(sd > 0, sd, 1.0)
+    weights = np.random.default_rng([seed, 1]).standard_normal((n_draw, len(d))) / np.sqrt(len(d))
+    return np.asarray(weights @ z.reshape(len(d), -1)).reshape(n_draw, *d.shape[1:])
+
+
+def last(flags: ArrayLike) -> int:
+    """1 + the last True along the only axis, 0 if none."""
+    hits = np.flatnonzero(flags)
+    return int(hits[-1]) + 1 if len(hits) else 0
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """The number of texts at which the answer would be decided nine times in ten, if the means are what
+    they seem.
+
+    The means are shrunk towards 0 by what chance can explain (empirical Bayes over the positions still
+    open, chance at its 90% quantile), but not below what the simultaneous band has shown; errors keep the
+    correlations observed.
+    """
+
+    delta: Array
+    sd: Array
+    normals: Array
+    n: int
+    tau: float
+    critical: float
+    level: float
+    power: float = 0.9
+
+    def layer(self, i: int) -> Callable[[], int | None]:
+        """Call it for the number that decides one layer; None beyond a million."""
+        return lambda: self._search(slice(i, i + 1))
+
+    def all(self) -> Callable[[], int | None]:
+        """Call it for the number that decides all layers at once; None beyond a million."""
+        return lambda: self._search(slice(None))
+
+    def _means(self, layers: slice) -> Array:
+        delta, error = self.delta[layers], self.sd[layers] / np.sqrt(self.n)
+        magnitude = np.abs(delta)
+        shown = np.maximum(magnitude - self.critical * error, 0.0)
+        out = np.empty_like(magnitude)
+        noise = (error * self.normals[:, layers]) ** 2
+        for row, (m, s) in enumerate(zip(magnitude, shown, strict=True)):
+            first = last(s > self.tau)
+            open_, chance = (m[first:] ** 2).sum(), np.quantile(noise[:, row, first:].sum(-1), 0.9)
+            shrink = max(0.0, 1 - chance / open_) if open_ > 0 else 0.0
+            out[row, :first], out[row, first:] = m[:first], np.maximum(shrink * m[first:], s[first:])
+        return np.asarray(out * np.sign(delta))
+
+    def _search(self, layers: slice) -> int | None:
+        mean = self._means(layers)
+        k = last((np.abs(mean) >= self.tau).any(0))
+        sizes = np.unique(np.geomspace(max(MIN_TEXTS, self.n + 1), MAX_TEXTS, 400).astype(int))
+        lowest, highest = 0, len(sizes)
+        while lowest < highest:
+            middle = (lowest + highest) // 2
+            share = self._decided(mean, self.sd[layers], self.normals[:, layers], k, int(sizes[middle]))
+            if share >= self.power:
+                highest = middle
+            else:
+                lowest = middle + 1
+        return _two_digits(int(sizes[lowest])) if lowest < len(sizes) else None
+
+    def _decided(self, mean: Array, sd: Array, normals: Array, k: int, n: int) -> float:
+        error = sd / np.sqrt(n)
+        size = np.abs(mean + error * normals)
+        margin = student_t.ppf(self.level, n - 1) * error
+        inside = (size[..., k:] + margin[:, k:] < self.tau).all(axis=(1, 2))
+        if k:
+            inside &= (size[..., k - 1] - self.critical * error[:, k - 1] > self.tau).any(axis=1)
+        return float(inside.mean())
+
+
+def _two_digits(n: int) -> int:
+    """Rounded up to two significant digits: an estimate, not a count."""
+    unit: int = 10 ** max(len(str(n)) - 2, 0)
+    return -(-n // unit) * unit

@@ -1,0 +1,221 @@
+"""How many first tokens to leave out of a statistic on this model: measured on texts, answered in one
+sentence."""
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from laminar_lens.axes import Progress
+from laminar_lens.capture import ResidualStates
+from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.models import processing_note
+from laminar_lens.models.forward import check_model
+from laminar_lens.results import StudyResult, label_dataset, layer_rows, make_provenance
+from laminar_lens.stats.sinks import sink_tokens
+from laminar_lens.studies.warmup_dataset import answer_dataset
+from laminar_lens.studies.warmup_measurement import measure, random_angles
+from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, chosen_texts
+
+
+class WarmupResult(StudyResult):
+    """The three-valued answer of `warmup_study`, with its curves; see `mask` for using it elsewhere."""
+
+    study: ClassVar[str | None] = "warmup"
+
+    def _number(self, name: str) -> int | None:
+        value = int(self.dataset.attrs[name])
+        return None if value < 0 else value
+
+    @property
+    def verdict(self) -> str:
+        """ "decided", "undetermined" or "drift"."""
+        return str(self.dataset.attrs["verdict"])
+
+    @property
+    def skip(self) -> int | None:
+        """Number of first tokens to leave out; None unless decided."""
+        return self._number("skip")
+
+    @property
+    def k_lo(self) -> int | None:
+        """So many first tokens at least stand apart; None for drift."""
+        return self._number("k_lo")
+
+    @property
+    def k_hi(self) -> int | None:
+        """Past so many tokens nothing stands apart; None where no such bound was shown."""
+        return self._number("k_hi")
+
+    @property
+    def n_needed(self) -> int | None:
+        """Texts that would decide nine times in ten; None where decided, drifting, or more than a million."""
+        return self._number("n_needed")
+
+    @property
+    def by_layer(self) -> list[dict[str, Any]]:
+        """The answer of each layer by itself, one dictionary a layer."""
+        return layer_rows(self.dataset)
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """The texts that were measured, as token ids [text pos]; None if the result does not hold them."""
+        if "token_id" not in self.dataset:
+            return None
+        return torch.from_numpy(np.array(self.dataset["token_id"].values, dtype=np.int64))
+
+    def mask(
+        self,
+        tokens: Any = None,
+        *,
+        states: ResidualStates | None = None,
+        layers: Any = None,
+        padding: Any = None,
+        strict: bool = False,
+    ) -> Bool[Tensor, "batch pos"]:
+        """Which tokens to keep in any other analysis: True = keep, padding False.
+
+        Args:
+            tokens: ids [batch pos] on either padding side, or give `states`.
+            states: captured states; tokens that are sinks by their vectors are then left out wherever they
+            stand (see `laminar_lens.stats.sinks.sink_tokens`). layers: hidden states in which to look for
+            sinks; all that were captured by default. padding: bool [batch pos], True = real token; without
+            it a negative id is padding. strict: refuse an undetermined answer, instead of leaving out
+            `k_hi` tokens with a warning.
+
+        Raises:
+            InputError: drift, no upper bound, or undetermined with `strict`; neither or both of tokens and
+            states.
+        """
+        if (tokens is None) == (states is None):
+            raise InputError("mask() takes either tokens [batch pos] or states=, one of the two")
+        skip = self._skip_for_mask(strict)
+        if states is None:
+            return _position_mask(tokens, padding, skip)
+        self._check_same_bos(states)
+        keep = states.mask & (torch.tensor(states.positions, device=states.mask.device) >= skip)
+        rows = range(len(states.layers)) if layers is None else _rows(states, layers)
+        values = states.values[list(rows)].detach().float().cpu().numpy()
+        sinks = sink_tokens(values, states.mask.cpu().numpy())
+        return keep & ~torch.from_numpy(sinks).to(keep.device)
+
+    def _skip_for_mask(self, strict: bool) -> int:
+        if self.skip is not None:
+            return self.skip
+        if self.verdict == "drift" or self.k_hi is None:
+            raise InputError(
+                f"the warm-up is {self.verdict} without a finite upper bound, so no position rule exists; "
+                "look at the curve, widen tau, or measure more texts"
+            )
+        if strict:
+            raise InputError(
+                f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); measure more texts"
+            )
+        warnings.warn(
+            f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); leaving out {self.k_hi}",
+            stacklevel=3,
+        )
+        return self.k_hi
+
+    def _check_same_bos(self, states: ResidualStates) -> None:
+        here, there = bool(self.settings.get("prepend_bos")), states.info.get("prepend_bos")
+        if there is not None and bool(there) != here:
+            raise InputError(
+                f"states were captured with prepend_bos={bool(there)}, the warm-up measured with {here}; "
+                "position 0 is not the same token, use the same setting"
+            )
+
+
+def warmup_study(
+    model: Any,
+    texts: Any = None,
+    *,
+    n_texts: int = DEFAULT_TEXTS,
+    length: int | None = None,
+    tau: float = 0.05,
+    reference: Any = None,
+    groups: Any = None,
+    prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Any = None,
+    seed: int = 0,
+    random_init: bool = True,
+    backend: str = "auto",
+    progress: Progress | None = None,
+) -> WarmupResult:
+    """How many first tokens stand apart from the rest of their texts: decided, undetermined, or drift.
+
+    Args:
+        model: any causal TransformerLens model.
+        texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
+        one text a line, several files (windows of one file are one group), or token ids [text pos].
+        n_texts: how many the model writes. length: tokens a text, 64 by default (or what the context or the
+        given ids allow). tau: differences below this, in radians, do not matter. reference: pairs that all
+        others are compared with: "last third" (default), "last half", "last quarter", a slice, or (first,
+        stop). groups: one label a text; texts of one group count as one observation. prepend_bos,
+        final_norm, layers: as in `capture_residuals`; with a BOS, position 0 is the BOS. seed: of the
+        texts, the bootstrap, the random twin and the split of the texts. random_init: measure the same
+        architecture with random weights beside it. backend: kernel of the angles. progress: called as
+        `progress(label, done, total)`.
+
+    Raises:
+        InputError: an argument that does not fit, or fewer than 2 independent texts of that length.
+
+    Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued answer".
+    """
+    check_model(model)
+    notes = [note] if (note := processing_note(model)) else []
+    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
+    how = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
+    measured = measure(model, chosen, how, reference, backend, progress)
+    random = random_angles(model, chosen.tokens, how, backend, seed, notes, progress) if random_init else None
+    dataset, sentence = answer_dataset(
+        measured, random, tau=tau, reference=reference, seed=seed, notes=notes, progress=progress
+    )
+    settings = {
+        "texts": "written by the model" if texts is None else "given",
+        "n_texts": len(chosen.tokens),
+        "length": chosen.tokens.shape[1],
+        "tau": tau,
+        "reference": [int(dataset.attrs["reference_start"]), int(dataset.attrs["reference_stop"])],
+        "grouped": chosen.groups is not None,
+        "prepend_bos": prepend_bos,
+        "final_norm": final_norm,
+        "layers": list(measured.layers),
+        "random_init": random_init,
+    }
+    provenance = make_provenance(
+        measured.info, settings, backend=str(measured.info["backend"]), seed=seed, texts=chosen.tokens.numpy()
+    )
+    return WarmupResult(
+        label_dataset(
+            dataset,
+            study="warmup",
+            sentence=sentence,
+            provenance=provenance,
+            settings=settings,
+            warnings=notes,
+        )
+    )
+
+
+def _position_mask(tokens: Any, padding: Any, skip: int) -> Bool[Tensor, "batch pos"]:
+    """Real tokens from the skip-th of each row on, whichever side is padded."""
+    ids = torch.as_tensor(tokens)
+    if ids.ndim != 2 or ids.dtype.is_floating_point:
+        raise ShapeError(f"tokens has shape {tuple(ids.shape)} of {ids.dtype}; give integer ids [batch pos]")
+    real = ids >= 0 if padding is None else torch.as_tensor(padding).bool()
+    if real.shape != ids.shape:
+        raise ShapeError(f"padding has shape {tuple(real.shape)}, tokens {tuple(ids.shape)}; they must agree")
+    return real & (real.cumsum(dim=1) > skip)
+
+
+def _rows(states: ResidualStates, layers: Any) -> list[int]:
+    wanted = [layers] if isinstance(layers, int) else list(layers)
+    for layer in wanted:
+        if layer not in states.layers:
+            raise InputError(f"layer {layer} is not among the captured hidden states {list(states.layers)}")
+    return [states.layers.index(layer) for layer in wanted]

@@ -1,0 +1,217 @@
+"""From the angles of a warm-up study to its dataset: every curve, interval and answer with its axes."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.stats.bootstrap import mean_interval
+from laminar_lens.stats.warmup import (
+    Answer,
+    WarmupAnswer,
+    contrast,
+    encode,
+    independent_texts,
+    reference_pairs,
+    warmup,
+)
+from laminar_lens.stats.warmup_shape import Effect, effects, keeping_costs, shape, share_affected
+from laminar_lens.studies.warmup_measurement import Measurement
+from laminar_lens.studies.warmup_sentence import sentence
+
+
+def answer_dataset(
+    measured: Measurement,
+    random: np.ndarray | None,
+    *,
+    tau: float,
+    reference: Any,
+    seed: int,
+    notes: list[str],
+    progress: Progress | None = None,
+) -> tuple[xr.Dataset, str]:
+    """The dataset of study "warmup", without the attributes that every result has, and its sentence."""
+    if progress is not None:
+        progress("statistics", 0, 2)
+    theta, paired, n_dropped = _independent(measured)
+    window = reference_pairs(theta.shape[-1], reference)
+    answer = warmup(theta, tau=tau, reference=window, seed=seed)
+    if progress is not None:
+        progress("statistics", 1, 2)
+    d = contrast(theta, window)
+    k = answer.overall.k_lo or 0
+    found = effects(d, k, tau, paired=paired, seed=seed)
+    variables = (
+        _curves(answer, theta, window)
+        | _answers(answer)
+        | _shapes(answer, d, window, k)
+        | _costs(theta, measured.axes)
+        | _paired(measured, paired, theta.shape[-1], seed)
+        | _random(random, window)
+        | {"angle": _rad(("text", "layer", "pair"), measured.angle, "angle of adjacent positions")}
+        | {"token_id": xr.Variable(("text", "pos"), measured.tokens.astype(np.int64))}
+    )
+    coords = {
+        "layer": np.array(measured.layers),
+        "pair": np.arange(theta.shape[-1]),
+        "k": np.arange(1, variables["cost_mean"].shape[-1] + 1),
+    }
+    if n_dropped:
+        notes.append(
+            f"{n_dropped} of {len(measured.angle)} texts left out: an angle is not defined (a zero vector)."
+        )
+    if progress is not None:
+        progress("statistics", 2, 2)
+    dataset = xr.Dataset(variables, coords, _attributes(answer, found, measured, n_dropped))
+    return dataset, sentence(answer, found, measured.layers, measured.bos)
+
+
+def _independent(measured: Measurement) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Angles and paired shifts of the same independent texts: without NaN, groups averaged."""
+    n_pair = measured.angle.shape[-1]
+    if measured.paired is None:
+        theta, n_dropped = independent_texts(measured.angle, measured.groups)
+        return theta, None, n_dropped
+    both = np.concatenate([measured.angle, measured.paired[..., measured.bos :]], axis=-1)
+    values, n_dropped = independent_texts(both, measured.groups)
+    shift = np.full((*values.shape[:2], measured.paired.shape[-1]), np.nan)
+    shift[..., measured.bos :] = values[..., n_pair:]
+    return values[..., :n_pair], shift, n_dropped
+
+
+def _rad(dims: tuple[str, ...], values: Any, name: str, units: str = "rad") -> xr.Variable:
+    return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": name})
+
+
+def _curves(answer: WarmupAnswer, theta: np.ndarray, window: slice) -> dict[str, xr.Variable]:
+    by = ("layer", "pair")
+    return {
+        "delta": _rad(by, answer.delta, "angle minus the mean over the reference pairs of the same text"),
+        "delta_low90": _rad(by, answer.low90, "lower limit of its 90% interval"),
+        "delta_high90": _rad(by, answer.high90, "upper limit of its 90% interval"),
+        "band_low": _rad(by, answer.band_low, "lower limit of its simultaneous 95% band"),
+        "band_high": _rad(by, answer.band_high, "upper limit of its simultaneous 95% band"),
+        "delta_sd": _rad(by, answer.sd, "its standard deviation over texts"),
+        "mean_angle": _rad(by, theta.mean(0), "mean angle of adjacent positions"),
+        "reference_angle": _rad(
+            ("layer",), theta[:, :, window].mean((0, 2)), "mean angle of the reference pairs"
+        ),
+    }
+
+
+def _answers(answer: WarmupAnswer) -> dict[str, xr.Variable]:
+    def column(values: Any) -> xr.Variable:
+        return xr.Variable(("layer",), values)
+
+    return {
+        "k_lo": column(encode([a.k_lo for a in answer.layers])),
+        "k_hi": column(encode([a.k_hi for a in answer.layers])),
+        "skip": column(encode([a.skip for a in answer.layers])),
+        "n_needed": column(encode([a.n_needed for a in answer.layers])),
+        "verdict": column(np.array([a.verdict for a in answer.layers])),
+        "sign": column(np.array([a.sign for a in answer.layers])),
+    }
+
+
+def _shapes(answer: WarmupAnswer, d: np.ndarray, window: slice, k: int) -> dict[str, xr.Variable]:
+    share = share_affected(d, window, k)
+    error = answer.sd / np.sqrt(answer.n)
+    fits = [
+        shape(delta, e, window, shown=a.sign != "none")
+        for delta, e, a in zip(answer.delta, error, answer.layers, strict=True)
+    ]
+    name = (
+        "share of texts whose most affected pair leaves the central 95% of the reference pairs, beyond chance"
+    )
+    return {
+        "share_affected": _rad(("layer",), share[0], name, "1"),
+        "share_affected_low": _rad(("layer",), share[1], "lower 95% limit", "1"),
+        "share_affected_high": _rad(("layer",), share[2], "upper 95% limit", "1"),
+        "half_life": _rad(
+            ("layer",), [f.half_life for f in fits], "half-life of the fitted decay", "positions"
+        ),
+        "step_or_decay": xr.Variable(("layer",), np.array([f.kind for f in fits])),
+    }
+
+
+def _costs(theta: np.ndarray, axes: np.ndarray) -> dict[str, xr.Variable]:
+    mean, variance = keeping_costs(theta, axes.shape[-1])
+    by = ("layer", "k")
+    return {
+        "cost_mean": _rad(by, mean, "move of the mean angle if the first k pairs stay in"),
+        "cost_variance": _rad(
+            by, variance, "move of the angles' variance if the first k pairs stay in", "rad2"
+        ),
+        "cost_pc1": _rad(
+            by, axes, "turn of the vectors' first principal axis if the first k positions stay in"
+        ),
+    }
+
+
+def _paired(
+    measured: Measurement, paired: np.ndarray | None, n_pair: int, seed: int
+) -> dict[str, xr.Variable]:
+    """The paired shift of the first bigram, and its mean at every pair that has a counterpart."""
+    n_layer, first = measured.angle.shape[1], measured.bos
+    curve, ends = np.full((n_layer, n_pair), np.nan), np.full((3, n_layer), np.nan)
+    if paired is not None and paired.shape[-1] > first:
+        curve[:, : paired.shape[-1]] = paired.mean(0)
+        interval = mean_interval(paired[:, :, first], seed=seed)
+        ends = np.stack([interval.estimate, interval.low, interval.high])
+    name = "angle of a bigram as the first of a text minus the same bigram's deep inside it"
+    return {
+        "paired_shift": _rad(("layer",), ends[0], name),
+        "paired_shift_low": _rad(("layer",), ends[1], "lower 95% limit"),
+        "paired_shift_high": _rad(("layer",), ends[2], "upper 95% limit"),
+        "paired_delta": _rad(("layer", "pair"), curve, "the same at every pair"),
+    }
+
+
+def _random(random: np.ndarray | None, window: slice) -> dict[str, xr.Variable]:
+    if random is None:
+        return {}
+    try:
+        theta, _ = independent_texts(random)
+    except InputError:
+        return {}
+    curve = contrast(theta, window).mean(0)
+    return {
+        "random_delta": _rad(("layer", "pair"), curve, "delta of the same architecture with random weights")
+    }
+
+
+def _attributes(
+    answer: WarmupAnswer, found: list[Effect], measured: Measurement, n_dropped: int
+) -> dict[str, Any]:
+    overall: Answer = answer.overall
+    numbers = (overall.k_lo, overall.k_hi, overall.skip, overall.n_needed)
+    k_lo, k_hi, skip, n_needed = map(int, encode(list(numbers)))
+    return {
+        "k_lo": k_lo,
+        "k_hi": k_hi,
+        "skip": skip,
+        "n_needed": n_needed,
+        "verdict": overall.verdict,
+        "sign": overall.sign,
+        "tau": answer.tau,
+        "n_texts": answer.n,
+        "n_dropped": n_dropped,
+        "length": measured.tokens.shape[1],
+        "reference_start": answer.reference[0],
+        "reference_stop": answer.reference[1],
+        "effects": json.dumps([_effect(e, measured.layers) for e in found]),
+    }
+
+
+def _effect(effect: Effect, layers: tuple[int, ...]) -> dict[str, Any]:
+    """The layers that were chosen on one half of the texts, and the size on the other, in radians."""
+    out: dict[str, Any] = {"layers": [layers[row] for row in effect.layers], "sign": effect.sign}
+    for name, interval in (("mean", effect.interval), ("paired", effect.paired)):
+        if interval is not None:
+            values = {k: float(v) for k, v in asdict(interval).items() if k in ("estimate", "low", "high")}
+            out[name] = {k: v if np.isfinite(v) else None for k, v in values.items()}
+    return out

@@ -1,0 +1,140 @@
+"""The answer of a warm-up study in plain words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.warmup import WarmupAnswer
+from laminar_lens.stats.warmup_shape import Effect
+from laminar_lens.studies.comparison import named_layers
+
+
+def sentence(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], bos: int = 0) -> str:
+    """One or two sentences that a reader can act on; angles in radians, layers as hidden states.
+
+    Args:
+        found: effects in the first `k_lo` pairs, see `laminar_lens.stats.warmup_shape.effects`.
+        layers: hidden state of each row of `answer`.
+        bos: 1 where position 0 is a BOS.
+    """
+    overall = answer.overall
+    if overall.verdict == "drift":
+        return _drift(answer, layers)
+    if overall.verdict == "undetermined":
+        return _undetermined(answer, found, layers)
+    texts = f"{answer.n:,} texts"
+    if overall.skip == 0:
+        where = "in the one layer measured" if len(layers) == 1 else f"in all {len(layers)} layers"
+        return (
+            "No warm-up found: from the first pair on, neighbouring tokens' angles are within "
+            f"±{answer.tau:g} rad of the rest of the text {where} ({texts})."
+        )
+    k = overall.skip or 0
+    text = f"Leave out {_tokens(k)}: {_effects(answer, found, layers, k, texts)}."
+    if bos:
+        text += " (Position 0 is the BOS.)"
+    return text + _paired(found)
+
+
+def _tokens(k: int) -> str:
+    return f"{k} token" if k == 1 else f"{k} tokens"
+
+
+def _pairs(k: int) -> str:
+    return "pairs with position 0" if k == 1 else f"pairs that start at positions 0–{k - 1}"
+
+
+def _ci(interval: Interval) -> str:
+    if not np.isfinite(interval.low):
+        return f"no interval: {interval.withheld or 'too few texts'}"
+    return f"95% CI {_number(float(interval.low))}–{_number(float(interval.high))}"
+
+
+def _number(x: float) -> str:
+    return f"{x:.2f}".replace("-", "−")
+
+
+def _size(interval: Interval, sign: str) -> tuple[float, Interval]:
+    """The interval turned so that the effect is positive."""
+    if sign == "wider":
+        return float(interval.estimate), interval
+    turned = Interval(
+        -interval.estimate,
+        -interval.high,
+        -interval.low,
+        interval.level,
+        interval.n,
+        interval.n_valid,
+        interval.withheld,
+    )
+    return float(turned.estimate), turned
+
+
+def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], k: int, texts: str) -> str:
+    """Layers, size and interval of each effect; the largest single difference where half of the texts named
+    none."""
+    if not found:
+        return f"{_pairs(k)} are {_largest(answer, layers, k)} ({texts})"
+    parts = []
+    for effect in found:
+        size, interval = _size(effect.interval, effect.sign)
+        where = named_layers(layers[row] for row in effect.layers)
+        parts.append(f"{_number(size)} rad {effect.sign} in {where} ({_ci(interval)}{{}})")
+    return f"{_pairs(k)} are " + " and ".join(parts).format(f", {texts}", *[""] * (len(parts) - 1))
+
+
+def _largest(answer: WarmupAnswer, layers: Sequence[int], k: int) -> str:
+    row, pair = np.unravel_index(np.abs(answer.delta[:, :k]).argmax(), answer.delta[:, :k].shape)
+    value = float(answer.delta[row, pair])
+    low, high = sorted((abs(float(answer.band_low[row, pair])), abs(float(answer.band_high[row, pair]))))
+    sign = "wider" if value > 0 else "narrower"
+    return (
+        f"up to {_number(abs(value))} rad {sign}, in layer {layers[row]} "
+        f"(simultaneous 95% band {_number(low)}–{_number(high)})"
+    )
+
+
+def _paired(found: Sequence[Effect]) -> str:
+    """What the same bigrams do when they are moved to the start."""
+    parts = []
+    for effect in found:
+        if effect.paired is not None and np.isfinite(effect.paired.low):
+            size, interval = _size(effect.paired, effect.sign)
+            parts.append(f"{_number(size)} rad {effect.sign} ({_ci(interval)})")
+    if not parts:
+        return ""
+    return f" The same bigrams, taken from deep in a text to its start, become {' and '.join(parts)}."
+
+
+def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int]) -> str:
+    overall = answer.overall
+    k_lo = overall.k_lo or 0
+    between = (
+        f"between {k_lo} and {_tokens(overall.k_hi)}"
+        if overall.k_hi is not None
+        else f"{_tokens(k_lo)} or more (no upper bound was shown)"
+    )
+    if overall.n_needed is None:
+        needed = f"an excess lies so close to ±{answer.tau:g} rad that a million texts would not decide"
+    else:
+        needed = f"about {overall.n_needed:,} texts would decide"
+    text = f"Undetermined: {between} stand apart; there were {answer.n:,} texts, {needed}."
+    if k_lo:
+        size = _effects(answer, found, layers, k_lo, f"{answer.n:,} texts")
+        text += f" At least {_tokens(k_lo)} must go: {size}."
+    return text
+
+
+def _drift(answer: WarmupAnswer, layers: Sequence[int]) -> str:
+    last = answer.reference[0] - 1
+    rows = [i for i, a in enumerate(answer.layers) if a.verdict == "drift"]
+    row = max(rows, key=lambda i: abs(answer.delta[i, last]))
+    value = float(answer.delta[row, last])
+    sign = "wider" if value > 0 else "narrower"
+    where = named_layers(layers[i] for i in rows)
+    return (
+        f"Drift: next to the reference pairs ({answer.reference[0]}–{answer.reference[1] - 1}) angles still "
+        f"differ from them in {where} (pair {last}: {_number(abs(value))} rad {sign} in layer {layers[row]}, "
+        f"{answer.n:,} texts), so no number of first tokens can be named; see the curve."
+    )
