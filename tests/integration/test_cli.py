@@ -1,0 +1,158 @@
+"""Whole runs of the command line on a small model: files, tables, and what goes to which stream."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import laminar_lens as ll
+from laminar_lens.cli import main
+
+PROMPTS = """\
+They praised her for it.
+The company promoted her.
+They admired her courage.
+A boy gave her the book.
+In the morning he drove her to the old house.
+The teacher praised her too.
+The sister thanked her for the answer.
+"""
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prompts") / "prompts.txt"
+    path.write_text(PROMPTS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tiny_gpt2: Path, prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One run of `sequential` with --json in a process of its own, on TransformerLens as it is installed."""
+    out = tmp_path_factory.mktemp("run") / "new" / "folder"
+    options = ["--model", tiny_gpt2, "--prompts", prompts, "--texts", "40", "--out", out, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "laminar_lens", "sequential", *map(str, options)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return {"out": out, "stdout": done.stdout, "stderr": done.stderr, "status": done.returncode}
+
+
+def test_json_is_all_that_standard_output_carries(run: dict[str, Any]) -> None:
+    assert run["status"] == 0, run["stderr"]
+    summary = json.loads(run["stdout"])
+    assert {"study", "sentence", "claims", "settings", "provenance", "warnings", "files"} <= set(summary)
+    assert [claim["claim"] for claim in summary["claims"]] == [f"C{number}" for number in range(1, 8)]
+    assert all(claim["verdict"] in ("holds", "fails", "undetermined") for claim in summary["claims"])
+    assert summary["files"] == {name: str(run["out"] / file) for name, file in FILES.items()}
+    assert "Traceback" not in run["stderr"]
+
+
+FILES = {"result": "sequential.nc", "page": "sequential.html"}
+
+
+def test_files_are_written_and_read_back(run: dict[str, Any]) -> None:
+    assert sorted(path.name for path in run["out"].iterdir()) == sorted(FILES.values())
+    study = ll.load_result(run["out"] / "sequential.nc")
+    assert study.summary()["sentence"] == json.loads(run["stdout"])["sentence"]
+    assert (run["out"] / "sequential.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def test_show_prints_sentence_claims_layers_and_paths(
+    run: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["show", str(run["out"] / "sequential.nc"), "--report", str(page)]) == 0
+    out = capsys.readouterr().out
+    words = " ".join(out.split())
+    sentence = json.loads(run["stdout"])["sentence"]
+    assert words.startswith(" ".join(sentence.split()))
+    for expected in ("C1", "C7", "Angles by layer (rad)", "Warm-up by layer", f"page: {page}"):
+        assert expected in words
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= max(120, len(sentence), len(str(page)) + 6)
+    assert page.is_file()
+
+
+def test_show_as_json_and_quietly(run: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    result = str(run["out"] / "sequential.nc")
+    assert main(["show", result, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["study"] == "sequential"
+    assert main(["show", result, "--quiet"]) == 0
+    assert capsys.readouterr() == (f"{result}\n", "")
+
+
+def test_a_pipe_that_closes_early_is_no_traceback(run: dict[str, Any]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "laminar_lens", "show", str(run["out"] / "sequential.nc")],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_warmup_writes_its_files_and_quiet_names_them(
+    tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", tiny_gpt2, "--n-texts", "30", "--length", "16", "--out", tmp_path, "--quiet"]
+    assert main(["warmup", *map(str, options)]) == 0
+    expected = [tmp_path / "warmup.nc", tmp_path / "warmup.html"]
+    assert capsys.readouterr() == ("".join(f"{path}\n" for path in expected), "")
+    assert all(path.is_file() for path in expected)
+    assert ll.load_result(expected[0]).kind == "warmup"
+
+
+def test_the_same_seed_gives_the_same_numbers(
+    tiny_gpt2: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hashes = []
+    for name in ("first", "second"):
+        options = [
+            "--model",
+            tiny_gpt2,
+            "--prompts",
+            prompts,
+            "--out",
+            tmp_path / name,
+            "--json",
+            "--no-warmup",
+        ]
+        assert main(["sequential", "--seed", "3", *map(str, options)]) == 0
+        hashes.append(json.loads(capsys.readouterr().out)["provenance"]["numbers_sha256"])
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("what", ["sequential", "rotation", "turning", "step_length", "pairwise"])
+def test_angles_are_dumped(
+    what: str, tiny_gpt2: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", tiny_gpt2, "--what", what, "--format", "csv", "--out", tmp_path]
+    assert main(["angles", str(prompts), *map(str, options)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'angles.csv'}\n"
+    header, *rows = (tmp_path / "angles.csv").read_text(encoding="utf-8").splitlines()
+    assert "layer" in header
+    assert "prompt" in header
+    assert rows
+
+
+def test_the_grid_is_a_table_and_a_file(
+    tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", tiny_gpt2, "--n-texts", "30", "--length", "16", "--out", tmp_path, "--grid"]
+    assert main(["warmup", *map(str, options)]) == 0
+    out = capsys.readouterr().out
+    assert "Sensitivity" in out
+    assert (tmp_path / "warmup.grid.csv").read_text().count("\n") > 4

@@ -1,0 +1,63 @@
+"""Notebooks and the README's code run as they stand, without network, on the embedded model."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from laminar_lens.models.names import NOVELLA
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
+BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+TIME_LIMIT_S = 180
+
+pytestmark = pytest.mark.skipif(
+    not (NOVELLA / "model.safetensors").is_file(), reason=f"the embedded weights are not there: {NOVELLA}"
+)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_runs(path: Path, tmp_path: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    with warnings.catch_warnings():  # the kernel machinery's own, not ours
+        warnings.simplefilter("ignore")
+        client = NotebookClient(
+            notebook,
+            timeout=TIME_LIMIT_S,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(tmp_path)}},
+        )
+        client.execute()
+    assert not [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output["output_type"] == "error"
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_is_kept_without_outputs(path: Path) -> None:
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not [cell for cell in code if cell.outputs or cell.execution_count]
+
+
+def test_readme_has_code_for_both_generations() -> None:
+    assert len(BLOCKS) == 2
+    assert all(len(block.split("\n\n")) <= 4 and len(block.splitlines()) <= 14 for block in BLOCKS)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_readme_code_runs(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an undetermined warm-up is warned about
+        exec(compile(BLOCKS[number], f"README block {number}", "exec"), {})
