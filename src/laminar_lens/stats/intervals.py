@@ -1,0 +1,300 @@
+"""Intervals for medians, spreads, ratios and trends over texts, by a studentised bootstrap.
+
+Quantiles are Harrell–Davis estimates (smooth weights on all order statistics), so that the jackknife has a standard error
+for them and bootstrap-t applies; scales and ratios are studentised on the logarithm. A whole text is drawn at a time, with
+its values in both samples and in all layers.
+
+Sources: Harrell & Davis (1982) (quantiles); Efron & Tibshirani (1993), 11 (jackknife) and 12.5 (bootstrap-t).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from scipy.special import betainc
+
+from laminar_lens.errors import InputError
+from laminar_lens.stats.bootstrap import Interval, check_settings, finish, observations, resampling_counts
+
+N_BOOT = 999
+SE_FLOOR = 0.35
+LOG_EDGE = 600.0
+MIN_SIDE = 5  # texts on each side of a comparison inside one sample
+
+
+@dataclass(frozen=True)
+class _Statistic:
+    """How a number is made of the parts of each sample, and from how many texts its interval was validated."""
+
+    parts: tuple[str, ...]  # "mean", or quantiles as text
+    combine: Callable[[list[np.ndarray]], np.ndarray]  # parts of x, then of y → the studentised scale
+    logarithmic: bool
+    paired: bool
+    least: int
+
+
+def _spread(parts: list[np.ndarray], at: int) -> np.ndarray:
+    return np.maximum(parts[at + 1] - parts[at], 1e-300)
+
+
+def _log_ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log(np.maximum(above, 1e-300)) - np.log(np.maximum(below, 1e-300)))
+
+
+STATISTICS: dict[str, _Statistic] = {
+    "median": _Statistic(("0.5",), lambda p: p[0], False, False, 20),
+    "iqr": _Statistic(("0.25", "0.75"), lambda p: np.asarray(np.log(_spread(p, 0))), True, False, 20),
+    "ratio_of_means": _Statistic(("mean",), lambda p: _log_ratio(p[0], p[1]), True, True, 20),
+    "median_difference": _Statistic(("0.5",), lambda p: p[0] - p[1], False, True, 20),
+    "iqr_ratio": _Statistic(("0.25", "0.75"), lambda p: _log_ratio(_spread(p, 0), _spread(p, 2)), True, True, 20),
+}
+"""By name: `median`, `iqr` of x; `ratio_of_means`, `median_difference`, `iqr_ratio` of x against y."""
+
+
+def statistic_interval(
+    statistic: str,
+    x: Shaped[np.ndarray, "..."],
+    y: Shaped[np.ndarray, "..."] | None = None,
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Interval:
+    """Interval of a statistic (a name of STATISTICS) over texts (axis 0), for each entry of the trailing axes by itself.
+
+    Args:
+        statistic: which number.
+        x: values by text.
+        y: the second sample of the same texts, where the statistic compares two; a text with NaN in either is left out
+            of that entry.
+
+    Returns:
+        The estimate in the unit of `x`, or without unit for ratios (NaN where numerator or denominator is not
+        positive); quantiles are Harrell–Davis, which differ from `np.quantile` by a fraction of their standard error.
+        Bounds are NaN below the validated number of texts.
+
+    Raises:
+        InputError: unknown statistic, a second sample missing or not wanted, shapes that differ, and as `mean_interval`.
+
+    Source: Harrell & Davis (1982); Efron & Tibshirani (1993), 12.5.
+    """
+    if statistic not in STATISTICS:
+        raise InputError(f"statistic={statistic!r} is unknown: choose one of {', '.join(STATISTICS)}")
+    rule = STATISTICS[statistic]
+    if rule.paired != (y is not None):
+        wanted = "two samples, x and y" if rule.paired else "one sample, x"
+        raise InputError(f"statistic={statistic!r} takes {wanted}")
+    check_settings(level, n_boot)
+    samples = [observations(sample, groups) for sample in (x, y) if sample is not None]
+    if samples[0].shape != samples[-1].shape:
+        raise InputError(f"x has shape {samples[0].shape} and y {samples[-1].shape}: give the same texts and layers")
+    shape = samples[0].shape[1:]
+    flat = np.stack([sample.reshape(len(sample), -1) for sample in samples])  # sample n entry
+    complete = np.isfinite(flat).all(axis=0)
+    n_valid = complete.sum(axis=0)
+    results = np.full((3, flat.shape[2]), np.nan)
+    for entry in np.flatnonzero(n_valid >= 2):
+        columns = list(flat[:, complete[:, entry], entry])
+        results[:, entry] = _studentised(columns, rule.parts, rule.combine, level, n_boot, seed)
+    if rule.logarithmic:
+        results = np.exp(np.clip(results, -LOG_EDGE, LOG_EDGE))
+        vanishing = results[0] < 1e-200
+        results[:, vanishing] = np.nan if rule.paired else 0.0  # a mean or spread that is not positive
+        results[:, results[0] > 1e200] = np.nan
+    return finish(results[0], results[1], results[2], n_valid, level, statistic, shape, rule.least)
+
+
+def iqr_trend_interval(
+    x: Shaped[np.ndarray, "..."],
+    layers: Shaped[np.ndarray, " layer"] | None = None,
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Interval:
+    """Least-squares slope over layers of the interquartile range over texts of `x` [n layer].
+
+    Texts with NaN in any layer are left out.
+
+    Args:
+        x: values by text and layer.
+        layers: the abscissa, by default 0, 1, 2, …
+
+    Returns:
+        The unit of `x` per layer; positive where texts fan out. Bounds are NaN below 20 texts.
+
+    Raises:
+        InputError: not [texts, layers] with at least two layers, and as `mean_interval`.
+    """
+    values = np.asarray(x, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] < 2:
+        raise InputError(f"values of shape {values.shape} for a trend over layers: give [texts, layers], two layers or more")
+    check_settings(level, n_boot)
+    along = np.arange(values.shape[1], dtype=np.float64) if layers is None else np.asarray(layers, dtype=np.float64)
+    if along.shape != values.shape[1:] or not np.ptp(along) > 0:
+        raise InputError(f"layers of shape {along.shape} for {values.shape[1]} layers: give one number each, not all equal")
+    grouped = observations(values, groups)
+    complete = grouped[np.isfinite(grouped).all(axis=1)]
+    if len(complete) < 2:
+        raise InputError(f"{len(complete)} texts without a missing layer: a trend needs at least 2")
+    slope = (along - along.mean()) / ((along - along.mean()) ** 2).sum()
+
+    counts = np.vstack([np.ones(len(complete)), _counts(len(complete), n_boot, seed)])
+    value, left_out = np.zeros(len(counts)), np.zeros(counts.shape)
+    for column, weight in zip(complete.T, slope, strict=True):
+        for part, sign in (("0.25", -1.0), ("0.75", 1.0)):
+            of_resample, without_one = _part(column, counts, part)
+            value += sign * weight * of_resample
+            left_out += sign * weight * without_one
+    estimate, low, high = (np.asarray([number]) for number in _interval(value, left_out, counts, level))
+    return finish(estimate, low, high, np.asarray([len(complete)]), level, "iqr_trend", (), 20)
+
+
+def mean_shift_interval(
+    x: Shaped[np.ndarray, "..."],
+    leave_out: Bool[np.ndarray, " n"],
+    *,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Interval:
+    """How far the mean over texts moves because some texts are in: mean of all minus mean without `leave_out`.
+
+    Args:
+        x: values by text [n ...].
+        leave_out: by text, True where its pair contains the position in question.
+
+    Returns:
+        The unit of `x`. Bounds are NaN where fewer than 5 texts are on either side, or fewer than 20 in all.
+
+    Raises:
+        InputError: shapes that do not fit, no text on one side, and as `mean_interval`.
+    """
+    values = observations(x)
+    marked = np.asarray(leave_out, dtype=bool)
+    if marked.shape != values.shape[:1]:
+        raise InputError(f"leave_out has shape {marked.shape} for {len(values)} texts: give one truth value a text")
+    if marked.all():
+        raise InputError(f"leave_out marks all {len(marked)} texts: nothing remains to compare with")
+    check_settings(level, n_boot)
+    flat = values.reshape(len(values), -1)
+    valid = np.isfinite(flat)
+    n_in, n_out = valid[marked].sum(axis=0), valid[~marked].sum(axis=0)
+    with_original = np.vstack([np.ones(len(flat)), _counts(len(flat), n_boot, seed)])
+    shift, se = _mean_shift(flat, valid, marked, with_original)
+    low, high = _bounds(shift, se, level)
+    estimate = np.where(n_out > 0, shift[0], np.nan)
+    usable = np.minimum(n_in, n_out) >= MIN_SIDE
+    answer = finish(
+        estimate, np.where(usable, low, np.nan), np.where(usable, high, np.nan), n_in + n_out, level, "mean_shift",
+        values.shape[1:], 20,
+    )  # fmt: skip
+    if answer.withheld or usable.all():
+        return answer
+    least = int(np.minimum(n_in, n_out).min())
+    return replace(answer, withheld=f"interval withheld: {least} texts on one side of the comparison, at least {MIN_SIDE} needed")
+
+
+def _mean_shift(
+    values: Float[np.ndarray, "n entry"],
+    valid: Bool[np.ndarray, "n entry"],
+    marked: Bool[np.ndarray, " n"],
+    counts: Float[np.ndarray, "resample n"],
+) -> tuple[Float[np.ndarray, "resample entry"], Float[np.ndarray, "resample entry"]]:
+    """Shift and its linearised standard error in each resample, from counts, sums and squares on the two sides."""
+    present = valid.astype(np.float64)
+    centre = np.where(valid, values, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+    centred = np.where(valid, values - centre, 0.0)
+    sides = [[counts[:, side] @ data[side] for data in (present, centred, centred**2)] for side in (marked, ~marked)]
+    (n_in, sum_in, square_in), (n_out, sum_out, square_out) = sides
+    total, rest = np.maximum(n_in + n_out, 1), np.maximum(n_out, 1)
+    mean, mean_out = (sum_in + sum_out) / total, sum_out / rest
+    # a marked text influences the shift by x − mean, another one by x(1 − k) − mean + k·mean_out, k = total/rest
+    k = total / rest
+    offset = k * mean_out - mean
+    spread = square_in - 2 * mean * sum_in + n_in * mean**2
+    spread = spread + (1 - k) ** 2 * square_out + 2 * (1 - k) * offset * sum_out + n_out * offset**2
+    return mean - mean_out, np.sqrt(np.maximum(spread, 0.0)) / total
+
+
+def _studentised(
+    columns: list[np.ndarray],
+    parts: tuple[str, ...],
+    combine: Callable[[list[np.ndarray]], np.ndarray],
+    level: float,
+    n_boot: int,
+    seed: int,
+) -> tuple[float, float, float]:
+    counts = np.vstack([np.ones(len(columns[0])), _counts(len(columns[0]), n_boot, seed)])
+    pairs = [_part(column, counts, part) for column in columns for part in parts]
+    return _interval(combine([value for value, _ in pairs]), combine([left for _, left in pairs]), counts, level)
+
+
+def _interval(
+    value: Float[np.ndarray, " resample"],
+    left_out: Float[np.ndarray, "resample n"],
+    counts: Float[np.ndarray, "resample n"],
+    level: float,
+) -> tuple[float, float, float]:
+    """Estimate and bounds; row 0 of everything is the sample itself, `left_out` its value without one copy of a text."""
+    n = counts.shape[1]
+    centre = (counts * left_out).sum(axis=1, keepdims=True) / n
+    se = np.sqrt((n - 1) / n * (counts * (left_out - centre) ** 2).sum(axis=1))
+    low, high = _bounds(value[:, None], se[:, None], level)
+    return float(value[0]), float(low[0]), float(high[0])
+
+
+def _bounds(
+    value: Float[np.ndarray, "resample entry"], se: Float[np.ndarray, "resample entry"], level: float
+) -> tuple[Float[np.ndarray, " entry"], Float[np.ndarray, " entry"]]:
+    """Bootstrap-t bounds from the values and standard errors of the sample (row 0) and its resamples."""
+    floored = np.maximum(se[1:], SE_FLOOR * se[0])
+    t = np.divide(value[1:] - value[0], floored, out=np.zeros_like(floored), where=floored > 0)
+    tail = (1 - level) / 2
+    low_t, high_t = np.quantile(t, [tail, 1 - tail], axis=0)
+    return value[0] - se[0] * high_t, value[0] - se[0] * low_t
+
+
+@lru_cache(maxsize=4)
+def _counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
+    counts = resampling_counts(n, n_boot, seed)
+    counts.setflags(write=False)  # shared by all callers
+    return counts
+
+
+def _part(
+    x: Float[np.ndarray, " n"], counts: Float[np.ndarray, "resample n"], part: str
+) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, "resample n"]]:
+    """A mean or a quantile of each resample, and the same with one copy of each text left out (texts in the order of x).
+
+    A resample's quantile is the last value minus the sum of F·(step to the next value), F the Harrell–Davis weight up to
+    there: with the texts sorted once, F is a table look-up of the cumulative counts, and leaving out a copy of text j uses
+    the table of n − 1 texts, with the counts from j on reduced by one.
+    """
+    n = len(x)
+    if part == "mean":
+        total = counts @ x
+        return total / n, (total[:, None] - x) / (n - 1)
+    order = np.argsort(x, kind="stable")
+    ordered = x[order]
+    steps = np.diff(ordered, append=ordered[-1])
+    reached = np.rint(np.cumsum(counts[:, order], axis=1)).astype(np.int64)
+    value = ordered[-1] - _quantile_weights(n, part)[reached] @ steps
+    fewer = _quantile_weights(n - 1, part)
+    before = fewer[np.minimum(reached, n - 1)] * steps
+    after = fewer[np.maximum(reached - 1, 0)] * steps
+    left_out = np.empty_like(before)
+    sums = np.cumsum(before - after, axis=1) - (before - after)  # over the texts below j
+    left_out[:, order] = ordered[-1] - after.sum(axis=1, keepdims=True) - sums
+    return value, left_out
+
+
+@lru_cache(maxsize=256)
+def _quantile_weights(n: int, part: str) -> Float[np.ndarray, " count"]:
+    """Weight of the k smallest of n values, k = 0 … n, in the Harrell–Davis estimate of a quantile."""
+    at = float(part)
+    return np.asarray(betainc((n + 1) * at, (n + 1) * (1 - at), np.arange(n + 1) / n))
