@@ -1,0 +1,210 @@
+"""Figures along the positions of a prompt."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from numpy.typing import NDArray
+
+from laminar_lens.figures.style import (
+    INK,
+    LAYERS,
+    RANDOM,
+    RULE,
+    SHADES,
+    SOFT,
+    angle_axis,
+    bundle,
+    colorscale,
+    new_figure,
+    quoted,
+    scale_color,
+    shown,
+)
+
+FEWEST_PROMPTS = 5
+"""A position that fewer prompts reach is not drawn: its mean would be theirs alone."""
+
+_ROW = 8
+
+
+def layer_lines(
+    figure: go.Figure,
+    layers: Sequence[int],
+    x: Sequence[int],
+    curves: NDArray[Any],
+    *,
+    hover: str,
+    width: float = 1.8,
+) -> None:
+    """A line a layer [layer, x], coloured from first to last, with a colour bar instead of a long legend."""
+    span = max(1, layers[-1] - layers[0])
+    for layer, curve in zip(layers, curves, strict=True):
+        figure.add_trace(
+            go.Scatter(
+                x=list(x), y=curve, mode="lines", showlegend=False, name=f"layer {layer}",
+                line={"color": scale_color(LAYERS, (layer - layers[0]) / span), "width": width},
+                hovertemplate=f"layer {layer}, {hover}: %{{y:.3f}} rad<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.add_trace(
+        go.Scatter(
+            x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
+            marker={
+                "color": [layers[0]], "cmin": layers[0], "cmax": layers[-1], "colorscale": colorscale(LAYERS),
+                "showscale": True,
+                "colorbar": {
+                    "title": {"text": "layer", "side": "top", "font": {"size": 13}}, "thickness": 10, "len": 0.95,
+                    "x": 1.09, "xanchor": "left", "outlinewidth": 0, "tickfont": {"size": 12, "color": SOFT},
+                    "tickformat": "d", "nticks": min(len(layers) + 1, 9),
+                },
+            },
+        )
+    )  # fmt: skip
+    figure.update_layout(margin={"r": 118})
+
+
+def position_axis(figure: go.Figure, x: Sequence[int]) -> None:
+    """Pairs named by their first position."""
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500, 10**6) if len(x) / s <= 16)
+    figure.update_xaxes(
+        title={"text": "position p of the pair (p, p+1)"},
+        tickvals=[p for p in x if (p - x[0]) % step == 0],
+        range=[x[0] - 0.02 * len(x) - 0.15, x[-1] + 0.02 * len(x) + 0.15],
+    )
+
+
+def by_position(dataset: xr.Dataset) -> go.Figure | None:
+    """The mean angle of adjacent pairs by position, a line a layer."""
+    return _by_position(
+        dataset,
+        0,
+        "Angle by position",
+        "The first pair against all the others: a line that starts apart from its own plateau is a warm-up in that layer. "
+        "Layer 0 has no context yet; random weights have a curve of their own.",
+    )
+
+
+def by_position_skipped(dataset: xr.Dataset) -> go.Figure | None:
+    """The same without the first positions."""
+    skip = _skip(dataset)
+    tokens = "the first token" if skip == 1 else f"the first {skip} tokens"
+    return _by_position(
+        dataset,
+        skip,
+        f"Angle by position, without {tokens}",
+        "The same curves on their own scale: what is left should be flat up to the noise.",
+    )
+
+
+def _skip(dataset: xr.Dataset) -> int:
+    """Tokens to leave out: the largest that any layer's warm-up asks for, and at least one."""
+    for name in ("warmup_k_hi", "warmup_k_lo"):
+        if name in dataset and (dataset[name].values >= 0).all():
+            return max(1, min(int(dataset[name].values.max()), 8))
+    return 1
+
+
+def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go.Figure | None:
+    if "position_angle" not in dataset:
+        return None
+    angles = dataset["position_angle"].values
+    counts = np.isfinite(angles).any(axis=0).sum(axis=0)
+    kept = np.flatnonzero(counts >= min(FEWEST_PROMPTS, counts.max()))
+    kept = kept[kept >= skip]
+    if len(kept) < 2:
+        return None
+    figure = new_figure(title, caption)
+    x = dataset["pair"].values[kept].tolist()
+    layers = dataset["layer"].values.tolist()
+    curves = _means(angles[:, :, kept])
+    seen = [curves]
+    if "random_position_angle" in dataset:
+        random = dataset["random_position_angle"].values[:, kept]
+        texts = [f"random weights, layer {layer}" for layer in layers]
+        _random_lines(figure, x, random[1:], texts[1:])
+        seen.append(random[1:])
+    layer_lines(figure, layers[1:], x, curves[1:], hover="pair (%{x}, next)")
+    if layers[0] == 0:
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=curves[0], mode="lines", name="layer 0 (embeddings)",
+                line={"color": INK, "width": 2, "dash": "dot"}, hovertemplate="layer 0: %{y:.3f} rad<extra></extra>",
+            )
+        )  # fmt: skip
+    position_axis(figure, x)
+    angle_axis(figure, seen, title="mean angle (rad)")
+    return figure
+
+
+def _random_lines(figure: go.Figure, x: Sequence[int], curves: NDArray[Any], texts: Sequence[str]) -> None:
+    bundle(figure, x, curves, texts, name="random weights, each layer", color=RANDOM, opacity=0.4)
+    figure.data[-1].line.dash = "4px,3px"
+    figure.data[-1].hovertemplate = "%{customdata}<br>pair (%{x}, next): %{y:.3f} rad<extra></extra>"
+
+
+def _means(angles: NDArray[Any]) -> NDArray[Any]:
+    """Mean over prompts [layer prompt pair] → [layer pair] of the prompts that reach a position."""
+    finite = np.isfinite(angles)
+    count = finite.sum(axis=1)
+    total = np.where(finite, angles, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def tokens(dataset: xr.Dataset) -> go.Figure | None:
+    """The first prompt's tokens shaded by the angle from the token before, with a slider over layers."""
+    if "position_angle" not in dataset or "token" not in dataset:
+        return None
+    figure = new_figure(
+        "A prompt, token by token",
+        "Each token is shaded by the angle between it and the token before it; move the slider through the layers.",
+    )
+    words = dataset["token"].values[0][: int(dataset["n_tokens"].values[0])].tolist()
+    rows = math.ceil(len(words) / _ROW)
+    angles = dataset["position_angle"].values[:, 0, : len(words) - 1]
+    grids = [_grid([math.nan, *row], rows) for row in np.round(angles.astype(float), 4).tolist()]
+    low, high = float(np.nanmin(angles)), float(np.nanmax(angles))
+    start = len(grids) // 2
+    text = [shown(word, 14) for word in words] + [""] * (rows * _ROW - len(words))
+    figure.add_trace(
+        go.Heatmap(
+            z=grids[start], text=[text[r * _ROW : (r + 1) * _ROW] for r in range(rows)], xgap=4, ygap=8, zmin=low, zmax=high,
+            colorscale=colorscale(SHADES), texttemplate="%{text}<br>%{z:.2f}", textfont={"size": 14}, hoverongaps=False,
+            hovertemplate="%{text}: %{z:.3f} rad<extra></extra>",
+            colorbar={"title": {"text": "rad"}, "thickness": 10, "outlinewidth": 0},
+        )
+    )  # fmt: skip
+    figure.add_annotation(
+        x=0,
+        y=0,
+        text=text[0],
+        showarrow=False,
+        font={"size": 14},
+        bordercolor=RULE,
+        borderpad=6,
+        hovertext=f"{quoted(words[0])}: no token before it",
+    )
+    layers = dataset["layer"].values.tolist()
+    steps = [
+        {"label": str(layer), "method": "restyle", "args": [{"z": [grid]}, [0]]}
+        for layer, grid in zip(layers, grids, strict=True)
+    ]
+    figure.update_layout(
+        sliders=[{"steps": steps, "active": start, "currentvalue": {"prefix": "layer "}, "pad": {"t": 24}}],
+        xaxis={"visible": False}, yaxis={"visible": False, "autorange": "reversed"}, height=220 + 74 * rows,
+    )  # fmt: skip
+    return figure
+
+
+def _grid(values: Sequence[float], rows: int) -> list[list[float | None]]:
+    padded = [None if math.isnan(v) else v for v in values] + [None] * (rows * _ROW - len(values))
+    return [padded[r * _ROW : (r + 1) * _ROW] for r in range(rows)]
+
+
+def settings_of(dataset: xr.Dataset) -> dict[str, Any]:
+    """The study's settings from the attributes; empty where there are none."""
+    return dict(json.loads(dataset.attrs.get("settings") or "{}"))

@@ -1,0 +1,228 @@
+"""One look for all figures: colours that mean the same everywhere, axes in radians and degrees, hover text."""
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+INK, SOFT, RULE, GRID = "#1f2328", "#59636e", "#b6bec7", "#e8ebee"
+
+TARGET = "#0072B2"
+BASELINE = "#6b6f76"
+WITH_FIRST = "#D55E00"
+WITHOUT_FIRST = "#009E73"
+RANDOM = "#A6468A"
+"""Okabe and Ito's palette (the last darkened for thin lines): told apart with any kind of colour vision."""
+
+BASELINES = {"published": BASELINE, "adjacent": "#D55E00", "matched": "#009E73", "by_position": "#A6468A"}
+
+LAYERS = ("#0d0887", "#5b02a3", "#9a179b", "#cb4678", "#eb7852", "#fbb32f")
+"""Embedding to last layer (plasma without its palest end)."""
+
+SHADES = ("#f6f6f3", "#fbdcb6", "#f3a765", "#d55e00", "#762c00")
+"""Small to large angle: lightness falls all the way, so that it survives printing."""
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": FONT, "size": 14, "color": INK},
+        "title": {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 8}, "font": {"size": 17}},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "colorway": [TARGET, WITH_FIRST, WITHOUT_FIRST, RANDOM, BASELINE],
+        "hoverlabel": {"bgcolor": "white", "bordercolor": RULE, "align": "left", "font": {"size": 13, "color": INK}},
+        "legend": {
+            "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
+            "font": {"size": 13}, "itemsizing": "constant", "bgcolor": "rgba(255,255,255,0)",
+        },
+        "margin": {"l": 72, "r": 60, "t": 84, "b": 56},
+        "hovermode": "closest",
+        "xaxis": {
+            "showgrid": False, "zeroline": False, "showline": True, "linecolor": RULE, "ticks": "outside",
+            "tickcolor": RULE, "ticklen": 5, "title": {"standoff": 10},
+        },
+        "yaxis": {
+            "gridcolor": GRID, "zeroline": False, "ticks": "outside", "tickcolor": "white", "ticklen": 4,
+            "title": {"standoff": 10},
+        },
+    }
+)  # fmt: skip
+
+HEIGHT = 460
+
+
+def new_figure(title: str, caption: str, x: str = "layer (0 = embedding)") -> go.Figure:
+    """An empty figure in the common look; the caption says what to look at and goes below it in a report."""
+    figure = go.Figure()
+    figure.update_layout(
+        template=TEMPLATE,
+        title={"text": title},
+        height=HEIGHT,
+        meta={"caption": caption},
+        xaxis={"title": {"text": x}},
+    )
+    return figure
+
+
+def layer_axis(figure: go.Figure, layers: Sequence[int]) -> None:
+    """Whole layers on the x axis, as many labels as fit."""
+    step = max(1, math.ceil(len(layers) / 14))
+    pad = 0.02 * (layers[-1] - layers[0]) + 0.2
+    figure.update_xaxes(tickvals=list(layers)[::step], range=[layers[0] - pad, layers[-1] + pad])
+
+
+def angle_axis(
+    figure: go.Figure, values: Iterable[Any], *, title: str = "angle (rad)", zero: bool = False
+) -> None:
+    """Radians left, degrees right, wide enough for `values`; π/2 as a reference where it is near.
+
+    Args:
+        figure: changed in place.
+        values: arrays that must be seen; NaN and infinite values are left out.
+        title: of the left axis.
+        zero: a difference or a spread: 0 is the reference, not π/2.
+    """
+    low, high = _bounds(values, zero)
+    step = next((s for s in (1, 2, 5, 10, 15, 30) if math.degrees(high - low) / s <= 8), 30)
+    ticks = np.arange(math.ceil(math.degrees(low) / step), math.degrees(high) // step + 1) * step
+    figure.update_layout(
+        yaxis={"title": {"text": title}, "range": [low, high]},
+        yaxis2={
+            "overlaying": "y", "side": "right", "matches": "y", "showgrid": False, "zeroline": False,
+            "tickvals": np.radians(ticks).tolist(), "ticktext": [f"{t:.0f}°".replace("-", "−") for t in ticks],
+            "tickcolor": "white", "tickfont": {"color": SOFT}, "title": {"text": ""},
+        },
+    )  # fmt: skip
+    figure.add_trace(go.Scatter(x=[None], y=[None], yaxis="y2", showlegend=False, hoverinfo="skip"))
+    if zero and low < 0 < high:
+        figure.add_hline(y=0, line={"color": RULE, "width": 1})
+    elif not zero and low < math.pi / 2 < high:
+        reference_line(figure, math.pi / 2, "π/2: random directions")
+
+
+def reference_line(figure: go.Figure, y: float, label: str) -> None:
+    """A dotted horizontal line with its meaning at the right end."""
+    figure.add_hline(
+        y=y,
+        line={"color": SOFT, "width": 1, "dash": "dot"},
+        annotation={
+            "text": label,
+            "font": {"size": 12, "color": SOFT},
+            "xanchor": "right",
+            "yanchor": "bottom",
+        },
+        annotation_position="top right",
+    )
+
+
+def _bounds(values: Iterable[Any], zero: bool) -> tuple[float, float]:
+    flat = np.concatenate([np.ravel(np.asarray(v, dtype=float)) for v in values] or [np.zeros(0)])
+    flat = flat[np.isfinite(flat)]
+    if flat.size == 0:
+        return (-0.1, 0.1) if zero else (0.0, math.pi)
+    low, high = float(flat.min()), float(flat.max())
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif low - 0.35 < math.pi / 2 < high + 0.35:
+        low, high = min(low, math.pi / 2 - 0.04), max(high, math.pi / 2 + 0.08)
+    pad = max(0.06 * (high - low), 0.01)
+    low = 0.0 if low >= 0 and (zero or low - pad < 0.25) else low - pad
+    return low, min(high + pad, math.pi + 0.02)
+
+
+def mean_and_band(
+    figure: go.Figure,
+    x: Any,
+    mean: Any,
+    low: Any,
+    high: Any,
+    *,
+    name: str,
+    color: str,
+    hover: str,
+    dash: str = "solid",
+) -> None:
+    """A bold line with its interval as a band; one legend entry for both."""
+    if np.isfinite(np.asarray(low, dtype=float)).any():
+        edge = {
+            "mode": "lines",
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+            "legendgroup": name,
+        }
+        figure.add_trace(go.Scatter(x=x, y=low, **edge))
+        figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", fillcolor=fade(color, 0.2), **edge))
+    interval = [
+        f"<br>95% interval {a:.3f} to {b:.3f}" if np.isfinite(a + b) else ""
+        for a, b in zip(low, high, strict=True)
+    ]
+    figure.add_trace(
+        go.Scatter(
+            x=x, y=mean, name=name, legendgroup=name, mode="lines", customdata=interval,
+            line={"color": color, "width": 3.2, "dash": dash}, hovertemplate=hover + "%{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
+
+
+def bundle(
+    figure: go.Figure,
+    x: Any,
+    lines: NDArray[Any],
+    texts: Sequence[str],
+    *,
+    name: str,
+    color: str,
+    opacity: float = 0.3,
+) -> None:
+    """Many thin lines [line, x] as one trace with one legend entry, each with its own hover text."""
+    count, gap = len(lines), np.full((len(lines), 1), np.nan)
+    ys = np.concatenate([np.asarray(lines, dtype=float), gap], axis=1).ravel()
+    xs = np.tile(np.append(np.asarray(x, dtype=float), np.nan), count)
+    figure.add_trace(
+        go.Scatter(
+            x=xs, y=ys, mode="lines", name=name, line={"color": fade(color, opacity), "width": 1.1},
+            customdata=[text for text in texts for _ in range(len(x) + 1)],
+            hovertemplate="%{customdata}<br>layer %{x}: %{y:.3f} rad<extra></extra>",
+        )
+    )  # fmt: skip
+
+
+def fade(color: str, alpha: float) -> str:
+    """`#rrggbb` with transparency."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def scale_color(stops: Sequence[str], share: float) -> str:
+    """The colour at `share` (0 to 1) of evenly spaced `#rrggbb` stops."""
+    place = min(max(share, 0.0), 1.0) * (len(stops) - 1)
+    index = min(int(place), len(stops) - 2)
+    rest = place - index
+    channels = [
+        round((1 - rest) * int(stops[index][i : i + 2], 16) + rest * int(stops[index + 1][i : i + 2], 16))
+        for i in (1, 3, 5)
+    ]
+    return "#" + "".join(f"{channel:02x}" for channel in channels)
+
+
+def colorscale(stops: Sequence[str]) -> list[list[Any]]:
+    """Evenly spaced stops in plotly's form."""
+    return [[i / (len(stops) - 1), color] for i, color in enumerate(stops)]
+
+
+def shown(text: object, limit: int = 70) -> str:
+    """Text for a hover label: escaped, blanks and control characters visible, cut in the middle of nowhere."""
+    plain = str(text)
+    plain = plain if len(plain) <= limit else plain[: limit - 1] + "…"
+    visible = "".join("⏎" if c == "\n" else c if c.isprintable() else "·" for c in plain)
+    return html.escape(visible, quote=False)
+
+
+def quoted(token: object) -> str:
+    """A token in quotes, so that its leading space is seen."""
+    return f"“{shown(token, 30)}”"

@@ -1,0 +1,255 @@
+"""Figures of the warm-up study, alone or as part of the sequential one."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures.positions import layer_lines, position_axis, settings_of
+from laminar_lens.figures.style import (
+    INK,
+    RANDOM,
+    SOFT,
+    TARGET,
+    WITH_FIRST,
+    WITHOUT_FIRST,
+    angle_axis,
+    fade,
+    layer_axis,
+    mean_and_band,
+    new_figure,
+)
+
+_PREFIX = "warmup_"
+
+
+def warmup_part(dataset: xr.Dataset) -> xr.Dataset | None:
+    """The warm-up's variables under their own names, wherever they are kept; None where there are none."""
+    if "delta" in dataset:
+        return dataset
+    names = {
+        str(name): str(name).removeprefix(_PREFIX)
+        for name in dataset.variables
+        if str(name).startswith(_PREFIX)
+    }
+    if "warmup_delta" not in names:
+        return None
+    kept = [name for name in names if name not in dataset.coords]
+    dims = {str(d): str(d).removeprefix(_PREFIX) for d in dataset[kept].dims if str(d).startswith(_PREFIX)}
+    return dataset[kept].rename({**{name: names[name] for name in kept}, **dims})
+
+
+def tolerance(dataset: xr.Dataset) -> float | None:
+    """The half-width τ in rad of the band inside which a shift counts as none."""
+    settings = settings_of(dataset)
+    nested = settings.get("warmup")
+    for source in (dataset.attrs, settings, nested if isinstance(nested, dict) else {}):
+        for name in ("tau", "warmup_tau"):
+            if isinstance(source.get(name), int | float):
+                return float(source[name])
+    return None
+
+
+def _tolerance_band(figure: go.Figure, tau: float | None) -> None:
+    if tau is not None:
+        figure.add_hrect(
+            y0=-tau, y1=tau, fillcolor=fade(WITHOUT_FIRST, 0.14), line_width=0, layer="below",
+            annotation={"text": f"±τ = {tau:g} rad", "font": {"size": 12, "color": SOFT}, "xanchor": "right", "yanchor": "bottom"},
+            annotation_position="top right",
+        )  # fmt: skip
+
+
+def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
+    """Each layer's shift by position against the reference window; a slider shows one layer's intervals."""
+    part = warmup_part(dataset)
+    if part is None:
+        return None
+    figure = new_figure(
+        "Warm-up: how far each position is from the later ones",
+        "A layer is warm where its 90% interval (dark band) lies inside ±τ from there on; the slider picks the layer, the thin "
+        "lines are the others.",
+    )
+    layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
+    delta = part["delta"].values
+    layer_lines(figure, layers, x, delta, hover="pair (%{x}, next), δ", width=1)
+    first = len(figure.data)
+    start = int(np.nanargmax(np.abs(np.where(np.isfinite(delta[:, 0]), delta[:, 0], 0.0))))
+    curves = _curves(part)
+    styles: list[dict[str, Any]] = [
+        {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"},
+        {
+            "line": {"width": 0},
+            "fill": "tonexty",
+            "fillcolor": fade(TARGET, 0.16),
+            "name": "95%, all positions and layers together",
+        },
+        {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"},
+        {
+            "line": {"width": 0},
+            "fill": "tonexty",
+            "fillcolor": fade(TARGET, 0.34),
+            "name": "90%, each position",
+        },
+        {"line": {"width": 3, "color": TARGET}, "name": "the layer's shift δ"},
+        {"line": {"width": 2, "color": RANDOM, "dash": "4px,3px"}, "name": "random weights, same layer"},
+    ]
+    for values, style in zip(curves[start], styles, strict=False):
+        hover = (
+            {}
+            if "hoverinfo" in style
+            else {"hovertemplate": "pair (%{x}, next): %{y:.3f} rad<extra>" + style["name"] + "</extra>"}
+        )
+        figure.add_trace(go.Scatter(x=x, y=values, mode="lines", **style, **hover))
+    which = list(range(first, first + len(curves[start])))
+    steps = [
+        {"label": str(layer), "method": "restyle", "args": [{"y": curve}, which]}
+        for layer, curve in zip(layers, curves, strict=True)
+    ]
+    position_axis(figure, x)
+    angle_axis(
+        figure, [delta, part["band_low"].values, part["band_high"].values], title="shift δ (rad)", zero=True
+    )
+    _tolerance_band(figure, tolerance(dataset))
+    figure.update_layout(
+        height=560,
+        sliders=[
+            {
+                "steps": steps,
+                "active": start,
+                "currentvalue": {"prefix": "layer "},
+                "pad": {"t": 56},
+                "len": 1,
+            }
+        ],
+    )
+    return figure
+
+
+def _curves(part: xr.Dataset) -> list[list[list[float | None]]]:
+    """By layer, the lines that the slider exchanges."""
+    names = ["band_low", "band_high", "delta_low90", "delta_high90", "delta"]
+    names += ["random_delta"] if "random_delta" in part else []
+    columns = [np.round(part[name].values.astype(float), 5) for name in names]
+    return [
+        [[None if np.isnan(v) else v for v in column[layer].tolist()] for column in columns]
+        for layer in range(part.sizes["layer"])
+    ]
+
+
+def random_init(dataset: xr.Dataset) -> go.Figure | None:
+    """The same shift in a model of the same shape with random weights."""
+    part = warmup_part(dataset)
+    if part is None or "random_delta" not in part:
+        return None
+    figure = new_figure(
+        "The same measure on random weights",
+        "No training, and yet no zero: causal averaging alone narrows the first pairs. Compare the trained curves with this, "
+        "not with a flat line.",
+    )
+    layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
+    random = part["random_delta"].values
+    layer_lines(figure, layers, x, random, hover="random weights, pair (%{x}, next), δ")
+    position_axis(figure, x)
+    angle_axis(figure, [random], title="shift δ (rad)", zero=True)
+    _tolerance_band(figure, tolerance(dataset))
+    return figure
+
+
+def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
+    """How many tokens to leave out in each layer: the interval [k_lo, k_hi]."""
+    part = warmup_part(dataset)
+    if part is None or "k_hi" not in part:
+        return None
+    figure = new_figure(
+        "How many tokens to leave out, by layer",
+        "A single point is decided; a bar reaches from the fewest to the most tokens that the data allow, and more texts would "
+        "shorten it.",
+    )
+    layers = part["layer"].values
+    low, high, verdict = part["k_lo"].values, part["k_hi"].values, part["verdict"].values.astype(str)
+    bar = (high > low) & (low >= 0)
+    xs = np.repeat(layers[bar].astype(float), 3)
+    ys = np.stack([low[bar], high[bar], np.full(bar.sum(), np.nan)], 1).ravel()
+    figure.add_trace(
+        go.Scatter(
+            x=xs,
+            y=ys,
+            mode="lines",
+            name="undetermined",
+            line={"color": WITH_FIRST, "width": 5},
+            hoverinfo="skip",
+        )
+    )
+    hover = [
+        f"{v}: {a if a >= 0 else '–'} to {b if b >= 0 else 'no finite k'}"
+        for v, a, b in zip(verdict, low, high, strict=True)
+    ]
+    for name, color, symbol in (
+        ("decided", TARGET, "circle"),
+        ("undetermined", WITH_FIRST, "line-ew"),
+        ("drift", INK, "x"),
+    ):
+        rows = np.flatnonzero(verdict == name)
+        if not rows.size:
+            continue
+        y = np.where(high[rows] >= 0, high[rows], np.maximum(low[rows], 0))
+        figure.add_trace(
+            go.Scatter(
+                x=layers[rows], y=y, mode="markers", name=name, showlegend=name != "undetermined",
+                marker={"color": color, "size": 12, "symbol": symbol, "line": {"width": 2, "color": color}},
+                customdata=[hover[row] for row in rows], hovertemplate="layer %{x}: %{customdata}<extra></extra>",
+            )
+        )  # fmt: skip
+    layer_axis(figure, layers.tolist())
+    top = int(max(high.max(), low.max(), 1))
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 10)
+    figure.update_yaxes(
+        title={"text": "tokens to leave out (k)"},
+        range=[-0.06 * top - 0.2, top * 1.06 + 0.2],
+        tickvals=list(range(0, top + 1, step)),
+    )
+    figure.update_layout(height=360, showlegend=True)
+    return figure
+
+
+def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
+    """The same bigram at position 0 against deep inside a longer window of the same text."""
+    part = warmup_part(dataset)
+    if part is None or "paired_shift" not in part or not np.isfinite(part["paired_shift"].values).any():
+        return None
+    figure = new_figure(
+        "The same two tokens, first against inside",
+        "What being first does to a pair, with the tokens themselves held fixed; above 0, first pairs are wider.",
+    )
+    layers = part["layer"].values
+    band = [part[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
+    mean_and_band(
+        figure,
+        layers,
+        *band,
+        name="paired shift, 95% interval",
+        color=TARGET,
+        hover="layer %{x}: %{y:.3f} rad",
+    )
+    layer_axis(figure, layers.tolist())
+    angle_axis(figure, band, title="paired shift (rad)", zero=True)
+    _tolerance_band(figure, tolerance(dataset))
+    return figure
+
+
+def cost(dataset: xr.Dataset) -> go.Figure | None:
+    """What a mean over all positions loses when the first k stay in."""
+    part = warmup_part(dataset)
+    if part is None or "cost_mean" not in part:
+        return None
+    figure = new_figure(
+        "What it costs to leave them in",
+        "How far the mean angle over a text moves when its first k positions are not left out, by layer.",
+    )
+    layers, x = part["layer"].values.tolist(), part[part["cost_mean"].dims[1]].values.tolist()
+    moved = part["cost_mean"].values
+    layer_lines(figure, layers, x, moved, hover="first %{x} left in, mean moves by")
+    figure.update_xaxes(title={"text": "first positions left in (k)"}, tickvals=x[:: max(1, len(x) // 12)])
+    angle_axis(figure, [moved], title="mean angle moves by (rad)", zero=True)
+    return figure

@@ -1,0 +1,160 @@
+"""The page: what the result says, in reading order, filled into `page.html.jinja`."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import plotly.offline
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from laminar_lens import __version__
+from laminar_lens.errors import ResultError
+from laminar_lens.figures.style import SHADES
+from laminar_lens.results import Summary
+from laminar_lens.results.summary import estimate_text, number
+
+_STUDIES = {"sequential": "Sequential-angle study", "warmup": "Warm-up study"}
+_WIDE = {"display.modeBar": False}
+
+
+def render(result: Any) -> str:
+    """The whole page as text: sentence, claims, warnings, figures, tokens, tables, provenance.
+
+    Args:
+        result: a `StudyResult`.
+
+    Returns:
+        Self-contained HTML. Nothing in it is fetched, and its content policy forbids it.
+    """
+    summary: Summary = result.summary()
+    figures = {name: _figure(figure) for name, figure in result.figures().items() if name != "tokens"}
+    return _template("page.html.jinja").render(
+        kind=_STUDIES.get(result.kind, f"{result.kind} study"),
+        summary=summary,
+        facts=_facts(summary),
+        claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
+        layers=[_layer_row(row) for row in summary["by_layer"]],
+        sections=_sections(figures),
+        tokens=script_json(token_data(result.dataset)) if "position_angle" in result.dataset else None,
+        settings=list(_flatten(summary["settings"])),
+        provenance=list(_flatten({k: v for k, v in summary["provenance"].items() if k != "settings"})),
+        shades=SHADES,
+        plotly=plotly.offline.get_plotlyjs(),
+        version=__version__,
+    )
+
+
+def figure_page(result: Any, name: str) -> str:
+    """A page with one figure and nothing else, for pictures.
+
+    Raises:
+        ResultError: the result has no such figure.
+    """
+    figures = result.figures()
+    if name not in figures:
+        raise ResultError(f"no figure {name!r} in this result; it has {', '.join(figures)}")
+    spec = script_json(json.loads(figures[name].to_json()))
+    return _template("figure.html.jinja").render(spec=spec, plotly=plotly.offline.get_plotlyjs())
+
+
+def script_json(value: Any) -> str:
+    """JSON that can stand inside a script element, whatever text it holds."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def token_data(dataset: xr.Dataset) -> dict[str, Any]:
+    """What the token view needs: words, angles by layer and the target of each prompt, and one common scale."""
+    angles = dataset["position_angle"].values
+    finite = angles[np.isfinite(angles)]
+    low, high = (float(np.quantile(finite, q)) for q in (0.005, 0.995)) if finite.size else (0.0, math.pi)
+    counts = dataset["n_tokens"].values.tolist()
+    prompts = []
+    for row, count in enumerate(counts):
+        values = np.round(angles[:, row, : count - 1].astype(float), 3)
+        prompts.append(
+            {
+                "words": [str(word) for word in dataset["token"].values[row][:count]],
+                "target": int(dataset["target_pair"].values[row][1]) if "target_pair" in dataset else -1,
+                "angles": [[None if math.isnan(v) else v for v in layer] for layer in values.tolist()],
+            }
+        )
+    return {"layers": dataset["layer"].values.tolist(), "low": low, "high": high, "prompts": prompts}
+
+
+@cache
+def _template(name: str) -> Any:
+    environment = Environment(
+        loader=PackageLoader("laminar_lens.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    return environment.get_template(name)
+
+
+def _figure(figure: Any) -> dict[str, Any]:
+    """The figure's parts: its heading and caption go into the page's own text."""
+    spec = json.loads(figure.to_json())
+    layout = spec["layout"]
+    title = layout.pop("title", {}).get("text", "")
+    caption = (layout.pop("meta", None) or {}).get("caption", "")
+    layout["margin"] = {**layout.get("margin", {}), "t": 56}
+    return {"title": title, "caption": caption, "height": layout.get("height", 460), "spec": script_json(spec)}
+
+
+_ORDER = (
+    ("The answer in pictures", ("target_by_layer", "baseline_split")),
+    ("Along the positions", ("by_position", "by_position_skipped")),
+    ("What decides the claims", ("mixture", "difference", "rotation", "dispersion")),
+    ("Warm-up", ("warmup_delta", "warmup_k", "warmup_random_init", "warmup_paired_shift", "warmup_cost")),
+)
+
+
+def _sections(figures: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    named = [(title, [(name, figures[name]) for name in names if name in figures]) for title, names in _ORDER]
+    known = {name for _, names in _ORDER for name in names}
+    rest = [(name, figure) for name, figure in figures.items() if name not in known]
+    return [{"title": title, "figures": found} for title, found in [*named, ("More", rest)] if found]
+
+
+def _facts(summary: Mapping[str, Any]) -> list[str]:
+    """The few facts under the sentence, so that it is never read without them."""
+    provenance, settings = summary["provenance"], summary["settings"]
+    model = provenance.get("model") or {}
+    facts = [f"model {model.get('name', 'unknown')}"]
+    if provenance.get("n_texts"):
+        facts.append(f"{provenance['n_texts']} texts")
+    if "prepend_bos" in settings:
+        facts.append("with BOS" if settings["prepend_bos"] else "no BOS")
+    if "final_norm" in settings:
+        facts.append("after the final norm" if settings["final_norm"] else "before the final norm")
+    if model.get("weight_processing"):
+        facts.append(f"weight processing: {model['weight_processing']}")
+    if provenance.get("seed") is not None:
+        facts.append(f"seed {provenance['seed']}")
+    return facts
+
+
+def _layer_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    share = row.get("share_affected")
+    return {**row, "share_affected": None if share is None else f"{100 * share:.0f}%"}
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{name} · ")
+        elif isinstance(value, list):
+            yield name, ", ".join(map(str, value)) or "none"
+        elif isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        else:
+            yield name, "none" if value is None else repr(value) if isinstance(value, str) and value != value.strip() else str(value)
