@@ -74,7 +74,7 @@ def _warmup(request: WarmupRequest) -> None:
 
 def _angles(request: AnglesRequest) -> None:
     with working(quiet=request.quiet) as progress:
-        from laminar_lens.studies.angles import angle_table
+        from laminar_lens.studies.angles import angle_rows, angle_table
 
         model = _load(request.model, progress)
         choice = request.model
@@ -92,7 +92,7 @@ def _angles(request: AnglesRequest) -> None:
             StudyResult(dataset).save(request.path)
         else:
             with atomic_path(request.path) as path:
-                dataset.to_dataframe().to_csv(path)
+                angle_rows(dataset).to_csv(path, index=False)
     say(str(request.path))
 
 
