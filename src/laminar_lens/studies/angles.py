@@ -102,8 +102,8 @@ def angle_rows(table: xr.Dataset) -> "pd.DataFrame":
     """A table of `angle_table` as rows, one for each angle that is defined, with the tokens it belongs to.
 
     Returns:
-        Columns layer, prompt, the place, `token` (at a pair's first position, a corner's middle), `next_token`
-        or `other_token` where there are two, and the angle.
+        Columns layer, prompt, the place, `token` (at a pair's first position, a corner's middle), then
+        `next_token` or `other_token` where there are two, and the angle.
     """
     what = str(table.attrs["what"])
     rows = table[what].to_series().dropna().reset_index()
