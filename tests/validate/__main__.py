@@ -1,4 +1,4 @@
-"""Run the validation and write its table: `python -m tests.validate [--seeds N] [--topic NAME] [--out FILE]`."""
+"""Run the validation, write its table: `python -m tests.validate [--seeds N] [--topic NAME] [--out FILE]`."""
 
 import argparse
 import importlib
@@ -20,7 +20,7 @@ VERSIONS = ("numpy", "scipy", "scikit-learn", "torch", "transformer-lens")
 def topics() -> list[str]:
     """Names of the modules in this folder that have a `run(seeds)`, in alphabetical order."""
     names = sorted(info.name for info in pkgutil.iter_modules([str(FOLDER)]))
-    return [name for name in names if name not in ("rows",) and not name.startswith(("_", "test_"))]
+    return [name for name in names if name not in ("rows", "bounds") and not name.startswith(("_", "test_"))]
 
 
 def header(command: str, seconds: float) -> str:
@@ -45,8 +45,12 @@ def _version(name: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the topics asked for; 1 when a row failed, 0 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m tests.validate", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1000, help="simulated data sets for each row (default 1000)")
-    parser.add_argument("--topic", action="append", choices=topics(), help="only this topic (may be repeated)")
+    parser.add_argument(
+        "--seeds", type=int, default=1000, help="simulated data sets for each row (default 1000)"
+    )
+    parser.add_argument(
+        "--topic", action="append", choices=topics(), help="only this topic (may be repeated)"
+    )
     parser.add_argument("--out", type=Path, default=FOLDER / "TABLE.md", help="the Markdown file to write")
     arguments = parser.parse_args(argv)
     warnings.simplefilter("error")
@@ -63,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         title = ((module.__doc__ or topic).strip().splitlines()[0]).rstrip(".")
         sections.append(f"\n## {topic}: {title} ({seconds:.0f} s)\n\n{markdown_table(rows)}")
         failed += [row for row in rows if not row.ok]
-        print(f"{topic}: {len(rows)} rows, {sum(not row.ok for row in rows)} failed, {seconds:.0f} s", flush=True)
+        print(
+            f"{topic}: {len(rows)} rows, {sum(not row.ok for row in rows)} failed, {seconds:.0f} s",
+            flush=True,
+        )
     write_atomically(arguments.out, header(command, time.monotonic() - started) + "".join(sections))
     for row in failed:
         print(f"FAILED {row.check} ({row.setting}): required {row.required}, measured {row.measured}")

@@ -26,7 +26,14 @@ def markdown_table(rows: Iterable[Row]) -> str:
     """The rows as a Markdown table, in the order given; vertical bars inside cells are escaped."""
     lines = ["| check | setting | required | measured | data sets | ok |", "|---|---|---|---|---:|---|"]
     for row in rows:
-        cells = (row.check, row.setting, row.required, row.measured, str(row.n_seeds), "yes" if row.ok else "**no**")
+        cells = (
+            row.check,
+            row.setting,
+            row.required,
+            row.measured,
+            str(row.n_seeds),
+            "yes" if row.ok else "**no**",
+        )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

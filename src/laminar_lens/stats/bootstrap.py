@@ -1,10 +1,11 @@
 """Intervals for means over texts: bootstrap-t for one quantity, simultaneous max-t bands for many.
 
-A text is the unit: texts are drawn with replacement, all layers and positions of a text together, so that nothing is
-assumed about their dependence. Both methods cost one matrix product of the resampling counts with the data.
+A text is the unit: texts are drawn with replacement, all layers and positions of a text together, so that
+nothing is assumed about their dependence. Both methods cost one matrix product of the resampling counts with
+the data.
 
-Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 12.5 (bootstrap-t); Westfall & Young,
-Resampling-Based Multiple Testing (1993) (maximum of |t|).
+Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 12.5 (bootstrap-t); Westfall &
+Young, Resampling-Based Multiple Testing (1993) (maximum of |t|).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ MIN_TEXTS = {"mean": 20, "band": 40}
 N_BOOT = 1999
 BLOCK = 2_000_000  # float64 numbers in one block of resampled means: bounds the memory at about 100 MB
 SE_FLOOR = {"mean": 0.6, "band": 0.35}
-"""Least standard error of a resample, as a share of the sample's: one that lost a mode must not decide the quantile of t."""
+"""Least standard error of a resample, as a share of the sample's: one that lost a mode must not decide t."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +61,16 @@ def mean_interval(
 ) -> Interval:
     """Bootstrap-t interval of the mean over texts (axis 0), for each entry of the trailing axes by itself.
 
-    Texts of one group are averaged first: a group is one observation. A text with NaN is left out of that entry only.
+    Texts of one group are averaged first: a group is one observation. A text with NaN is left out of that
+    entry only.
 
     Returns:
-        Bounds in the unit of `x`; NaN below 20 texts, where coverage was not validated. A mean that does not vary has
-        an interval of length 0.
+        Bounds in the unit of `x`; NaN below 20 texts, where coverage was not validated. A mean that does not
+        vary has an interval of length 0.
 
     Raises:
-        InputError: no entry has two texts; `level` outside (0, 1); fewer than 99 resamples; groups of another length.
+        InputError: no entry has two texts; `level` outside (0, 1); fewer than 99 resamples; groups of another
+        length.
 
     Source: Efron & Tibshirani (1993), 12.5.
     """
@@ -90,7 +93,7 @@ def simultaneous_band(
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> Interval:
-    """Band that covers the means of all entries at once: mean ± c·se, c the quantile of the maximum of |t| over entries.
+    """Band that covers the means of all entries at once: mean ± c·se, c the quantile of the largest |t|.
 
     Entries without variance, or with too few texts, have no part in the maximum.
 
@@ -147,7 +150,9 @@ def selected_interval(
     if not chosen.any():
         nothing = np.asarray(np.nan)
         reason = "no layer was chosen on the first half of the texts"
-        return Interval(nothing, nothing, nothing, level, len(second), np.asarray(len(second)), reason), chosen
+        return Interval(
+            nothing, nothing, nothing, level, len(second), np.asarray(len(second)), reason
+        ), chosen
     return mean_interval(second[:, chosen].mean(axis=1), level=level, n_boot=n_boot, seed=seed), chosen
 
 
@@ -189,7 +194,9 @@ def _group_means(values: Float[np.ndarray, "n *shape"], groups: Shaped[np.ndarra
 def check_settings(level: float, n_boot: int) -> None:
     """Raise InputError for a level outside (0, 1) or too few resamples."""
     if not 0 < level < 1:
-        raise InputError(f"level={level} is not a confidence level: give a number between 0 and 1, such as 0.95")
+        raise InputError(
+            f"level={level} is not a confidence level: give a number between 0 and 1, such as 0.95"
+        )
     if n_boot < 99:
         raise InputError(f"n_boot={n_boot} is too few resamples for an interval: give at least 99")
 
@@ -254,8 +261,8 @@ def finish(
     if few.any():
         where = "" if few.all() else f" in {int(few.sum())} of {few.size} entries"
         reason = (
-            f"interval withheld{where}: {int(n_valid[few].min())} texts, and the coverage of this interval ({kind})"
-            f" was validated from {least} up"
+            f"interval withheld{where}: {int(n_valid[few].min())} texts, and the coverage of this interval"
+            f" ({kind}) was validated from {least} up"
         )
     low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
     has = n_valid >= 2

@@ -1,8 +1,8 @@
 """Intervals for medians, spreads, ratios and trends over texts, by a studentised bootstrap.
 
-Quantiles are Harrell–Davis estimates (smooth weights on all order statistics), so that the jackknife has a standard error
-for them and bootstrap-t applies; scales and ratios are studentised on the logarithm. A whole text is drawn at a time, with
-its values in both samples and in all layers.
+Quantiles are Harrell–Davis estimates (smooth weights on all order statistics), so that the jackknife has a
+standard error for them and bootstrap-t applies; scales and ratios are studentised on the logarithm. A whole
+text is drawn at a time, with its values in both samples and in all layers.
 
 Sources: Harrell & Davis (1982) (quantiles); Efron & Tibshirani (1993), 11 (jackknife) and 12.5 (bootstrap-t).
 """
@@ -19,14 +19,18 @@ from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, check_settings, finish, observations, resampling_counts
 
 N_BOOT = 999
-SE_FLOOR = 0.35
+SE_FLOOR = {"quantile": 0.2, "shift": 0.6}
+"""Least standard error of a resample, as a share of the sample's own."""
+QUANTILE_TAIL = 0.75
+"""Calibration: with nominal tails, 95% intervals of quantiles covered 92–94% in every shape simulated."""
+MIN_SHIFT = 40  # texts; at 20 the interval of a shift covered 98%
 LOG_EDGE = 600.0
 MIN_SIDE = 5  # texts on each side of a comparison inside one sample
 
 
 @dataclass(frozen=True)
 class _Statistic:
-    """How a number is made of the parts of each sample, and from how many texts its interval was validated."""
+    """How a number is made of the parts of each sample, and its validated number of texts."""
 
     parts: tuple[str, ...]  # "mean", or quantiles as text
     combine: Callable[[list[np.ndarray]], np.ndarray]  # parts of x, then of y → the studentised scale
@@ -36,7 +40,7 @@ class _Statistic:
 
 
 def _spread(parts: list[np.ndarray], at: int) -> np.ndarray:
-    return np.maximum(parts[at + 1] - parts[at], 1e-300)
+    return np.asarray(np.maximum(parts[at + 1] - parts[at], 1e-300))
 
 
 def _log_ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -48,7 +52,9 @@ STATISTICS: dict[str, _Statistic] = {
     "iqr": _Statistic(("0.25", "0.75"), lambda p: np.asarray(np.log(_spread(p, 0))), True, False, 20),
     "ratio_of_means": _Statistic(("mean",), lambda p: _log_ratio(p[0], p[1]), True, True, 20),
     "median_difference": _Statistic(("0.5",), lambda p: p[0] - p[1], False, True, 20),
-    "iqr_ratio": _Statistic(("0.25", "0.75"), lambda p: _log_ratio(_spread(p, 0), _spread(p, 2)), True, True, 20),
+    "iqr_ratio": _Statistic(
+        ("0.25", "0.75"), lambda p: _log_ratio(_spread(p, 0), _spread(p, 2)), True, True, 20
+    ),
 }
 """By name: `median`, `iqr` of x; `ratio_of_means`, `median_difference`, `iqr_ratio` of x against y."""
 
@@ -63,21 +69,23 @@ def statistic_interval(
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> Interval:
-    """Interval of a statistic (a name of STATISTICS) over texts (axis 0), for each entry of the trailing axes by itself.
+    """Interval over texts (axis 0) of a statistic of STATISTICS, for each entry of the trailing axes.
 
     Args:
         statistic: which number.
         x: values by text.
-        y: the second sample of the same texts, where the statistic compares two; a text with NaN in either is left out
+        y: the second sample of the same texts, where the statistic compares two; a text with NaN in either is
+        left out
             of that entry.
 
     Returns:
         The estimate in the unit of `x`, or without unit for ratios (NaN where numerator or denominator is not
-        positive); quantiles are Harrell–Davis, which differ from `np.quantile` by a fraction of their standard error.
-        Bounds are NaN below the validated number of texts.
+        positive); quantiles are Harrell–Davis, which differ from `np.quantile` by a fraction of their
+        standard error. Bounds are NaN below the validated number of texts.
 
     Raises:
-        InputError: unknown statistic, a second sample missing or not wanted, shapes that differ, and as `mean_interval`.
+        InputError: unknown statistic, a second sample missing or not wanted, shapes that differ, and as
+        `mean_interval`.
 
     Source: Harrell & Davis (1982); Efron & Tibshirani (1993), 12.5.
     """
@@ -90,7 +98,9 @@ def statistic_interval(
     check_settings(level, n_boot)
     samples = [observations(sample, groups) for sample in (x, y) if sample is not None]
     if samples[0].shape != samples[-1].shape:
-        raise InputError(f"x has shape {samples[0].shape} and y {samples[-1].shape}: give the same texts and layers")
+        raise InputError(
+            f"x has shape {samples[0].shape} and y {samples[-1].shape}: give the same texts and layers"
+        )
     shape = samples[0].shape[1:]
     flat = np.stack([sample.reshape(len(sample), -1) for sample in samples])  # sample n entry
     complete = np.isfinite(flat).all(axis=0)
@@ -132,11 +142,19 @@ def iqr_trend_interval(
     """
     values = np.asarray(x, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] < 2:
-        raise InputError(f"values of shape {values.shape} for a trend over layers: give [texts, layers], two layers or more")
+        raise InputError(
+            f"values of shape {values.shape} for a trend over layers: give [texts, layers], at least 2"
+        )
     check_settings(level, n_boot)
-    along = np.arange(values.shape[1], dtype=np.float64) if layers is None else np.asarray(layers, dtype=np.float64)
+    along = (
+        np.arange(values.shape[1], dtype=np.float64)
+        if layers is None
+        else np.asarray(layers, dtype=np.float64)
+    )
     if along.shape != values.shape[1:] or not np.ptp(along) > 0:
-        raise InputError(f"layers of shape {along.shape} for {values.shape[1]} layers: give one number each, not all equal")
+        raise InputError(
+            f"layers of shape {along.shape} for {values.shape[1]} layers: give one number each, not all equal"
+        )
     grouped = observations(values, groups)
     complete = grouped[np.isfinite(grouped).all(axis=1)]
     if len(complete) < 2:
@@ -150,7 +168,9 @@ def iqr_trend_interval(
             of_resample, without_one = _part(column, counts, part)
             value += sign * weight * of_resample
             left_out += sign * weight * without_one
-    estimate, low, high = (np.asarray([number]) for number in _interval(value, left_out, counts, level))
+    estimate, low, high = (
+        np.asarray([number]) for number in _interval(value, left_out, counts, level, QUANTILE_TAIL)
+    )
     return finish(estimate, low, high, np.asarray([len(complete)]), level, "iqr_trend", (), 20)
 
 
@@ -162,14 +182,14 @@ def mean_shift_interval(
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> Interval:
-    """How far the mean over texts moves because some texts are in: mean of all minus mean without `leave_out`.
+    """How far the mean over texts moves because some are in: mean of all minus mean without `leave_out`.
 
     Args:
         x: values by text [n ...].
         leave_out: by text, True where its pair contains the position in question.
 
     Returns:
-        The unit of `x`. Bounds are NaN where fewer than 5 texts are on either side, or fewer than 20 in all.
+        The unit of `x`. Bounds are NaN where fewer than 5 texts are on either side, or fewer than 40 in all.
 
     Raises:
         InputError: shapes that do not fit, no text on one side, and as `mean_interval`.
@@ -177,7 +197,9 @@ def mean_shift_interval(
     values = observations(x)
     marked = np.asarray(leave_out, dtype=bool)
     if marked.shape != values.shape[:1]:
-        raise InputError(f"leave_out has shape {marked.shape} for {len(values)} texts: give one truth value a text")
+        raise InputError(
+            f"leave_out has shape {marked.shape} for {len(values)} texts: give one truth value a text"
+        )
     if marked.all():
         raise InputError(f"leave_out marks all {len(marked)} texts: nothing remains to compare with")
     check_settings(level, n_boot)
@@ -186,17 +208,19 @@ def mean_shift_interval(
     n_in, n_out = valid[marked].sum(axis=0), valid[~marked].sum(axis=0)
     with_original = np.vstack([np.ones(len(flat)), _counts(len(flat), n_boot, seed)])
     shift, se = _mean_shift(flat, valid, marked, with_original)
-    low, high = _bounds(shift, se, level)
+    low, high = _bounds(shift, se, (1 - level) / 2, SE_FLOOR["shift"])
     estimate = np.where(n_out > 0, shift[0], np.nan)
     usable = np.minimum(n_in, n_out) >= MIN_SIDE
-    answer = finish(
-        estimate, np.where(usable, low, np.nan), np.where(usable, high, np.nan), n_in + n_out, level, "mean_shift",
-        values.shape[1:], 20,
-    )  # fmt: skip
+    low, high = np.where(usable, low, np.nan), np.where(usable, high, np.nan)
+    shape = values.shape[1:]
+    answer = finish(estimate, low, high, n_in + n_out, level, "mean_shift", shape, MIN_SHIFT)
     if answer.withheld or usable.all():
         return answer
     least = int(np.minimum(n_in, n_out).min())
-    return replace(answer, withheld=f"interval withheld: {least} texts on one side of the comparison, at least {MIN_SIDE} needed")
+    return replace(
+        answer,
+        withheld=f"interval withheld: {least} texts on one side, at least {MIN_SIDE} are needed",
+    )
 
 
 def _mean_shift(
@@ -205,15 +229,18 @@ def _mean_shift(
     marked: Bool[np.ndarray, " n"],
     counts: Float[np.ndarray, "resample n"],
 ) -> tuple[Float[np.ndarray, "resample entry"], Float[np.ndarray, "resample entry"]]:
-    """Shift and its linearised standard error in each resample, from counts, sums and squares on the two sides."""
+    """Shift and linearised standard error in each resample, from counts, sums and squares of the two sides."""
     present = valid.astype(np.float64)
     centre = np.where(valid, values, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
     centred = np.where(valid, values - centre, 0.0)
-    sides = [[counts[:, side] @ data[side] for data in (present, centred, centred**2)] for side in (marked, ~marked)]
+    sides = [
+        [counts[:, side] @ data[side] for data in (present, centred, centred**2)]
+        for side in (marked, ~marked)
+    ]
     (n_in, sum_in, square_in), (n_out, sum_out, square_out) = sides
     total, rest = np.maximum(n_in + n_out, 1), np.maximum(n_out, 1)
     mean, mean_out = (sum_in + sum_out) / total, sum_out / rest
-    # a marked text influences the shift by x − mean, another one by x(1 − k) − mean + k·mean_out, k = total/rest
+    # influence of a marked text: x − mean; of another: x(1 − k) − mean + k·mean_out, with k = total/rest
     k = total / rest
     offset = k * mean_out - mean
     spread = square_in - 2 * mean * sum_in + n_in * mean**2
@@ -230,8 +257,15 @@ def _studentised(
     seed: int,
 ) -> tuple[float, float, float]:
     counts = np.vstack([np.ones(len(columns[0])), _counts(len(columns[0]), n_boot, seed)])
+    calibration = 1.0 if parts == ("mean",) else QUANTILE_TAIL
     pairs = [_part(column, counts, part) for column in columns for part in parts]
-    return _interval(combine([value for value, _ in pairs]), combine([left for _, left in pairs]), counts, level)
+    return _interval(
+        combine([value for value, _ in pairs]),
+        combine([left for _, left in pairs]),
+        counts,
+        level,
+        calibration,
+    )
 
 
 def _interval(
@@ -239,22 +273,26 @@ def _interval(
     left_out: Float[np.ndarray, "resample n"],
     counts: Float[np.ndarray, "resample n"],
     level: float,
+    calibration: float,
 ) -> tuple[float, float, float]:
-    """Estimate and bounds; row 0 of everything is the sample itself, `left_out` its value without one copy of a text."""
+    """Estimate and bounds; row 0 is the sample itself, `left_out` the value without one copy of a text."""
     n = counts.shape[1]
     centre = (counts * left_out).sum(axis=1, keepdims=True) / n
     se = np.sqrt((n - 1) / n * (counts * (left_out - centre) ** 2).sum(axis=1))
-    low, high = _bounds(value[:, None], se[:, None], level)
+    tail = (1 - level) / 2 * calibration
+    low, high = _bounds(value[:, None], se[:, None], tail, SE_FLOOR["quantile"])
     return float(value[0]), float(low[0]), float(high[0])
 
 
 def _bounds(
-    value: Float[np.ndarray, "resample entry"], se: Float[np.ndarray, "resample entry"], level: float
+    value: Float[np.ndarray, "resample entry"],
+    se: Float[np.ndarray, "resample entry"],
+    tail: float,
+    floor: float,
 ) -> tuple[Float[np.ndarray, " entry"], Float[np.ndarray, " entry"]]:
     """Bootstrap-t bounds from the values and standard errors of the sample (row 0) and its resamples."""
-    floored = np.maximum(se[1:], SE_FLOOR * se[0])
+    floored = np.maximum(se[1:], floor * se[0])
     t = np.divide(value[1:] - value[0], floored, out=np.zeros_like(floored), where=floored > 0)
-    tail = (1 - level) / 2
     low_t, high_t = np.quantile(t, [tail, 1 - tail], axis=0)
     return value[0] - se[0] * high_t, value[0] - se[0] * low_t
 
@@ -269,11 +307,11 @@ def _counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
 def _part(
     x: Float[np.ndarray, " n"], counts: Float[np.ndarray, "resample n"], part: str
 ) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, "resample n"]]:
-    """A mean or a quantile of each resample, and the same with one copy of each text left out (texts in the order of x).
+    """A mean or quantile of each resample, and the same with one copy of each text left out.
 
-    A resample's quantile is the last value minus the sum of F·(step to the next value), F the Harrell–Davis weight up to
-    there: with the texts sorted once, F is a table look-up of the cumulative counts, and leaving out a copy of text j uses
-    the table of n − 1 texts, with the counts from j on reduced by one.
+    A resample's quantile is the last value minus the sum of F·(step to the next value), F the Harrell–Davis
+    weight up to there: with the texts sorted once, F is a table look-up of the cumulative counts, and leaving
+    out a copy of text j uses the table of n − 1 texts, with the counts from j on reduced by one.
     """
     n = len(x)
     if part == "mean":

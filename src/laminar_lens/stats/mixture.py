@@ -1,10 +1,10 @@
 """Two modes or one, which position explains the upper one, and what that does to a mean and a median.
 
-BIC alone calls every exponential two modes, so a second mode must also be separated, heavy enough, set apart by a valley,
-and more than one-mode shapes of the same size show by chance.
+BIC alone calls every exponential two modes, so a second mode must also be separated, heavy enough, set apart
+by a valley, and more than one-mode shapes of the same size show by chance.
 
-Sources: Ashman, Bird & Zepf (1994) (D); McLachlan (1987) (parametric bootstrap of the likelihood ratio); Vinh, Epps &
-Bailey (2010) (adjusted mutual information); Westfall & Young (1993) (maximum over positions).
+Sources: Ashman, Bird & Zepf (1994) (D); McLachlan (1987) (parametric bootstrap of the likelihood ratio);
+Vinh, Epps & Bailey (2010) (adjusted mutual information); Westfall & Young (1993) (maximum over positions).
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,10 @@ MIN_DELTA_BIC = 10.0
 MIN_ASHMAN_D = 2.0
 MIN_WEIGHT = 0.05
 MAX_VALLEY = 0.5
-MAX_P = 0.02  # of the one-mode shapes; leaves room under 5% for the Monte Carlo error of the simulated samples
-MAX_P_ATTRIBUTION = 0.05
+MAX_P = (
+    0.02  # of the one-mode shapes; leaves room under 5% for the Monte Carlo error of the simulated samples
+)
+MAX_P_ATTRIBUTION = 0.01
 N_NULL = 299  # simulated samples of each one-mode shape
 SKEWNESSES = (0.0, 0.25, 0.5, 0.75, 0.99)  # of the simulated skew-normals; the family ends at 0.995
 GAMMA_SKEWNESSES = (1.5, 2.0, 2.8)  # beyond it the one-mode shape is a gamma; 2 is the exponential
@@ -37,11 +39,11 @@ class TwoModes:
 
     Attributes:
         has_two: all criteria hold.
-        means, sds, weights: of the lower and the upper component, in the data's unit; NaN if nothing was fitted.
-        delta_bic: BIC of one normal minus BIC of two; above 10 is required.
-        ashman_d: separation of the means in standard deviations; above 2 is required.
-        valley_ratio: lowest density between the means over the lower peak, in [0, 1]; at most 0.5 is required.
-        p_one_mode: the larger p of the one-mode shapes (uniform; skew-normal, or gamma where the skewness is larger than a
+        means, sds, weights: of the lower and the upper component, in the data's unit; NaN if nothing was
+        fitted. delta_bic: BIC of one normal minus BIC of two; above 10 is required. ashman_d: separation of
+        the means in standard deviations; above 2 is required. valley_ratio: lowest density between the means
+        over the lower peak, in [0, 1]; at most 0.5 is required. p_one_mode: the larger p of the one-mode
+        shapes (uniform; skew-normal, or gamma where the skewness is larger than a
             skew-normal can have), at most 0.02 is required; NaN where a cheaper criterion had failed before.
         reason: why it says one mode; empty if two.
         upper: by text, above the valley; all False unless has_two, and False for missing values.
@@ -71,7 +73,9 @@ def two_modes(x: Shaped[np.ndarray, "..."], *, seed: int = 0) -> TwoModes:
     """
     values = np.asarray(x, dtype=np.float64)
     if values.ndim != 1:
-        raise InputError(f"a sample of shape {values.shape} for two_modes: give one value a text, or two_modes_by_layer")
+        raise InputError(
+            f"a sample of shape {values.shape} for two_modes: give one value a text, or two_modes_by_layer"
+        )
     return two_modes_by_layer(values[:, None], seed=seed)[0]
 
 
@@ -87,13 +91,17 @@ def two_modes_by_layer(x: Shaped[np.ndarray, "..."], *, seed: int = 0) -> list[T
     valid = np.isfinite(values)
     counts = valid.sum(axis=0)
     if counts.size == 0 or counts.max() < 2:
-        raise InputError(f"{0 if counts.size == 0 else counts.max()} texts with a value: two modes need at least 2")
+        raise InputError(
+            f"{0 if counts.size == 0 else counts.max()} texts with a value: two modes need at least 2"
+        )
     answers: list[TwoModes | None] = [None] * values.shape[1]
     fittable: dict[int, list[int]] = {}
     for layer, n in enumerate(counts.tolist()):
         spread = np.ptp(values[valid[:, layer], layer]) if n else 0.0
         if n < MIN_TEXTS:
-            answers[layer] = _not_fitted(f"{n} texts: two modes are not sought below {MIN_TEXTS}", valid[:, layer])
+            answers[layer] = _not_fitted(
+                f"{n} texts: two modes are not sought below {MIN_TEXTS}", valid[:, layer]
+            )
         elif spread <= 1e-12 * np.abs(values[valid[:, layer], layer]).max():
             answers[layer] = _not_fitted("all values are equal", valid[:, layer])
         else:
@@ -109,12 +117,26 @@ def two_modes_by_layer(x: Shaped[np.ndarray, "..."], *, seed: int = 0) -> list[T
 def _not_fitted(reason: str, valid: Bool[np.ndarray, " n"]) -> TwoModes:
     nan, pair = float("nan"), (float("nan"), float("nan"))
     return TwoModes(
-        False, pair, pair, pair, nan, nan, nan, nan, reason, np.zeros(len(valid), dtype=bool), int(valid.sum())
+        False,
+        pair,
+        pair,
+        pair,
+        nan,
+        nan,
+        nan,
+        nan,
+        reason,
+        np.zeros(len(valid), dtype=bool),
+        int(valid.sum()),
     )
 
 
 def _decide(
-    fit: TwoComponents, row: int, sample: Float[np.ndarray, " n_valid"], valid: Bool[np.ndarray, " n"], seed: int
+    fit: TwoComponents,
+    row: int,
+    sample: Float[np.ndarray, " n_valid"],
+    valid: Bool[np.ndarray, " n"],
+    seed: int,
 ) -> TwoModes:
     n = len(sample)
     means, sds, weights = fit.means[row], fit.sds[row], fit.weights[row]
@@ -160,7 +182,7 @@ def _cheap_reason(delta_bic: float, weight: float, n: int, ashman_d: float, vall
 
 
 def _valley(fit: TwoComponents, row: int) -> tuple[float, float]:
-    """The deepest dip of the density between the means, over the lower of the peaks on its sides, and where it is."""
+    """The deepest dip of the density between the means over the lower peak beside it, and where it is."""
     grid = np.linspace(fit.means[row, 0], fit.means[row, 1], VALLEY_POINTS)
     density = fit.density(row, grid)
     left, right = np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1]
@@ -172,8 +194,8 @@ def _valley(fit: TwoComponents, row: int) -> tuple[float, float]:
 def _p_one_mode(gain: float, sample: Float[np.ndarray, " n"], seed: int) -> float:
     """The larger of the two shapes' p = (1 + #≥)/(B + 1) for the likelihood gained by a second component.
 
-    The gain is free of location and scale, so the simulated samples depend only on n and on the skewness, which is
-    rounded up to a grid: layers share them.
+    The gain is free of location and scale, so the simulated samples depend only on n and on the skewness,
+    which is rounded up to a grid: layers share them.
     """
     deviation = sample - sample.mean()
     skewness = abs(float((deviation**3).mean())) / float((deviation**2).mean()) ** 1.5
@@ -188,7 +210,7 @@ def _p_one_mode(gain: float, sample: Float[np.ndarray, " n"], seed: int) -> floa
 
 @lru_cache(maxsize=64)
 def _null_gains(shape: str | float, n: int, seed: int) -> Float[np.ndarray, " sample"]:
-    """Likelihood gains of samples of size n from a uniform, or from a skew-normal or gamma of the given skewness."""
+    """Likelihood gains of samples of size n from a uniform, or a skew-normal or gamma of that skewness."""
     size = (N_NULL, n)
     rng = np.random.default_rng([seed, n])
     if isinstance(shape, str):
@@ -207,11 +229,11 @@ class Attribution:
     """Which position explains the upper mode.
 
     Attributes:
-        position: the position, or None where no position explains it (p above 0.05).
+        position: the position, or None where no position explains it (p above 0.01).
         precision: of the pairs that contain the position, the share in the upper mode.
         recall: of the upper mode, the share of pairs that contain the position.
-        ami: adjusted mutual information, 1 = the same split, 0 = chance, negative = the position avoids the upper mode.
-        p: permutation p over the maximum of positions; 1 where nothing could be tested.
+        ami: adjusted mutual information, 1 = the same split, 0 = chance, negative = the position avoids the
+        upper mode. p: permutation p over the maximum of positions; 1 where nothing could be tested.
         candidate: the position that precision, recall, ami and p are about; None if nothing could be tested.
     """
 
@@ -226,11 +248,12 @@ class Attribution:
 def attribute(
     upper: Bool[np.ndarray, " n"], pairs: Shaped[np.ndarray, "..."], *, n_perm: int = 2000, seed: int = 0
 ) -> Attribution:
-    """Find the position whose presence in a pair explains membership in the upper mode; call it only for two modes.
+    """Find the position whose presence in a pair explains the upper mode; call it only for two modes.
 
     Args:
         upper: by text, whether its pair lies in the upper mode.
-        pairs: by text, the two positions of its pair [n 2]; an index -1 means no pair, and the text is left out.
+        pairs: by text, the two positions of its pair [n 2]; an index -1 means no pair, and the text is left
+        out.
 
     Raises:
         InputError: shapes that do not fit, or n_perm below 1.
@@ -270,17 +293,21 @@ def attribute(
 
 
 def _ami_by_overlap(n: int, n_upper: int, size: int) -> Float[np.ndarray, " overlap"]:
-    """Adjusted mutual information of two subsets of n texts, for each overlap 0 … n_upper; −|AMI| below the chance overlap.
+    """Adjusted mutual information of two subsets of n texts, by overlap 0 … n_upper; −|AMI| below chance.
 
     With both sizes fixed the overlap is hypergeometric by chance, so the expectation is a sum over overlaps.
     """
     k = np.arange(n_upper + 1)
     possible = (k <= size) & (k >= size + n_upper - n)
     cells = np.stack([k, n_upper - k, size - k, n - n_upper - size + k]).astype(np.float64)
-    margins = np.array([n_upper * size, n_upper * (n - size), (n - n_upper) * size, (n - n_upper) * (n - size)], float)
+    margins = np.array(
+        [n_upper * size, n_upper * (n - size), (n - n_upper) * size, (n - n_upper) * (n - size)], float
+    )
     filled = np.where(possible & (cells > 0), cells, 1.0)
     expected_cells = np.maximum(margins / n, 1e-300)[:, None]
-    information = np.where(possible & (cells > 0), filled / n * np.log(filled / expected_cells), 0.0).sum(axis=0)
+    information = np.where(possible & (cells > 0), filled / n * np.log(filled / expected_cells), 0.0).sum(
+        axis=0
+    )
     factorials = gammaln(np.maximum(cells, 0) + 1).sum(axis=0)
     constant = gammaln(np.array([n_upper, n - n_upper, size, n - size]) + 1.0).sum() - gammaln(n + 1.0)
     chance = float((np.exp(constant - factorials) * possible * information).sum())

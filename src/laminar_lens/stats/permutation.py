@@ -1,10 +1,10 @@
-"""Target against baseline: sign flips of whole texts, the same flip in all layers, maximum over layers of |t|.
+"""Target against baseline: sign flips of whole texts, the same in all layers, maximum over layers of |t|.
 
-The null is that the difference of a text is symmetric about 0, jointly over layers. A baseline with two modes breaks
-that symmetry without any effect, so stratify it by position or skip first.
+The null is that the difference of a text is symmetric about 0, jointly over layers. A baseline with two modes
+breaks that symmetry without any effect, so stratify it by position or skip first.
 
-Sources: Westfall & Young, Resampling-Based Multiple Testing (1993) (single-step maximum of |t|); Phipson & Smyth (2010)
-for p = (1 + #≥)/(B + 1), which is never 0 and valid at any B.
+Sources: Westfall & Young, Resampling-Based Multiple Testing (1993) (single-step maximum of |t|); Phipson &
+Smyth (2010) for p = (1 + #≥)/(B + 1), which is never 0 and valid at any B.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from laminar_lens.stats.bootstrap import observations
 N_PERM = 10_000
 BLOCK = 4_000_000  # signs in one block of flips: bounds the memory at about 64 MB
 EDGE = 1e-9  # |r| is kept this far from 1: equal differences give a very large t, not a division by 0
-TIE = 1e-6  # relative; more than rounding can do to t at that edge: a flip that reproduces the data counts as "≥"
+TIE = 1e-6  # relative; more than rounding at that edge: a flip that reproduces the data counts as "≥"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def sign_flip(
 def _t(
     sums: Float[np.ndarray, "*flip layer"], squares: Float[np.ndarray, " layer"], n: Int[np.ndarray, " layer"]
 ) -> Float[np.ndarray, "*flip layer"]:
-    """t from the sums alone: flips leave the sum of squares as it is, so t² = (n − 1) r²/(1 − r²), r = sum/√(n·squares)."""
+    """t from the sums alone: flips keep the squares, so t² = (n − 1) r²/(1 − r²) with r = sum/√(n·squares)."""
     scale = np.sqrt(n * squares)
     r = np.divide(sums, scale, out=np.zeros_like(sums), where=scale > 0)
     r = np.clip(r, EDGE - 1, 1 - EDGE)

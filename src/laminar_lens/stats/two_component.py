@@ -1,7 +1,8 @@
 """Mixtures of two normals in one dimension, for many samples at once.
 
-Every sample is standardised first, so the variance floor is in units of the sample's variance. One EM step is two
-batched matrix products and one exponential an element: 49 layers, or hundreds of simulated samples, cost one pass.
+Every sample is standardised first, so the variance floor is in units of the sample's variance. One EM step is
+two batched matrix products and one exponential an element: 49 layers, or hundreds of simulated samples, cost
+one pass.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,15 @@ from jaxtyping import Float
 from scipy.special import expit
 
 VARIANCE_FLOOR = 1e-3  # of the sample's variance
-SPLITS = (0.08, 0.2, 0.35, 0.5, 0.65, 0.8, 0.92)  # EM starts from the two sides of these quantiles, and of the widest gap
+SPLITS = (
+    0.08,
+    0.2,
+    0.35,
+    0.5,
+    0.65,
+    0.8,
+    0.92,
+)  # EM starts from the two sides of these quantiles, and of the widest gap
 FIRST_ITERATIONS = 12  # of every start; only the best KEPT go on
 KEPT = 2
 ITERATIONS = 120
@@ -32,19 +41,21 @@ class TwoComponents:
     @property
     def gain(self) -> Float[np.ndarray, " sample"]:
         """Log-likelihood gained over one normal; free of the data's location and scale."""
-        return self.log_likelihood - self.one_component
+        return np.asarray(self.log_likelihood - self.one_component)
 
     def density(self, sample: int, x: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
         """The fitted density of one sample at `x`, per unit of the data."""
         z = (x[:, None] - self.means[sample]) / self.sds[sample]
-        return np.asarray((np.exp(-0.5 * z**2) * self.weights[sample] / self.sds[sample]).sum(1) / np.sqrt(2 * np.pi))
+        return np.asarray(
+            (np.exp(-0.5 * z**2) * self.weights[sample] / self.sds[sample]).sum(1) / np.sqrt(2 * np.pi)
+        )
 
 
 def fit_two(x: Float[np.ndarray, "sample n"]) -> TwoComponents:
-    """Maximum likelihood by EM from several starts, with a floor under the variances; no NaN, no constant sample.
+    """Maximum likelihood by EM from several starts, variances floored; no NaN, no constant sample.
 
-    Among the starts the best likelihood wins; the floor and the starts (splits at quantiles and at the widest gap)
-    keep a single close pair of points from doing so.
+    Among the starts the best likelihood wins; the floor and the starts (splits at quantiles and at the widest
+    gap) keep a single close pair of points from doing so.
     """
     location, scale = x.mean(axis=1, keepdims=True), x.std(axis=1, keepdims=True)
     z = np.sort((x - location) / scale, axis=1)
@@ -62,7 +73,11 @@ def fit_two(x: Float[np.ndarray, "sample n"]) -> TwoComponents:
     jacobian = -n * np.log(scale[:, 0])
     single = -0.5 * n * (LOG_2PI + 1) + jacobian
     return TwoComponents(
-        weights, means * scale + location, np.sqrt(variances) * scale, log_likelihood[rows, best] + jacobian, single
+        weights,
+        means * scale + location,
+        np.sqrt(variances) * scale,
+        log_likelihood[rows, best] + jacobian,
+        single,
     )
 
 
@@ -72,7 +87,11 @@ def _starts(z: Float[np.ndarray, "sample n"]) -> Float[np.ndarray, "sample start
     inner = slice(1, n - 2)
     gaps = np.diff(z, axis=1)[:, inner] if n > 4 else np.diff(z, axis=1)
     widest = np.argmax(gaps, axis=1) + (2 if n > 4 else 1)
-    fixed = np.clip(np.round(np.array(SPLITS) * n).astype(int), 2, n - 2) if n > 4 else np.full(len(SPLITS), n // 2)
+    fixed = (
+        np.clip(np.round(np.array(SPLITS) * n).astype(int), 2, n - 2)
+        if n > 4
+        else np.full(len(SPLITS), n // 2)
+    )
     cut = np.concatenate([np.broadcast_to(fixed, (samples, len(fixed))), widest[:, None]], axis=1)
     sums = np.concatenate([np.zeros((samples, 1)), np.cumsum(z, axis=1)], axis=1)
     squares = np.concatenate([np.zeros((samples, 1)), np.cumsum(z**2, axis=1)], axis=1)
@@ -126,7 +145,7 @@ def _log_odds(parameters: Float[np.ndarray, "sample start 3 2"]) -> Float[np.nda
     weights, means, variances = parameters[:, :, 0], parameters[:, :, 1], parameters[:, :, 2]
     constant = np.log(weights) - 0.5 * np.log(variances) - 0.5 * means**2 / variances
     terms = np.stack([constant, means / variances, -0.5 / variances], axis=2)
-    return terms[..., 1] - terms[..., 0]
+    return np.asarray(terms[..., 1] - terms[..., 0])
 
 
 def _log_likelihood(
@@ -135,4 +154,4 @@ def _log_likelihood(
     weights, means, variances = (parameters[:, :, k, :, None] for k in range(3))
     deviation = z[:, None, None, :] - means
     logs = np.log(weights) - 0.5 * (LOG_2PI + np.log(variances) + deviation**2 / variances)
-    return np.logaddexp(logs[:, :, 0], logs[:, :, 1]).sum(axis=-1)
+    return np.asarray(np.logaddexp(logs[:, :, 0], logs[:, :, 1]).sum(axis=-1))
