@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from laminar_lens.stats import bootstrap, intervals
-from tests.validate.bounds import coverage_ok
+from tests.validate.bounds import FULL, coverage_ok
 from tests.validate.rows import Row
 
 SIZES = (20, 54, 200)
@@ -83,7 +83,10 @@ def _correlated(rng: np.random.Generator, shape: Any, n: int) -> tuple[np.ndarra
     return shape.ppf(stats.norm.cdf(first)), FACTOR * shape.ppf(stats.norm.cdf(other))
 
 
-def _n_boot(n: int) -> int:
+def _n_boot(n: int, seeds: int) -> int:
+    """Resamples: fewer for the larger samples and for a run of few data sets, where they are not what limits it."""
+    if seeds < FULL:
+        return 199
     return 299 if n >= 200 else 499
 
 
@@ -93,7 +96,7 @@ def _pointwise(name: str, case: Case, shape_name: str, n: int, seeds: int) -> Ro
         sets = range(start, min(start + TOGETHER, seeds))
         data = [_correlated(np.random.default_rng([1, n, seed]), shape, n) for seed in sets]
         x, y = (np.stack([pair[k] for pair in data], axis=1) for k in range(2))
-        interval, truth = case(x, y, shape, _n_boot(n), start)
+        interval, truth = case(x, y, shape, _n_boot(n, seeds), start)
         hits += int(((interval.low <= truth) & (truth <= interval.high)).sum())
         withheld = interval.withheld
     return _row(f"interval: {name}", f"{n} texts, {shape_name}", hits, seeds, withheld)
@@ -105,7 +108,7 @@ def _shift(n: int, seeds: int) -> Row:
         rng = np.random.default_rng([2, n, seed])
         first = rng.random(n) < W_FIRST
         x = rng.normal(1.25, 0.1, n) + 1.5 * first
-        interval = intervals.mean_shift_interval(x, first, n_boot=499, seed=seed)
+        interval = intervals.mean_shift_interval(x, first, n_boot=_n_boot(n, seeds), seed=seed)
         if not interval.withheld:
             used += 1
             hits += int(interval.low <= 1.5 * W_FIRST <= interval.high)
@@ -125,7 +128,7 @@ def _trend(n: int, seeds: int) -> Row:
         rng = np.random.default_rng([3, n, seed])
         latent = 0.8 * rng.normal(size=(n, 1)) + 0.6 * rng.normal(size=(n, layers))
         x = shape.ppf(stats.norm.cdf(latent)) * scale
-        interval = intervals.iqr_trend_interval(x, n_boot=_n_boot(n), seed=seed)
+        interval = intervals.iqr_trend_interval(x, n_boot=_n_boot(n, seeds), seed=seed)
         hits += int(interval.low <= truth <= interval.high)
         withheld = interval.withheld
     return _row("interval: trend of the interquartile range", f"{n} texts, 4 layers", hits, seeds, withheld)
@@ -138,7 +141,7 @@ def _band(shape_name: str, layers: int, n: int, seeds: int) -> Row:
         latent = 0.7 * rng.normal(size=(n, 1)) + np.sqrt(0.51) * rng.normal(size=(n, layers))
         x = latent if shape_name == "normal" else shape.ppf(stats.norm.cdf(latent))
         truth = 0.0 if shape_name == "normal" else shape.mean()
-        band = bootstrap.simultaneous_band(x, n_boot=_n_boot(n), seed=seed)
+        band = bootstrap.simultaneous_band(x, n_boot=_n_boot(n, seeds), seed=seed)
         hits += int(((band.low <= truth) & (truth <= band.high)).all())
         withheld = band.withheld
         if withheld:

@@ -24,7 +24,7 @@ ONE_MODE: dict[str, Draw] = {
 
 
 def run(seeds: int) -> list[Row]:
-    """Positive controls (modes 1.25 and 2.75), one-mode controls, attribution of position 0 and shuffled labels."""
+    """Planted modes 1.25 and 2.75, one-mode shapes, attribution of position 0, shuffled labels."""
     rows = []
     for n, weights in ((20, (0.2, 0.35, 0.5)), (54, (0.1, 0.2, 0.35, 0.5)), (200, (0.1, 0.2, 0.35, 0.5))):
         rows += [_positive(n, weight, seeds) for weight in weights]

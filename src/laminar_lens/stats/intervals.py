@@ -229,7 +229,7 @@ def _mean_shift(
     marked: Bool[np.ndarray, " n"],
     counts: Float[np.ndarray, "resample n"],
 ) -> tuple[Float[np.ndarray, "resample entry"], Float[np.ndarray, "resample entry"]]:
-    """Shift and linearised standard error in each resample, from counts, sums and squares of the two sides."""
+    """Shift and linear standard error in each resample, from counts, sums, squares of the two sides."""
     present = valid.astype(np.float64)
     centre = np.where(valid, values, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
     centred = np.where(valid, values - centre, 0.0)

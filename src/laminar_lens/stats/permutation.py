@@ -83,7 +83,7 @@ def sign_flip(
 def _t(
     sums: Float[np.ndarray, "*flip layer"], squares: Float[np.ndarray, " layer"], n: Int[np.ndarray, " layer"]
 ) -> Float[np.ndarray, "*flip layer"]:
-    """t from the sums alone: flips keep the squares, so t² = (n − 1) r²/(1 − r²) with r = sum/√(n·squares)."""
+    """Flips keep the squares, so t² = (n − 1) r²/(1 − r²) with r = sum/√(n·squares)."""
     scale = np.sqrt(n * squares)
     r = np.divide(sums, scale, out=np.zeros_like(sums), where=scale > 0)
     r = np.clip(r, EDGE - 1, 1 - EDGE)
