@@ -61,7 +61,12 @@ def save_random_model(folder: Path, kind: str, *, seed: int = 0, **overrides: An
     folder.mkdir(parents=True, exist_ok=True)
     vocab = build_tokenizer(folder)
     tokens = {"vocab_size": vocab, "bos_token_id": 0, "eos_token_id": 0}
-    rotary = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+    rotary = {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": CONTEXT,
+    }
     configs: dict[str, Any] = {
         "gpt2": lambda: GPT2Config(
             **tokens | {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT} | overrides

@@ -1,0 +1,188 @@
+"""Texts that a model writes itself, as tokens: seeded ancestral sampling with cached keys and values."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError, ModelError
+from laminar_lens.models.forward import check_model
+from laminar_lens.models.info import bos_token_id
+from laminar_lens.models.quiet import quiet
+
+CACHE_BYTES = 2**28
+LARGEST_BATCH = 256
+
+
+def sample_tokens(
+    model: Any,
+    n: int,
+    length: int,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Int[Tensor, "n length"]:
+    """Token windows of one length, each from a text of its own that the model writes.
+
+    A text starts from BOS (from a random token where the model has none), runs for half as long again as `length`, and the window
+    is cut after a random number of its tokens, so that windows start anywhere in a text. BOS is not part of a window,
+    and special tokens are never sampled. The global random state is untouched; the same seed gives the same tokens.
+
+    Args:
+        model: any causal TransformerLens model.
+        n: number of windows.
+        length: tokens in each, at most the model's context.
+        seed: of the draws.
+        temperature: divides the logits; below 1 the texts are more predictable.
+        batch_size: texts written at once; by default as many as keep the key-value cache small.
+        progress: called with the number of windows done.
+
+    Raises:
+        InputError: `n`, `length` or `temperature` out of range.
+        ModelError: the model's logits are not finite.
+    """
+    check_model(model)
+    context = int(model.cfg.n_ctx)
+    if n < 1 or length < 1 or length > context:
+        raise InputError(
+            f"n={n}, length={length}: expected n ≥ 1 and a length of 1 … {context}, the model's context"
+        )
+    if not 0 < temperature < float("inf"):
+        raise InputError(f"temperature is {temperature}; expected a positive number")
+    spare = min(-(-length // 2), context - length)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(n, spare + length, generator=generator, dtype=torch.float32)
+    starts = torch.randint(min(1, spare), spare + 1, (n,), generator=generator)
+    barred = _barred(model)
+    first = _first_tokens(model, n, barred, generator)
+    size = batch_size or _batch_size(model, spare + length)
+    windows = []
+    with quiet(), torch.no_grad():
+        for begin in range(0, n, size):
+            part = slice(begin, begin + size)
+            text = _write(model, first[part], draws[part], barred, temperature)
+            columns = starts[part, None] + torch.arange(length)
+            windows.append(text.gather(1, columns))
+            if progress is not None:
+                progress("texts from the model", min(begin + size, n), n)
+    return torch.cat(windows)
+
+
+def _write(model: Any, first: Tensor, draws: Tensor, barred: Tensor, temperature: float) -> Tensor:
+    """One token for each column of `draws` (uniform numbers), after the first token."""
+    step = _stepper(model, len(first), draws.shape[1])
+    device = model.cfg.device
+    barred, draws = barred.to(device), draws.to(device)
+    token = first[:, None].to(device)
+    written = []
+    for index in range(draws.shape[1]):
+        logits = (step(token).float() / temperature).masked_fill_(barred, -torch.inf)
+        share = torch.softmax(logits, dim=-1).cumsum(dim=-1)
+        if not torch.isfinite(share[:, -1]).all():
+            raise ModelError("texts cannot be sampled: the model's logits are not finite")
+        token = torch.searchsorted(share, draws[:, index : index + 1] * share[:, -1:], right=True)
+        written.append(token)
+    return torch.cat(written, dim=1).cpu()
+
+
+def _stepper(model: Any, batch: int, room: int) -> Callable[[Tensor], Tensor]:
+    """A function from the next tokens [batch 1] to the logits [batch vocab] after them, which remembers the text.
+
+    The generations differ here: HookedTransformer takes a cache that it fills, a bridge hands over Hugging Face's.
+    """
+    if "past_kv_cache" in inspect.signature(model.forward).parameters:
+        cache = _Cache(model, batch, room)
+
+        def hooked(tokens: Tensor) -> Tensor:
+            logits: Tensor = model(tokens, past_kv_cache=cache, return_type="logits")
+            return logits[:, -1]
+
+        return hooked
+    state: dict[str, Any] = {"past": None}
+
+    def bridged(tokens: Tensor) -> Tensor:
+        past = {} if state["past"] is None else {"past_key_values": state["past"]}
+        logits, state["past"] = model(tokens, return_type="logits_and_cache", use_cache=True, **past)
+        last: Tensor = logits[:, -1]
+        return last
+
+    return bridged
+
+
+class _Cache:
+    """Keys and values of every layer; TransformerLens's own cache copies all of them at every step."""
+
+    def __init__(self, model: Any, batch: int, room: int) -> None:
+        heads = int(getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads)
+        like = next(model.parameters())
+        self.entries = [
+            _Entry(like.new_empty(2, batch, heads, room, int(model.cfg.d_head)))
+            for _ in range(int(model.cfg.n_layers))
+        ]
+        self._mask = torch.ones(batch, 0, dtype=torch.int, device=like.device)
+
+    def __getitem__(self, layer: int) -> "_Entry":
+        return self.entries[layer]
+
+    def append_attention_mask(self, mask: Tensor) -> Tensor:
+        self._mask = torch.cat([self._mask, torch.ones_like(mask, dtype=torch.int)], dim=1)
+        return self._mask
+
+
+class _Entry:
+    """One layer's keys and values in room taken once; given out as [batch pos head d_head], kept with heads outside
+    positions, as the attention's matrix product reads them without a copy."""
+
+    frozen = False
+
+    def __init__(self, room: Tensor) -> None:
+        self._room = room
+        self._used = 0
+
+    @property
+    def past_keys(self) -> Tensor:
+        return self._room[0, :, :, : self._used].transpose(1, 2)
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        end = self._used + keys.shape[1]
+        self._room[0, :, :, self._used : end] = keys.transpose(1, 2)
+        self._room[1, :, :, self._used : end] = values.transpose(1, 2)
+        self._used = end
+        past_keys, past_values = self._room[:, :, :, :end].transpose(2, 3)
+        return past_keys, past_values
+
+
+def _barred(model: Any) -> Tensor:
+    """Tokens that are never sampled: special ones, and rows of the vocabulary that mean no token."""
+    vocabulary = int(model.cfg.d_vocab)
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        return torch.zeros(vocabulary, dtype=torch.bool)
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special = {*tokenizer.all_special_ids, *(token for token, content in added.items() if content.special)}
+    barred = torch.zeros(vocabulary, dtype=torch.bool)
+    barred[len(tokenizer) :] = True
+    barred[[token for token in special if token is not None and 0 <= token < vocabulary]] = True
+    if barred.all():
+        raise ModelError("texts cannot be sampled: the tokenizer calls every token of this model special")
+    return barred
+
+
+def _first_tokens(model: Any, n: int, barred: Tensor, generator: torch.Generator) -> Tensor:
+    bos = bos_token_id(model)
+    if bos is not None:
+        return torch.full((n,), bos)
+    allowed = (~barred).nonzero().flatten()
+    return allowed[torch.randint(len(allowed), (n,), generator=generator)]
+
+
+def _batch_size(model: Any, room: int) -> int:
+    cfg = model.cfg
+    text = 2 * int(cfg.n_layers) * int(cfg.d_model) * room * 4 + 16 * int(cfg.d_vocab)
+    return max(1, min(LARGEST_BATCH, CACHE_BYTES // text))
