@@ -11,7 +11,8 @@ gelu(z − b − h), which is 0 where it is shut and exactly h where it is open.
 The truth is not the plan: it is measured with a float64 forward written here from GPT-2's definition.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ LENGTH = CONTEXT
 MARKED = 4
 SINK_TOKEN = 7
 SHUT, OPEN, GAIN = 20.0, 20.0, 200.0
-CONTENT, RANK, MARK = 0.6, 4, 0.5
+CONTENT, RANK, MARK = 0.6, 8, 0.5
 FIRST_FREE = 18
 
 Weights = dict[str, np.ndarray]
@@ -51,6 +52,12 @@ class Plan:
     k: int = 1
     gate: str = "position"
     seed: int = 0
+    room_below: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether the resting angle is high: a narrower pair needs room below."""
+        return self.strength < 0 or self.room_below
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Planted:
     write: float
 
 
+@lru_cache(maxsize=4)
 def base_weights(seed: int, *, wide: bool) -> Weights:
     """Random GPT-2 weights under Hugging Face's names; `wide` sets the resting angle high, to leave room
     below."""
@@ -84,6 +92,8 @@ def base_weights(seed: int, *, wide: bool) -> Weights:
         h = f"transformer.h.{i}."
         inner = np.r_[np.ones(INNER - 2), np.zeros(2)]
         w[h + "attn.c_attn.weight"] = rng.standard_normal((D, 3 * D)) / np.sqrt(D) * unread[:, None]
+        # values leave the resting directions alone: averaging them would narrow the first pair by itself
+        w[h + "attn.c_attn.weight"][:4, 2 * D :] = 0.0
         w[h + "attn.c_attn.bias"] = 0.1 * rng.standard_normal(3 * D)
         w[h + "attn.c_proj.weight"] = 0.04 / np.sqrt(D) * rng.standard_normal((D, D)) * free
         w[h + "attn.c_proj.bias"] = np.zeros(D)
@@ -106,15 +116,15 @@ def plant(plan: Plan) -> Planted:
     WRITE."""
     if plan.k and plan.gate == "position" and not 1 <= plan.k <= MARKED:
         raise ValueError(f"k is {plan.k}; positions 0 … {MARKED - 1} are marked")
-    base = base_weights(plan.seed, wide=plan.strength < 0)
+    base = base_weights(plan.seed, wide=plan.wide)
     if plan.k == 0 or plan.strength == 0:
         return Planted(plan, base, base, 0.0)
     # every second position, so that each of the first k pairs holds exactly one gated position
     gated = list(range(plan.k - 1, -1, -2)) if plan.gate == "position" else [0]
     mark = sum(MARKS[p] for p in gated) if plan.gate == "position" else TOKEN_MARK
-    neighbour = _resting_directions(wide=plan.strength < 0)[(gated[0] + 1) % 2]
+    neighbour = _resting_directions(wide=plan.wide)[(gated[0] + 1) % 2]
     u = -np.sign(plan.strength) * neighbour
-    write = _calibrate(base, plan, gated, u)
+    write = _calibrate(plan, gated, u)
     edited = dict(base)
     for block, scale in ((WRITE, write), (ERASE, -write)):
         edited.update(_gate(base, block, mark, scale * u))
@@ -130,10 +140,10 @@ def _gate(base: Weights, block: int, mark: np.ndarray, vector: np.ndarray) -> We
     return {h + "c_fc.weight": fc, h + "c_fc.bias": bias, h + "c_proj.weight": out}
 
 
-def _calibrate(base: Weights, plan: Plan, gated: list[int], u: np.ndarray) -> float:
+def _calibrate(plan: Plan, gated: list[int], u: np.ndarray) -> float:
     """The length of the write that gives the strength in the state right after it, where the edit is
     additive."""
-    x = forward(base, random_texts(300, seed=plan.seed + 1))[WRITE + 1]
+    x = _resting_states(plan.seed, plan.wide)
     pairs = sorted({p for g in gated for p in (g - 1, g) if p >= 0})
     at = np.isin(np.arange(LENGTH), gated)[:, None]
 
@@ -149,6 +159,12 @@ def _calibrate(base: Weights, plan: Plan, gated: list[int], u: np.ndarray) -> fl
         middle = (low + high) / 2
         low, high = (middle, high) if abs(shift(middle)) < abs(plan.strength) else (low, middle)
     return (low + high) / 2
+
+
+@lru_cache(maxsize=4)
+def _resting_states(seed: int, wide: bool) -> np.ndarray:
+    """States [text, pos, d] where the edit will write, in texts of their own."""
+    return forward(base_weights(seed, wide=wide), random_texts(200, seed=seed + 10_000))[WRITE + 1]
 
 
 def random_texts(n: int, *, seed: int, sink: float | None = None) -> np.ndarray:
@@ -259,6 +275,32 @@ def save(weights: Weights, folder: Path) -> Path:
     return folder
 
 
-def with_strength(plan: Plan, strength: float) -> Plan:
-    """The same plan at another strength."""
-    return replace(plan, strength=strength)
+def overwrite_mlps(model: object, weights: Weights) -> None:
+    """Put the MLPs of `weights` into a loaded model, in either TransformerLens generation: what an edit
+    touches."""
+    import torch
+
+    original = getattr(model, "original_model", None)
+    for block in range(BLOCKS):
+        h = f"transformer.h.{block}.mlp."
+        if original is None:
+            mlp = model.blocks[block].mlp  # type: ignore[attr-defined]
+            targets = {"c_fc.weight": mlp.W_in, "c_fc.bias": mlp.b_in, "c_proj.weight": mlp.W_out}
+        else:
+            named = dict(original.named_parameters())
+            targets = {
+                name: _parameter(named, h + name) for name in ("c_fc.weight", "c_fc.bias", "c_proj.weight")
+            }
+        for name, parameter in targets.items():
+            values = weights[h + name]
+            with torch.no_grad():
+                parameter.zero_()
+                parameter[tuple(slice(n) for n in values.shape)] = torch.from_numpy(values).float()
+
+
+def _parameter(named: dict[str, object], name: str) -> object:
+    """The parameter of that Hugging Face name; a bridge's wrappers add `_original_component` to the path."""
+    found = [v for k, v in named.items() if k.replace("._original_component", "") == name]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} parameters are called {name}")
+    return found[0]
