@@ -1,0 +1,172 @@
+"""Every backend against the float64 reference, on the same input."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from laminar_lens import kernels
+from laminar_lens.kernels import eager
+from tests.tolerances import LENGTH, TOLERANCES
+
+ANGLES = (0.0, 1e-6, 1e-5, 1e-3, 0.1, 0.7, 1.2, math.pi / 2, 2.2, 3.0)
+ANGLES += tuple(math.pi - a for a in (1e-3, 1e-5, 1e-6, 0.0))
+NORMS = ((1.0, 1.0), (1e-30, 1e-30), (1e30, 1e30), (1e-30, 1e30), (37.0, 0.3), (1e-40, 1e-40))
+SIZES = (1, 2, 3, 63, 128, 129, 500, 768, 1600, 8191, 8192)
+FASTER = [name for name in kernels.BACKENDS if name != "reference"]
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+def vectors_at(
+    d_model: int, norms: tuple[float, float], massive: bool, dtype: torch.dtype = torch.float32, n: int = 4
+) -> tuple[Tensor, Tensor]:
+    """`n` pairs at every angle of ANGLES, built in float64 and then rounded: the truth is the rounded pair's."""
+    shape = (len(ANGLES), n, d_model)
+    u = torch.randn(shape, dtype=torch.float64)
+    if massive:
+        u[..., d_model // 2] = 1e4
+    u = u / u.norm(dim=-1, keepdim=True)
+    across = torch.randn(shape, dtype=torch.float64)
+    if massive:
+        across[..., d_model // 3] += 30 * d_model**0.5
+    across = across - (across * u).sum(-1, keepdim=True) * u
+    theta = torch.tensor(ANGLES, dtype=torch.float64)[:, None, None]
+    if d_model == 1:
+        v = torch.where(theta < math.pi / 2, u, -u)
+    else:
+        v = theta.cos() * u + theta.sin() * across / across.norm(dim=-1, keepdim=True)
+    return (u * norms[0]).to(dtype), (v * norms[1]).to(dtype)
+
+
+def assert_close(measured: Tensor, truth: Tensor, backend: str, dtype: torch.dtype) -> None:
+    """NaN in the same places, and within the table elsewhere."""
+    assert truth.dtype == torch.float64
+    assert measured.shape == truth.shape
+    assert measured.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert torch.equal(measured.isnan(), truth.isnan())
+    tolerance = TOLERANCES[backend, str(dtype).removeprefix("torch.")].of(truth)
+    excess = ((measured.double() - truth).abs() - tolerance).nan_to_num(nan=-1.0)
+    assert excess.max() <= 0, (
+        f"{excess.max():.2e} rad over the tolerance at {truth.flatten()[excess.argmax()]}"
+    )
+
+
+@pytest.mark.parametrize("backend", kernels.BACKENDS)
+@pytest.mark.parametrize("d_model", SIZES)
+@pytest.mark.usefixtures("seed")
+def test_angles_from_0_to_pi_at_any_norm(backend: str, d_model: int) -> None:
+    for norms in NORMS:
+        for massive in (False, True):
+            u, v = vectors_at(d_model, norms, massive)
+            truth = kernels.angle(u.double(), v.double(), backend="reference")
+            assert truth.isfinite().all()
+            assert_close(kernels.angle(u, v, backend=backend), truth, backend, torch.float32)
+
+
+@pytest.mark.parametrize("d_model", [1, 3, 63, 500, 1600])
+@pytest.mark.usefixtures("seed")
+def test_tiled_pairs_are_as_exact(d_model: int) -> None:
+    for norms in ((1.0, 1.0), (1e-30, 1e30)):
+        u, v = vectors_at(d_model, norms, massive=True, n=1)
+        resid = torch.cat([u, v], dim=1)
+        truth = kernels.pairwise_angles(resid.double(), backend="reference")
+        assert_close(kernels.pairwise_angles(resid), truth, "eager", torch.float32)
+
+
+@pytest.mark.parametrize("d_model", [2, 7, 1600])
+@pytest.mark.usefixtures("seed")
+def test_reference_gives_the_angle_that_was_constructed(d_model: int) -> None:
+    """An oracle that shares nothing with Kahan's form: v is u turned by θ in the plane of two coordinates."""
+    theta = torch.tensor(ANGLES, dtype=torch.float64)
+    u, v = torch.zeros(2, len(ANGLES), d_model, dtype=torch.float64)
+    u[:, 0], v[:, 0], v[:, 1] = 3.0, theta.cos(), theta.sin()
+    assert_close(kernels.angle(u, v, backend="reference"), theta, "reference", torch.float64)
+
+
+@pytest.mark.parametrize("backend", FASTER)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("n_pos", "d_model"), [(5, 63), (9, 500), (3, 1), (40, 2)])
+@pytest.mark.usefixtures("seed")
+def test_every_function_in_every_dtype(
+    backend: str, dtype: torch.dtype, n_pos: int, d_model: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small blocks, so that they end in the middle of every axis; some vectors have no direction."""
+    monkeypatch.setitem(eager._BLOCK_BYTES, "cpu", 7 * d_model * 4)
+    resid = torch.randn(3, 4, n_pos, d_model).to(dtype)
+    resid[0, 1, 2], resid[1, 0, 0], resid[2, 3, 1, -1], resid[2, 2, 1, 0] = (
+        0,
+        torch.nan,
+        torch.inf,
+        -torch.inf,
+    )
+    pairs = torch.randint(-1, n_pos, (4, 11, 2))
+    wide = resid.double()
+    for name, arguments in [
+        ("sequential_angles", {"lag": 1}),
+        ("sequential_angles", {"lag": n_pos - 1}),
+        ("pair_angles", {"pairs": pairs}),
+        ("pair_angles", {"pairs": pairs[0]}),
+        ("rotation_angles", {}),
+        ("pairwise_angles", {}),
+    ]:
+        function = getattr(kernels, name)
+        truth = function(wide, **arguments, backend="reference")
+        assert truth.isnan().any()
+        assert_close(function(resid, **arguments, backend=backend), truth, backend, dtype)
+    truth = kernels.step_lengths(wide, backend="reference")
+    steps = kernels.step_lengths(resid, backend=backend)
+    torch.testing.assert_close(steps.double(), truth, rtol=LENGTH, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.usefixtures("seed")
+def test_turning_angles(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The differences of float32 vectors are rounded before the angle is taken: their own u is added."""
+    monkeypatch.setitem(eager._BLOCK_BYTES, "cpu", 7 * 63 * 4)
+    resid = torch.randn(3, 4, 9, 63).to(dtype)
+    resid[0, 1, 2], resid[1, 1, 2:4] = torch.nan, 1
+    truth = kernels.turning_angles(resid.double(), backend="reference")
+    assert truth.isnan().any()
+    assert_close(kernels.turning_angles(resid), truth, "eager", dtype)
+
+
+@pytest.mark.usefixtures("seed")
+def test_strided_and_expanded_input() -> None:
+    base = torch.randn(5, 63, 6, 3, 2)
+    strided = base.permute(4, 3, 0, 2, 1)[..., 1:, ::2]  # no axis is contiguous
+    expanded = torch.randn(1, 1, 7, 63).expand(4, 3, 7, 63)
+    for resid in (strided, expanded):
+        for name in ("sequential_angles", "rotation_angles", "pairwise_angles", "turning_angles"):
+            function = getattr(kernels, name)
+            truth = function(resid.double().contiguous(), backend="reference")
+            assert_close(function(resid), truth, "eager", torch.float32)
+
+
+@pytest.mark.usefixtures("seed")
+def test_scratch_memory_holds_nothing_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every buffer starts as NaN, and is NaN again before each block; the angles do not notice."""
+    monkeypatch.setitem(eager._BLOCK_BYTES, "cpu", 7 * 63 * 4)
+    untouched = eager._Scratch.buffer
+
+    def poisoned(self: eager._Scratch, name: str, shape: tuple[int, ...]) -> Tensor | None:
+        buffer = untouched(self, name, shape)
+        if buffer is not None:
+            self._buffers[name].fill_(torch.nan)
+        return buffer
+
+    resid = torch.randn(3, 2, 17, 63)
+    pairs = torch.randint(0, 17, (2, 30, 2))
+    monkeypatch.setattr(eager._Scratch, "buffer", poisoned)
+    for name, arguments in [
+        ("sequential_angles", {}),
+        ("sequential_angles", {"lag": 5}),
+        ("pair_angles", {"pairs": pairs}),
+        ("rotation_angles", {}),
+        ("pairwise_angles", {}),
+        ("turning_angles", {}),
+    ]:
+        function = getattr(kernels, name)
+        truth = function(resid.double(), **arguments, backend="reference")
+        assert_close(function(resid, **arguments), truth, "eager", torch.float32)
+    assert kernels.step_lengths(resid).isfinite().all()
