@@ -178,8 +178,8 @@ def test_nan_in_activations_names_prompt_layer_and_position(
     weights[name][tokens[position]] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
 
-    said = ("prompt 1", "layer 0", f"position {position}")
-    status = main(arguments(Case("", said), tmp_path, broken, out))
+    said = ("prompt 1", "hidden state 0", f"position {position}")
+    status = main(arguments(Case("--quiet", said), tmp_path, broken, out))
     check_refusal(status, *capsys.readouterr(), said, out)
 
 

@@ -107,7 +107,7 @@ def _show(request: ShowRequest) -> None:
 
 def _load(choice: ModelChoice, progress: Progress) -> Any:
     label = f"loading {choice.name}"
-    progress(label, 0, 1)
+    progress(label, 0, 0)
     from laminar_lens.models import load_model
 
     model = load_model(

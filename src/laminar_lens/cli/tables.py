@@ -41,7 +41,7 @@ def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":
     columns = {name: _cells(dataset, names) for name, names in RADIANS_BY_LAYER.items()}
     chosen = dataset.sel(baseline=baseline)
     columns |= {f"{baseline} {name}": _cells(chosen, names) for name, names in BASELINE_BY_LAYER.items()}
-    columns["p"] = _cells(chosen, ("difference_p",))
+    columns[f"{baseline} p"] = _cells(chosen, ("difference_p",))
     if "two_modes" in dataset:
         columns["modes"] = [_modes(dataset.isel(layer=row)) for row in range(dataset.sizes["layer"])]
     return _by_layer("Angles by layer (rad)", dataset["layer"].values.tolist(), columns)
