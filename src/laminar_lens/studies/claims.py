@@ -92,9 +92,9 @@ def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarr
     else:
         verdict = "undetermined"
     evidence = (
-        f"The angle is more than {WIDER:g} times the rotation in {named_layers(kept[yes])}, less in "
-        f"{named_layers(kept[no])} (simultaneous 95% band); mean rotation {_span(rotation[rows])} rad, "
-        f"mean angle {_span(target[rows])} rad by layer."
+        f"The angle is more than {WIDER:g} times the rotation in {named_layers(kept[yes].tolist())}, less in "
+        f"{named_layers(kept[no].tolist())} (simultaneous 95% band); mean rotation "
+        f"{_span(rotation[rows])} rad, mean angle {_span(target[rows])} rad by layer."
     )
     estimate, low, high = np.exp(numbers(overall)).tolist()
     return Claim(verdict, estimate, low, high, "times", evidence + because(overall.withheld))
@@ -161,12 +161,12 @@ def alike_claim(warmup: Any) -> Claim:
     return Claim(verdict, float(estimate), low, high, "tokens", evidence)
 
 
-def sentence(dataset: xr.Dataset, baselines: Mapping[str, Baseline], warmup: Any, *, chosen: str) -> str:
+def sentence(layers: Sequence[int], found: Baseline, warmup: Any) -> str:
     """The practical answer, then whether and how the baseline splits."""
     first = "How many tokens to leave out was not measured (warmup=False)."
     if warmup is not None:
         first = str(warmup.sentence).rstrip()
-    return f"{first} {_split(dataset['layer'].values.tolist(), baselines[chosen])}"
+    return f"{first} {_split(layers, found)}"
 
 
 def _split(layers: Sequence[int], found: Baseline) -> str:

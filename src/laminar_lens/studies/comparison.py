@@ -143,7 +143,7 @@ def named_layers(layers: Iterable[int]) -> str:
             runs.append([layer])
     parts = [f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
     listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1] if parts else ""]))
-    return f"layer{'s' if len(rows) != 1 else ''} {listed or 'none'}"
+    return f"layer{'s' if len(rows) > 1 else ''} {listed}" if rows else "no layer"
 
 
 def _without(

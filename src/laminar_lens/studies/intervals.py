@@ -1,6 +1,7 @@
 """Intervals of [layer text] angles over texts, without numbers where there are too few texts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,8 +39,8 @@ def fan_out(x: np.ndarray, layers: Sequence[int], seed: int) -> Interval:
     """Change of the interquartile range from the first of these layers to the last, along a straight line."""
     slope = iqr_trend_interval(x.T, np.asarray(layers), seed=seed)
     span = layers[-1] - layers[0]
-    ends = (slope.estimate * span, slope.low * span, slope.high * span)
-    return Interval(*ends, slope.level, slope.n, slope.n_valid, slope.withheld)
+    estimate, low, high = (np.asarray(end * span) for end in (slope.estimate, slope.low, slope.high))
+    return replace(slope, estimate=estimate, low=low, high=high)
 
 
 def steadiness(target: np.ndarray, baseline: np.ndarray, seed: int) -> Interval:

@@ -44,8 +44,8 @@ def modes_claim(layers: Sequence[int], found: Baseline) -> Claim:
     evidence = (
         f"Two modes in {named_layers(layers[k] for k in two)} ({len(two)} of {len(layers)}), in the "
         f"published ranges in {named_layers(layers[k] for k in inside)}; the estimate is their distance in "
-        f"layer {layers[strongest]}: {at.means[0]:.2f} ± {at.sds[0]:.2f} and {at.means[1]:.2f} ± {at.sds[1]:.2f} "
-        f"rad, {at.weights[1]:.0%} of the pairs in the upper one."
+        f"layer {layers[strongest]}: {at.means[0]:.2f} ± {at.sds[0]:.2f} and {at.means[1]:.2f} ± "
+        f"{at.sds[1]:.2f} rad, {at.weights[1]:.0%} of the pairs in the upper one."
     )
     return Claim(verdict, estimate, low, high, "rad", evidence)
 
@@ -88,7 +88,7 @@ def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
     contains = (found.pairs[0] == 0).any(axis=-1)
     shift = first_shift(mean(single[rows], axis=0)[None], contains, seed)
     estimate, low, high = (float(value[0]) for value in (shift.estimate, shift.low, shift.high))
-    medians = np.nanmean(quantile(single[rows], 0.5) - quantile(first[rows], 0.5))
+    medians = mean(quantile(single[rows], 0.5) - quantile(first[rows], 0.5), axis=0)
     moved = f"pairs with position 0 move the mean by {signed(estimate)}, the median by {signed(medians)} rad"
     if not contains.any():
         moved = "no pair of this draw contains position 0"

@@ -111,7 +111,7 @@ def sequential_study(
         label_dataset(
             dataset.assign(claims),
             study="sequential",
-            sentence=sentence(dataset, baselines, warm, chosen=baseline),
+            sentence=sentence(measured.layers, baselines[baseline], warm),
             provenance=make_provenance(
                 measured.info, used, backend=str(measured.info["backend"]), seed=seed, texts=texts
             ),

@@ -1,0 +1,273 @@
+"""Claims answered on invented angles whose truth is known: each rule in each direction."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laminar_lens.studies import mode_claims
+from laminar_lens.studies.claims import (
+    TEXTS,
+    alike_claim,
+    fan_out_claim,
+    rotation_claim,
+    sentence,
+    steadiness_claim,
+)
+from laminar_lens.studies.comparison import Baseline, compare, named_layers, quantile
+from laminar_lens.studies.mode_claims import attribution_claim, mean_claim, modes_claim
+
+LAYERS = list(range(9))
+N = 54
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def angles(rng: np.random.Generator, mean: float = 1.2, sd: Any = 0.1, n: int = N) -> np.ndarray:
+    return mean + np.asarray(sd) * rng.normal(size=(len(LAYERS), n))
+
+
+def baseline(
+    rng: np.random.Generator,
+    name: str = "published",
+    *,
+    n: int = N,
+    n_draws: int = 20,
+    upper: float = 2.75,
+    sd: float = 0.1,
+    n_first: int = 18,
+    target: np.ndarray | None = None,
+) -> Baseline:
+    """Angles around 1.25 rad, `upper` where the pair contains position 0: in `n_first` texts of draw 0."""
+    pairs = np.stack(
+        [np.sort(rng.permuted(np.tile(np.arange(1, 9), (n, 1)), axis=1)[:, :2]) for _ in range(n_draws)]
+    )
+    pairs[0, :n_first, 0] = 0
+    first = (pairs == 0).any(axis=-1).T
+    angle = np.where(first, upper, 1.25) + sd * rng.normal(size=(len(LAYERS), n, n_draws))
+    aimed = angles(rng, n=n) if target is None else target
+    places = np.tile([3, 4], (n, 1))
+    return compare(aimed, places, name, angle, pairs, LAYERS, n_perm=499, seed=0)
+
+
+class TestRotation:
+    def test_holds_fails_undetermined(self, rng: np.random.Generator) -> None:
+        target = angles(rng)
+        holds = rotation_claim(LAYERS, target, target / 8 * np.exp(0.1 * rng.normal(size=target.shape)), 0)
+        assert holds.verdict == "holds"
+        assert holds.low < holds.estimate < holds.high
+        assert abs(holds.estimate - 8) < 0.2
+        assert rotation_claim(LAYERS, target, target / 1.2, 0).verdict == "fails"
+        at_threshold = target / 2 * np.exp(0.3 * rng.normal(size=target.shape))
+        assert rotation_claim(LAYERS, target, at_threshold, 0).verdict == "undetermined"
+
+    def test_layer_0_has_no_rotation_and_few_texts_decide_nothing(self, rng: np.random.Generator) -> None:
+        target = angles(rng)
+        rotation = target / 8
+        rotation[0] = np.nan
+        claim = rotation_claim(LAYERS, target, rotation, 0)
+        assert claim.verdict == "holds"
+        assert "layers 1–8" in claim.evidence
+        few = rotation_claim(LAYERS, target[:, :6], rotation[:, :6], 0)
+        assert few.verdict == "undetermined"
+        assert "withheld" in few.evidence
+        assert rotation_claim([0], target[:1], rotation[:1], 0).verdict == "undetermined"
+
+
+class TestFanOut:
+    def test_holds_fails_undetermined(self, rng: np.random.Generator) -> None:
+        wider = np.linspace(0.05, 0.6, len(LAYERS))[:, None]
+        assert fan_out_claim(LAYERS, angles(rng, sd=wider), 0).verdict == "holds"
+        same = angles(rng, sd=0.01)
+        assert fan_out_claim(LAYERS, same, 0).verdict == "fails"
+        narrower = fan_out_claim(LAYERS, angles(rng, sd=wider[::-1]), 0)
+        assert narrower.verdict == "fails"
+        assert narrower.high < 0
+        assert fan_out_claim(LAYERS, angles(rng, sd=0.4), 0).verdict == "undetermined"
+        assert fan_out_claim([0, 1], same[:2], 0).verdict == "undetermined"
+
+
+class TestSteadiness:
+    def answer(self, rng: np.random.Generator, sd: float) -> Any:
+        text = rng.normal(size=N)  # a text's own angle, the same in all layers
+        target = 1.2 + sd * text + 0.01 * rng.normal(size=(len(LAYERS), N))
+        found = {}
+        for name in ("published", "adjacent", "matched"):
+            made = baseline(rng, name, n_first=0, target=target)
+            other = 1.25 + 0.2 * rng.normal(size=(1, N, 20)) + 0.01 * rng.normal(size=(len(LAYERS), N, 20))
+            found[name] = compare(
+                target, np.tile([3, 4], (N, 1)), name, other, made.pairs, LAYERS, n_perm=99, seed=0
+            )
+        return steadiness_claim(target, found, 0)
+
+    def test_holds_fails_undetermined(self, rng: np.random.Generator) -> None:
+        holds = self.answer(rng, 0.05)
+        assert (holds.verdict, holds.high < 1) == ("holds", True)
+        fails = self.answer(rng, 0.6)
+        assert (fails.verdict, fails.low > 1) == ("fails", True)
+        assert self.answer(rng, 0.2).verdict == "undetermined"
+
+    def test_a_split_baseline_is_taken_without_the_position_that_splits_it(
+        self, rng: np.random.Generator
+    ) -> None:
+        claim = steadiness_claim(angles(rng), {"published": baseline(rng)}, 0)
+        assert "published (without position 0)" in claim.evidence
+        assert claim.estimate > 0.5
+        assert claim.verdict != "holds"  # adjacent and matched are not there
+
+
+class TestModes:
+    def test_the_published_picture(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        modes = modes_claim(LAYERS, found)
+        assert modes.verdict == "holds"
+        assert modes.low < 1.5 < modes.high
+        exact = attribution_claim(LAYERS, found)
+        assert exact.verdict == "holds"
+        assert exact.estimate == 1
+        mixed = mean_claim(LAYERS, found, 0)
+        assert mixed.verdict == "holds"
+        assert mixed.low < 0.5 < mixed.high
+        assert "layers 0–8" in mixed.evidence
+
+    def test_modes_elsewhere(self, rng: np.random.Generator) -> None:
+        assert modes_claim(LAYERS, baseline(rng, upper=2.0)).verdict == "fails"
+
+    def test_one_mode(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, upper=1.25)
+        modes = modes_claim(LAYERS, found)
+        assert (modes.verdict, modes.estimate, modes.unit) == ("fails", 0, "share")
+        assert 0 < modes.high < 18 / 54
+        assert attribution_claim(LAYERS, found).verdict == "undetermined"
+        assert mean_claim(LAYERS, found, 0).verdict == "fails"
+
+    def test_no_pair_with_position_0_settles_nothing_about_the_upper_mode(
+        self, rng: np.random.Generator
+    ) -> None:
+        found = baseline(rng, n_first=0)
+        assert modes_claim(LAYERS, found).verdict == "undetermined"
+        assert "no pair of this draw contains position 0" in mean_claim(LAYERS, found, 0).evidence
+
+    def test_few_texts(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, n=12, n_first=4)
+        claims = (modes_claim(LAYERS, found), attribution_claim(LAYERS, found), mean_claim(LAYERS, found, 0))
+        assert {claim.verdict for claim in claims} == {"undetermined"}
+        assert "below 20" in claims[0].evidence
+
+    def test_an_upper_mode_that_is_another_position_s(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        moved = np.where(found.pairs == 0, 9, found.pairs)[..., ::-1]
+        other = compare(angles(rng), moved[0], "published", found.angle, moved, LAYERS, n_perm=99, seed=0)
+        assert attribution_claim(LAYERS, other).verdict == "fails"
+
+    def test_a_mean_inside_a_mode_describes_it(self, rng: np.random.Generator) -> None:
+        assert mean_claim(LAYERS, baseline(rng, n_first=4, sd=0.15), 0).verdict == "fails"
+
+    def test_thresholds_are_in_the_documentation(self) -> None:
+        from laminar_lens.studies import claims
+
+        for name in ("WIDER", "FAN_OUT", "FROM"):
+            assert f"`{name}`" in str(claims.__doc__)
+            assert isinstance(getattr(claims, name), int | float)
+        for name in ("SHARE", "MODES", "EXACT", "LOOSE", "APART"):
+            assert f"`{name}`" in str(claims.__doc__)
+            assert hasattr(mode_claims, name)
+
+
+class TestAlike:
+    @pytest.mark.parametrize(
+        ("verdict", "k_lo", "k_hi", "answer"),
+        [
+            ("decided", 1, 1, "holds"),
+            ("undetermined", 0, 2, "holds"),
+            ("undetermined", 1, 3, "undetermined"),
+            ("undetermined", 1, None, "undetermined"),
+            ("undetermined", 3, 5, "fails"),
+            ("decided", 4, 4, "fails"),
+            ("drift", None, None, "fails"),
+        ],
+    )
+    def test_reads_the_warm_up(self, verdict: str, k_lo: int | None, k_hi: int | None, answer: str) -> None:
+        warm = SimpleNamespace(
+            verdict=verdict, k_lo=k_lo, k_hi=k_hi, n_needed=None, skip=k_hi if verdict == "decided" else None
+        )
+        assert alike_claim(warm).verdict == answer
+
+    def test_left_out(self) -> None:
+        claim = alike_claim(None)
+        assert claim.verdict == "undetermined"
+        assert "warmup=False" in claim.evidence
+
+
+class TestComparison:
+    def test_two_modes_stop_the_test_and_the_rest_is_tested_without_the_position(
+        self, rng: np.random.Generator
+    ) -> None:
+        found = baseline(rng)
+        assert found.difference.band is None
+        assert "two modes in layers 0–8" in found.difference.note
+        assert found.stratified.left_out == (0,)
+        assert found.stratified.band is not None
+        assert np.allclose(found.stratified.band.estimate, -0.05, atol=0.06)
+        assert found.stratified.flip is not None
+
+    def test_one_mode_is_tested_as_it_is(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, n_first=0, target=angles(rng, mean=1.0))
+        assert found.difference.note == ""
+        assert found.difference.flip is not None
+        assert found.difference.flip.p_overall == 1 / 500
+        assert found.difference.band is not None
+        assert (found.difference.band.high < 0).all()
+        assert found.stratified.band is None
+
+    def test_texts_without_a_pair_are_left_out(self, rng: np.random.Generator) -> None:
+        full = baseline(rng, n_first=0)
+        angle, pairs = full.angle.copy(), full.pairs.copy()
+        angle[:, :5], pairs[:, :5] = np.nan, -1
+        part = compare(angles(rng), pairs[0], "published", angle, pairs, LAYERS, n_perm=99, seed=0)
+        assert part.mean is not None
+        assert part.mean.n == N - 5
+        kept = compare(
+            angles(rng)[:, 5:],
+            pairs[0, 5:],
+            "published",
+            angle[:, 5:],
+            pairs[:, 5:],
+            LAYERS,
+            n_perm=99,
+            seed=0,
+        )
+        assert np.allclose(part.median, kept.median)
+        assert np.allclose(part.iqr, kept.iqr)
+
+    def test_quantile_with_holes(self) -> None:
+        x = np.array([[1.0, 2.0, 3.0, np.nan], [np.nan, 5.0, 7.0, np.nan], [np.nan] * 4])
+        assert np.allclose(quantile(x, 0.5), [2, 6, np.nan], equal_nan=True)
+
+
+def test_layers_are_named() -> None:
+    assert named_layers([]) == "no layer"
+    assert named_layers([3, 1, 2, 7]) == "layers 1–3 and 7"
+    assert named_layers([1, 3, 5]) == "layers 1, 3 and 5"
+
+
+class TestSentence:
+    def make(self, found: Baseline, warmup: Any = None) -> str:
+        return sentence(LAYERS, found, warmup)
+
+    def test_says_what_to_leave_out_and_how_the_baseline_splits(self, rng: np.random.Generator) -> None:
+        warm = SimpleNamespace(sentence="Leave out 1 token.")
+        said = self.make(baseline(rng), warm)
+        assert said.startswith("Leave out 1 token. The published baseline splits in two in layers 0–8")
+        assert "explained by position 0 (precision 1.00, recall 1.00)" in said
+        assert "does not split" in self.make(baseline(rng, upper=1.25))
+        assert "Too few prompts" in self.make(baseline(rng, n=12, n_first=4))
+        assert self.make(baseline(rng)).startswith("How many tokens to leave out was not measured")
+
+
+def test_every_claim_has_its_published_text() -> None:
+    assert list(TEXTS) == [f"C{k}" for k in range(1, 8)]

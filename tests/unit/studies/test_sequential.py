@@ -1,0 +1,373 @@
+"""The sequential study on a tiny random model: what it measures, what it writes down, what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laminar_lens.capture import capture_residuals
+from laminar_lens.errors import InputError, ModelError
+from laminar_lens.models import load_model
+from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, target_mask
+from laminar_lens.prompts import find_targets
+from laminar_lens.results import StudyResult, load_result
+from laminar_lens.studies import sequential
+from laminar_lens.studies.measurement import PAIRWISE_LIMIT, Capture, measured_angles
+from laminar_lens.studies.sequential import sequential_study
+
+VERBS = ("saw", "met", "liked", "heard", "asked", "called", "thanked", "knew")
+PROMPTS = tuple(
+    f"{who} {verb} her{rest}."
+    for who, rest in (("He", " in the house"), ("They all", ""), ("A boy", " by the river"))
+    for verb in VERBS
+)
+FEW_ROWS = [0, 1, 2, 8, 9, 10, 16, 17]
+FEW = tuple(PROMPTS[row] for row in FEW_ROWS)
+DONORS = tuple(f"The {word} company gave him the old book in the morning." for word in VERBS)
+
+Study = Callable[..., StudyResult]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_gpt2: Path) -> Any:
+    return load_model(tiny_gpt2)
+
+
+@pytest.fixture(scope="module")
+def study(model: Any) -> Study:
+    """A quick study: no warm-up, no twin, few draws."""
+
+    def run(prompts: Any = PROMPTS, **given: Any) -> StudyResult:
+        quick = {"warmup": False, "random_init": False, "n_draws": 6, "n_perm": 99, "donors": DONORS}
+        return sequential_study(model, prompts, **(quick | given))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def result(study: Study) -> StudyResult:
+    return study()
+
+
+def turned(u: np.ndarray, v: np.ndarray) -> float:
+    """Independent of the kernels: arccos in float64, good to 1e-7 away from 0 and π."""
+    return float(np.arccos(np.dot(u, v) / np.sqrt(np.dot(u, u) * np.dot(v, v))))
+
+
+@pytest.fixture(scope="module")
+def vectors(model: Any) -> np.ndarray:
+    return np.asarray(capture_residuals(model, PROMPTS).values.double().numpy())
+
+
+class TestAngles:
+    def test_target_is_the_pair_that_ends_in_it(self, result: StudyResult, vectors: np.ndarray) -> None:
+        data = result.dataset
+        for prompt in range(len(PROMPTS)):
+            i, j = data["target_pair"].values[prompt]
+            assert data["token"].values[prompt, j] == " her"
+            assert j == i + 1
+            for layer in data["layer"].values:
+                here = vectors[layer, prompt]
+                assert abs(data["target_angle"].values[layer, prompt] - turned(here[i], here[j])) < 1e-5
+                if layer > 0:
+                    rotation = turned(vectors[layer - 1, prompt, j], here[j])
+                    assert abs(data["target_rotation"].values[layer, prompt] - rotation) < 1e-5
+        assert np.isnan(data["target_rotation"].values[0]).all()
+
+    def test_baselines_are_the_angles_of_their_pairs(self, result: StudyResult, vectors: np.ndarray) -> None:
+        data = result.dataset
+        for name in ("published", "adjacent", "by_position"):
+            row = data.sel(baseline=name)
+            for prompt, (i, j) in enumerate(row["pair_by_baseline"].values):
+                assert data["target_pair"].values[prompt, 1] not in (i, j)
+                assert 0 <= i < j < data["n_tokens"].values[prompt]
+                assert j == i + 1 or name == "published"
+                for layer in data["layer"].values:
+                    expected = turned(vectors[layer, prompt, i], vectors[layer, prompt, j])
+                    assert abs(row["angle_by_baseline"].values[layer, prompt] - expected) < 1e-5
+        assert np.array_equal(data["baseline_angle"], data["angle_by_baseline"].sel(baseline="published"))
+        assert np.array_equal(data["baseline_pair"], data["pair_by_baseline"].sel(baseline="published"))
+
+    def test_mean_over_draws(self, result: StudyResult, model: Any, vectors: np.ndarray) -> None:
+        data = result.dataset
+        targets = find_targets(model.tokenizer, PROMPTS, " her")
+        n_tokens = data["n_tokens"].values
+        for name, pairs in (("published", published_pairs), ("adjacent", adjacent_pairs)):
+            drawn = pairs(n_tokens, target_mask(targets, n_tokens), n_draws=6, seed=0)
+            mean = [
+                np.mean([turned(*vectors[2, prompt, drawn[k, prompt]]) for k in range(6)])
+                for prompt in range(len(PROMPTS))
+            ]
+            assert np.allclose(data["mean_by_baseline"].sel(baseline=name)[2], mean, atol=1e-5)
+
+    def test_matched_takes_the_same_positions_from_donors(self, result: StudyResult, model: Any) -> None:
+        data = result.dataset
+        donors = capture_residuals(model, DONORS).values.double().numpy()
+        row = data.sel(baseline="matched")
+        assert np.array_equal(row["pair_by_baseline"], data["target_pair"])
+        for prompt, (i, j) in enumerate(data["target_pair"].values):
+            candidates = [turned(donors[1, text, i], donors[1, text, j]) for text in range(len(DONORS))]
+            assert np.min(np.abs(candidates - row["angle_by_baseline"].values[1, prompt])) < 1e-5
+
+    def test_every_adjacent_pair_and_the_permuted_null(
+        self, result: StudyResult, vectors: np.ndarray
+    ) -> None:
+        data = result.dataset
+        for prompt in (0, 9, 23):
+            n = int(data["n_tokens"][prompt])
+            expected = [turned(vectors[3, prompt, i], vectors[3, prompt, i + 1]) for i in range(n - 1)]
+            assert np.allclose(data["position_angle"].values[3, prompt, : n - 1], expected, atol=1e-5)
+            assert np.isnan(data["position_angle"].values[3, prompt, n - 1 :]).all()
+        null, real = data["null_position_angle"].values, np.nanmean(data["position_angle"].values, axis=1)
+        assert null.shape == real.shape
+        assert not np.allclose(null, real, atol=1e-3)
+
+    def test_long_prompts_ask_only_for_their_pairs(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        rng = np.random.default_rng(0)
+        pairs = {"a": rng.integers(0, 8, (len(PROMPTS), 5, 2)), "b": rng.integers(0, 8, (len(PROMPTS), 2, 2))}
+        pairs["a"][3, 2], pairs["b"][0, 1, 0] = -1, -1
+        tokens = np.full((len(PROMPTS), 1), 2)
+        short = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        assert PAIRWISE_LIMIT >= 32
+        monkeypatch.setattr("laminar_lens.studies.measurement.PAIRWISE_LIMIT", 0)
+        long = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        for name in pairs:
+            assert np.allclose(short.pair_angle[name], long.pair_angle[name], atol=2e-6, equal_nan=True)
+        assert np.isnan(long.pair_angle["a"][:, 3, 2]).all()
+        assert np.isnan(long.pair_angle["b"][:, 0, 1]).all()
+
+
+class TestDataset:
+    def test_names_and_axes(self, result: StudyResult) -> None:
+        by, layer = ("baseline", "layer"), ("layer",)
+        expected = {
+            "target_angle": ("layer", "prompt"),
+            "target_rotation": ("layer", "prompt"),
+            "target_pair": ("prompt", "end"),
+            "baseline_angle": ("layer", "prompt"),
+            "baseline_pair": ("prompt", "end"),
+            "angle_by_baseline": ("baseline", "layer", "prompt"),
+            "pair_by_baseline": ("baseline", "prompt", "end"),
+            "mean_by_baseline": ("baseline", "layer", "prompt"),
+            "position_angle": ("layer", "prompt", "pair"),
+            "null_position_angle": ("layer", "pair"),
+            **{
+                f"target_{name}": layer
+                for name in ("mean", "low", "high", "median", "iqr", "iqr_low", "iqr_high")
+            },
+            **{f"rotation_{name}": layer for name in ("mean", "low", "high")},
+            **{f"baseline_{name}": by for name in ("mean", "low", "high", "median", "iqr")},
+            **{f"difference{name}": by for name in ("", "_low", "_high", "_p")},
+            "difference_p_overall": ("baseline",),
+            "difference_note": ("baseline",),
+            **{
+                f"mode_{name}": layer
+                for name in ("low_mean", "high_mean", "low_sd", "high_sd", "high_weight")
+            },
+            **{f"mode_{name}": layer for name in ("delta_bic", "ashman_d", "valley", "p")},
+            **{f"attribution_{name}": layer for name in ("precision", "recall", "ami", "p")},
+            "two_modes": layer,
+            "attributed_position": layer,
+            **{f"first_shift_{name}": layer for name in ("mean", "median", "mean_low", "mean_high")},
+            **{
+                f"claim_{name}": ("claim",) for name in ("text", "verdict", "estimate", "low", "high", "unit")
+            },
+            "claim_evidence": ("claim",),
+        }
+        data = result.dataset
+        for name, dims in expected.items():
+            assert data[name].dims == dims, name
+        assert list(data["baseline"].values) == list(BASELINES)
+        assert list(data["claim"].values) == [f"C{k}" for k in range(1, 8)]
+        assert data["text"].values.tolist() == list(PROMPTS)
+        for name in ("target_angle", "position_angle", "difference", "target_iqr", "first_shift_mean"):
+            assert data[name].attrs["units"] == "rad"
+            assert data[name].attrs["long_name"]
+        assert "units" not in data["difference_p"].attrs
+        assert data.attrs["random_direction_sd"] == pytest.approx(32**-0.5)
+        assert set(data["claim_verdict"].values) <= {"holds", "fails", "undetermined"}
+        assert all(data["claim_evidence"].values)
+
+    def test_statistics_lie_inside_their_intervals(self, result: StudyResult) -> None:
+        data = result.dataset
+        for name, bounds in (
+            ("target_mean", "target"),
+            ("difference", "difference"),
+            ("target_iqr", "target_iqr"),
+        ):
+            low, high = data[f"{bounds}_low"].values, data[f"{bounds}_high"].values
+            inside = (low <= data[name].values + 1e-9) & (data[name].values <= high + 1e-9)
+            assert (inside | np.isnan(low)).all(), name
+        single = data["mean_by_baseline"].sel(baseline="adjacent")
+        gap = (data["target_angle"] - single).mean("prompt")
+        assert np.allclose(data["difference"].sel(baseline="adjacent"), gap)
+
+    def test_saves_loads_and_presents_itself(self, result: StudyResult, tmp_path: Path) -> None:
+        loaded = load_result(result.save(tmp_path / "study.nc"))
+        assert loaded.numbers_sha256 == result.numbers_sha256
+        assert loaded.dataset.identical(loaded.dataset)
+        summary = result.summary()
+        assert len(summary["claims"]) == 7
+        assert json.loads(json.dumps(summary))["settings"]["target"] == " her"
+        assert summary["provenance"]["backend"] == "eager"
+        assert summary["provenance"]["model"]["prepend_bos"] is False
+
+
+class TestSettings:
+    def test_a_seed_gives_the_same_bytes(self, study: Study, result: StudyResult) -> None:
+        again, other = study(), study(FEW, seed=1)
+        assert again.numbers_sha256 == result.numbers_sha256
+        same = result.dataset.isel(prompt=FEW_ROWS)
+        assert np.allclose(other.dataset["target_angle"], same["target_angle"], atol=1e-6)
+        assert not np.array_equal(other.dataset["baseline_pair"], same["baseline_pair"])
+
+    def test_chosen_layers_are_those_of_the_whole(self, study: Study, result: StudyResult) -> None:
+        part = study(FEW, layers=(-1, 2)).dataset
+        assert part["layer"].values.tolist() == [2, 3]
+        for name in ("target_angle", "target_rotation", "position_angle"):
+            whole = result.dataset[name].sel(layer=[2, 3], prompt=FEW_ROWS)
+            whole = whole.values[..., : part[name].shape[-1]]
+            assert np.allclose(part[name], whole, atol=1e-6, equal_nan=True)
+
+    def test_the_chosen_baseline(self, study: Study) -> None:
+        for name in ("adjacent", "matched"):
+            data = study(FEW, baseline=name).dataset
+            assert np.array_equal(data["baseline_pair"], data["pair_by_baseline"].sel(baseline=name))
+            assert name in str(data.attrs["sentence"])
+
+    def test_skip_moves_every_baseline_past_the_first_positions(self, study: Study) -> None:
+        skipped = study(FEW, skip=2)
+        pairs = skipped.dataset["pair_by_baseline"].values
+        assert (pairs[pairs >= 0] >= 2).all()
+        assert np.isnan(skipped.dataset["first_shift_mean"]).all()
+        every = study(FEW, skip=6)
+        assert any("have no target pair with skip=6" in note for note in every.warnings)
+        gone = every.dataset["target_pair"].values[:, 0] < 0
+        assert 0 < gone.sum() < len(gone)
+        assert np.isnan(every.dataset["target_angle"].values[:, gone]).all()
+
+    def test_bos_shifts_positions_by_one_and_gives_a_first_target_a_partner(self, study: Study) -> None:
+        prompts = ["She saw him.", *(f"{verb.capitalize()}ly she went." for verb in VERBS[:5]), "She left."]
+        with pytest.raises(InputError, match="prompt 0 is its first token"):
+            study(prompts, target="She|[A-Z].*ly", regex=True)
+        data = study(prompts, target="She|[A-Z].*ly", regex=True, prepend_bos=True).dataset
+        assert data["target_pair"].values[0].tolist() == [0, 1]
+        assert data["token"].values[0, 0] == "<|endoftext|>"
+
+    def test_several_occurrences(self, study: Study) -> None:
+        prompts = [f"He {verb} her and then she {verb} her too." for verb in VERBS]
+        with pytest.raises(InputError, match="occurs 2 times"):
+            study(prompts)
+        parts = [study(prompts, occurrence=choice).dataset for choice in ("first", "last", "all")]
+        first, last, both = (part["target_angle"].values for part in parts)
+        assert np.allclose(both, (first + last) / 2)
+        assert parts[2]["target_pairs"].shape == (len(VERBS), 2, 2)
+        for part in parts:  # the occurrence that was not chosen is no baseline either
+            for prompt, pair in enumerate(part["pair_by_baseline"].sel(baseline="published").values):
+                assert " her" not in part["token"].values[prompt, pair]
+
+    def test_few_prompts_withhold_intervals_and_decide_nothing_by_them(self, study: Study) -> None:
+        data = study(FEW).dataset
+        assert np.isfinite(data["target_mean"]).all()
+        assert np.isnan(data["target_low"]).all()
+        verdicts = dict(zip(data["claim"].values, data["claim_verdict"].values, strict=True))
+        assert verdicts["C1"] == verdicts["C4"] == verdicts["C7"] == "undetermined"
+        assert "Too few prompts" in data.attrs["sentence"]
+
+    def test_short_prompts_may_lack_a_baseline(self, study: Study) -> None:
+        prompts = ["ab.", "cb.", "db."]
+        result = study(prompts, target="b", regex=True)
+        assert any("No adjacent baseline" in note for note in result.warnings)
+        data = result.dataset.sel(baseline="adjacent")
+        assert np.isnan(data["angle_by_baseline"]).all()
+        assert "no such baseline" in str(data["difference_note"].values)
+        with pytest.raises(InputError, match="leaves no adjacent pair"):
+            study(prompts, target="b", regex=True, baseline="adjacent")
+
+
+class TestParts:
+    def test_random_weights_lie_beside_the_measured_ones(self, study: Study) -> None:
+        data = study(FEW, random_init=True).dataset
+        assert data["random_position_angle"].shape == data["null_position_angle"].shape
+        assert not np.allclose(
+            data["random_position_angle"], data["position_angle"].mean("prompt"), atol=1e-2
+        )
+
+    def test_a_model_without_a_twin_says_so(self, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(model: Any, *, seed: int) -> Any:
+            raise ModelError("its class takes no configuration")
+
+        monkeypatch.setattr(sequential, "random_twin", refuse)
+        result = study(FEW, random_init=True)
+        assert "random_position_angle" not in result.dataset
+        assert any("its class takes no configuration" in note for note in result.warnings)
+
+    def test_warm_up_shares_its_texts_and_answers_c7(self, model: Any, study: Study) -> None:
+        from laminar_lens.studies.warmup import warmup_study
+
+        warm = warmup_study(model, n_texts=40, length=32, random_init=False)
+        result = study(FEW, warmup=warm, donors=None)
+        data = result.dataset
+        assert data["warmup_delta"].dims == ("layer", "warmup_pair")
+        assert data["warmup_k_hi"].dims == ("layer",)
+        assert "warmup_angle" not in data
+        assert result.settings["n_donors"] == 40
+        assert result.sentence.startswith(warm.sentence.rstrip())
+        matched = data["angle_by_baseline"].sel(baseline="matched").values
+        shared = warm.dataset["angle"].transpose("layer", "text", "pair").values
+        place = data["target_pair"].values[0, 0]
+        assert np.isin(matched[1, 0].astype(np.float32), shared[1, :, place])
+        assert data["claim_verdict"].values[-1] in ("holds", "fails", "undetermined")
+        with pytest.raises(InputError, match="prepend_bos=False"):
+            study(warmup=warm, prepend_bos=True)
+        with pytest.raises(InputError, match="give a result of warmup_study"):
+            study(warmup=3)
+
+    def test_reports_progress(self, study: Study) -> None:
+        seen: list[tuple[str, int, int]] = []
+        study(FEW, progress=lambda *step: seen.append(step))
+        assert {label for label, _, _ in seen} == {
+            "capturing prompts",
+            "capturing donors",
+            "comparing baselines",
+        }
+        assert all(0 <= done <= total for _, done, total in seen)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"prompts": []}, "prompts is empty"),
+            ({"prompts": ["I saw her.", "  "]}, "prompt 1 is blank"),
+            ({"prompts": ["I saw her.", "I"]}, r"prompt 1 \('I'\) has one token"),
+            ({"prompts": ["I saw her.", "He left."]}, "absent in 1 of 2 prompts"),
+            ({"target": " queen"}, "in none of the 24 prompts"),
+            ({"target": "They", "prompts": ["They met."] * 2}, "prompt 0 is its first token"),
+            ({"prompts": ["I saw her " + "again " * 200] * 2}, "more than the model's context"),
+            ({"baseline": "random"}, "use one of published, adjacent, matched, by_position"),
+            ({"skip": -1}, "skip -1 is negative"),
+            ({"skip": 60}, "skip=60 leaves no target pair"),
+            ({"occurrence": "second"}, "error, first, last, all"),
+            ({"target": "(", "regex": True}, "not a regular expression"),
+            ({"layers": (9,)}, "layer 9 is out of range"),
+            ({"layers": ()}, "layers is empty"),
+            ({"donors": [PROMPTS[0]]}, "also a prompt"),
+            ({"donors": ["A b"], "baseline": "matched"}, "give longer donors"),
+            ({"n_draws": 0}, "n_draws=0"),
+            ({"n_perm": 0}, "n_perm=0"),
+            ({"prompts": PROMPTS[:1]}, "at least 2"),
+        ],
+    )
+    def test_one_line_that_names_the_value(self, study: Study, given: dict[str, Any], message: str) -> None:
+        with pytest.raises(InputError, match=message) as error:
+            study(**given)
+        assert "\n" not in str(error.value)
+
+    def test_no_tokenizer(self, model: Any, monkeypatch: pytest.MonkeyPatch, study: Study) -> None:
+        monkeypatch.setattr(model, "tokenizer", None)
+        with pytest.raises(InputError, match="has no tokenizer"):
+            study()
