@@ -30,11 +30,11 @@ class Tolerance:
 
 
 _FLOAT32 = Tolerance(
-    # A coordinate of û carries two roundings (÷ max, ÷ length): |δû| ≤ 2u, so |δû| + |δv̂| ≤ 4u = 2.4e-7 in the
-    # worst direction. The lengths' own errors (≤ 2u each) are radial: they matter only at θ < 1e-6, by 2u.
+    # A coordinate of û carries two roundings (÷ max, ÷ length): |δû| ≤ 2u, so |δû| + |δv̂| ≤ 4u = 2.4e-7 in
+    # the worst direction. The lengths' own errors are radial: they matter only at θ < 1e-6, by 2u = 1.2e-7.
     near_zero=3.6e-7,
-    # dθ = sin θ · |δnear/near − δfar/far| ≤ 2 · (final root u + combining u + partial sums u, which add at random)
-    # = 3.6e-7; atan2 rounds to u·θ/2 twice: 1e-7. The coordinates' roundings average out over d_model.
+    # dθ = sin θ · |δnear/near − δfar/far| ≤ 2 · 3u = 3.6e-7 (final root, combination, partial sums, u each);
+    # atan2 adds 1.2e-7. The roundings of the coordinates average out over d_model.
     middle=5e-7,
     # As near 0 with û + v̂: 2.4e-7; and float32 numbers are 2.4e-7 apart at π, atan2 rounds once: 1.2e-7.
     near_pi=3.6e-7,
@@ -49,8 +49,8 @@ _FLOAT64 = Tolerance(
 )
 
 _ROUNDED = Tolerance(
-    # float64 arithmetic, rounded to float32 at the end: u·θ near 0, half of 1.2e-7 below 2 rad, half of 2.4e-7
-    # above.
+    # float64 arithmetic, rounded to float32 at the end: u·θ near 0, half of float32's spacing elsewhere
+    # (2.4e-7 above 2 rad).
     near_zero=1e-9,
     middle=1.3e-7,
     near_pi=1.3e-7,

@@ -19,9 +19,9 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
 def vectors_at(
-    d_model: int, norms: tuple[float, float], massive: bool, dtype: torch.dtype = torch.float32, n: int = 4
+    d_model: int, norms: tuple[float, float], massive: bool, dtype: torch.dtype = torch.float32, n: int = 2
 ) -> tuple[Tensor, Tensor]:
-    """`n` pairs at every angle of ANGLES, built in float64 and then rounded: the truth is the rounded pair's."""
+    """`n` pairs at every angle of ANGLES, built in float64, then rounded: the truth is the rounded pair's."""
     shape = (len(ANGLES), n, d_model)
     u = torch.randn(shape, dtype=torch.float64)
     if massive:

@@ -1,4 +1,4 @@
-"""What must hold for any vectors: symmetry, invariances, the triangle inequality, and one quantity in many forms."""
+"""What must hold for any vectors: symmetry, invariances, the triangle inequality, one quantity in many ways."""
 
 import math
 
@@ -14,7 +14,7 @@ TWICE = 1e-6  # two angles of float32, each within 5e-7 rad
 seeds = st.integers(0, 2**31)
 sizes = st.sampled_from([1, 2, 3, 17, 63, 129, 500])
 scales = st.floats(-28, 28).map(lambda power: 10.0**power)
-cases = settings(max_examples=40, deadline=None, derandomize=True)
+cases = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -69,9 +69,7 @@ def test_one_quantity_in_many_forms(seed: int, d_model: int, n_pos: int, data: s
     by_rotation = kernels.rotation_angles(resid.movedim(-2, 0)[::lag]).movedim(0, -1)
     torch.testing.assert_close(by_pair, sequential, rtol=0, atol=TWICE)
     torch.testing.assert_close(by_matrix, sequential, rtol=0, atol=TWICE)
-    torch.testing.assert_close(
-        by_rotation, sequential[..., ::lag], rtol=0, atol=TWICE
-    ) if lag < n_pos else None
+    torch.testing.assert_close(by_rotation, sequential[..., ::lag], rtol=0, atol=TWICE)
 
 
 @cases

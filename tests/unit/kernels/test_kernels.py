@@ -31,7 +31,7 @@ functions = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTION
 
 @pytest.fixture
 def resid(seed: int) -> Tensor:
-    return torch.randn(3, 2, 5, 7, dtype=torch.float64)
+    return torch.randn(3, 2, 5, 4, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("backend", kernels.BACKENDS)
@@ -74,7 +74,7 @@ def test_gradients(function: Callable[[Tensor], Tensor], resid: Tensor) -> None:
         return function(x).nansum()
 
     resid.requires_grad_()
-    assert torch.autograd.gradcheck(total, (resid,))
+    assert torch.autograd.gradcheck(total, (resid,), fast_mode=True)
     (slope,) = torch.autograd.grad(total(resid), resid)
     plain = resid.detach()
     torch.testing.assert_close(grad(total)(plain), slope)
@@ -205,15 +205,16 @@ class LiveBytes(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_temporaries_are_a_few_blocks(name: str, dtype: torch.dtype) -> None:
-    """Two prompts, 48 layers by stride 0, half a gigabyte if it were copied: a call holds under 2%."""
+    """The layers repeat by stride 0: 105 MB of float32 in a copy; a call holds a few blocks of 1 MiB."""
     base = torch.randn(1, 2, 1024, 1600).to(dtype)
-    resid = base.expand(20 if name != "pairwise" else 1, 2, 1024, 1600)
-    resid = resid if name != "pairwise" else resid[:, :1]
-    function = FUNCTIONS[name] if name != "angle" else (lambda x: kernels.angle(x, x.flip(0)[..., :]))
+    resid = base.expand(8, 2, 1024, 1600)
+    function = FUNCTIONS[name]
     if name == "angle":
         function = lambda x: kernels.angle(x, x)  # noqa: E731
+    if name == "pairwise":
+        resid = resid[:1, :1, :400]
     with torch.no_grad(), LiveBytes() as counted:
         counted.known.add(base.untyped_storage().data_ptr())
         output = function(resid)
     extra = counted.peak - 2 * output.nbytes
-    assert extra < 12 * 2**20, f"{extra / 2**20:.1f} MiB"
+    assert extra < 10 * 2**20, f"{extra / 2**20:.1f} MiB"
