@@ -1,4 +1,4 @@
-"""What must hold for any vectors: symmetry, invariances, the triangle inequality, one quantity in many ways."""
+"""What must hold for any vectors: symmetry, invariances, the triangle inequality, one quantity many ways."""
 
 import math
 
