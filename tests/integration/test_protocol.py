@@ -1,4 +1,4 @@
-"""The published protocol, written a second time from its definition: plain loops, Hugging Face's own forward."""
+"""The published protocol, written a second time from its definition: plain loops, another forward."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ def test_tokens_are_those_of_the_protocol(study: StudyResult, tokens: list[list[
 def test_target_angles_and_rotations(
     study: StudyResult, tokens: list[list[str]], states: dict[str, list[np.ndarray]]
 ) -> None:
-    """Condition 1: the pair (i, i + 1) whose second token is " her", one a sentence, by each sentence's tokens."""
+    """Condition 1: the pair (i, i + 1) whose second token is " her", one a sentence, in its own tokens."""
     data = study.dataset
     for prompt, row in enumerate(tokens):
         assert row.count(" her") == 1

@@ -24,7 +24,7 @@ import xarray as xr
 
 from laminar_lens.stats.bootstrap import simultaneous_band
 from laminar_lens.studies.answer import NOTHING, Claim, because, numbers, signed
-from laminar_lens.studies.comparison import Baseline, named_layers, quantile, without_position
+from laminar_lens.studies.comparison import Baseline, mean, named_layers, quantile, without_position
 from laminar_lens.studies.intervals import fan_out, overall_mean, steadiness
 from laminar_lens.studies.mode_claims import attribution_claim, mean_claim, modes_claim
 
@@ -129,7 +129,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
         ratio = steadiness(target, single, seed)
         ratios[name], withheld = ratio, withheld or ratio.withheld
         band = baselines[name].difference.band or baselines[name].stratified.band
-        means = "" if band is None else f", means differ by {signed(np.nanmean(band.estimate))} rad"
+        means = "" if band is None else f", means differ by {signed(mean(band.estimate, axis=0))} rad"
         estimate, low, high = numbers(ratio)
         parts.append(f"{name}{about} {estimate:.2f} [{low:.2f}, {high:.2f}]{means}")
     if not ratios:
@@ -154,11 +154,17 @@ def alike_claim(warmup: Any) -> Claim:
         verdict = "fails"
     else:
         verdict = "undetermined"
-    estimate = warmup.skip if warmup.skip is not None else np.nan
     low, high = (np.nan if k is None else float(k) for k in (k_lo, k_hi))
     needed = f" About {warmup.n_needed} texts would decide." if warmup.n_needed else ""
     evidence = f"All layers together: {warmup.verdict}, {_bounds(k_lo, k_hi)}.{needed}"
-    return Claim(verdict, float(estimate), low, high, "tokens", evidence)
+    return Claim(verdict, _first_alike(warmup.dataset), low, high, "tokens", evidence)
+
+
+def _first_alike(warmup: xr.Dataset) -> float:
+    """The smallest k from which on every mean contrast before the reference is below tau in every layer."""
+    delta = warmup["delta"].transpose("layer", "pair").values[:, : int(warmup.attrs["reference_start"])]
+    apart = np.flatnonzero((np.abs(delta) >= warmup.attrs["tau"]).any(axis=0))
+    return float(apart[-1] + 1) if len(apart) else 0.0
 
 
 def sentence(layers: Sequence[int], found: Baseline, warmup: Any) -> str:

@@ -1,0 +1,171 @@
+"""The same answers under other choices: BOS, final norm, tolerance, reference window; one table."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.models.forward import check_model
+from laminar_lens.prompts import find_targets
+from laminar_lens.stats.warmup import warmup
+from laminar_lens.studies.comparison import mean, modes_by_layer
+from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles, measured_angles
+from laminar_lens.studies.plan import Settings, check_settings, make_plan
+from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, Texts, chosen_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCES = (0.03, 0.05, 0.1)
+REFERENCES = ("last third", "last half", "last quarter")
+
+
+def sensitivity_grid(
+    model: Any,
+    prompts: Any = None,
+    texts: Any = None,
+    *,
+    n_texts: int = DEFAULT_TEXTS,
+    length: int | None = None,
+    groups: Any = None,
+    target: str = " her",
+    bos: Any = (False, True),
+    final_norm: Any = (False, True),
+    tau: Any = TOLERANCES,
+    reference: Any = REFERENCES,
+    seed: int = 0,
+    backend: str = "auto",
+    progress: Progress | None = None,
+) -> "pd.DataFrame":
+    """The warm-up's answer for every combination of choices, and the prompts' angles beside it.
+
+    The texts are chosen once; each BOS setting is captured once, and the final norm only adds its last layer.
+
+    Args:
+        model: any causal TransformerLens model.
+        prompts: texts with a `target`, as in `sequential_study`; None for the warm-up alone.
+        texts, n_texts, length, groups: as in `warmup_study`.
+        target: of the prompts.
+        bos, final_norm, tau, reference: the choices, as lists; one that this model does not have keeps its
+            rows, and `note` says why they are empty.
+        seed, backend, progress: as in the studies.
+
+    Returns:
+        One row a combination: the choices, `verdict`, `k_lo`, `k_hi`, `skip`, `n_needed` (missing where there
+        is none), `sign`, `first_pair` (mean excess of pair 0 over the reference in radians, in the layer
+        `layer` where it is largest); with prompts also `target_angle`, `rotation`, `target_minus_baseline`
+        (radians, means over prompts and layers; the published baseline averaged over draws) and
+        `layers_with_two_modes`; `note`.
+
+    Raises:
+        InputError: texts, prompts, a tolerance or a reference that do not fit.
+    """
+    check_model(model)
+    asked = None if prompts is None else _checked_prompts(model, prompts, Settings(target, seed=seed))
+    _check_choices({"bos": bos, "final_norm": final_norm, "tau": tau, "reference": reference})
+    spare = any(bos)  # texts of one length for all settings, with room for the BOS
+    chosen = chosen_texts(model, texts, n_texts, length, groups, spare, seed, [], progress)
+    plain: dict[bool, Adjacent] = {}
+    rows: list[dict[str, Any]] = []
+    total = len(bos) * len(final_norm) * len(tau) * len(reference)
+    for with_bos, normed in product(bos, final_norm):
+        how = Capture(bool(with_bos), bool(normed), backend=backend)
+        base = {"prepend_bos": how.prepend_bos, "final_norm": how.final_norm}
+        try:
+            angles = _angles(model, chosen.tokens, how, plain, progress)
+            beside = {} if asked is None else _prompt_columns(model, asked, target, how, seed, progress)
+        except InputError as error:
+            missing = product(tau, reference)
+            rows += [
+                {**base, "tau": t, "reference": str(window), "note": str(error)} for t, window in missing
+            ]
+            continue
+        for tolerance, window in product(tau, reference):
+            answer = _warmup_columns(angles, chosen, tolerance, window, seed)
+            rows.append({**base, "tau": tolerance, "reference": str(window), **answer, **beside, "note": ""})
+            if progress is not None:
+                progress("sensitivity grid", len(rows), total)
+    return _table(rows)
+
+
+def _checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str, ...]:
+    """The prompts, all of which have a target: only what BOS or norm rule out becomes a note."""
+    texts = check_settings(prompts, settings)
+    if tokenizer := getattr(model, "tokenizer", None):
+        find_targets(tokenizer, texts, settings.target)
+    return texts
+
+
+def _check_choices(choices: dict[str, Any]) -> None:
+    for name, given in choices.items():
+        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+            raise InputError(f"{name} is {given!r}: give the choices to try as a list, such as ({given!r},)")
+    for tau in choices["tau"]:
+        if not 0 < tau < np.pi:
+            raise InputError(f"tau holds {tau!r}: give tolerances in radians between 0 and π")
+
+
+def _angles(
+    model: Any, tokens: Any, how: Capture, plain: dict[bool, Adjacent], progress: Progress | None
+) -> Adjacent:
+    """Adjacent angles of the texts; with the final norm, those without it and a new last layer."""
+    label = f"capturing texts{' with a BOS' if how.prepend_bos else ''}"
+    if how.prepend_bos not in plain:
+        without = replace(how, final_norm=False)
+        plain[how.prepend_bos] = adjacent_angles(model, tokens, without, label=label, progress=progress)
+    found = plain[how.prepend_bos]
+    if not how.final_norm:
+        return found
+    last = replace(how, layers=(int(model.cfg.n_layers),))
+    normed = adjacent_angles(model, tokens, last, label="capturing the final norm", progress=progress)
+    return replace(found, angle=np.concatenate([found.angle[:-1], normed.angle]))
+
+
+def _warmup_columns(angles: Adjacent, chosen: Texts, tau: float, reference: Any, seed: int) -> dict[str, Any]:
+    theta = np.swapaxes(angles.angle, 0, 1)
+    answer = warmup(theta, tau=tau, reference=reference, groups=chosen.groups, seed=seed)
+    overall, layer = answer.overall, int(np.argmax(np.abs(answer.delta[:, 0])))
+    return {
+        "verdict": overall.verdict,
+        "k_lo": overall.k_lo,
+        "k_hi": overall.k_hi,
+        "skip": overall.skip,
+        "n_needed": overall.n_needed,
+        "sign": overall.sign,
+        "first_pair": float(answer.delta[layer, 0]),
+        "layer": angles.layers[layer],
+    }
+
+
+def _prompt_columns(
+    model: Any, prompts: tuple[str, ...], target: str, how: Capture, seed: int, progress: Progress | None
+) -> dict[str, Any]:
+    """The prompts' own numbers, which depend on BOS and final norm alone."""
+    settings = Settings(target, seed=seed, prepend_bos=how.prepend_bos)
+    plan = make_plan(getattr(model, "tokenizer", None), prompts, settings)
+    draws = plan.draws["published"]
+    pairs = {"target": plan.target, "published": np.swapaxes(draws, 0, 1)}
+    found = measured_angles(model, prompts, pairs, plan.target[:, :, 1], how, progress=progress)
+    aimed, baseline = mean(found.pair_angle["target"], axis=2), found.pair_angle["published"]
+    modes = modes_by_layer(baseline[:, :, 0], seed)
+    return {
+        "target_angle": float(mean(aimed, axis=(0, 1))),
+        "rotation": float(mean(found.rotation, axis=(0, 1, 2))),
+        "target_minus_baseline": float(mean(aimed - mean(baseline, axis=2), axis=(0, 1))),
+        "layers_with_two_modes": sum(answer.has_two for answer in modes),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> "pd.DataFrame":
+    """Whole numbers stay whole where some are missing."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    for name in ("k_lo", "k_hi", "skip", "n_needed", "layer", "layers_with_two_modes"):
+        if name in frame:
+            frame[name] = frame[name].astype("Int64")
+    return frame[[name for name in frame.columns if name != "note"] + ["note"]]
