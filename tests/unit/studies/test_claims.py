@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from laminar_lens.studies import mode_claims
 from laminar_lens.studies.claims import (
@@ -192,10 +193,23 @@ class TestAlike:
         ],
     )
     def test_reads_the_warm_up(self, verdict: str, k_lo: int | None, k_hi: int | None, answer: str) -> None:
+        delta = np.zeros((2, 10))
+        delta[1, 1], delta[0, 8] = -0.06, 0.3  # pair 8 belongs to the reference window
+        curves = xr.Dataset({"delta": (("layer", "pair"), delta)}, attrs={"tau": 0.05, "reference_start": 7})
         warm = SimpleNamespace(
-            verdict=verdict, k_lo=k_lo, k_hi=k_hi, n_needed=None, skip=k_hi if verdict == "decided" else None
+            dataset=curves,
+            verdict=verdict,
+            k_lo=k_lo,
+            k_hi=k_hi,
+            n_needed=None,
+            skip=k_hi if verdict == "decided" else None,
         )
-        assert alike_claim(warm).verdict == answer
+        claim = alike_claim(warm)
+        assert (claim.verdict, claim.estimate, claim.unit) == (answer, 2, "tokens")
+        assert (
+            np.array_equal([claim.low, claim.high], [k_lo or np.nan, k_hi or np.nan], equal_nan=True)
+            or k_lo == 0
+        )
 
     def test_left_out(self) -> None:
         claim = alike_claim(None)
