@@ -132,7 +132,7 @@ def _no_upper_mode(found: Baseline) -> Claim:
     verdict = "fails" if high < predicted else "undetermined"
     evidence = (
         f"One mode in every layer; at most {estimate:.0%} of the pairs reach {MODES[1][0] - ABOUT:.1f} rad "
-        f"in any layer, where {predicted:.0%} of them contain position 0. {_reason(found)}."
+        f"in any layer, while {predicted:.0%} of them contain position 0. {_reason(found)}."
     )
     return Claim(verdict, estimate, low, high, "share", evidence)
 

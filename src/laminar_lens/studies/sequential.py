@@ -32,7 +32,7 @@ from laminar_lens.studies.plan import (
 from laminar_lens.studies.sequential_dataset import sequential_dataset
 from laminar_lens.studies.warmup import WarmupResult, warmup_study
 
-N_DONORS = 256
+N_DONORS = 128
 DONOR_LENGTH = 64
 
 
