@@ -1,6 +1,5 @@
 """Figures along the positions of a prompt."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +13,12 @@ from laminar_lens.figures.style import (
     INK,
     LAYERS,
     RANDOM,
-    RULE,
     SHADES,
     SOFT,
     angle_axis,
     bundle,
     colorscale,
     new_figure,
-    quoted,
     scale_color,
     shown,
 )
@@ -178,16 +175,6 @@ def tokens(dataset: xr.Dataset) -> go.Figure | None:
             colorbar={"title": {"text": "rad"}, "thickness": 10, "outlinewidth": 0},
         )
     )  # fmt: skip
-    figure.add_annotation(
-        x=0,
-        y=0,
-        text=text[0],
-        showarrow=False,
-        font={"size": 14},
-        bordercolor=RULE,
-        borderpad=6,
-        hovertext=f"{quoted(words[0])}: no token before it",
-    )
     layers = dataset["layer"].values.tolist()
     steps = [
         {"label": str(layer), "method": "restyle", "args": [{"z": [grid]}, [0]]}
@@ -203,8 +190,3 @@ def tokens(dataset: xr.Dataset) -> go.Figure | None:
 def _grid(values: Sequence[float], rows: int) -> list[list[float | None]]:
     padded = [None if math.isnan(v) else v for v in values] + [None] * (rows * _ROW - len(values))
     return [padded[r * _ROW : (r + 1) * _ROW] for r in range(rows)]
-
-
-def settings_of(dataset: xr.Dataset) -> dict[str, Any]:
-    """The study's settings from the attributes; empty where there are none."""
-    return dict(json.loads(dataset.attrs.get("settings") or "{}"))

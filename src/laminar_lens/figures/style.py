@@ -114,6 +114,8 @@ def reference_line(figure: go.Figure, y: float, label: str) -> None:
             "font": {"size": 12, "color": SOFT},
             "xanchor": "right",
             "yanchor": "bottom",
+            "bgcolor": "rgba(255,255,255,0.75)",
+            "borderpad": 1,
         },
         annotation_position="top right",
     )

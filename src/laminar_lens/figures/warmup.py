@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.positions import layer_lines, position_axis, settings_of
+from laminar_lens.figures.positions import layer_lines, position_axis
 from laminar_lens.figures.style import (
     INK,
     RANDOM,
@@ -42,13 +42,8 @@ def warmup_part(dataset: xr.Dataset) -> xr.Dataset | None:
 
 def tolerance(dataset: xr.Dataset) -> float | None:
     """The half-width τ in rad of the band inside which a shift counts as none."""
-    settings = settings_of(dataset)
-    nested = settings.get("warmup")
-    for source in (dataset.attrs, settings, nested if isinstance(nested, dict) else {}):
-        for name in ("tau", "warmup_tau"):
-            if isinstance(source.get(name), int | float):
-                return float(source[name])
-    return None
+    found = next((dataset.attrs[name] for name in ("warmup_tau", "tau") if name in dataset.attrs), None)
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _tolerance_band(figure: go.Figure, tau: float | None) -> None:

@@ -66,7 +66,7 @@ def screenshot(result: StudyResult, path: str | Path, *, figure: str | None = No
         source.write_text(page_text, encoding="utf-8")
         page = opened.new_page(viewport={"width": width, "height": 700}, device_scale_factor=2)
         page.goto(source.as_uri())
-        page.wait_for_function("window.laminarLensReady === true")
+        page.wait_for_selector("html[data-ready]", timeout=120_000)
         image = page.screenshot(full_page=True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(image)

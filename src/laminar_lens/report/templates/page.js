@@ -11,16 +11,20 @@ function forPhones(layout) {
   return layout;
 }
 
-const drawn = [...document.querySelectorAll(".plot")].map(place => {
-  const spec = parse("spec-" + place.dataset.figure);
-  const layout = forPhones(spec.layout);
-  place.style.height = layout.height + "px";
-  return Plotly.newPlot(place, spec.data, layout, {
-    responsive: true, displaylogo: false,
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d"],
-    toImageButtonOptions: {filename: place.dataset.figure, scale: 2},
-  });
-});
+async function drawFigures() {
+  for (const place of document.querySelectorAll(".plot")) {
+    const spec = parse("spec-" + place.dataset.figure);
+    const layout = forPhones(spec.layout);
+    place.style.height = layout.height + "px";
+    await Plotly.newPlot(place, spec.data, layout, {
+      responsive: true, displaylogo: false,
+      modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d"],
+      toImageButtonOptions: {filename: place.dataset.figure, scale: 2},
+    });
+    await new Promise(done => setTimeout(done));  // the page answers between two figures
+  }
+  document.documentElement.dataset.ready = "true";
+}
 
 function shade(share) {
   const at = Math.min(Math.max(share, 0), 1) * (SHADES.length - 1);
@@ -72,4 +76,4 @@ function drawTokens() {
 }
 
 if (document.getElementById("token-data")) drawTokens();
-Promise.all(drawn).then(() => { window.laminarLensReady = true; });
+drawFigures();
