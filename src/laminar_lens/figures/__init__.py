@@ -44,8 +44,8 @@ def figures(result: Any) -> dict[str, go.Figure]:
         result: a `StudyResult`; only its `dataset` is read.
 
     Returns:
-        Plotly figures; angles in radians on the left axis, in degrees on the right. `layout.meta["caption"]` says
-        what to look at.
+        Plotly figures; angles in radians on the left axis, in degrees on the right. `layout.meta["caption"]`
+        says what to look at.
     """
     makers = {**_SEQUENTIAL, **_WARMUP}
     drawn = {name: make(result.dataset) for name, make in makers.items()}

@@ -23,7 +23,7 @@ from laminar_lens.figures.style import (
     shown,
 )
 
-FEWEST_PROMPTS = 5
+FEWEST_PROMPTS = 10
 """A position that fewer prompts reach is not drawn: its mean would be theirs alone."""
 
 _ROW = 8
@@ -55,7 +55,8 @@ def layer_lines(
                 "color": [layers[0]], "cmin": layers[0], "cmax": layers[-1], "colorscale": colorscale(LAYERS),
                 "showscale": True,
                 "colorbar": {
-                    "title": {"text": "layer", "side": "top", "font": {"size": 13}}, "thickness": 10, "len": 0.95,
+                    "title": {"text": "layer", "side": "top", "font": {"size": 13}},
+                    "thickness": 10, "len": 0.95,
                     "x": 1.09, "xanchor": "left", "outlinewidth": 0, "tickfont": {"size": 12, "color": SOFT},
                     "tickformat": "d", "nticks": min(len(layers) + 1, 9),
                 },
@@ -81,8 +82,8 @@ def by_position(dataset: xr.Dataset) -> go.Figure | None:
         dataset,
         0,
         "Angle by position",
-        "The first pair against all the others: a line that starts apart from its own plateau is a warm-up in that layer. "
-        "Layer 0 has no context yet; random weights have a curve of their own.",
+        "The first pair against the others: a line that starts apart from its own later course is a warm-up "
+        "in that layer. Layer 0 has no context yet; random weights have a curve of their own.",
     )
 
 
@@ -94,7 +95,8 @@ def by_position_skipped(dataset: xr.Dataset) -> go.Figure | None:
         dataset,
         skip,
         f"Angle by position, without {tokens}",
-        "The same curves on their own scale: what is left should be flat up to the noise.",
+        "The same curves on a scale of their own: is what is left flat, up to the words that happen to stand "
+        "there?",
     )
 
 
@@ -130,7 +132,8 @@ def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go
         figure.add_trace(
             go.Scatter(
                 x=x, y=curves[0], mode="lines", name="layer 0 (embeddings)",
-                line={"color": INK, "width": 2, "dash": "dot"}, hovertemplate="layer 0: %{y:.3f} rad<extra></extra>",
+                line={"color": INK, "width": 2, "dash": "dot"},
+                hovertemplate="layer 0: %{y:.3f} rad<extra></extra>",
             )
         )  # fmt: skip
     position_axis(figure, x)
@@ -158,7 +161,8 @@ def tokens(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "A prompt, token by token",
-        "Each token is shaded by the angle between it and the token before it; move the slider through the layers.",
+        "Each token is shaded by the angle between it and the token before it; move the slider through "
+        "the layers.",
     )
     words = dataset["token"].values[0][: int(dataset["n_tokens"].values[0])].tolist()
     rows = math.ceil(len(words) / _ROW)
@@ -169,8 +173,9 @@ def tokens(dataset: xr.Dataset) -> go.Figure | None:
     text = [shown(word, 14) for word in words] + [""] * (rows * _ROW - len(words))
     figure.add_trace(
         go.Heatmap(
-            z=grids[start], text=[text[r * _ROW : (r + 1) * _ROW] for r in range(rows)], xgap=4, ygap=8, zmin=low, zmax=high,
-            colorscale=colorscale(SHADES), texttemplate="%{text}<br>%{z:.2f}", textfont={"size": 14}, hoverongaps=False,
+            z=grids[start], text=[text[r * _ROW : (r + 1) * _ROW] for r in range(rows)],
+            xgap=4, ygap=8, zmin=low, zmax=high, colorscale=colorscale(SHADES),
+            texttemplate="%{text}<br>%{z:.2f}", textfont={"size": 14}, hoverongaps=False,
             hovertemplate="%{text}: %{z:.3f} rad<extra></extra>",
             colorbar={"title": {"text": "rad"}, "thickness": 10, "outlinewidth": 0},
         )

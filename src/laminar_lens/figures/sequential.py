@@ -56,8 +56,8 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "Target against baseline, by layer",
-        "One thin line a prompt: see whether the target's lines stay together, and whether the baseline's fall into "
-        "groups that its mean runs between.",
+        "One thin line a prompt: see whether the target's lines stay together, and whether the baseline's "
+        "fall into groups that its mean runs between.",
     )
     layers, row = dataset["layer"].values, chosen_baseline(dataset)
     name = str(dataset["baseline"].values[row]).replace("_", " ")
@@ -96,8 +96,8 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "The baseline, split by position 0",
-        "The same baseline lines, coloured by one question: does the pair contain the first token? If the colours "
-        "separate, the mean over both describes neither.",
+        "The same baseline lines, coloured by one question: does the pair contain the first token? If the "
+        "colours separate, the mean over both describes neither.",
     )
     layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
     pairs = dataset["baseline_pair"].values
@@ -122,7 +122,8 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     figure.add_trace(
         go.Scatter(
-            x=layers, y=mean, mode="lines", name="mean over both", line={"color": "#33373d", "width": 3, "dash": "5px,4px"},
+            x=layers, y=mean, mode="lines", name="mean over both",
+            line={"color": "#33373d", "width": 3, "dash": "5px,4px"},
             hovertemplate="mean over both, layer %{x}: %{y:.3f} rad<extra></extra>",
         )
     )  # fmt: skip
@@ -137,8 +138,8 @@ def mixture(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "One mode or two, layer by layer",
-        "Bars mark a mode's mean ± one standard deviation where the test finds two modes; the percentage is the weight "
-        "of the upper one. Layers without bars have one mode.",
+        "Bars mark a mode's mean ± one standard deviation where the test finds two modes, the percentage is "
+        "the weight of the upper one; a layer without bars shows one group.",
     )
     layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
     pairs = dataset["baseline_pair"].values
@@ -151,8 +152,10 @@ def mixture(dataset: xr.Dataset) -> go.Figure | None:
     ):
         figure.add_trace(
             go.Scatter(
-                x=np.add.outer(layers, spread[mask]).ravel(), y=angles[:, mask].ravel(), mode="markers", name=name,
-                marker={"color": fade(color, 0.55), "size": 5}, customdata=np.tile(texts[mask], len(layers)).tolist(),
+                x=np.add.outer(layers, spread[mask]).ravel(), y=angles[:, mask].ravel(),
+                mode="markers", name=name,
+                marker={"color": fade(color, 0.55), "size": 5},
+                customdata=np.tile(texts[mask], len(layers)).tolist(),
                 hovertemplate="%{customdata}<br>%{y:.3f} rad<extra></extra>",
             )
         )  # fmt: skip
@@ -174,7 +177,8 @@ def _mode_bars(
     figure.add_trace(
         go.Scatter(
             x=layers[two], y=mean[two], mode="markers+text", name="mode: mean ± sd", legendgroup="mode",
-            showlegend=side == "low", marker={"symbol": "line-ew", "size": 26, "line": {"width": 3, "color": "#1f2328"}},
+            showlegend=side == "low",
+            marker={"symbol": "line-ew", "size": 26, "line": {"width": 3, "color": "#1f2328"}},
             error_y={"type": "data", "array": sd[two], "thickness": 1.6, "width": 7, "color": "#1f2328"},
             text=[label for label, wanted in zip(labels, two, strict=True) if wanted],
             textposition="middle right" if len(layers) < 20 else "top center",
@@ -191,23 +195,24 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "Target minus each baseline",
-        "A band (simultaneous, 95%) that leaves 0 in a layer is a difference there; a dashed baseline was not tested, and "
-        "the warnings say why.",
+        "Where a band (simultaneous, 95%) leaves 0, the target differs in that layer; a dashed baseline has "
+        "two modes and is compared without the position that makes them.",
     )
-    layers = dataset["layer"].values
-    parts = [dataset[f"difference{part}"].values for part in ("", "_low", "_high")]
+    layers, drawn = dataset["layer"].values, []
     for row, name in enumerate(dataset["baseline"].values.tolist()):
-        if not np.isfinite(parts[0][row]).any():
-            continue
-        untested = bool(str(dataset["difference_note"].values[row]))
-        label = name.replace("_", " ")
-        mean_and_band(
-            figure, layers, *(part[row] for part in parts), name=f"{label}, not tested" if untested else label,
-            color=BASELINES.get(name, SOFT), dash="5px,4px" if untested else "solid",
-            hover=f"target − {label}, layer %{{x}}: %{{y:.3f}} rad",
-        )  # fmt: skip
+        for kind, dash in (("difference", "solid"), ("stratified_difference", "5px,4px")):
+            if kind not in dataset or not np.isfinite(dataset[kind].values[row]).any():
+                continue
+            band = [dataset[f"{kind}{part}"].values[row] for part in ("", "_low", "_high")]
+            label = name.replace("_", " ") + (", split" if dash != "solid" else "")
+            drawn += band
+            mean_and_band(
+                figure, layers, *band, name=label, color=BASELINES.get(name, SOFT), dash=dash, opacity=0.1,
+                hover=f"target − {label}, layer %{{x}}: %{{y:.3f}} rad",
+            )  # fmt: skip
+            break
     layer_axis(figure, layers.tolist())
-    angle_axis(figure, parts, title="difference of angles (rad)", zero=True)
+    angle_axis(figure, drawn, title="difference of angles (rad)", zero=True)
     return figure
 
 
@@ -258,7 +263,8 @@ def dispersion(dataset: xr.Dataset) -> go.Figure | None:
     label = f"baseline ({str(dataset['baseline'].values[row]).replace('_', ' ')})"
     figure.add_trace(
         go.Scatter(
-            x=layers, y=baseline, mode="lines", name=label, line={"color": BASELINE, "width": 2.4, "dash": "5px,4px"},
+            x=layers, y=baseline, mode="lines", name=label,
+            line={"color": BASELINE, "width": 2.4, "dash": "5px,4px"},
             hovertemplate="baseline, layer %{x}: IQR %{y:.3f} rad<extra></extra>",
         )
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One look for all figures: colours that mean the same everywhere, axes in radians and degrees, hover text."""
+"""One look for all figures: colours that always mean the same, axes in radians and degrees, hover text."""
 
 import html
 import math
@@ -34,7 +34,9 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "colorway": [TARGET, WITH_FIRST, WITHOUT_FIRST, RANDOM, BASELINE],
-        "hoverlabel": {"bgcolor": "white", "bordercolor": RULE, "align": "left", "font": {"size": 13, "color": INK}},
+        "hoverlabel": {
+            "bgcolor": "white", "bordercolor": RULE, "align": "left", "font": {"size": 13, "color": INK},
+        },
         "legend": {
             "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
             "font": {"size": 13}, "itemsizing": "constant", "bgcolor": "rgba(255,255,255,0)",
@@ -87,13 +89,16 @@ def angle_axis(
         zero: a difference or a spread: 0 is the reference, not π/2.
     """
     low, high = _bounds(values, zero)
-    step = next((s for s in (1, 2, 5, 10, 15, 30) if math.degrees(high - low) / s <= 8), 30)
+    steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
+    step = next((s for s in steps if math.degrees(high - low) / s <= 8), 30)
     ticks = np.arange(math.ceil(math.degrees(low) / step), math.degrees(high) // step + 1) * step
+    digits = 0 if step >= 1 else 1
     figure.update_layout(
         yaxis={"title": {"text": title}, "range": [low, high]},
         yaxis2={
             "overlaying": "y", "side": "right", "matches": "y", "showgrid": False, "zeroline": False,
-            "tickvals": np.radians(ticks).tolist(), "ticktext": [f"{t:.0f}°".replace("-", "−") for t in ticks],
+            "tickvals": np.radians(ticks).tolist(),
+            "ticktext": [f"{t:.{digits}f}°".replace("-", "−") for t in ticks],
             "tickcolor": "white", "tickfont": {"color": SOFT}, "title": {"text": ""},
         },
     )  # fmt: skip
@@ -147,6 +152,7 @@ def mean_and_band(
     color: str,
     hover: str,
     dash: str = "solid",
+    opacity: float = 0.26,
 ) -> None:
     """A bold line with its interval as a band; one legend entry for both."""
     if np.isfinite(np.asarray(low, dtype=float)).any():
@@ -158,7 +164,7 @@ def mean_and_band(
             "legendgroup": name,
         }
         figure.add_trace(go.Scatter(x=x, y=low, **edge))
-        figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", fillcolor=fade(color, 0.2), **edge))
+        figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", fillcolor=fade(color, opacity), **edge))
     interval = [
         f"<br>95% interval {a:.3f} to {b:.3f}" if np.isfinite(a + b) else ""
         for a, b in zip(low, high, strict=True)
@@ -166,7 +172,8 @@ def mean_and_band(
     figure.add_trace(
         go.Scatter(
             x=x, y=mean, name=name, legendgroup=name, mode="lines", customdata=interval,
-            line={"color": color, "width": 3.2, "dash": dash}, hovertemplate=hover + "%{customdata}<extra></extra>",
+            line={"color": color, "width": 3.2, "dash": dash},
+            hovertemplate=hover + "%{customdata}<extra></extra>",
         )
     )  # fmt: skip
 
@@ -218,7 +225,7 @@ def colorscale(stops: Sequence[str]) -> list[list[Any]]:
 
 
 def shown(text: object, limit: int = 70) -> str:
-    """Text for a hover label: escaped, blanks and control characters visible, cut in the middle of nowhere."""
+    """Text for a hover label: escaped, control characters visible, cut to `limit` characters."""
     plain = str(text)
     plain = plain if len(plain) <= limit else plain[: limit - 1] + "…"
     visible = "".join("⏎" if c == "\n" else c if c.isprintable() else "·" for c in plain)

@@ -46,12 +46,39 @@ def tolerance(dataset: xr.Dataset) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
+def _ends(tau: float | None) -> list[float]:
+    return [] if tau is None else [-tau, tau]
+
+
 def _tolerance_band(figure: go.Figure, tau: float | None) -> None:
+    """Shade ±τ."""
     if tau is not None:
         figure.add_hrect(
             y0=-tau, y1=tau, fillcolor=fade(WITHOUT_FIRST, 0.14), line_width=0, layer="below",
-            annotation={"text": f"±τ = {tau:g} rad", "font": {"size": 12, "color": SOFT}, "xanchor": "right", "yanchor": "bottom"},
+            annotation={
+                "text": f"±τ = {tau:g} rad", "font": {"size": 12, "color": SOFT}, "xanchor": "right",
+                "yanchor": "bottom", "bgcolor": "rgba(255,255,255,0.75)", "borderpad": 1,
+            },
             annotation_position="top right",
+        )  # fmt: skip
+
+
+def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
+    """Shade the pairs that all others are compared with."""
+    names = ("warmup_reference", "reference")
+    ends = next(
+        (
+            [dataset.attrs[f"{n}_start"], dataset.attrs[f"{n}_stop"]]
+            for n in names
+            if f"{n}_start" in dataset.attrs
+        ),
+        [],
+    )
+    if ends:
+        figure.add_vrect(
+            x0=ends[0] - 0.5, x1=ends[1] - 0.5, fillcolor=fade(SOFT, 0.08), line_width=0, layer="below",
+            annotation={"text": "reference", "font": {"size": 12, "color": SOFT}},
+            annotation_position="bottom right",
         )  # fmt: skip
 
 
@@ -62,8 +89,8 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "Warm-up: how far each position is from the later ones",
-        "A layer is warm where its 90% interval (dark band) lies inside ±τ from there on; the slider picks the layer, the thin "
-        "lines are the others.",
+        "A layer is warmed up where its 90% interval (darker band) lies inside ±τ from there on; the slider "
+        "picks the layer, the thin lines are the others.",
     )
     layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
     delta = part["delta"].values
@@ -77,7 +104,7 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
             "line": {"width": 0},
             "fill": "tonexty",
             "fillcolor": fade(TARGET, 0.16),
-            "name": "95%, all positions and layers together",
+            "name": "95%, all together",
         },
         {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"},
         {
@@ -139,15 +166,16 @@ def random_init(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "The same measure on random weights",
-        "No training, and yet no zero: causal averaging alone narrows the first pairs. Compare the trained curves with this, "
-        "not with a flat line.",
+        "Random weights are no zero: averaging over few tokens moves the first pairs without any training. "
+        "Compare the trained curves with these, not with a flat line.",
     )
     layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
     random = part["random_delta"].values
     layer_lines(figure, layers, x, random, hover="random weights, pair (%{x}, next), δ")
     position_axis(figure, x)
-    angle_axis(figure, [random], title="shift δ (rad)", zero=True)
-    _tolerance_band(figure, tolerance(dataset))
+    tau = tolerance(dataset)
+    angle_axis(figure, [random, _ends(tau)], title="shift δ (rad)", zero=True)
+    _tolerance_band(figure, tau)
     return figure
 
 
@@ -158,53 +186,50 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "How many tokens to leave out, by layer",
-        "A single point is decided; a bar reaches from the fewest to the most tokens that the data allow, and more texts would "
-        "shorten it.",
+        "A single point is decided; a bar reaches from the fewest to the most tokens that the data allow (an "
+        "arrow: no upper bound was shown), and more texts would shorten it.",
     )
-    layers = part["layer"].values
-    low, high, verdict = part["k_lo"].values, part["k_hi"].values, part["verdict"].values.astype(str)
-    bar = (high > low) & (low >= 0)
-    xs = np.repeat(layers[bar].astype(float), 3)
-    ys = np.stack([low[bar], high[bar], np.full(bar.sum(), np.nan)], 1).ravel()
+    layers, verdict = part["layer"].values, part["verdict"].values.astype(str)
+    low, high = np.maximum(part["k_lo"].values, 0), part["k_hi"].values
+    top = int(max(high.max(), low.max(), 1))
+    roof = top + max(0.6, 0.15 * top)
+    end = np.where(high >= 0, high, roof)
+    open_ended = (high < 0) & (verdict != "drift")
+    bar = (end > low) & (verdict != "drift")
     figure.add_trace(
         go.Scatter(
-            x=xs,
-            y=ys,
-            mode="lines",
-            name="undetermined",
-            line={"color": WITH_FIRST, "width": 5},
-            hoverinfo="skip",
+            x=np.repeat(layers[bar].astype(float), 3),
+            y=np.stack([low[bar], end[bar], np.full(bar.sum(), np.nan)], 1).ravel(),
+            mode="lines", showlegend=False, line={"color": WITH_FIRST, "width": 5}, hoverinfo="skip",
         )
-    )
+    )  # fmt: skip
     hover = [
-        f"{v}: {a if a >= 0 else '–'} to {b if b >= 0 else 'no finite k'}"
+        f"{v}: at least {a}, {f'at most {b}' if b >= 0 else 'no upper bound shown'}"
         for v, a, b in zip(verdict, low, high, strict=True)
     ]
-    for name, color, symbol in (
-        ("decided", TARGET, "circle"),
-        ("undetermined", WITH_FIRST, "line-ew"),
-        ("drift", INK, "x"),
+    for name, rows, color, symbol in (
+        ("decided", verdict == "decided", TARGET, "circle"),
+        ("undetermined", (verdict == "undetermined") & ~open_ended, WITH_FIRST, "line-ew"),
+        ("no upper bound", open_ended, WITH_FIRST, "triangle-up"),
+        ("drift", verdict == "drift", INK, "x"),
     ):
-        rows = np.flatnonzero(verdict == name)
-        if not rows.size:
-            continue
-        y = np.where(high[rows] >= 0, high[rows], np.maximum(low[rows], 0))
-        figure.add_trace(
-            go.Scatter(
-                x=layers[rows], y=y, mode="markers", name=name, showlegend=name != "undetermined",
-                marker={"color": color, "size": 12, "symbol": symbol, "line": {"width": 2, "color": color}},
-                customdata=[hover[row] for row in rows], hovertemplate="layer %{x}: %{customdata}<extra></extra>",
-            )
-        )  # fmt: skip
+        if rows.any():
+            figure.add_trace(
+                go.Scatter(
+                    x=layers[rows], y=np.where(verdict == "drift", 0, end)[rows], mode="markers", name=name,
+                    marker={
+                        "color": color, "size": 13, "symbol": symbol, "line": {"width": 2, "color": color},
+                    },
+                    customdata=[text for text, row in zip(hover, rows, strict=True) if row],
+                    hovertemplate="layer %{x}: %{customdata}<extra></extra>",
+                )
+            )  # fmt: skip
     layer_axis(figure, layers.tolist())
-    top = int(max(high.max(), low.max(), 1))
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 10)
-    figure.update_yaxes(
-        title={"text": "tokens to leave out (k)"},
-        range=[-0.06 * top - 0.2, top * 1.06 + 0.2],
-        tickvals=list(range(0, top + 1, step)),
-    )
-    figure.update_layout(height=360, showlegend=True)
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 8)
+    bottom = -0.06 * top - 0.2
+    figure.update_yaxes(title={"text": "tokens to leave out (k)"}, range=[bottom, roof - bottom])
+    figure.update_yaxes(tickvals=list(range(0, top + 1, step)))
+    figure.update_layout(height=380, showlegend=True)
     return figure
 
 
@@ -215,7 +240,8 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "The same two tokens, first against inside",
-        "What being first does to a pair, with the tokens themselves held fixed; above 0, first pairs are wider.",
+        "What being first does to a pair, with the tokens themselves held fixed; above 0, first pairs "
+        "are wider.",
     )
     layers = part["layer"].values
     band = [part[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
@@ -228,8 +254,9 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
         hover="layer %{x}: %{y:.3f} rad",
     )
     layer_axis(figure, layers.tolist())
-    angle_axis(figure, band, title="paired shift (rad)", zero=True)
-    _tolerance_band(figure, tolerance(dataset))
+    tau = tolerance(dataset)
+    angle_axis(figure, [*band, _ends(tau)], title="paired shift (rad)", zero=True)
+    _tolerance_band(figure, tau)
     return figure
 
 

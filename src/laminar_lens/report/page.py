@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -18,7 +19,6 @@ from laminar_lens.results import Summary
 from laminar_lens.results.summary import estimate_text, number
 
 _STUDIES = {"sequential": "Sequential-angle study", "warmup": "Warm-up study"}
-_WIDE = {"display.modeBar": False}
 
 
 def render(result: Any) -> str:
@@ -32,8 +32,9 @@ def render(result: Any) -> str:
     """
     summary: Summary = result.summary()
     figures = {name: _figure(figure) for name, figure in result.figures().items() if name != "tokens"}
-    return _template("page.html.jinja").render(
+    page: str = _template("page.html.jinja").render(
         kind=_STUDIES.get(result.kind, f"{result.kind} study"),
+        answer=_sentences(summary["sentence"]),
         summary=summary,
         facts=_facts(summary),
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
@@ -46,6 +47,7 @@ def render(result: Any) -> str:
         plotly=plotly.offline.get_plotlyjs(),
         version=__version__,
     )
+    return page
 
 
 def figure_page(result: Any, name: str) -> str:
@@ -58,7 +60,8 @@ def figure_page(result: Any, name: str) -> str:
     if name not in figures:
         raise ResultError(f"no figure {name!r} in this result; it has {', '.join(figures)}")
     spec = script_json(json.loads(figures[name].to_json()))
-    return _template("figure.html.jinja").render(spec=spec, plotly=plotly.offline.get_plotlyjs())
+    page: str = _template("figure.html.jinja").render(spec=spec, plotly=plotly.offline.get_plotlyjs())
+    return page
 
 
 def script_json(value: Any) -> str:
@@ -68,7 +71,7 @@ def script_json(value: Any) -> str:
 
 
 def token_data(dataset: xr.Dataset) -> dict[str, Any]:
-    """What the token view needs: words, angles by layer and the target of each prompt, and one common scale."""
+    """What the token view needs: words, angles by layer and target of each prompt, one scale for all."""
     angles = dataset["position_angle"].values
     finite = angles[np.isfinite(angles)]
     low, high = (float(np.quantile(finite, q)) for q in (0.005, 0.995)) if finite.size else (0.0, math.pi)
@@ -106,7 +109,12 @@ def _figure(figure: Any) -> dict[str, Any]:
     title = layout.pop("title", {}).get("text", "")
     caption = (layout.pop("meta", None) or {}).get("caption", "")
     layout["margin"] = {**layout.get("margin", {}), "t": 56}
-    return {"title": title, "caption": caption, "height": layout.get("height", 460), "spec": script_json(spec)}
+    return {
+        "title": title,
+        "caption": caption,
+        "height": layout.get("height", 460),
+        "spec": script_json(spec),
+    }
 
 
 _ORDER = (
@@ -142,6 +150,14 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
     return facts
 
 
+def _sentences(text: str) -> tuple[str, str]:
+    """The heading and what stands below it: a long answer is split after its first sentence."""
+    if len(text) <= 150:
+        return text, ""
+    first, *rest = re.split(r"(?<=[.!?]) (?=[A-Z])", text, maxsplit=1)
+    return first, rest[0] if rest else ""
+
+
 def _layer_row(row: Mapping[str, Any]) -> dict[str, Any]:
     share = row.get("share_affected")
     return {**row, "share_affected": None if share is None else f"{100 * share:.0f}%"}
@@ -152,9 +168,15 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{name} · ")
-        elif isinstance(value, list):
-            yield name, ", ".join(map(str, value)) or "none"
-        elif isinstance(value, bool):
-            yield name, "yes" if value else "no"
         else:
-            yield name, "none" if value is None else repr(value) if isinstance(value, str) and value != value.strip() else str(value)
+            yield name, _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and value != value.strip():
+        return repr(value)
+    return "none" if value is None else str(value)

@@ -43,7 +43,9 @@ def browser() -> Iterator[Any]:
     except ImportError as error:
         raise ResultError("a picture needs Playwright: pip install 'laminar-lens[dev]'") from error
     if path is None:
-        raise ResultError(f"a picture needs Chromium; none of {', '.join(_NAMES)} is on the path: install one")
+        raise ResultError(
+            f"a picture needs Chromium; none of {', '.join(_NAMES)} is on the path: install one"
+        )
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         try:

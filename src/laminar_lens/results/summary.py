@@ -94,11 +94,13 @@ def number(value: Any, digits: int = 3) -> str:
     """A number for a table: few digits, a true minus sign, a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    if isinstance(value, int):
-        return str(value).replace("-", "−")
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.2g}".replace("-", "−")
-    return f"{value:.{digits}f}".replace("-", "−")
+    if isinstance(value, int) or abs(value) >= 100:
+        text = f"{value:,.0f}"
+    elif value != 0 and abs(value) < 10**-digits:
+        text = f"{value:.1g}"
+    else:
+        text = f"{value:.{digits if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
+    return text.replace("-", "−")
 
 
 def estimate_text(row: Mapping[str, Any]) -> str:
