@@ -55,7 +55,7 @@ def layer_lines(
                 "color": [layers[0]], "cmin": layers[0], "cmax": layers[-1], "colorscale": colorscale(LAYERS),
                 "showscale": True,
                 "colorbar": {
-                    "title": {"text": "layer", "side": "top", "font": {"size": 13}},
+                    "title": {"text": "layer<br> ", "side": "top", "font": {"size": 13}},
                     "thickness": 10, "len": 0.95,
                     "x": 1.09, "xanchor": "left", "outlinewidth": 0, "tickfont": {"size": 12, "color": SOFT},
                     "tickformat": "d", "nticks": min(len(layers) + 1, 9),

@@ -45,11 +45,11 @@ TEMPLATE = go.layout.Template(
         "hovermode": "closest",
         "xaxis": {
             "showgrid": False, "zeroline": False, "showline": True, "linecolor": RULE, "ticks": "outside",
-            "tickcolor": RULE, "ticklen": 5, "title": {"standoff": 10},
+            "tickcolor": RULE, "ticklen": 5, "tickangle": 0, "title": {"standoff": 10},
         },
         "yaxis": {
             "gridcolor": GRID, "zeroline": False, "ticks": "outside", "tickcolor": "white", "ticklen": 4,
-            "title": {"standoff": 10},
+            "automargin": True, "title": {"standoff": 10},
         },
     }
 )  # fmt: skip

@@ -65,18 +65,11 @@ def _tolerance_band(figure: go.Figure, tau: float | None) -> None:
 
 def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
     """Shade the pairs that all others are compared with."""
-    names = ("warmup_reference", "reference")
-    ends = next(
-        (
-            [dataset.attrs[f"{n}_start"], dataset.attrs[f"{n}_stop"]]
-            for n in names
-            if f"{n}_start" in dataset.attrs
-        ),
-        [],
-    )
+    names = [n for n in ("warmup_reference", "reference") if f"{n}_start" in dataset.attrs]
+    ends = [dataset.attrs[f"{names[0]}_{end}"] for end in ("start", "stop")] if names else []
     if ends:
         figure.add_vrect(
-            x0=ends[0] - 0.5, x1=ends[1] - 0.5, fillcolor=fade(SOFT, 0.08), line_width=0, layer="below",
+            x0=ends[0] - 0.5, x1=ends[1] - 0.5, fillcolor=fade(SOFT, 0.1), line_width=0, layer="below",
             annotation={"text": "reference", "font": {"size": 12, "color": SOFT}},
             annotation_position="bottom right",
         )  # fmt: skip
@@ -93,59 +86,42 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
         "picks the layer, the thin lines are the others.",
     )
     layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
-    delta = part["delta"].values
+    delta, curves, tau = part["delta"].values, _curves(part), tolerance(dataset)
     layer_lines(figure, layers, x, delta, hover="pair (%{x}, next), δ", width=1)
     first = len(figure.data)
-    start = int(np.nanargmax(np.abs(np.where(np.isfinite(delta[:, 0]), delta[:, 0], 0.0))))
-    curves = _curves(part)
-    styles: list[dict[str, Any]] = [
-        {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"},
-        {
-            "line": {"width": 0},
-            "fill": "tonexty",
-            "fillcolor": fade(TARGET, 0.16),
-            "name": "95%, all together",
-        },
-        {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"},
-        {
-            "line": {"width": 0},
-            "fill": "tonexty",
-            "fillcolor": fade(TARGET, 0.34),
-            "name": "90%, each position",
-        },
-        {"line": {"width": 3, "color": TARGET}, "name": "the layer's shift δ"},
-        {"line": {"width": 2, "color": RANDOM, "dash": "4px,3px"}, "name": "random weights, same layer"},
-    ]
-    for values, style in zip(curves[start], styles, strict=False):
-        hover = (
-            {}
-            if "hoverinfo" in style
-            else {"hovertemplate": "pair (%{x}, next): %{y:.3f} rad<extra>" + style["name"] + "</extra>"}
-        )
-        figure.add_trace(go.Scatter(x=x, y=values, mode="lines", **style, **hover))
-    which = list(range(first, first + len(curves[start])))
+    start = int(np.argmax(np.abs(np.nan_to_num(delta[:, 0]))))
+    for values, style in zip(curves[start], _CHOSEN, strict=False):
+        figure.add_trace(go.Scatter(x=x, y=values, mode="lines", **style))
+    which = list(range(first, len(figure.data)))
     steps = [
         {"label": str(layer), "method": "restyle", "args": [{"y": curve}, which]}
         for layer, curve in zip(layers, curves, strict=True)
     ]
+    slider = {"steps": steps, "active": start, "currentvalue": {"prefix": "layer "}, "pad": {"t": 56}}
+    figure.update_layout(height=560, sliders=[slider])
     position_axis(figure, x)
-    angle_axis(
-        figure, [delta, part["band_low"].values, part["band_high"].values], title="shift δ (rad)", zero=True
-    )
-    _tolerance_band(figure, tolerance(dataset))
-    figure.update_layout(
-        height=560,
-        sliders=[
-            {
-                "steps": steps,
-                "active": start,
-                "currentvalue": {"prefix": "layer "},
-                "pad": {"t": 56},
-                "len": 1,
-            }
-        ],
-    )
+    seen = [delta, part["band_low"].values, part["band_high"].values, _ends(tau)]
+    angle_axis(figure, seen, title="shift δ (rad)", zero=True)
+    _tolerance_band(figure, tau)
+    _reference_window(figure, dataset)
     return figure
+
+
+_HOVER = "pair (%{x}, next): %{y:.3f} rad"
+_EDGE: dict[str, Any] = {"line": {"width": 0}, "hoverinfo": "skip"}
+_CHOSEN: tuple[dict[str, Any], ...] = (
+    {**_EDGE, "showlegend": False},
+    {**_EDGE, "fill": "tonexty", "fillcolor": fade(TARGET, 0.16), "name": "95%, all together"},
+    {**_EDGE, "showlegend": False},
+    {**_EDGE, "fill": "tonexty", "fillcolor": fade(TARGET, 0.34), "name": "90%, each position"},
+    {"line": {"width": 3, "color": TARGET}, "name": "the layer's shift δ", "hovertemplate": _HOVER},
+    {
+        "line": {"width": 2, "color": RANDOM, "dash": "4px,3px"},
+        "name": "random weights, same layer",
+        "hovertemplate": _HOVER,
+    },
+)
+"""How the chosen layer's lines look, in the order of `_curves`."""
 
 
 def _curves(part: xr.Dataset) -> list[list[list[float | None]]]:
@@ -267,11 +243,11 @@ def cost(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "What it costs to leave them in",
-        "How far the mean angle over a text moves when its first k positions are not left out, by layer.",
+        "How far the mean angle of a text moves when its first k positions stay in, a line a layer.",
     )
     layers, x = part["layer"].values.tolist(), part[part["cost_mean"].dims[1]].values.tolist()
     moved = part["cost_mean"].values
     layer_lines(figure, layers, x, moved, hover="first %{x} left in, mean moves by")
     figure.update_xaxes(title={"text": "first positions left in (k)"}, tickvals=x[:: max(1, len(x) // 12)])
-    angle_axis(figure, [moved], title="mean angle moves by (rad)", zero=True)
+    angle_axis(figure, [moved], title="mean moves by (rad)", zero=True)
     return figure

@@ -108,7 +108,8 @@ def _figure(figure: Any) -> dict[str, Any]:
     layout = spec["layout"]
     title = layout.pop("title", {}).get("text", "")
     caption = (layout.pop("meta", None) or {}).get("caption", "")
-    layout["margin"] = {**layout.get("margin", {}), "t": 56}
+    legend = any(trace.get("name") and trace.get("showlegend") is not False for trace in spec["data"])
+    layout["margin"] = {**layout.get("margin", {}), "t": 56 if legend else 24}
     return {
         "title": title,
         "caption": caption,

@@ -1,9 +1,11 @@
 function parse(id) { return JSON.parse(document.getElementById(id).textContent); }
 
-function forPhones(layout) {
+function forPhones(layout, data) {
   if (window.innerWidth >= 700) return layout;
-  const bar = layout.margin.r > 100;
-  layout.margin = {...layout.margin, l: 52, r: bar ? 84 : 40, t: 96};
+  const bar = layout.margin.r > 100, entries = data.filter(t => t.name && t.showlegend !== false).length;
+  layout.margin = {...layout.margin, l: 52, r: bar ? 84 : 40, t: 20 + 19 * entries};
+  const ticks = layout.xaxis.tickvals || [];
+  if (ticks.length > 8) layout.xaxis.tickvals = ticks.filter((_, i) => i % Math.ceil(ticks.length / 7) === 0);
   layout.font = {size: 12};
   layout.legend = {...layout.legend, font: {size: 11}};
   layout.height = Math.min(layout.height || 460, 480);
@@ -14,7 +16,7 @@ function forPhones(layout) {
 async function drawFigures() {
   for (const place of document.querySelectorAll(".plot")) {
     const spec = parse("spec-" + place.dataset.figure);
-    const layout = forPhones(spec.layout);
+    const layout = forPhones(spec.layout, spec.data);
     place.style.height = layout.height + "px";
     await Plotly.newPlot(place, spec.data, layout, {
       responsive: true, displaylogo: false,
