@@ -87,7 +87,7 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
     )
     layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
     delta, curves, tau = part["delta"].values, _curves(part), tolerance(dataset)
-    layer_lines(figure, layers, x, delta, hover="pair (%{x}, next), δ", width=1)
+    layer_lines(figure, layers, x, delta, hover="pair (%{x}, next), δ", width=1.0)
     first = len(figure.data)
     start = int(np.argmax(np.abs(np.nan_to_num(delta[:, 0]))))
     for values, style in zip(curves[start], _CHOSEN, strict=False):

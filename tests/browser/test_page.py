@@ -1,0 +1,149 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from laminar_lens.report.screenshot import FLAGS, chromium_path
+from laminar_lens.results import StudyResult
+from tests.synthetic import sequential_dataset, warmup_dataset
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium_path() is None, reason="no Chromium on the path (Debian: chromium)"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+READY = 120_000  # ms; a page draws fourteen figures, on a machine that may be busy
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium_path(), args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def visited(browser, tmp_path_factory):
+    """The page of a sequential study, drawn; with what it said and asked for."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    StudyResult(sequential_dataset(texts=["<script>alert(1)</script>"])).report(path)
+    page, seen = open_page(browser, path, width=1280)
+    return page, seen
+
+
+def open_page(browser, path, *, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    seen = {"console": [], "requests": [], "dialogs": []}
+
+    def asked(route):
+        seen["requests"].append(route.request.url)
+        if route.request.url.startswith("file:"):
+            route.continue_()
+        else:
+            route.abort()
+
+    def dialog(opened):
+        seen["dialogs"].append(opened.message)
+        opened.dismiss()
+
+    page.route("**/*", asked)
+    page.on("console", lambda message: seen["console"].append((message.type, message.text)))
+    page.on("pageerror", lambda error: seen["console"].append(("error", str(error))))
+    page.on("dialog", dialog)
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]", timeout=READY)
+    return page, seen
+
+
+def shades(page) -> list[str]:
+    return page.eval_on_selector_all("#token-view .token", "all => all.map(t => t.style.backgroundColor)")
+
+
+def move(page, selector: str, value: int) -> None:
+    page.eval_on_selector(
+        selector, "(range, v) => { range.value = v; range.dispatchEvent(new Event('input')); }", value
+    )
+
+
+def test_opens_without_an_error_and_asks_for_nothing_but_itself(visited):
+    _, seen = visited
+    assert seen["console"] == []
+    assert seen["dialogs"] == []
+    assert len(seen["requests"]) == 1
+    assert seen["requests"][0].endswith("page.html")
+
+
+def test_every_figure_is_drawn(visited):
+    page, _ = visited
+    assert page.locator(".plot").count() == 13
+    assert page.locator(".plot .main-svg").count() >= 13
+    assert page.locator(".plot .trace").count() > 40
+
+
+def test_the_layer_slider_moves_and_shades_the_tokens_anew(visited):
+    page, _ = visited
+    move(page, "#token-layer", 0)
+    assert page.text_content("#token-layer-shown") == "layer 0 of 8"
+    first, values = shades(page), page.text_content("#token-view")
+    move(page, "#token-layer", 5)
+    assert page.text_content("#token-layer-shown") == "layer 5 of 8"
+    assert shades(page) != first
+    assert page.text_content("#token-view") != values
+
+
+def test_the_slider_answers_the_keyboard(visited):
+    page, _ = visited
+    move(page, "#token-layer", 3)
+    page.focus("#token-layer")
+    page.keyboard.press("ArrowRight")
+    assert page.text_content("#token-layer-shown") == "layer 4 of 8"
+
+
+def test_another_prompt_shows_its_tokens_and_marks_the_target(visited):
+    page, _ = visited
+    before = page.text_content("#token-view")
+    page.select_option("#token-prompt", "7")
+    assert page.text_content("#token-view") != before
+    assert page.locator("#token-view .target").text_content().startswith("her")
+    assert page.locator("#token-view .first").count() == 1
+
+
+def test_text_of_a_prompt_stays_text(visited):
+    page, _ = visited
+    page.select_option("#token-prompt", "0")
+    assert "<script>alert(1)</script>" in page.text_content("#token-view")
+    assert page.locator("#token-view script").count() == 0
+
+
+def test_the_warm_up_slider_exchanges_the_curve(visited):
+    page, _ = visited
+    curve = "() => JSON.stringify(document.querySelector('[data-figure=warmup_delta]').data.at(-3).y)"
+    before = page.evaluate(curve)
+    rail = page.locator("#figure-warmup_delta .slider-rail-touch-rect")
+    rail.scroll_into_view_if_needed()
+    box = rail.bounding_box()
+    page.mouse.click(box["x"] + 5, box["y"] + box["height"] / 2)
+    assert json.loads(page.evaluate(curve)) != json.loads(before)
+
+
+def test_fits_a_phone(browser, tmp_path):
+    path = StudyResult(warmup_dataset()).report(tmp_path / "page.html")
+    page, seen = open_page(browser, path, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert seen["console"] == []
+    page.close()
+
+
+def test_screenshot_of_one_figure(tmp_path):
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    saved = StudyResult(sequential_dataset(n_layers=3, n_prompts=4)).save(tmp_path / "study.nc")
+    command = [sys.executable, "-m", "laminar_lens.report.screenshot", str(saved), "k.png"]
+    subprocess.run(
+        [*command, "--figure", "warmup_k", "--width", "600"], check=True, timeout=200, cwd=tmp_path
+    )
+    raw = (tmp_path / "k.png").read_bytes()
+    assert raw.startswith(b"\x89PNG")
+    assert int.from_bytes(raw[16:20], "big") == 1200

@@ -1,0 +1,200 @@
+import json
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from laminar_lens.figures import figures
+from laminar_lens.figures.positions import FEWEST_PROMPTS
+from laminar_lens.figures.style import SHADES, angle_axis, fade, new_figure, quoted, scale_color, shown
+from laminar_lens.results import StudyResult
+from tests.synthetic import sequential_dataset, warmup_dataset
+
+SEQUENTIAL = {
+    "target_by_layer",
+    "baseline_split",
+    "tokens",
+    "by_position",
+    "by_position_skipped",
+    "mixture",
+    "difference",
+    "rotation",
+    "dispersion",
+}
+WARMUP = {"warmup_delta", "warmup_k", "warmup_random_init", "warmup_paired_shift", "warmup_cost"}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return sequential_dataset()
+
+
+@pytest.fixture(scope="module")
+def drawn(dataset):
+    return StudyResult(dataset).figures()
+
+
+def named(figure: go.Figure, start: str) -> go.Scatter:
+    return next(trace for trace in figure.data if str(trace.name).startswith(start))
+
+
+def legend(figure: go.Figure) -> list[str]:
+    return [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
+
+
+def test_every_figure_of_each_study(drawn):
+    assert set(drawn) == SEQUENTIAL | WARMUP
+    assert set(figures(StudyResult(sequential_dataset(warmup=False)))) == SEQUENTIAL
+    assert set(figures(StudyResult(warmup_dataset()))) == WARMUP
+
+
+@pytest.mark.parametrize("name", sorted(SEQUENTIAL | WARMUP))
+def test_a_figure_has_a_title_a_caption_units_and_few_legend_entries(drawn, name):
+    figure = drawn[name]
+    assert figure.layout.title.text
+    assert figure.layout.meta["caption"].endswith((".", "?"))
+    assert len(legend(figure)) <= 6
+    if name not in ("tokens", "warmup_k"):
+        assert "(rad)" in figure.layout.yaxis.title.text
+        assert figure.layout.yaxis2.side == "right"
+        assert all(text.endswith("°") for text in figure.layout.yaxis2.ticktext)
+    json.loads(figure.to_json())
+
+
+def test_degrees_stand_at_their_radians():
+    figure = new_figure("t", "c.")
+    angle_axis(figure, [[0.3, 2.9]])
+    for tick, text in zip(figure.layout.yaxis2.tickvals, figure.layout.yaxis2.ticktext, strict=True):
+        assert math.degrees(tick) == pytest.approx(float(text[:-1]))
+    assert figure.layout.yaxis2.matches == "y"
+    assert [shape.y0 for shape in figure.layout.shapes] == [math.pi / 2]
+
+
+@pytest.mark.parametrize("values", [[], [math.nan], [1.2], [math.inf, 0.5]])
+def test_an_axis_is_wide_enough_for_anything(values):
+    figure = new_figure("t", "c.")
+    angle_axis(figure, [values])
+    low, high = figure.layout.yaxis.range
+    assert low < high
+    assert all(low < v < high for v in values if math.isfinite(v))
+
+
+def test_thin_lines_are_the_measured_angles(dataset, drawn):
+    trace = named(drawn["target_by_layer"], "target, each")
+    layers = dataset.sizes["layer"]
+    lines = np.asarray(trace.y, dtype=float).reshape(dataset.sizes["prompt"], layers + 1)
+    np.testing.assert_array_equal(lines[:, :layers], dataset["target_angle"].values.T)
+    assert np.isnan(lines[:, layers]).all()
+
+
+def test_lines_of_the_split_are_coloured_by_position_0(dataset, drawn):
+    figure = drawn["baseline_split"]
+    first = int((dataset["baseline_pair"].values == 0).any(axis=1).sum())
+    assert f"({first} prompts)" in named(figure, "with position 0").name
+    assert f"({54 - first} prompts)" in named(figure, "without position 0").name
+    assert named(figure, "with position 0").line.color != named(figure, "without position 0").line.color
+    assert "<b>“The” →" in named(figure, "with position 0").customdata[0]
+
+
+def test_by_position_is_the_mean_over_prompts_that_reach_it(dataset, drawn):
+    curve = named(drawn["by_position"], "layer 5")
+    angles = dataset["position_angle"].sel(layer=5).values
+    for p, y in zip(curve.x, curve.y, strict=True):
+        assert y == pytest.approx(np.nanmean(angles[:, p]))
+        assert np.isfinite(angles[:, p]).sum() >= FEWEST_PROMPTS
+    skipped = named(drawn["by_position_skipped"], "layer 5")
+    assert skipped.x[0] > 0
+    assert max(skipped.y) < max(curve.y)
+
+
+def test_modes_are_drawn_only_where_there_are_two(dataset, drawn):
+    bars = [trace for trace in drawn["mixture"].data if trace.name == "mode: mean ± sd"]
+    two = dataset["two_modes"].values.astype(bool)
+    for trace in bars:
+        assert list(trace.x) == dataset["layer"].values[two].tolist()
+
+
+def test_a_split_baseline_is_compared_without_position_0(dataset):
+    changed = dataset.copy(deep=True)
+    for part in ("", "_low", "_high"):
+        values = changed[f"difference{part}"].values
+        changed[f"stratified_difference{part}"] = (("baseline", "layer"), values.copy())
+        values[0] = np.nan
+    trace = named(StudyResult(changed).figures()["difference"], "published, split")
+    assert trace.line.dash == "5px,4px"
+
+
+def test_the_warm_up_slider_exchanges_the_layer(drawn):
+    figure = drawn["warmup_delta"]
+    steps = figure.layout.sliders[0].steps
+    assert [step.label for step in steps] == [str(layer) for layer in range(9)]
+    update, which = steps[0].args
+    assert [figure.data[row].name for row in which][-2:] == [
+        "the layer's shift δ",
+        "random weights, same layer",
+    ]
+    assert len(update["y"]) == len(which)
+
+
+def test_warm_up_tolerance_and_reference_are_marked():
+    figure = StudyResult(warmup_dataset().assign_attrs(reference_start=42, reference_stop=63)).figures()
+    labels = [annotation.text for annotation in figure["warmup_delta"].layout.annotations]
+    assert labels == ["±τ = 0.05 rad", "reference"]
+
+
+def test_no_upper_bound_is_an_arrow_and_drift_a_cross():
+    dataset = warmup_dataset()
+    dataset["k_hi"].values[:2] = -1
+    dataset["verdict"] = ("layer", ["undetermined", "drift", *dataset["verdict"].values[2:].tolist()])
+    figure = StudyResult(dataset).figures()["warmup_k"]
+    assert list(named(figure, "no upper bound").x) == [0]
+    assert list(named(figure, "drift").x) == [1]
+    assert "no upper bound shown" in named(figure, "no upper bound").customdata[0]
+
+
+def test_a_study_without_some_numbers_still_draws_the_rest(dataset):
+    poor = dataset.drop_vars(["random_position_angle", "rotation_mean", "warmup_random_delta"]).copy(
+        deep=True
+    )
+    poor["two_modes"].values[:] = 0
+    made = StudyResult(poor).figures()
+    assert "rotation" not in made
+    assert "warmup_random_init" not in made
+    assert "by_position" in made
+
+
+def test_baselines_that_do_not_exist_are_left_out(dataset):
+    poor = dataset.copy(deep=True)
+    for name in ("difference", "difference_low", "difference_high"):
+        poor[name].values[1] = np.nan
+    poor["baseline_pair"].values[0] = -1
+    made = StudyResult(poor).figures()
+    assert legend(made["difference"]) == ["published", "matched", "by position"]
+    assert "no pair" in "".join(named(made["target_by_layer"], "baseline, each").customdata)
+
+
+def test_many_layers_need_no_more_legend():
+    made = StudyResult(sequential_dataset(n_layers=48, n_prompts=8)).figures()
+    assert all(len(legend(figure)) <= 6 for figure in made.values())
+    assert len(made["by_position"].layout.xaxis.tickvals) <= 16
+    assert len(made["target_by_layer"].layout.xaxis.tickvals) <= 14
+
+
+def test_hover_text_is_escaped():
+    made = StudyResult(sequential_dataset(texts=["<a href='x'>&"])).figures()
+    for figure in made.values():
+        for trace in figure.data:
+            for text in np.ravel(trace.customdata if trace.customdata is not None else []).tolist():
+                assert "<a" not in str(text)
+    assert shown("a<b>\n\x00") == "a&lt;b&gt;⏎·"
+    assert quoted(" her") == "“ her”"
+    assert len(shown("x" * 500)) == 70
+
+
+def test_colours():
+    assert fade("#ff0080", 0.5) == "rgba(255,0,128,0.5)"
+    assert scale_color(SHADES, 0.0) == SHADES[0]
+    assert scale_color(SHADES, 1.0) == SHADES[-1]
+    assert scale_color(SHADES, 7.0) == SHADES[-1]
+    assert scale_color(("#000000", "#ffffff"), 0.5) == "#808080"

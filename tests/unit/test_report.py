@@ -1,0 +1,138 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from laminar_lens.errors import ResultError
+from laminar_lens.report import figure_page, render
+from laminar_lens.report.page import script_json, token_data
+from laminar_lens.results import StudyResult
+from tests.synthetic import sequential_dataset, warmup_dataset
+
+EVIL = "<script>alert(1)</script>&\"'\u2028"
+
+
+@pytest.fixture(scope="module")
+def result() -> StudyResult:
+    dataset = sequential_dataset(texts=[EVIL])
+    return StudyResult(dataset.assign_attrs(sentence=f"The answer {EVIL}."))
+
+
+@pytest.fixture(scope="module")
+def page(result) -> str:
+    return render(result)
+
+
+def outside_plotly(page: str) -> str:
+    """The page without the drawing library."""
+    scripts = re.findall(r"<script>.*?</script>", page, re.DOTALL)
+    return page.replace(max(scripts, key=len), "")
+
+
+def test_reading_order(page):
+    order = ["<h1", 'id="claims"', 'id="warnings"', "figure-target_by_layer", "figure-baseline_split"]
+    order += ['id="tokens"', "figure-by_position", "figure-mixture", 'class="layers"', 'id="provenance"']
+    places = [page.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_claims_show_answer_estimate_and_evidence(page):
+    body = outside_plotly(page)
+    assert '<span class="verdict holds">holds</span>' in body
+    assert '<span class="verdict fails">fails</span>' in body
+    assert "4.20 [3.60, 4.90] ratio" in body
+    assert "Synthetic evidence for claim 3." in body
+
+
+def test_everything_is_in_the_page(page, result):
+    assert page.count("plotly.js v") == 1
+    body = outside_plotly(page)
+    assert not re.search(r"(src|href)\s*=", body)
+    assert not re.search(r"https?://", body)
+    assert "@import" not in body
+    assert "default-src 'none'" in body
+    assert result.numbers_sha256 in body
+    for name in set(result.figures()) - {"tokens"}:
+        assert f'id="spec-{name}"' in body
+
+
+def test_text_of_the_study_is_escaped(page):
+    body = outside_plotly(page)
+    assert "<script>alert" not in body
+    assert "The answer &lt;script&gt;alert(1)&lt;/script&gt;&amp;" in body
+    specs = re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', body, re.DOTALL)
+    assert len(specs) == 14
+    held = {name: json.loads(spec) for name, spec in specs}
+    assert held["token-data"]["prompts"][0]["words"][0] == EVIL
+
+
+def test_script_json_survives_any_text():
+    text = script_json({"a": "</script><!--\u2028&"})
+    assert "<" not in text
+    assert json.loads(text) == {"a": "</script><!--\u2028&"}
+
+
+def test_token_data_has_one_angle_between_two_tokens(result):
+    data = token_data(result.dataset)
+    for row, prompt in enumerate(data["prompts"]):
+        count = int(result.dataset["n_tokens"].values[row])
+        assert len(prompt["words"]) == count
+        assert all(len(layer) == count - 1 for layer in prompt["angles"])
+        assert prompt["words"][prompt["target"]] == " her"
+    assert 0 < data["low"] < data["high"] < np.pi
+    assert data["layers"] == list(range(9))
+
+
+def test_a_long_answer_is_split_after_its_first_sentence():
+    first = "Leave out 1 token: pairs with position 0 are 1.31 rad wider in layers 2–7."
+    rest = "The published baseline splits in those layers, and the pairs with position 0 are its upper group."
+    page = outside_plotly(render(StudyResult(warmup_dataset().assign_attrs(sentence=f"{first} {rest}"))))
+    assert f">{first}</h1>" in page
+    assert f'<p class="lead">{rest}</p>' in page
+
+
+def test_a_warm_up_has_its_own_page():
+    page = outside_plotly(render(StudyResult(warmup_dataset())))
+    assert "Warm-up study" in page
+    assert 'id="claims"' not in page
+    assert 'id="tokens"' not in page
+    assert page.index('class="layers"') < page.index("figure-warmup_delta")
+    assert "<td>97%</td>" in page
+
+
+def test_a_page_without_warnings_has_no_box():
+    page = outside_plotly(render(StudyResult(warmup_dataset().assign_attrs(warnings="[]"))))
+    assert 'id="warnings"' not in page
+
+
+def test_report_is_written_whole_or_not_at_all(result, tmp_path, monkeypatch):
+    path = result.report(tmp_path / "page.html")
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    before = path.read_bytes()
+
+    def broken(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(ResultError, match="No space left"):
+        result.report(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["page.html"]
+
+
+def test_an_unknown_figure_names_those_there_are(result):
+    with pytest.raises(ResultError, match=r"'pie'.*target_by_layer"):
+        figure_page(result, "pie")
+    assert "Plotly.newPlot" in figure_page(result, "rotation")
+
+
+def test_screenshot_tool_answers_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "laminar_lens.report.screenshot", str(tmp_path / "no.nc"), "out.png"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no such file" in done.stderr
