@@ -15,6 +15,7 @@ from laminar_lens.results import (
     make_provenance,
     write_text,
 )
+from laminar_lens.results.summary import estimate_text
 from tests.synthetic import sequential_dataset, warmup_dataset
 
 INF = float("inf")
@@ -256,6 +257,25 @@ def test_summary_of_nothing():
         "x": {"inf": [1, 2]},
         "y": [None, 1.0],
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((5.0, 4.0, 6.0), "5 [4, 6] x"),
+        ((38.0, 14.0, None), "38 [14, –] x"),
+        ((0.0, 0.0, 0.103), "0.000 [0.000, 0.103] x"),
+        ((1.314, 1.2, INF), "1.31 [1.20, –] x"),
+        ((-0.02, None, None), "−0.020 x"),
+        ((0.0, -0.00044, 1.0), "0.000 [−0.0004, 1.00] x"),
+        ((123456.0, 12.34, 2e6), "123,456 [12.3, 2,000,000] x"),
+        ((None, 1.0, 2.0), "–"),
+        ((float("nan"), float("nan"), float("nan")), "–"),
+    ],
+)
+def test_estimates_read_well(values, text):
+    row = dict(zip(("estimate", "low", "high"), values, strict=True), unit="x")
+    assert estimate_text(row) == text
 
 
 def test_provenance_is_complete_and_depends_on_the_texts():

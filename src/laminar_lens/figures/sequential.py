@@ -222,7 +222,7 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "Angle between tokens, rotation between layers",
-        "Upper: how far the target points from the word before it. Lower: how far it turns in one layer.",
+        "Blue: how far the target points from the word before it. Grey: how far it turns in one layer.",
     )
     layers = dataset["layer"].values
     shown_values = []

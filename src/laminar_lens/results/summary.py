@@ -104,13 +104,16 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def estimate_text(row: Mapping[str, Any]) -> str:
-    """`0.13 [0.10, 0.16] rad`; only what there is."""
-    if row.get("estimate") is None or number(row["estimate"]) == "–":
+    """`0.13 [0.10, 0.16] rad`; only what there is, and counts without decimals."""
+    values = [row.get(name) for name in ("estimate", "low", "high")]
+    known = [float(value) for value in values if value is not None and math.isfinite(value)]
+    if known and all(value.is_integer() for value in known) and max(map(abs, known)) > 1:
+        values = [None if value is None or not math.isfinite(value) else int(value) for value in values]
+    estimate, low, high = map(number, values)
+    if estimate == "–":
         return "–"
-    text = number(row["estimate"])
-    if number(row.get("low")) != "–" or number(row.get("high")) != "–":
-        text += f" [{number(row.get('low'))}, {number(row.get('high'))}]"
-    return f"{text} {row.get('unit') or ''}".rstrip()
+    interval = "" if low == high == "–" else f" [{low}, {high}]"
+    return f"{estimate}{interval} {row.get('unit') or ''}".rstrip()
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
