@@ -69,7 +69,7 @@ def screenshot(result: StudyResult, path: str | Path, *, figure: str | None = No
         page = opened.new_page(viewport={"width": width, "height": 700}, device_scale_factor=2)
         page.goto(source.as_uri())
         page.wait_for_selector("html[data-ready]", timeout=120_000)
-        image = page.screenshot(full_page=True)
+        image = page.screenshot(full_page=True) if figure is None else page.locator("#figure").screenshot()
     with atomic_path(path) as temporary:
         temporary.write_bytes(image)
     return Path(path)
