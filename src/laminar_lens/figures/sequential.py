@@ -81,7 +81,12 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     )
     band = [dataset[f"baseline_{part}"].values[row] for part in ("mean", "low", "high")]
     mean_and_band(
-        figure, layers, *band, name=f"baseline ({name}), mean", color="#33373d", hover="baseline, " + _LAYER
+        figure,
+        layers,
+        *band,
+        name=f"baseline ({name}), mean of all draws",
+        color="#33373d",
+        hover="baseline, " + _LAYER,
     )
     band = [dataset[f"target_{part}"].values for part in ("mean", "low", "high")]
     mean_and_band(figure, layers, *band, name="target, mean", color=TARGET, hover="target, " + _LAYER)
@@ -122,7 +127,7 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     figure.add_trace(
         go.Scatter(
-            x=layers, y=mean, mode="lines", name="mean over both",
+            x=layers, y=mean, mode="lines", name="mean over both, all draws",
             line={"color": "#33373d", "width": 3, "dash": "5px,4px"},
             hovertemplate="mean over both, layer %{x}: %{y:.3f} rad<extra></extra>",
         )
