@@ -51,7 +51,9 @@ def _sequential(request: SequentialRequest) -> None:
         )
         files = _save(study, request.output, "sequential", progress)
         frame = (
-            _grid(model, request, files, progress, prompts=request.prompts.texts) if request.grid else None
+            _grid(model, request, files, progress, prompts=request.prompts.texts, target=request.target)
+            if request.grid
+            else None
         )
     _tell(study, request.output, files, frame)
 
@@ -68,7 +70,11 @@ def _warmup(request: WarmupRequest) -> None:
             chosen["reference"] = request.reference
         study = warmup_study(model, request.texts, **chosen, **_common(request, progress))
         files = _save(study, request.output, "warmup", progress)
-        frame = _grid(model, request, files, progress, texts=request.texts) if request.grid else None
+        frame = (
+            _grid(model, request, files, progress, texts=request.texts, length=request.length)
+            if request.grid
+            else None
+        )
     _tell(study, request.output, files, frame)
 
 
@@ -150,9 +156,13 @@ def _grid(
     progress: Progress,
     **texts: Any,
 ) -> Any:
-    """The sensitivity grid, also saved as CSV beside the result."""
+    """The sensitivity grid if it was asked for, also saved as CSV beside the result."""
+    if not request.grid:
+        return None
     from laminar_lens.studies.grid import sensitivity_grid
 
+    if request.n_texts is not None:
+        texts["n_texts"] = request.n_texts
     frame = sensitivity_grid(model, **texts, seed=request.seed, progress=progress)
     files["grid"] = files["result"].with_suffix(".grid.csv")
     with atomic_path(files["grid"]) as path:

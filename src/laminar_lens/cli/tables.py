@@ -1,5 +1,6 @@
 """A result as tables for a terminal: which column is which variable, and nothing more."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,20 @@ RADIANS_BY_LAYER = {
     "rotation": ("rotation_mean",),
 }
 BASELINE_BY_LAYER = {"mean": ("baseline_mean",), "median": ("baseline_median",), "IQR": ("baseline_iqr",)}
+GRID_COLUMNS = {
+    "prepend_bos": "BOS",
+    "final_norm": "final norm",
+    "tau": "τ",
+    "reference": "reference",
+    "verdict": "verdict",
+    "k_lo": "k_lo",
+    "k_hi": "k_hi",
+    "sign": "first pairs are",
+    "first_pair": "excess (rad)",
+    "layer": "in layer",
+    "target_minus_baseline": "target − baseline (rad)",
+    "note": "note",
+}
 WARMUP_COLUMNS = {
     "skip": "skip",
     "k_lo": "k_lo",
@@ -40,11 +55,12 @@ def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":
     """Target, its rotation and the chosen baseline, in radians, one row a layer."""
     columns = {name: _cells(dataset, names) for name, names in RADIANS_BY_LAYER.items()}
     chosen = dataset.sel(baseline=baseline)
-    columns |= {f"{baseline} {name}": _cells(chosen, names) for name, names in BASELINE_BY_LAYER.items()}
-    columns[f"{baseline} p"] = _cells(chosen, ("difference_p",))
+    columns |= {f"base {name}": _cells(chosen, names) for name, names in BASELINE_BY_LAYER.items()}
+    columns["p"] = [number(value) for value in chosen["difference_p"].values.tolist()]
     if "two_modes" in dataset:
         columns["modes"] = [_modes(dataset.isel(layer=row)) for row in range(dataset.sizes["layer"])]
-    return _by_layer("Angles by layer (rad)", dataset["layer"].values.tolist(), columns)
+    title = f"Angles by layer (rad); base: the {baseline} baseline, p: target against it"
+    return _by_layer(title, dataset["layer"].values.tolist(), columns)
 
 
 def warmup_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
@@ -58,10 +74,11 @@ def warmup_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
 
 
 def grid(frame: "pd.DataFrame") -> "Table":
-    """The sensitivity grid as it is."""
-    names = [str(name) for name in frame.columns]
-    cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-    return table("Sensitivity to the choices made", names, cells)
+    """The sensitivity grid, one row a combination; its CSV file has every column."""
+    shown = frame[[name for name in GRID_COLUMNS if name in frame and not frame[name].isin(["", None]).all()]]
+    shown = shown.astype(object).where(shown.notna(), None)
+    cells = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    return table("Sensitivity to the choices made", [GRID_COLUMNS[str(name)] for name in shown], cells)
 
 
 def _by_layer(title: str, layers: Sequence[int], columns: Mapping[str, Sequence[str]]) -> "Table":
@@ -73,11 +90,15 @@ def _cells(dataset: xr.Dataset, names: Sequence[str]) -> list[str]:
     """A variable by layer, with its interval where there is one."""
     columns = [dataset[name].values.tolist() for name in names]
     if len(names) == 1:
-        return [number(value) for value in columns[0]]
+        return [_radians(value) for value in columns[0]]
     return [
-        estimate_text({"estimate": estimate, "low": low, "high": high})
+        f"{_radians(estimate)} [{_radians(low)}, {_radians(high)}]"
         for estimate, low, high in zip(*columns, strict=True)
     ]
+
+
+def _radians(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def _modes(row: xr.Dataset) -> str:
