@@ -84,7 +84,7 @@ def _correlated(rng: np.random.Generator, shape: Any, n: int) -> tuple[np.ndarra
 
 
 def _n_boot(n: int, seeds: int) -> int:
-    """Resamples: fewer for the larger samples and for a run of few data sets, where they are not what limits it."""
+    """Resamples: fewer for large samples, and for few data sets, where they are not what limits the check."""
     if seeds < FULL:
         return 199
     return 299 if n >= 200 else 499

@@ -9,18 +9,21 @@ Sources: Harrell & Davis (1982) (quantiles); Efron & Tibshirani (1993), 11 (jack
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from scipy.special import betainc
 
 from laminar_lens.errors import InputError
-from laminar_lens.stats.bootstrap import Interval, check_settings, finish, observations, resampling_counts
+from laminar_lens.stats.bootstrap import Interval, check_settings, finish, observations
+from laminar_lens.stats.studentised import (
+    SE_FLOOR,
+    resampled_part,
+    shared_counts,
+    studentised_bounds,
+    studentised_interval,
+)
 
 N_BOOT = 999
-SE_FLOOR = {"quantile": 0.2, "shift": 0.6}
-"""Least standard error of a resample, as a share of the sample's own."""
 QUANTILE_TAIL = 0.75
 """Calibration: with nominal tails, 95% intervals of quantiles covered 92–94% in every shape simulated."""
 MIN_SHIFT = 40  # texts; at 20 the interval of a shift covered 98%
@@ -161,15 +164,15 @@ def iqr_trend_interval(
         raise InputError(f"{len(complete)} texts without a missing layer: a trend needs at least 2")
     slope = (along - along.mean()) / ((along - along.mean()) ** 2).sum()
 
-    counts = np.vstack([np.ones(len(complete)), _counts(len(complete), n_boot, seed)])
+    counts = np.vstack([np.ones(len(complete)), shared_counts(len(complete), n_boot, seed)])
     value, left_out = np.zeros(len(counts)), np.zeros(counts.shape)
     for column, weight in zip(complete.T, slope, strict=True):
         for part, sign in (("0.25", -1.0), ("0.75", 1.0)):
-            of_resample, without_one = _part(column, counts, part)
+            of_resample, without_one = resampled_part(column, counts, part)
             value += sign * weight * of_resample
             left_out += sign * weight * without_one
     estimate, low, high = (
-        np.asarray([number]) for number in _interval(value, left_out, counts, level, QUANTILE_TAIL)
+        np.asarray([number]) for number in studentised_interval(value, left_out, counts, level, QUANTILE_TAIL)
     )
     return finish(estimate, low, high, np.asarray([len(complete)]), level, "iqr_trend", (), 20)
 
@@ -206,9 +209,9 @@ def mean_shift_interval(
     flat = values.reshape(len(values), -1)
     valid = np.isfinite(flat)
     n_in, n_out = valid[marked].sum(axis=0), valid[~marked].sum(axis=0)
-    with_original = np.vstack([np.ones(len(flat)), _counts(len(flat), n_boot, seed)])
+    with_original = np.vstack([np.ones(len(flat)), shared_counts(len(flat), n_boot, seed)])
     shift, se = _mean_shift(flat, valid, marked, with_original)
-    low, high = _bounds(shift, se, (1 - level) / 2, SE_FLOOR["shift"])
+    low, high = studentised_bounds(shift, se, (1 - level) / 2, SE_FLOOR["shift"])
     estimate = np.where(n_out > 0, shift[0], np.nan)
     usable = np.minimum(n_in, n_out) >= MIN_SIDE
     low, high = np.where(usable, low, np.nan), np.where(usable, high, np.nan)
@@ -256,83 +259,13 @@ def _studentised(
     n_boot: int,
     seed: int,
 ) -> tuple[float, float, float]:
-    counts = np.vstack([np.ones(len(columns[0])), _counts(len(columns[0]), n_boot, seed)])
+    counts = np.vstack([np.ones(len(columns[0])), shared_counts(len(columns[0]), n_boot, seed)])
     calibration = 1.0 if parts == ("mean",) else QUANTILE_TAIL
-    pairs = [_part(column, counts, part) for column in columns for part in parts]
-    return _interval(
+    pairs = [resampled_part(column, counts, part) for column in columns for part in parts]
+    return studentised_interval(
         combine([value for value, _ in pairs]),
         combine([left for _, left in pairs]),
         counts,
         level,
         calibration,
     )
-
-
-def _interval(
-    value: Float[np.ndarray, " resample"],
-    left_out: Float[np.ndarray, "resample n"],
-    counts: Float[np.ndarray, "resample n"],
-    level: float,
-    calibration: float,
-) -> tuple[float, float, float]:
-    """Estimate and bounds; row 0 is the sample itself, `left_out` the value without one copy of a text."""
-    n = counts.shape[1]
-    centre = (counts * left_out).sum(axis=1, keepdims=True) / n
-    se = np.sqrt((n - 1) / n * (counts * (left_out - centre) ** 2).sum(axis=1))
-    tail = (1 - level) / 2 * calibration
-    low, high = _bounds(value[:, None], se[:, None], tail, SE_FLOOR["quantile"])
-    return float(value[0]), float(low[0]), float(high[0])
-
-
-def _bounds(
-    value: Float[np.ndarray, "resample entry"],
-    se: Float[np.ndarray, "resample entry"],
-    tail: float,
-    floor: float,
-) -> tuple[Float[np.ndarray, " entry"], Float[np.ndarray, " entry"]]:
-    """Bootstrap-t bounds from the values and standard errors of the sample (row 0) and its resamples."""
-    floored = np.maximum(se[1:], floor * se[0])
-    t = np.divide(value[1:] - value[0], floored, out=np.zeros_like(floored), where=floored > 0)
-    low_t, high_t = np.quantile(t, [tail, 1 - tail], axis=0)
-    return value[0] - se[0] * high_t, value[0] - se[0] * low_t
-
-
-@lru_cache(maxsize=4)
-def _counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
-    counts = resampling_counts(n, n_boot, seed)
-    counts.setflags(write=False)  # shared by all callers
-    return counts
-
-
-def _part(
-    x: Float[np.ndarray, " n"], counts: Float[np.ndarray, "resample n"], part: str
-) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, "resample n"]]:
-    """A mean or quantile of each resample, and the same with one copy of each text left out.
-
-    A resample's quantile is the last value minus the sum of F·(step to the next value), F the Harrell–Davis
-    weight up to there: with the texts sorted once, F is a table look-up of the cumulative counts, and leaving
-    out a copy of text j uses the table of n − 1 texts, with the counts from j on reduced by one.
-    """
-    n = len(x)
-    if part == "mean":
-        total = counts @ x
-        return total / n, (total[:, None] - x) / (n - 1)
-    order = np.argsort(x, kind="stable")
-    ordered = x[order]
-    steps = np.diff(ordered, append=ordered[-1])
-    reached = np.rint(np.cumsum(counts[:, order], axis=1)).astype(np.int64)
-    value = ordered[-1] - _quantile_weights(n, part)[reached] @ steps
-    fewer = _quantile_weights(n - 1, part)
-    before = fewer[np.minimum(reached, n - 1)] * steps
-    after = fewer[np.maximum(reached - 1, 0)] * steps
-    left_out = np.empty_like(before)
-    sums = np.cumsum(before - after, axis=1) - (before - after)  # over the texts below j
-    left_out[:, order] = ordered[-1] - after.sum(axis=1, keepdims=True) - sums
-    return value, left_out
-
-
-@lru_cache(maxsize=256)
-def _quantile_weights(n: int, part: str) -> Float[np.ndarray, " count"]:
-    """Weight of the k smallest of n values, k = 0 … n, in the Harrell–Davis estimate of a quantile."""
-    at = float(part)
-    return np.asarray(betainc((n + 1) * at, (n + 1) * (1 - at), np.arange(n + 1) / n))

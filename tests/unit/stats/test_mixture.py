@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
 from laminar_lens.errors import InputError
-from laminar_lens.stats import mixture
+from laminar_lens.stats import attribution, mixture
 from laminar_lens.stats.mixture import attribute, two_modes, two_modes_by_layer
 from laminar_lens.stats.two_component import fit_two
 from tests.validate import mixture as validation
@@ -34,11 +34,15 @@ def test_the_fit_is_as_good_as_scikit_learns() -> None:
 
 def test_planted_modes_are_described() -> None:
     answer = two_modes(planted())
-    assert answer.has_two and answer.reason == "" and answer.n == 54
+    assert answer.has_two
+    assert answer.reason == ""
+    assert answer.n == 54
     np.testing.assert_allclose(answer.means, (1.25, 2.75), atol=0.06)
     np.testing.assert_allclose(answer.sds, (0.1, 0.1), atol=0.03)
     np.testing.assert_allclose(answer.weights, (35 / 54, 19 / 54), atol=1e-3)
-    assert answer.ashman_d > 10 and answer.valley_ratio < 0.01 and answer.p_one_mode <= 0.02
+    assert answer.ashman_d > 10
+    assert answer.valley_ratio < 0.01
+    assert answer.p_one_mode <= 0.02
     np.testing.assert_array_equal(answer.upper, np.arange(54) < 19)
 
 
@@ -48,7 +52,8 @@ def test_location_and_scale_do_not_matter_and_missing_values_are_left_out() -> N
     assert moved.delta_bic == pytest.approx(first.delta_bic, abs=1e-3)
     assert moved.p_one_mode == first.p_one_mode
     with_missing = two_modes(np.concatenate([[np.nan, np.inf], x]))
-    assert with_missing.n == 54 and with_missing.upper[:2].tolist() == [False, False]
+    assert with_missing.n == 54
+    assert with_missing.upper[:2].tolist() == [False, False]
     np.testing.assert_array_equal(with_missing.upper[2:], first.upper)
 
 
@@ -67,7 +72,8 @@ def test_location_and_scale_do_not_matter_and_missing_values_are_left_out() -> N
 )
 def test_one_mode_comes_with_its_reason(x: np.ndarray, says: str) -> None:
     answer = two_modes(x)
-    assert not answer.has_two and not answer.upper.any()
+    assert not answer.has_two
+    assert not answer.upper.any()
     assert any(word in answer.reason for word in says.split("|")), answer.reason
 
 
@@ -94,11 +100,11 @@ def test_adjusted_mutual_information_is_scikit_learns() -> None:
     for size in (6, 20, 33):
         upper, member = rng.permutation(40) < 14, rng.permutation(40) < size
         overlap = int((upper & member).sum())
-        ours = mixture._ami_by_overlap(40, 14, size)[overlap]
+        ours = attribution._ami_by_overlap(40, 14, size)[overlap]
         theirs = adjusted_mutual_info_score(upper, member)
         assert abs(ours) == pytest.approx(abs(theirs), abs=1e-10)
-    assert mixture._ami_by_overlap(40, 14, 14)[14] == pytest.approx(1.0)
-    assert mixture._ami_by_overlap(40, 14, 14)[0] < 0  # avoidance is not an explanation
+    assert attribution._ami_by_overlap(40, 14, 14)[14] == pytest.approx(1.0)
+    assert attribution._ami_by_overlap(40, 14, 14)[0] < 0  # avoidance is not an explanation
 
 
 def test_attribution_names_the_position_with_precision_and_recall() -> None:
@@ -107,11 +113,13 @@ def test_attribution_names_the_position_with_precision_and_recall() -> None:
     holds = (pairs == 3).any(axis=1)
     exact = attribute(holds, pairs)
     assert (exact.position, exact.precision, exact.recall) == (3, 1.0, 1.0)
-    assert exact.ami == pytest.approx(1.0) and exact.p < 0.001
+    assert exact.ami == pytest.approx(1.0)
+    assert exact.p < 0.001
     part = holds.copy()
     part[np.flatnonzero(holds)[:2]] = False
     partial = attribute(part, pairs)
-    assert partial.position == 3 and partial.recall == 1.0
+    assert partial.position == 3
+    assert partial.recall == 1.0
     assert partial.precision == pytest.approx((holds.sum() - 2) / holds.sum())
     assert attribute(~holds, pairs).position != 3
 

@@ -45,7 +45,8 @@ def test_equal_and_zero_differences() -> None:
     assert answer.p[0] == pytest.approx(
         2 / 2**12, abs=1.5e-3
     )  # only the flips that keep or reverse all texts reach it
-    assert answer.p[1] == 1.0 and answer.t[1] == 0.0
+    assert answer.p[1] == 1.0
+    assert answer.t[1] == 0.0
     assert np.isfinite(answer.t).all()
 
 
@@ -53,15 +54,19 @@ def test_missing_texts_are_dropped_by_layer() -> None:
     x = np.random.default_rng(3).normal(1.0, 1.0, size=(40, 3))
     x[:10, 1], x[:, 2] = np.nan, np.nan
     answer = sign_flip(x, n_perm=999)
-    assert answer.n == 30 and answer.n_valid.tolist() == [40, 30, 0]
+    assert answer.n == 30
+    assert answer.n_valid.tolist() == [40, 30, 0]
     assert answer.t[1] == pytest.approx(ttest_1samp(x[10:, 1], 0.0).statistic)
-    assert np.isnan(answer.t[2]) and np.isnan(answer.p[2]) and answer.p_overall <= 0.01
+    assert np.isnan(answer.t[2])
+    assert np.isnan(answer.p[2])
+    assert answer.p_overall <= 0.01
 
 
 def test_groups_flip_together() -> None:
     x = np.repeat(np.random.default_rng(4).normal(size=(6, 2)), 10, axis=0)
     answer = sign_flip(x, groups=np.repeat(np.arange(6), 10), n_perm=999)
-    assert answer.n == 6 and answer.p_overall > 0.02
+    assert answer.n == 6
+    assert answer.p_overall > 0.02
 
 
 @pytest.mark.parametrize(
