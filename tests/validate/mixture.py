@@ -29,7 +29,7 @@ def run(seeds: int) -> list[Row]:
     for n, weights in ((20, (0.2, 0.35, 0.5)), (54, (0.1, 0.2, 0.35, 0.5)), (200, (0.1, 0.2, 0.35, 0.5))):
         rows += [_positive(n, weight, seeds) for weight in weights]
     rows += [_negative(n, name, seeds) for n in (20, 54, 200) for name in ONE_MODE]
-    rows += [_attributed(0.0, seeds), _attributed(0.1, seeds), _shuffled(seeds)]
+    rows += [_attributed(0.0, seeds), _attributed(0.05, seeds), _shuffled(seeds)]
     return rows
 
 
