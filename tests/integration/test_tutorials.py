@@ -1,6 +1,8 @@
 """Notebooks and the README's code run as they stand, without network, on the embedded model."""
 
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from laminar_lens.models.names import NOVELLA
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-TIME_LIMIT_S = 180
+TIME_LIMIT_S = 400  # about 45 s on two idle cores
 
 pytestmark = pytest.mark.skipif(
     not (NOVELLA / "model.safetensors").is_file(), reason=f"the embedded weights are not there: {NOVELLA}"
@@ -56,8 +58,13 @@ def test_readme_has_code_for_both_generations() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_readme_code_runs(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an undetermined warm-up is warned about
-        exec(compile(BLOCKS[number], f"README block {number}", "exec"), {})
+def test_readme_code_runs(number: int, tmp_path: Path) -> None:
+    """In a process of its own, as a reader would run it: shape checks make it ten times slower."""
+    script = tmp_path / "readme.py"
+    script.write_text(BLOCKS[number], encoding="utf-8")
+    command = [sys.executable, script.name]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
