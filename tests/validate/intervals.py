@@ -113,7 +113,7 @@ def _shift(n: int, seeds: int) -> Row:
             used += 1
             hits += int(interval.low <= 1.5 * W_FIRST <= interval.high)
     setting = f"{n} texts, modes 1.25/2.75, {W_FIRST:.0%} of pairs contain position 0"
-    if used < seeds:
+    if used < seeds and n >= intervals.MIN_SHIFT:
         setting += f"; withheld in {seeds - used} sets with fewer than {intervals.MIN_SIDE} such pairs"
     if n < intervals.MIN_SHIFT:
         return _row("interval: shift of the mean", setting, 0, seeds, interval.withheld)

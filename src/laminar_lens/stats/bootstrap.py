@@ -80,7 +80,7 @@ def mean_interval(
     tail = (1 - level) / 2
     low_t, high_t = np.zeros(moments.mean.size), np.zeros(moments.mean.size)
     for columns, t in _resampled_t(moments, n_boot, seed, SE_FLOOR["mean"]):
-        low_t[columns], high_t[columns] = np.quantile(t, [tail, 1 - tail], axis=0)
+        low_t[columns], high_t[columns] = resampled_quantile(t, [tail, 1 - tail])
     low, high = moments.mean - moments.se * high_t, moments.mean - moments.se * low_t
     return finish(moments.mean, low, high, moments.n, level, "mean", values.shape[1:])
 
@@ -113,7 +113,7 @@ def simultaneous_band(
         usable = (moments.n[columns] >= MIN_TEXTS["band"]) & (moments.se[columns] > 0)
         if usable.any():
             largest = np.maximum(largest, np.abs(t[:, usable]).max(axis=1))
-    reach = float(np.quantile(largest, level)) * moments.se
+    reach = float(resampled_quantile(largest, level)) * moments.se
     return finish(
         moments.mean, moments.mean - reach, moments.mean + reach, moments.n, level, "band", values.shape[1:]
     )
@@ -199,6 +199,13 @@ def check_settings(level: float, n_boot: int) -> None:
         )
     if n_boot < 99:
         raise InputError(f"n_boot={n_boot} is too few resamples for an interval: give at least 99")
+
+
+def resampled_quantile(
+    t: Float[np.ndarray, "n_boot *entry"], at: float | list[float]
+) -> Float[np.ndarray, "*quantile_entry"]:
+    """Quantiles over resamples at rank p·(B + 1): with NumPy's default, 299 of them lose 0.6% of coverage."""
+    return np.asarray(np.quantile(t, at, axis=0, method="weibull"))
 
 
 def resampling_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import betainc
 
-from laminar_lens.stats.bootstrap import resampling_counts
+from laminar_lens.stats.bootstrap import resampled_quantile, resampling_counts
 
 SE_FLOOR = {"quantile": 0.2, "shift": 0.6}
 """Least standard error of a resample, as a share of the sample's own."""
@@ -40,7 +40,7 @@ def studentised_bounds(
     """Bootstrap-t bounds from the values and standard errors of the sample (row 0) and its resamples."""
     floored = np.maximum(se[1:], floor * se[0])
     t = np.divide(value[1:] - value[0], floored, out=np.zeros_like(floored), where=floored > 0)
-    low_t, high_t = np.quantile(t, [tail, 1 - tail], axis=0)
+    low_t, high_t = resampled_quantile(t, [tail, 1 - tail])
     return value[0] - se[0] * high_t, value[0] - se[0] * low_t
 
 
