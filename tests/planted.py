@@ -111,9 +111,11 @@ def _resting_directions(*, wide: bool) -> tuple[np.ndarray, np.ndarray]:
     return AXES[0], np.cos(turn) * AXES[0] + np.sin(turn) * AXES[1]
 
 
-def plant(plan: Plan) -> Planted:
-    """Edit fresh weights so that the affected pairs' mean angle moves by `plan.strength` after block
-    WRITE."""
+def plant(plan: Plan, *, write: float | None = None) -> Planted:
+    """Edit fresh weights so that the affected pairs' mean angle moves by `plan.strength` after block WRITE.
+
+    With `write`, the edit adds a vector of that length, whatever the angle then is.
+    """
     if plan.k and plan.gate == "position" and not 1 <= plan.k <= MARKED:
         raise ValueError(f"k is {plan.k}; positions 0 … {MARKED - 1} are marked")
     base = base_weights(plan.seed, wide=plan.wide)
@@ -124,7 +126,7 @@ def plant(plan: Plan) -> Planted:
     mark = sum(MARKS[p] for p in gated) if plan.gate == "position" else TOKEN_MARK
     neighbour = _resting_directions(wide=plan.wide)[(gated[0] + 1) % 2]
     u = -np.sign(plan.strength) * neighbour
-    write = _calibrate(plan, gated, u)
+    write = _calibrate(plan, gated, u) if write is None else write
     edited = dict(base)
     for block, scale in ((WRITE, write), (ERASE, -write)):
         edited.update(_gate(base, block, mark, scale * u))

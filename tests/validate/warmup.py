@@ -10,10 +10,11 @@ from scipy.stats import binom
 
 from laminar_lens.stats.warmup import WarmupAnswer, warmup
 from laminar_lens.stats.warmup_shape import effects
+from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS
 from tests.validate.rows import Row
 
 TAU = 0.05
-STATED = {"n": 1000, "sd": 0.28, "layers": 9, "pairs": 63}
+STATED = {"n": DEFAULT_TEXTS, "sd": 0.28, "layers": 9, "pairs": 63}
 MAX_LARGE = 200
 
 

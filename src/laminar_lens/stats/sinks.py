@@ -1,7 +1,7 @@
 """Which tokens are sinks by what their vectors are, wherever in the text they stand."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from laminar_lens.errors import InputError, ShapeError
 
@@ -11,8 +11,8 @@ CHUNK = 4096
 
 
 def sink_tokens(
-    values: Float[Array, "layer batch pos d_model"],
-    mask: Bool[Array, "batch pos"] | None = None,
+    values: Shaped[Array, "..."],
+    mask: Shaped[Array, "..."] | None = None,
     *,
     norm_ratio: float = 5.0,
     min_cosine: float = 0.9,
@@ -25,7 +25,8 @@ def sink_tokens(
     points the same way (most vectors of a narrow cone lie within that cosine of each other, sink or not).
 
     Args:
-        mask: True = real token; padding and vectors that are not finite are never sinks.
+        values: residual states [layer, batch, pos, d_model].
+        mask: [batch, pos], True = real token; padding and vectors that are not finite are never sinks.
 
     Raises:
         ShapeError: values has not four axes, or mask does not match.

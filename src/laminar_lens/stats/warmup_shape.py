@@ -93,11 +93,15 @@ def share_affected(
     if k == 0:
         return out
     n, tail = len(d), (1 - BODY) / 2
+    size = window.stop - window.start
+    body = d[:, :, window] * (
+        size / (size - 1) if size > 1 else 1.0
+    )  # minus the mean of the others, as outside it
     mean = d[:, :, :k].mean(0)
     pair = np.abs(mean).argmax(-1)
     z = float(ndtri((1 + level) / 2))
     for layer, p in enumerate(pair):
-        low, high = np.quantile(d[:, layer, window], [tail, 1 - tail])
+        low, high = np.quantile(body[:, layer], [tail, 1 - tail])
         beyond = d[:, layer, p] > high if mean[layer, p] > 0 else d[:, layer, p] < low
         s = float(beyond.mean())
         centre, reach = s + z**2 / (2 * n), z * np.sqrt(s * (1 - s) / n + z**2 / (4 * n**2))
@@ -184,6 +188,9 @@ def _leading_axis(x: Array, n_step: int) -> Float[Array, " d_model"]:
     start = np.random.default_rng(0).standard_normal((x.shape[1], min(4, x.shape[1])))
     basis, _ = np.linalg.qr(start)
     for _ in range(n_step):
+        before = basis[:, 0]
         basis, _ = np.linalg.qr(centred.T @ (centred @ basis))
+        if 1 - abs(before @ basis[:, 0]) < 1e-12:
+            break
     values, turn = np.linalg.eigh((centred @ basis).T @ (centred @ basis))
     return np.asarray((basis @ turn)[:, values.argmax()])

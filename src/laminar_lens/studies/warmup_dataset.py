@@ -21,7 +21,7 @@ from laminar_lens.stats.warmup import (
 )
 from laminar_lens.stats.warmup_shape import Effect, effects, keeping_costs, shape, share_affected
 from laminar_lens.studies.warmup_measurement import Measurement
-from laminar_lens.studies.warmup_sentence import sentence
+from laminar_lens.studies.warmup_sentence import named_pairs, sentence
 
 
 def answer_dataset(
@@ -44,7 +44,7 @@ def answer_dataset(
         progress("statistics", 1, 2)
     d = contrast(theta, window)
     k = answer.overall.k_lo or 0
-    found = effects(d, k, tau, paired=paired, seed=seed)
+    found = effects(d, named_pairs(k), tau, paired=paired, seed=seed)
     variables = (
         _curves(answer, theta, window)
         | _answers(answer)

@@ -9,15 +9,32 @@ from laminar_lens.stats.warmup import WarmupAnswer
 from laminar_lens.stats.warmup_shape import Effect
 from laminar_lens.studies.comparison import named_layers
 
+MANY_PAIRS = 4
+"""Beyond so many pairs a mean over them says little: the first pair is named, and that the difference
+fades."""
+
+MANY_TEXTS = 20
+"""A number of texts that is so many times what there were comes with its reason."""
+
+
+def named_pairs(k: int) -> int:
+    """Over how many first pairs the size of a difference is given, when the first k stand apart."""
+    return k if k <= MANY_PAIRS else 1
+
 
 def sentence(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], bos: int = 0) -> str:
     """One or two sentences that a reader can act on; angles in radians, layers as hidden states.
 
     Args:
-        found: effects in the first `k_lo` pairs, see `laminar_lens.stats.warmup_shape.effects`.
+        found: effects in the first `named_pairs(k_lo)` pairs, see `laminar_lens.stats.warmup_shape.effects`.
         layers: hidden state of each row of `answer`.
         bos: 1 where position 0 is a BOS.
     """
+    said = _said(answer, found, layers)
+    return f"{said} Position 0 is the BOS." if bos and "position" in said else said
+
+
+def _said(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int]) -> str:
     overall = answer.overall
     if overall.verdict == "drift":
         return _drift(answer, layers)
@@ -31,10 +48,7 @@ def sentence(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int
             f"±{answer.tau:g} rad of the rest of the text {where} ({texts})."
         )
     k = overall.skip or 0
-    text = f"Leave out {_tokens(k)}: {_effects(answer, found, layers, k, texts)}."
-    if bos:
-        text += " (Position 0 is the BOS.)"
-    return text + _paired(found)
+    return f"Leave out {_tokens(k)}: {_effects(answer, found, layers, k, texts)}." + _paired(found)
 
 
 def _tokens(k: int) -> str:
@@ -74,14 +88,16 @@ def _size(interval: Interval, sign: str) -> tuple[float, Interval]:
 def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], k: int, texts: str) -> str:
     """Layers, size and interval of each effect; the largest single difference where half of the texts named
     none."""
+    fading = "" if named_pairs(k) == k else f", and the difference fades over the first {k} pairs"
     if not found:
-        return f"{_pairs(k)} are {_largest(answer, layers, k)} ({texts})"
+        return f"{_pairs(named_pairs(k))} are {_largest(answer, layers, named_pairs(k))} ({texts}){fading}"
     parts = []
     for effect in found:
         size, interval = _size(effect.interval, effect.sign)
         where = named_layers(layers[row] for row in effect.layers)
         parts.append(f"{_number(size)} rad {effect.sign} in {where} ({_ci(interval)}{{}})")
-    return f"{_pairs(k)} are " + " and ".join(parts).format(f", {texts}", *[""] * (len(parts) - 1))
+    sizes = " and ".join(parts).format(f", {texts}", *[""] * (len(parts) - 1))
+    return f"{_pairs(named_pairs(k))} are {sizes}{fading}"
 
 
 def _largest(answer: WarmupAnswer, layers: Sequence[int], k: int) -> str:
@@ -110,16 +126,19 @@ def _paired(found: Sequence[Effect]) -> str:
 def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int]) -> str:
     overall = answer.overall
     k_lo = overall.k_lo or 0
-    between = (
-        f"between {k_lo} and {_tokens(overall.k_hi)}"
-        if overall.k_hi is not None
-        else f"{_tokens(k_lo)} or more (no upper bound was shown)"
-    )
     if overall.n_needed is None:
         needed = f"an excess lies so close to ±{answer.tau:g} rad that a million texts would not decide"
     else:
-        needed = f"about {overall.n_needed:,} texts would decide"
-    text = f"Undetermined: {between} stand apart; there were {answer.n:,} texts, {needed}."
+        needed = f"about {overall.n_needed:,} would decide"
+        if overall.n_needed > MANY_TEXTS * answer.n:
+            needed += f", because the difference crosses ±{answer.tau:g} rad slowly"
+    if overall.k_hi is not None:
+        text = f"Undetermined: between {k_lo} and {_tokens(overall.k_hi)} stand apart"
+    elif k_lo:
+        text = f"Undetermined: {_tokens(k_lo)} or more stand apart, no upper bound was shown"
+    else:
+        text = "Undetermined: neither was it shown that first tokens stand apart, nor that they do not"
+    text += f"; there were {answer.n:,} texts, {needed}."
     if k_lo:
         size = _effects(answer, found, layers, k_lo, f"{answer.n:,} texts")
         text += f" At least {_tokens(k_lo)} must go: {size}."

@@ -17,7 +17,7 @@ from laminar_lens.models.quiet import quiet
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts, read_prompts
 
-DEFAULT_TEXTS = 1000
+DEFAULT_TEXTS = 1200
 """Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
 rad."""
 

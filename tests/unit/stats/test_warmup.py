@@ -1,0 +1,313 @@
+"""The three-valued warm-up answer, its power, its shape and its cost; sink tokens by vector."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.stats.sinks import sink_tokens
+from laminar_lens.stats.warmup import Answer, contrast, encode, independent_texts, reference_pairs, warmup
+from laminar_lens.stats.warmup_power import MIN_TEXTS
+from laminar_lens.stats.warmup_shape import effects, keeping_costs, leading_axis_turn, shape, share_affected
+from tests.validate import warmup as simulated
+
+
+def texts(*args: Any, **settings: Any) -> np.ndarray:
+    return simulated.texts(*args, **settings)
+
+
+class TestAnswer:
+    @pytest.mark.parametrize("k", [0, 1, 3])
+    @pytest.mark.parametrize("size", [0.5, -0.5])
+    def test_step_is_found(self, seed: int, k: int, size: float) -> None:
+        answer = warmup(texts(seed, 300, sd=0.1, layers=2, delta=simulated.first(k, size)), seed=seed)
+        sign = "none" if k == 0 else "wider" if size > 0 else "narrower"
+        assert answer.overall == Answer("decided", k, k, None, sign)
+        assert answer.overall.skip == k
+        assert all(layer == answer.overall for layer in answer.layers)
+
+    def test_overall_needs_every_layer(self, seed: int) -> None:
+        delta = np.stack([simulated.first(k, size) for k, size in ((0, 0.0), (2, 0.4), (1, -0.4))])
+        answer = warmup(texts(seed, 300, sd=0.1, layers=3, delta=delta), seed=seed)
+        assert [layer.skip for layer in answer.layers] == [0, 2, 1]
+        assert [layer.sign for layer in answer.layers] == ["none", "wider", "narrower"]
+        assert (answer.overall.skip, answer.overall.sign) == (2, "mixed")
+
+    def test_signs_that_change_along_positions_are_mixed(self, seed: int) -> None:
+        delta = np.where(np.arange(24) == 0, 0.4, np.where(np.arange(24) == 1, -0.4, 0.0))
+        assert warmup(texts(seed, 300, sd=0.1, delta=delta), seed=seed).layers[0].sign == "mixed"
+
+    def test_few_texts_are_never_enough_to_say_that_nothing_is_there(self, seed: int) -> None:
+        """Even where angles hardly scatter, and Student's interval would do."""
+        few, enough = (warmup(texts(seed, n, sd=1e-3), seed=seed) for n in (MIN_TEXTS - 1, MIN_TEXTS))
+        assert few.overall.verdict == "undetermined"
+        assert few.overall.k_hi is None
+        assert few.overall.skip is None
+        assert few.overall.n_needed is not None
+        assert enough.overall.skip == 0
+
+    def test_few_texts_can_still_show_a_lower_bound(self, seed: int) -> None:
+        answer = warmup(texts(seed, 20, sd=0.1, delta=simulated.first(1, 1.0)), seed=seed).overall
+        assert (answer.verdict, answer.k_lo, answer.k_hi, answer.sign) == ("undetermined", 1, None, "wider")
+
+    def test_what_is_not_shown_beside_the_reference_is_not_drift(self, seed: int) -> None:
+        near = np.where(np.arange(24) == 15, 0.06, 0.0)
+        unclear = warmup(texts(seed, 100, sd=0.2, delta=near), seed=seed).overall
+        assert (unclear.verdict, unclear.k_hi) == ("undetermined", None)
+        clear = warmup(texts(seed, 400, sd=0.1, delta=3 * near), seed=seed).overall
+        assert clear == Answer("drift", None, None, None, "wider")
+
+    def test_reference_pairs_have_a_curve_and_no_interval(self, seed: int) -> None:
+        answer = warmup(texts(seed, 50, sd=0.1), seed=seed)
+        assert answer.reference == (16, 24)
+        assert np.isfinite(answer.delta).all()
+        np.testing.assert_allclose(answer.delta[:, 16:].mean(), 0, atol=1e-12)
+        for curve in (answer.low90, answer.high90, answer.band_low, answer.band_high):
+            assert np.isnan(curve[:, 16:]).all()
+            assert np.isfinite(curve[:, :16]).all()
+        assert (answer.band_low < answer.low90)[:, :16].all()
+
+    def test_identical_angles_give_an_answer_without_warnings(self) -> None:
+        answer = warmup(np.full((40, 2, 12), 1.2))
+        assert answer.overall.skip == 0
+
+    def test_same_seed_same_bytes(self, seed: int) -> None:
+        theta = texts(seed, 60, sd=0.2)
+        first, again, other = (warmup(theta, seed=s) for s in (seed, seed, seed + 1))
+        np.testing.assert_array_equal(first.band_low, again.band_low)
+        assert not np.array_equal(first.band_low, other.band_low, equal_nan=True)
+
+    def test_input_is_not_changed(self, seed: int) -> None:
+        theta = texts(seed, 40, sd=0.1)
+        before = theta.copy()
+        warmup(theta)
+        np.testing.assert_array_equal(theta, before)
+
+
+class TestTextsAreTheUnit:
+    def test_texts_of_a_group_count_once(self, seed: int) -> None:
+        theta = texts(seed, 60, sd=0.1)
+        groups = np.repeat(np.arange(20), 3)
+        answer = warmup(theta, groups=groups)
+        assert answer.n == 20
+        assert answer.overall.verdict == "undetermined"
+        np.testing.assert_allclose(answer.delta, warmup(theta).delta, atol=1e-12)
+
+    def test_repeating_a_text_adds_nothing_when_it_is_one_group(self, seed: int) -> None:
+        theta = texts(seed, 40, sd=0.1)
+        twice = warmup(np.concatenate([theta, theta]), groups=np.tile(np.arange(40), 2), seed=seed)
+        np.testing.assert_allclose(twice.band_high, warmup(theta, seed=seed).band_high)
+
+    def test_a_text_with_nan_is_left_out_and_counted(self, seed: int) -> None:
+        theta = texts(seed, 40, sd=0.1, layers=2)
+        theta[3, 1, 5] = np.nan
+        values, n_dropped = independent_texts(theta)
+        assert (len(values), n_dropped, warmup(theta).n_dropped) == (39, 1, 1)
+
+    def test_one_text_is_refused(self) -> None:
+        with pytest.raises(InputError, match="1 independent texts"):
+            warmup(np.ones((1, 1, 12)))
+        with pytest.raises(InputError, match=r"0 independent texts without NaN \(3 dropped\)"):
+            warmup(np.full((3, 1, 12), np.nan))
+
+    def test_groups_of_another_length_are_refused(self, seed: int) -> None:
+        with pytest.raises(InputError, match="one label for each of 40 texts"):
+            warmup(texts(seed, 40, sd=0.1), groups=[1, 2])
+
+
+class TestReference:
+    def test_windows(self) -> None:
+        assert reference_pairs(63) == slice(42, 63)
+        assert reference_pairs(63, "last half") == slice(32, 63)
+        assert reference_pairs(63, "last quarter") == slice(48, 63)
+        assert reference_pairs(63, slice(30, None)) == slice(30, 63)
+        assert reference_pairs(63, (30, 40)) == slice(30, 40)
+
+    @pytest.mark.parametrize("bad", ["last tenth", (0, 5), (5, 5), (5, 64), slice(0, 60), slice(10, 60, 2)])
+    def test_refused(self, bad: Any) -> None:
+        with pytest.raises(InputError, match="reference"):
+            reference_pairs(63, bad)
+
+    @pytest.mark.parametrize(("name", "value"), [("tau", 0.0), ("tau", -1.0), ("level", 1.0), ("level", 0.4)])
+    def test_settings_out_of_range(self, name: str, value: float) -> None:
+        with pytest.raises(InputError, match=f"{name} is {value}"):
+            warmup(np.ones((40, 1, 12)), **{name: value})  # type: ignore[arg-type]
+
+    def test_two_axes_are_refused(self) -> None:
+        with pytest.raises(ShapeError, match=r"\(40, 12\)"):
+            warmup(np.ones((40, 12)))
+
+
+class TestNumberOfTexts:
+    def test_more_scatter_needs_more_texts(self, seed: int) -> None:
+        small, large = (warmup(texts(seed, 60, sd=sd), seed=seed).overall.n_needed for sd in (0.17, 0.28))
+        assert small is not None
+        assert large is not None
+        assert 150 < small < large < 1500
+
+    def test_a_difference_at_tau_cannot_be_decided(self, seed: int) -> None:
+        answer = warmup(texts(seed, 4000, sd=0.1, delta=simulated.first(1, 0.0502)), seed=seed).overall
+        assert answer.verdict == "undetermined"
+        assert answer.n_needed is None or answer.n_needed > 20_000
+
+    def test_encoding(self) -> None:
+        np.testing.assert_array_equal(encode([3, None, 0]), [3, -1, 0])
+
+
+class TestShape:
+    window = slice(40, 60)
+
+    def curve(self, values: np.ndarray) -> np.ndarray:
+        return values - values[self.window].mean()
+
+    @pytest.mark.parametrize("k", [1, 2, 4])
+    def test_step(self, k: int) -> None:
+        found = shape(self.curve(np.where(np.arange(60) < k, 0.3, 0.0)), np.full(60, 0.01), self.window)
+        assert found.kind == "step"
+        assert found.height == pytest.approx(0.3)
+        assert np.isnan(found.half_life)
+
+    @pytest.mark.parametrize("h", [3.0, 8.0, 20.0])
+    def test_decay(self, h: float) -> None:
+        found = shape(self.curve(-0.3 * np.exp(-np.arange(60) / h)), np.full(60, 0.01), self.window)
+        assert found.kind == "decay"
+        assert found.half_life == pytest.approx(h * np.log(2), rel=0.03)
+        assert found.height == pytest.approx(-0.3, rel=0.05)
+
+    def test_nothing_shown(self) -> None:
+        assert shape(np.zeros(60), np.full(60, 0.01), self.window, shown=False).kind == "none"
+
+    def test_noise_as_large_as_the_difference_is_unclear(self) -> None:
+        curve = self.curve(0.3 * np.exp(-np.arange(60) / 2.0))
+        assert shape(curve, np.full(60, 0.3), self.window).kind == "unclear"
+
+
+class TestEffects:
+    def test_layers_and_both_signs(self, seed: int) -> None:
+        delta = np.stack([simulated.first(2, size) for size in (0.0, 0.4, 0.3, -0.2)])
+        theta = texts(seed, 400, sd=0.1, layers=4, delta=delta)
+        wider, narrower = effects(contrast(theta, slice(16, 24)), 2, 0.05, seed=seed)
+        assert (wider.layers, wider.sign, narrower.layers, narrower.sign) == (
+            (1, 2),
+            "wider",
+            (3,),
+            "narrower",
+        )
+        assert wider.cells == ((1, 0), (1, 1), (2, 0), (2, 1))
+        assert wider.interval.n == 200
+        assert wider.interval.low < 0.35 < wider.interval.high
+        assert narrower.interval.low < -0.2 < narrower.interval.high
+
+    def test_nothing_to_measure(self, seed: int) -> None:
+        d = contrast(texts(seed, 100, sd=0.1), slice(16, 24))
+        assert effects(d, 0, 0.05) == []
+        assert effects(d, 1, 0.05) == []
+
+    def test_paired_goes_as_far_as_it_was_measured(self, seed: int) -> None:
+        d = contrast(texts(seed, 200, sd=0.1, delta=simulated.first(2, 0.4)), slice(16, 24))
+        (found,) = effects(d, 2, 0.05, paired=np.full((200, 1, 1), 0.3), seed=seed)
+        assert found.paired is not None
+        assert float(found.paired.estimate) == pytest.approx(0.3)
+
+    def test_share_of_texts(self, seed: int) -> None:
+        """A tenth of the texts by a radian moves the mean by 0.1; the share says what the mean hides."""
+        theta = texts(seed, 2000, sd=0.1)
+        theta[:200, :, 0] += 1.0
+        share, low, high = share_affected(contrast(theta, slice(16, 24)), slice(16, 24), 1)[:, 0]
+        assert low < 0.1 < high
+        assert share == pytest.approx(0.1, abs=0.02)
+        assert np.isnan(share_affected(theta, slice(16, 24), 0)).all()
+
+    def test_share_without_effect_is_near_zero(self, seed: int) -> None:
+        d = contrast(texts(seed, 2000, sd=0.1), slice(16, 24))
+        assert share_affected(d, slice(16, 24), 1)[0, 0] < 0.02
+
+
+class TestKeepingCosts:
+    def test_mean_and_variance_against_the_formula(self, seed: int) -> None:
+        theta = texts(seed, 50, sd=0.1, delta=simulated.first(1, 1.0))
+        mean, variance = keeping_costs(theta)
+        for k in (1, 2, 3, 4):
+            assert mean[0, k - 1] == pytest.approx(theta.mean() - theta[:, :, k:].mean())
+            assert variance[0, k - 1] == pytest.approx(theta.var() - theta[:, :, k:].var())
+        assert mean[0, 0] == pytest.approx(1 / 24, abs=0.01)
+
+    def test_too_short(self) -> None:
+        with pytest.raises(InputError, match="5 pairs"):
+            keeping_costs(np.ones((10, 1, 5)))
+
+    def test_axis_against_numpy(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((20, 12, 30)) * np.linspace(2, 1, 30)
+        x[:, 0] += 20 * rng.standard_normal(30)
+        turn = leading_axis_turn(x, 2, n_step=2000)
+        axes = [
+            np.linalg.svd(v - v.mean(0), full_matrices=False)[2][0]
+            for v in (y.reshape(-1, 30) for y in (x, x[:, 1:]))
+        ]
+        assert turn[0] == pytest.approx(np.arccos(abs(axes[0] @ axes[1])), abs=1e-3)
+        assert turn[0] > 0.3
+
+    def test_axis_of_what_is_not_finite(self) -> None:
+        assert np.isnan(leading_axis_turn(np.full((2, 4, 3), np.nan))).all()
+
+
+class TestSinks:
+    def states(self, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).standard_normal((3, 4, 10, 16))
+
+    def test_large_norm_in_one_layer_is_enough(self, seed: int) -> None:
+        x = self.states(seed)
+        x[1, 2, 3] *= 30
+        expected = np.zeros((4, 10), dtype=bool)
+        expected[2, 3] = True
+        np.testing.assert_array_equal(sink_tokens(x), expected)
+
+    def test_cosine_extends_in_the_same_layer_only(self, seed: int) -> None:
+        x = self.states(seed)
+        x[1, 2, 3] *= 30
+        x[1, 0, 5] = x[1, 2, 3] / 40 + 0.001
+        x[2, 1, 1] = x[1, 2, 3] / 40
+        found = sink_tokens(x)
+        assert found[2, 3]
+        assert found[0, 5]
+        assert found.sum() == 2
+
+    def test_cosine_alone_makes_no_sink(self) -> None:
+        x = np.ones((1, 2, 5, 8)) + 0.01 * np.random.default_rng(0).standard_normal((1, 2, 5, 8))
+        assert not sink_tokens(x).any()
+
+    def test_in_a_narrow_cone_only_norms_count(self) -> None:
+        x = np.ones((1, 2, 5, 8)) + 0.01 * np.random.default_rng(0).standard_normal((1, 2, 5, 8))
+        x[0, 0, 0] *= 100
+        assert sink_tokens(x).sum() == 1
+
+    def test_padding_is_neither_sink_nor_counted(self, seed: int) -> None:
+        x = self.states(seed)
+        x[0, 0, 0] *= 30
+        x[:, :, 6:] = np.nan
+        mask = np.ones((4, 10), dtype=bool)
+        mask[:, 6:] = False
+        found = sink_tokens(x, mask)
+        assert found[0, 0]
+        assert found.sum() == 1
+
+    def test_zero_vectors_and_no_tokens(self) -> None:
+        assert not sink_tokens(np.zeros((2, 1, 4, 3))).any()
+        assert not sink_tokens(np.ones((2, 1, 4, 3)), np.zeros((1, 4), dtype=bool)).any()
+
+    def test_wrong_settings(self) -> None:
+        with pytest.raises(InputError, match=r"norm_ratio 0\.5"):
+            sink_tokens(np.ones((1, 1, 4, 3)), norm_ratio=0.5)
+        with pytest.raises(ShapeError, match=r"mask has shape \(2, 4\)"):
+            sink_tokens(np.ones((1, 1, 4, 3)), np.ones((2, 4), dtype=bool))
+
+
+def test_known_answers_on_20_data_sets() -> None:
+    failed = [
+        f"{row.check} ({row.setting}): {row.required}, {row.measured}"
+        for row in simulated.run(20)
+        if not row.ok
+    ]
+    assert not failed
