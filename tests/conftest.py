@@ -1,4 +1,4 @@
-"""Fixtures for the whole suite: three tiny random models on disk, and the embedded novella. No test takes network."""
+"""Fixtures for the whole suite: three tiny random models, and the embedded novella. No network."""
 
 import os
 
@@ -6,7 +6,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# One thread a worker: a thread that waits by spinning for one that is not running makes small products slower
+# by a factor of thirty on a machine that is busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +30,7 @@ CONTEXT = 64
 
 
 def build_tokenizer(folder: Path) -> int:
-    """Trains a byte-level BPE on SENTENCES and saves it; <|endoftext|> is BOS and EOS. Returns the vocabulary size."""
+    """Saves a byte-level BPE of SENTENCES; <|endoftext|> is BOS and EOS. Returns the vocabulary size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -53,8 +56,9 @@ def build_tokenizer(folder: Path) -> int:
 
 
 def save_random_model(folder: Path, kind: str, *, seed: int = 0, **overrides: Any) -> Path:
-    """A Hugging Face folder of a random model: `kind` is gpt2, llama or neox. Weights are large enough that layers
-    turn the residual stream by whole radians, so that a wrong forward cannot hide; biases and norms are not trivial."""
+    """A Hugging Face folder of a random model: `kind` is gpt2, llama or neox. Weights are large enough that
+    layers turn the residual stream by whole radians, so that a wrong forward cannot hide; biases and norms
+    are not trivial."""
     import torch
     from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
 
@@ -93,7 +97,7 @@ def save_random_model(folder: Path, kind: str, *, seed: int = 0, **overrides: An
 
 @pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hugging Face folder of a random GPT-2: 3 layers of 32, context 64, a byte-level BPE with <|endoftext|>."""
+    """Hugging Face folder of a random GPT-2: 3 layers of 32, context 64, BOS <|endoftext|>."""
     return save_random_model(tmp_path_factory.mktemp("tiny_gpt2"), "gpt2")
 
 
@@ -121,7 +125,7 @@ def make_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def novella() -> Any:
-    """The embedded model, as `ll.load_model("novella")` gives it. Session-scoped: do not change its weights."""
+    """The embedded model, as `ll.load_model("novella")` gives it; its weights are not to be changed."""
     import laminar_lens.models as models
     from laminar_lens.models.names import NOVELLA
 

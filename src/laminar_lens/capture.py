@@ -1,11 +1,10 @@
 """Residual states of prompts: streamed through hooks, or taken from a cache that is already there.
 
-Prompts run in batches of equal length, so no padding ever reaches the model: a padded token tensor is unpadded first,
-and position 0 is a prompt's first token whatever side its padding was on.
+Prompts run in batches of equal length, so no padding ever reaches the model: a padded token tensor is
+unpadded first, and position 0 is a prompt's first token whatever side its padding was on.
 """
 
 import dataclasses
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +16,8 @@ from laminar_lens.axes import Progress
 from laminar_lens.errors import CaptureError, InputError, ShapeError
 from laminar_lens.models.forward import check_model, residual_states
 from laminar_lens.models.info import describe, norm_is_folded, warn_if_processed
-from laminar_lens.models.memory import available_bytes
+from laminar_lens.models.memory import check_fits
+from laminar_lens.models.selection import layer_indices, position_indices
 from laminar_lens.models.tokens import PADDING, token_rows
 
 BATCH_TOKENS = 4096
@@ -47,8 +47,8 @@ class ResidualStates:
     _tokenizer: Any = dataclasses.field(default=None, repr=False)
 
     def token_strings(self) -> list[list[str]]:
-        """The text of each real token, one list a prompt; token ids as text where the model has no tokenizer."""
-        strings = {token: self._string(token) for token in self.tokens.unique().tolist() if token != PADDING}
+        """The text of each real token, one list a prompt; the token id where the model has no tokenizer."""
+        strings = {token: self._string(token) for token in set(self.tokens.flatten().tolist()) - {PADDING}}
         return [
             [strings[token] for token, real in zip(row.tolist(), keep.tolist(), strict=True) if real]
             for row, keep in zip(self.tokens, self.mask, strict=True)
@@ -84,6 +84,18 @@ class _Plan:
             batches += [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
         return batches
 
+    def check_memory(self, vectors: int) -> None:
+        """Refuses before the run what would not fit; `vectors` is the number kept at once for one layer."""
+        largest = max(self.batches(), key=lambda indices: len(indices) * len(self.rows[indices[0]]) ** 2)
+        check_fits(
+            self.model,
+            len(self.layers),
+            vectors,
+            batch=len(largest),
+            length=len(self.rows[largest[0]]),
+            device=self.device,
+        )
+
     def states(self, indices: Sequence[int]) -> ResidualStates:
         """Runs prompts of equal length."""
         ids = torch.tensor([self.rows[index] for index in indices])
@@ -115,8 +127,9 @@ class _Plan:
         if bad.any():
             layer, row, column = bad.nonzero()[0].tolist()
             raise CaptureError(
-                f"prompt {indices[row]}: the residual vector of hidden state {self.layers[layer]} at position "
-                f"{columns[column]} is not finite (NaN or infinity); try dtype='float32', or check the weights"
+                f"prompt {indices[row]}: the residual vector of hidden state {self.layers[layer]} at "
+                f"position {columns[column]} is not finite (NaN or infinity); try dtype='float32', "
+                "or check the weights"
             )
 
 
@@ -135,9 +148,8 @@ def capture_residuals(
 ) -> ResidualStates:
     """Residual vectors of every prompt, layer and position, in the dtype of the model.
 
-    >>> states = capture_residuals(model, ["He gave her the book."])
-    >>> states.values.shape                     # [layer batch pos d_model], layer = n_layers + 1 hidden states
-    torch.Size([9, 1, 6, 128])
+    For `["He gave her the book."]` (6 tokens) and a model of 8 blocks of width 128 the values have the shape
+    [9, 1, 6, 128]: hidden states 0 … 8.
 
     Args:
         model: any TransformerLens model.
@@ -152,13 +164,13 @@ def capture_residuals(
         progress: called with the number of prompts done.
 
     Raises:
-        InputError: an argument that does not fit (the message names the prompt, layer or position), a prompt longer
-            than the context, or more vectors than memory holds.
+        InputError: an argument that does not fit (the message names the prompt, layer or position), a prompt
+            longer than the context, or more vectors than memory holds.
         CaptureError: a vector is not finite: names prompt, layer and position.
     """
     plan = _plan(model, prompts, prepend_bos, final_norm, layers, positions, mask, batch_size, device)
     width = sum(position < max(map(len, plan.rows)) for position in plan.positions)
-    _check_memory(plan, len(plan.rows) * width)
+    plan.check_memory(len(plan.rows) * width)
     shape = (len(plan.layers), len(plan.rows), width, int(model.cfg.d_model))
     values: Tensor | None = None
     tokens = torch.full(shape[1:3], PADDING)
@@ -196,13 +208,14 @@ def iter_residuals(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Iterator[tuple[tuple[int, ...], ResidualStates]]:
-    """The same as `capture_residuals`, batch by batch: (indices of the prompts, their states), shortest prompts first.
+    """The same as `capture_residuals`, batch by batch: (indices of the prompts, their states).
 
-    A batch holds prompts of one length, hence no padding; a study that reduces each batch never holds everything.
-    Arguments are checked at the call, before the first batch. Arguments and errors as in `capture_residuals`.
+    A batch holds prompts of one length, shortest first, hence no padding; a study that reduces each batch
+    never holds everything. Arguments are checked at the call, before the first batch. Arguments and errors as
+    in `capture_residuals`.
     """
     plan = _plan(model, prompts, prepend_bos, final_norm, layers, positions, mask, batch_size, device)
-    _check_memory(plan, max(len(batch) * len(plan.rows[batch[0]]) for batch in plan.batches()))
+    plan.check_memory(max(len(batch) * len(plan.rows[batch[0]]) for batch in plan.batches()))
     return _run(plan, progress)
 
 
@@ -214,15 +227,17 @@ def residuals_from_cache(
     Args:
         cache: an ActivationCache, or any mapping from hook names to tensors [batch pos d_model].
         cfg: the model's `cfg`.
-        final_norm: takes the last hidden state after the final norm; needs an ActivationCache, which knows its model.
+        final_norm: takes the last hidden state after the final norm; needs an ActivationCache, which knows
+            its model.
         layers: hidden states to take; all by default.
 
     Raises:
-        InputError: the cache lacks a residual hook (named, with the filter that keeps it), or a layer is out of range.
+        InputError: the cache lacks a residual hook (named, with the filter that keeps it), or a layer is out
+            of range.
         ShapeError: an entry that is not [batch pos d_model].
     """
     n_layers = int(cfg.n_layers)
-    wanted = _layers(layers, n_layers)
+    wanted = layer_indices(layers, n_layers)
     states = {layer: _cached(cache, layer, n_layers, int(cfg.d_model)) for layer in wanted}
     if final_norm and n_layers in states:
         model = getattr(cache, "model", None)
@@ -248,7 +263,7 @@ def _plan(
     device: Any,
 ) -> _Plan:
     check_model(model)
-    wanted = _layers(layers, int(model.cfg.n_layers))
+    wanted = layer_indices(layers, int(model.cfg.n_layers))
     if batch_size is not None and (
         isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
     ):
@@ -256,7 +271,7 @@ def _plan(
     if final_norm:
         _check_final_norm(model)
     rows, texts = token_rows(model, prompts, mask=mask, prepend_bos=prepend_bos)
-    columns = _positions(positions, max(map(len, rows)))
+    columns = position_indices(positions, max(map(len, rows)))
     warn_if_processed(model)
     info: dict[str, object] = {
         **describe(model).as_dict(),
@@ -275,44 +290,6 @@ def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ..
             progress("residual stream", done, len(plan.rows))
 
 
-def _layers(layers: Any, n_layers: int) -> tuple[int, ...]:
-    if layers is None:
-        return tuple(range(n_layers + 1))
-    wanted = []
-    for layer in _whole_numbers("layers", layers):
-        if not -n_layers - 1 <= layer <= n_layers:
-            raise InputError(
-                f"layer {layer} is out of range: this model has hidden states 0 … {n_layers} (or −1 … {-n_layers - 1} "
-                "from the end)"
-            )
-        wanted.append(layer if layer >= 0 else n_layers + 1 + layer)
-    return tuple(wanted)
-
-
-def _positions(positions: Any, longest: int) -> tuple[int, ...]:
-    if positions is None:
-        return tuple(range(longest))
-    wanted = _whole_numbers("positions", positions)
-    for position in wanted:
-        if not 0 <= position < longest:
-            raise InputError(
-                f"position {position} is out of range: the longest prompt has positions 0 … {longest - 1}"
-            )
-    if sorted(set(wanted)) != wanted:
-        raise InputError(f"positions are {wanted}; expected them in increasing order, each once")
-    return tuple(wanted)
-
-
-def _whole_numbers(name: str, given: Any) -> list[int]:
-    try:
-        numbers = [operator.index(number) for number in ([given] if isinstance(given, int) else given)]
-    except TypeError:
-        raise InputError(f"{name} is {given!r}; expected whole numbers") from None
-    if not numbers:
-        raise InputError(f"{name} is empty; give at least one, or None for all")
-    return numbers
-
-
 def _check_final_norm(model: Any) -> None:
     if not hasattr(model, "ln_final"):
         raise InputError("final_norm=True, but this model has no final norm")
@@ -321,27 +298,6 @@ def _check_final_norm(model: Any) -> None:
             "final_norm=True, but the final norm's scale and shift were folded into the unembedding; "
             "load the model without weight processing"
         )
-
-
-def _check_memory(plan: _Plan, vectors: int) -> None:
-    """Refuses before the run what would not fit; `vectors` is the number kept at once for one layer."""
-    item = torch.empty((), dtype=next(plan.model.parameters()).dtype).element_size()
-    cfg = plan.model.cfg
-    kept = len(plan.layers) * vectors * int(cfg.d_model) * item
-    batch = max(plan.batches(), key=lambda indices: len(indices) * len(plan.rows[indices[0]]) ** 2)
-    length = len(plan.rows[batch[0]])
-    # The run itself: its batch's states again, MLP activations, and attention patterns, which a bridge keeps alive.
-    patterns = int(cfg.n_layers) * int(getattr(cfg, "n_heads", 0) or 0) * length
-    run = len(batch) * length * item * (int(cfg.d_model) * (len(plan.layers) + 12) + patterns)
-    same = torch.device(plan.device).type == torch.device(cfg.device).type
-    for device, need in ((plan.device, kept + (run if same else 0)), (str(cfg.device), run)):
-        free = available_bytes(device)
-        if free is not None and need > free:
-            raise InputError(
-                f"the residual states need about {need:,} bytes on {device} ({len(plan.layers)} layers × {vectors} "
-                f"vectors × {int(cfg.d_model)} and the run itself), but {free:,} are free; "
-                "choose layers=, positions= or fewer prompts at a time"
-            )
 
 
 def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:
@@ -362,6 +318,6 @@ def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:
             )
         return torch.as_tensor(state).detach()
     raise InputError(
-        f"the cache has no residual stream for hidden state {layer} ({names[0]!r}); run run_with_cache without a names "
-        "filter, or with one that keeps 'hook_resid_pre' and 'hook_resid_post'"
+        f"the cache has no residual stream for hidden state {layer} ({names[0]!r}); run run_with_cache "
+        "without a names filter, or with one that keeps 'hook_resid_pre' and 'hook_resid_post'"
     )

@@ -1,4 +1,4 @@
-"""Every angle of every residual vector against Hugging Face's own hidden states: both TransformerLens generations."""
+"""Every angle against Hugging Face's own hidden states, on both TransformerLens generations."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ KINDS = ("tiny_gpt2", "tiny_llama", "tiny_neox")
 
 
 def angles(states: torch.Tensor) -> torch.Tensor:
-    """All pairwise angles of the vectors at one layer of one text, written here on its own (float64, arctangent)."""
+    """All pairwise angles of the vectors of each layer, written here on its own (float64, arctangent)."""
     unit = states.double() / states.double().norm(dim=-1, keepdim=True)
     difference = (unit[..., :, None, :] - unit[..., None, :, :]).norm(dim=-1)
     return 2 * torch.atan2(difference, (unit[..., :, None, :] + unit[..., None, :, :]).norm(dim=-1))

@@ -1,4 +1,4 @@
-"""capture_residuals, iter_residuals and residuals_from_cache: shapes, padding, selections, and every refusal."""
+"""Residual states: shapes, padding, selections, caches, and every refusal."""
 
 import json
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from laminar_lens import capture
 from laminar_lens.capture import ResidualStates, capture_residuals, iter_residuals, residuals_from_cache
 from laminar_lens.errors import CaptureError, InputError, ShapeError
-from laminar_lens.models import load_model
+from laminar_lens.models import load_model, memory
 
 TEXTS = (
     "He gave her the book.",
@@ -232,13 +231,13 @@ def test_values_that_are_not_finite_are_named(tiny_gpt2: Any) -> None:
         return value
 
     model.add_hook("blocks.1.hook_resid_post", spoil)
-    with pytest.raises(CaptureError, match="prompt 1: .* hidden state 2 at position 2 is not finite"):
+    with pytest.raises(CaptureError, match=r"prompt 1: .* hidden state 2 at position 2 is not finite"):
         capture_residuals(model, last)
 
 
 def test_memory_is_checked_before_the_run(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "available_bytes", lambda device: 10_000)
-    monkeypatch.setattr(capture, "residual_states", lambda *a, **k: pytest.fail("the model ran"))
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 10_000)
+    monkeypatch.setattr("laminar_lens.capture.residual_states", lambda *a, **k: pytest.fail("the model ran"))
     with pytest.raises(InputError, match=r"need about [\d,]+ bytes on cpu .* but 10,000 are free"):
         capture_residuals(model, TEXTS)
     with pytest.raises(InputError, match="10,000 are free"):
@@ -246,7 +245,7 @@ def test_memory_is_checked_before_the_run(model: Any, monkeypatch: pytest.Monkey
 
 
 def test_available_memory_is_plausible() -> None:
-    free = capture.available_bytes("cpu")
+    free = memory.available_bytes("cpu")
     assert free is None or free > 2**20
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from laminar_lens.errors import CaptureError, InputError
 
 
-class _Reached(Exception):
-    """The last wanted hidden state is there: the rest of the forward pass, unembedding included, is not needed."""
+class _Reached(Exception):  # noqa: N818 - it is no error
+    """The last wanted hidden state is there: the rest of the forward pass, unembedding too, is not needed."""
 
 
 def hook_name(layer: int) -> str:
@@ -42,8 +42,9 @@ def residual_states(
 ) -> Float[Tensor, "layer batch kept d_model"]:
     """Hidden states of sequences without padding, in the order of `layers` (0 … n_layers).
 
-    `keep` is applied to each state as soon as it is there, for example to select positions or to move it. The forward
-    pass stops after the last wanted layer. Hooks are keyed by our own layer index: a bridge reports other names.
+    `keep` is applied to each state as soon as it is there, for example to select positions or to move it. The
+    forward pass stops after the last wanted layer. Hooks are keyed by our own layer index: a bridge reports
+    other names.
 
     Raises:
         CaptureError: the model never reached one of the hooks.
@@ -62,7 +63,8 @@ def residual_states(
         return take
 
     tokens = tokens.to(model.cfg.device)
-    # Without an explicit mask, TransformerLens guesses one from the padding token when the tokenizer pads left.
+    # Without an explicit mask, TransformerLens guesses one from the padding token when the tokenizer pads
+    # left.
     mask = torch.ones_like(tokens)
     with torch.no_grad():
         try:

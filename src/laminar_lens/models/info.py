@@ -1,4 +1,4 @@
-"""What a model is: size, positions, BOS, and whether its weights were processed in a way that turns angles."""
+"""What a model is: size, positions, BOS, and whether its weights were processed so that angles turn."""
 
 import dataclasses
 import hashlib
@@ -84,14 +84,14 @@ def describe(model: Any) -> ModelInfo:
 def bos_token_id(model: Any) -> int | None:
     """The model's own BOS token, or None.
 
-    TransformerLens gives a tokenizer without a BOS its EOS in that place; that one is not counted. A tokenizer whose
-    BOS and EOS are the same token, as GPT-2's, has one.
+    TransformerLens gives a tokenizer without a BOS its EOS in that place; that one is not counted. A
+    tokenizer whose BOS and EOS are the same token, as GPT-2's, has one.
     """
     tokenizer = getattr(model, "tokenizer", None)
     source = SOURCES.get(model)
     if tokenizer is None or tokenizer.bos_token_id is None or (source and source.has_bos is False):
         return None
-    if tokenizer.bos_token_id == tokenizer.eos_token_id and not source:
+    if tokenizer.bos_token_id == tokenizer.eos_token_id and (source is None or source.has_bos is None):
         own = getattr(tokenizer, "init_kwargs", {})
         if "bos_token" not in own or own["bos_token"] is None:
             return None
@@ -99,10 +99,10 @@ def bos_token_id(model: Any) -> int | None:
 
 
 def weight_processing(model: Any) -> str:
-    """ "none", or what TransformerLens's processing did to the weights: "folded", "centred", "folded, centred".
+    """What TransformerLens's processing did to the weights: "none", "folded", "centred" or "folded, centred".
 
-    Centring leaves no mark in the configuration: it is read from the embedding, each row of which then has mean 0
-    (√d·‖row means‖/‖W_E‖ is about 2·10⁻² in raw weights and 10⁻⁸ in centred ones).
+    Centring leaves no mark in the configuration: it is read from the embedding, each row of which then has
+    mean 0 (√d·‖row means‖/‖W_E‖ is about 2·10⁻² in raw weights and 10⁻⁸ in centred ones).
     """
     cfg = model.cfg
     folded = getattr(cfg, "normalization_type", None) in _FOLDED
@@ -119,13 +119,14 @@ def norm_is_folded(model: Any) -> bool:
 
 
 def processing_note(model: Any) -> str:
-    """One sentence on what the model's weight processing does to the measurement; empty for unprocessed weights."""
+    """One sentence on what the model's weight processing does to the measurement; empty for unprocessed
+    weights."""
     processing = weight_processing(model)
     if processing == "none":
         return ""
     effect = (
-        "centring removes the mean of every residual vector, which turns angles between tokens (by degrees, even in a "
-        "random model)"
+        "centring removes the mean of every residual vector, which turns angles between tokens (by degrees, "
+        "even in a random model)"
         if "centred" in processing
         else "folding keeps the residual angles, but final_norm=True is not possible"
     )
@@ -137,14 +138,13 @@ def processing_note(model: Any) -> str:
 
 def warn_if_processed(model: Any) -> None:
     """Warns once for each model object whose weights were processed."""
-    if model in _WARNED:
-        return
-    _WARNED.add(model)
-    if note := processing_note(model):
-        warnings.warn(note, UserWarning, stacklevel=3)
+    if model not in _WARNED and (note := processing_note(model)):
+        _WARNED.add(model)
+        warnings.warn(note, UserWarning, stacklevel=4)
 
 
 def describe_name(model: Any) -> str:
+    """The model's name, for messages."""
     source = SOURCES.get(model)
     return source.name if source else str(getattr(model.cfg, "model_name", None) or "the model")
 

@@ -1,4 +1,4 @@
-"""load_model: one call for the embedded model, TransformerLens names and local folders, on both generations."""
+"""load_model: the embedded model, TransformerLens names and local folders, on both generations."""
 
 import contextlib
 from collections.abc import Iterator
@@ -31,22 +31,22 @@ def load_model(
 ) -> Any:
     """A TransformerLens model whose residual stream is the original's: weights are not processed.
 
-    A local folder also runs through Hugging Face once, on 16 tokens: TransformerLens's converters ignore some fields
-    of a configuration silently, and a model that differs is refused.
+    A local folder also runs through Hugging Face once, on 16 tokens: TransformerLens's converters ignore some
+    fields of a configuration silently, and a model that differs is refused.
 
     Args:
         name_or_path: "novella" (embedded, offline), a TransformerLens or Hub name, or a Hugging Face folder.
         device: "cpu", "cuda", "cuda:1", …
         dtype: a torch dtype or its name: float32, float64, bfloat16, float16.
-        bridge: True for a TransformerBridge, False for a HookedTransformer; by default a HookedTransformer where
-            TransformerLens still has it (3.x), otherwise the bridge.
+        bridge: True for a TransformerBridge, False for a HookedTransformer; by default a HookedTransformer
+            where TransformerLens still has it (3.x), otherwise the bridge.
         trust_remote_code: run Python code that comes with the weights. Never done unless asked for.
-        processed: apply TransformerLens's default processing (LayerNorm folded, writing weights centred). This turns
-            angles by degrees; it is recorded and warned about.
+        processed: apply TransformerLens's default processing (LayerNorm folded, writing weights centred).
+            This turns angles by degrees; it is recorded and warned about.
 
     Raises:
-        ModelError: unknown name (with near matches), missing or half-written weights, or a model that TransformerLens
-            cannot load faithfully.
+        ModelError: unknown name (with near matches), missing or half-written weights, or a model that
+            TransformerLens cannot load faithfully.
         InputError: a device or dtype that is not there.
     """
     names.check_name(name_or_path)
@@ -106,7 +106,7 @@ def _load_named(name: str, hooked: Any, device: str, dtype: torch.dtype, trust: 
 
 
 def _hub_config(official: str) -> Any:
-    """The Hugging Face configuration that the weights came with, from the local cache; None where there is none."""
+    """The Hugging Face configuration that the weights came with, from the local cache, if it is there."""
     from transformers import AutoConfig
 
     try:
@@ -166,6 +166,11 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "trust_remote_code" in reason:
+            raise ModelError(
+                f"model {str(name)!r} runs Python code that comes with it: "
+                "allow it with trust_remote_code=True"
+            ) from error
         if isinstance(error, OSError) and not Path(str(name)).is_dir():
             near = [match for match in names.near_matches(str(name)) if match != str(name).lower()]
             hint = (
@@ -174,8 +179,8 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
                 else ""
             )
             raise ModelError(
-                f"model {str(name)!r} is not in the local Hugging Face cache and could not be downloaded{hint} "
-                f"({reason[:160]})"
+                f"model {str(name)!r} is not in the local Hugging Face cache and could not be downloaded"
+                f"{hint} ({reason[:160]})"
             ) from error
         retry = "; bridge=True may know this architecture" if on_hooked else ""
         raise ModelError(

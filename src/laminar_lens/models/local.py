@@ -1,4 +1,4 @@
-"""Loading a local Hugging Face folder, and checking that TransformerLens computes what Hugging Face computes."""
+"""Loading a local Hugging Face folder, and checking that TransformerLens computes what Hugging Face does."""
 
 import tempfile
 from pathlib import Path
@@ -57,7 +57,8 @@ def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code:
     """The Hugging Face model of a folder, with eager attention, as hooks need it.
 
     Raises:
-        ModelError: the weights do not hold every tensor of the model (Hugging Face would fill in random ones).
+        ModelError: the weights do not hold every tensor of the model (Hugging Face would fill in random
+            ones).
     """
     from transformers import AutoModelForCausalLM
 
@@ -71,7 +72,8 @@ def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code:
     )
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
-            f"model folder {str(folder)!r}: the weights lack {len(missing)} of the model's tensors, first {missing[0]!r}"
+            f"model folder {str(folder)!r}: the weights lack {len(missing)} of the model's tensors, "
+            f"first {missing[0]!r}"
         )
     return hf.to(device).eval()
 
@@ -79,8 +81,9 @@ def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code:
 def build_hooked(hf: Any, tokenizer: Any, hooked: Any, *, device: str, dtype: torch.dtype, name: str) -> Any:
     """A HookedTransformer with the weights of a Hugging Face model, unprocessed.
 
-    `from_pretrained` refuses local folders, so the steps it consists of are taken one by one. The configuration goes
-    through a folder of its own because TransformerLens looks for words like "llama" in the path.
+    `from_pretrained` refuses local folders, so the steps it consists of are taken one by one. The
+    configuration goes through a folder of its own because TransformerLens looks for words like "llama" in the
+    path.
     """
     from transformer_lens import loading_from_pretrained as loading
 
@@ -135,7 +138,8 @@ def _refuse_if_apart(
     layers = range(int(model.cfg.n_layers) + 1)
     if len(expected) != len(layers):
         raise ModelError(
-            f"model {name!r}: TransformerLens counts {len(layers)} hidden states, Hugging Face {len(expected)}"
+            f"model {name!r}: TransformerLens counts {len(layers)} hidden states, "
+            f"Hugging Face {len(expected)}"
         )
     # Hugging Face's last hidden state is after the final norm.
     states = residual_states(model, tokens, layers, final_norm=True)
@@ -146,13 +150,13 @@ def _refuse_if_apart(
             "load it with bridge=True" if on_hooked else "it cannot be measured with this TransformerLens"
         )
         raise ModelError(
-            f"model {name!r}: TransformerLens does not compute what Hugging Face does, hidden state {worst} is "
-            f"{apart[worst]:.1e} rad apart (at most {TOLERANCE_RAD:.0e}); {remedy}"
+            f"model {name!r}: TransformerLens does not compute what Hugging Face does, hidden state {worst} "
+            f"is {apart[worst]:.1e} rad apart (at most {TOLERANCE_RAD:.0e}); {remedy}"
         )
 
 
 def _largest_angle(u: Tensor, v: Tensor) -> float:
-    """Largest angle between corresponding vectors, in radians (Kahan's form, float64); inf where it is undefined."""
+    """Largest angle between corresponding vectors, in radians (Kahan's form); inf where it is undefined."""
     u, v = (torch.nn.functional.normalize(x.double(), dim=-1) for x in (u, v.to(u.device)))
     angle = 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
     return float(angle.nan_to_num(nan=torch.inf).max())

@@ -1,10 +1,44 @@
 """How much memory there is, so that a capture which would not fit is refused before it starts."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from laminar_lens.errors import InputError
+
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_fits(model: Any, layers: int, vectors: int, *, batch: int, length: int, device: str) -> None:
+    """Refuses, before a run, states that would not fit.
+
+    Args:
+        model: runs a batch of `batch` prompts of `length` tokens.
+        layers: hidden states kept.
+        vectors: vectors kept of each hidden state.
+        batch: prompts in the largest batch.
+        length: their tokens.
+        device: where the states are kept.
+
+    Raises:
+        InputError: how many bytes are needed, how many are free, and what to choose.
+    """
+    cfg = model.cfg
+    item = next(model.parameters()).element_size()
+    kept = layers * vectors * int(cfg.d_model) * item
+    # The run itself: the batch's states again, MLP activations, and attention patterns, which a bridge keeps.
+    patterns = int(cfg.n_layers) * int(getattr(cfg, "n_heads", 0) or 0) * length
+    run = batch * length * item * (int(cfg.d_model) * (layers + 12) + patterns)
+    same = torch.device(device).type == torch.device(cfg.device).type
+    for place, need in ((device, kept + (run if same else 0)), (str(cfg.device), run)):
+        free = available_bytes(place)
+        if free is not None and need > free:
+            raise InputError(
+                f"the residual states need about {need:,} bytes on {place} ({layers} layers × "
+                f"{vectors} vectors × {int(cfg.d_model)}, and the run itself), but {free:,} are free; "
+                "choose layers=, positions= or fewer prompts at a time"
+            )
 
 
 def available_bytes(device: str) -> int | None:

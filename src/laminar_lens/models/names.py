@@ -1,4 +1,4 @@
-"""What a model may be called, and what can be said about a name or a folder before anything heavy is imported."""
+"""Model names and folders, and what can be said about them before anything heavy is imported."""
 
 import ast
 import difflib
@@ -20,12 +20,12 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 def check_name(name_or_path: Any) -> None:
     """Refuses a name that cannot be a model; loads nothing and takes no network.
 
-    A folder is checked as far as its files' sizes tell. A name of the form owner/name is only checked for its form:
-    the Hub has more models than anybody lists.
+    A folder is checked as far as its files' sizes tell. A name of the form owner/name is only checked for its
+    form: the Hub has more models than anybody lists.
 
     Raises:
-        ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a folder that is
-            not there, or one whose weights are missing or half-written.
+        ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a
+            folder that is not there, or one whose weights are missing or half-written.
     """
     folder = local_folder(name_or_path)
     if folder is not None:
@@ -134,7 +134,8 @@ def _check_safetensors(file: Path, remedy: str) -> None:
             ) from None
     if 8 + header_size + end != size:
         raise ModelError(
-            f"weights {str(file)!r} are half-written: {size:,} of {8 + header_size + end:,} bytes{remedy or '; copy it again'}"
+            f"weights {str(file)!r} are half-written: {size:,} of {8 + header_size + end:,} bytes"
+            f"{remedy or '; copy it again'}"
         )
 
 

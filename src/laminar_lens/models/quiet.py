@@ -1,4 +1,4 @@
-"""Silence while libraries load: nothing of theirs may reach standard output, where `--json` is read by machines."""
+"""Silence while libraries load: nothing of theirs may reach standard output, which machines may read."""
 
 import contextlib
 import io

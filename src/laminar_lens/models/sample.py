@@ -30,9 +30,10 @@ def sample_tokens(
 ) -> Int[Tensor, "n length"]:
     """Token windows of one length, each from a text of its own that the model writes.
 
-    A text starts from BOS (from a random token where the model has none), runs for half as long again as `length`, and the window
-    is cut after a random number of its tokens, so that windows start anywhere in a text. BOS is not part of a window,
-    and special tokens are never sampled. The global random state is untouched; the same seed gives the same tokens.
+    A text starts from BOS (from a random token where the model has none), runs for half as long again as
+    `length`, and the window is cut after a random number of its tokens, so that windows start anywhere in a
+    text. BOS is not part of a window, and special tokens are never sampled. The global random state is
+    untouched; the same seed gives the same tokens.
 
     Args:
         model: any causal TransformerLens model.
@@ -92,15 +93,19 @@ def _write(model: Any, first: Tensor, draws: Tensor, barred: Tensor, temperature
 
 
 def _stepper(model: Any, batch: int, room: int) -> Callable[[Tensor], Tensor]:
-    """A function from the next tokens [batch 1] to the logits [batch vocab] after them, which remembers the text.
+    """A function from the next tokens [batch 1] to the logits [batch vocab] after them; it remembers the
+    text.
 
-    The generations differ here: HookedTransformer takes a cache that it fills, a bridge hands over Hugging Face's.
+    The generations differ here: HookedTransformer takes a cache that it fills, a bridge hands over Hugging
+    Face's.
     """
     if "past_kv_cache" in inspect.signature(model.forward).parameters:
         cache = _Cache(model, batch, room)
 
         def hooked(tokens: Tensor) -> Tensor:
-            logits: Tensor = model(tokens, past_kv_cache=cache, return_type="logits")
+            logits: Tensor = model(
+                tokens, attention_mask=torch.ones_like(tokens), past_kv_cache=cache, return_type="logits"
+            )
             return logits[:, -1]
 
         return hooked
@@ -136,8 +141,8 @@ class _Cache:
 
 
 class _Entry:
-    """One layer's keys and values in room taken once; given out as [batch pos head d_head], kept with heads outside
-    positions, as the attention's matrix product reads them without a copy."""
+    """One layer's keys and values in room taken once; given out as [batch pos head d_head], kept with heads
+    outside positions, as the attention's matrix product reads them without a copy."""
 
     frozen = False
 

@@ -1,4 +1,4 @@
-"""Prompts as rows of tokens: texts tokenised without special tokens, or a token tensor with its padding taken off."""
+"""Prompts as rows of tokens: texts without special tokens, or a token tensor with its padding taken off."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,8 +36,8 @@ def token_rows(
     for index, row in enumerate(rows):
         if len(row) > context:
             raise InputError(
-                f"prompt {index}{_quote(texts, index)} has {len(row)} tokens, more than the model's context of {context}; "
-                "shorten it (nothing is truncated)"
+                f"prompt {index}{_quote(texts, index)} has {len(row)} tokens, more than the model's "
+                f"context of {context}; shorten it (nothing is truncated)"
             )
     return rows, texts
 
@@ -45,7 +45,8 @@ def token_rows(
 def _checked_texts(prompts: Any, mask: Any) -> tuple[str, ...]:
     if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
         raise InputError(
-            f"prompts is a {type(prompts).__name__}; expected a text, a sequence of texts or a token tensor [batch pos]"
+            f"prompts is a {type(prompts).__name__}; expected a text, a sequence of texts or a token tensor "
+            "[batch pos]"
         )
     if mask is not None:
         raise InputError("mask= goes with a token tensor; texts are batched without padding")
@@ -54,7 +55,8 @@ def _checked_texts(prompts: Any, mask: Any) -> tuple[str, ...]:
     for index, text in enumerate(prompts):
         if not isinstance(text, str):
             raise InputError(
-                f"prompt {index} is a {type(text).__name__}, not a text; token ids go in one tensor [batch pos]"
+                f"prompt {index} is a {type(text).__name__}, not a text; token ids go in one tensor "
+                "[batch pos]"
             )
         if not text.strip():
             raise InputError(f"prompt {index} is blank ({text!r}); every prompt needs at least one token")

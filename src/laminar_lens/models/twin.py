@@ -15,8 +15,9 @@ from laminar_lens.models.quiet import quiet
 def random_twin(model: Any, *, seed: int = 0) -> Any:
     """A model of the same class, architecture, tokenizer, device and dtype, with random weights.
 
-    The weights are drawn as the architecture's authors initialise them (Hugging Face's initialisation), where the
-    Hugging Face configuration is known; otherwise TransformerLens's. The global random state is untouched.
+    The weights are drawn as the architecture's authors initialise them (Hugging Face's initialisation), where
+    the Hugging Face configuration is known; otherwise TransformerLens's. The global random state is
+    untouched.
 
     Raises:
         ModelError: the architecture cannot be built from its configuration.

@@ -1,0 +1,54 @@
+"""Which hidden states and positions a caller asks for."""
+
+import operator
+from typing import Any
+
+from laminar_lens.errors import InputError
+
+
+def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
+    """Hidden states as numbers 0 … n_layers, in the order given; all of them for None.
+
+    Raises:
+        InputError: names the layer that is out of range, and the range.
+    """
+    if layers is None:
+        return tuple(range(n_layers + 1))
+    wanted = []
+    for layer in _whole_numbers("layers", layers):
+        if not -n_layers - 1 <= layer <= n_layers:
+            raise InputError(
+                f"layer {layer} is out of range: this model has hidden states 0 … {n_layers} "
+                f"(or −1 … {-n_layers - 1} from the end)"
+            )
+        wanted.append(layer if layer >= 0 else n_layers + 1 + layer)
+    return tuple(wanted)
+
+
+def position_indices(positions: Any, longest: int) -> tuple[int, ...]:
+    """Positions 0 … longest − 1, in increasing order; all of them for None.
+
+    Raises:
+        InputError: names the position that is out of range, and the range.
+    """
+    if positions is None:
+        return tuple(range(longest))
+    wanted = _whole_numbers("positions", positions)
+    for position in wanted:
+        if not 0 <= position < longest:
+            raise InputError(
+                f"position {position} is out of range: the longest prompt has positions 0 … {longest - 1}"
+            )
+    if sorted(set(wanted)) != wanted:
+        raise InputError(f"positions are {wanted}; expected them in increasing order, each once")
+    return tuple(wanted)
+
+
+def _whole_numbers(name: str, given: Any) -> list[int]:
+    try:
+        numbers = [operator.index(number) for number in ([given] if isinstance(given, int) else given)]
+    except TypeError:
+        raise InputError(f"{name} is {given!r}; expected whole numbers") from None
+    if not numbers:
+        raise InputError(f"{name} is empty; give at least one, or None for all")
+    return numbers
