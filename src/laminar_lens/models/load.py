@@ -78,29 +78,28 @@ def process(model: Any) -> None:
 
 def _load_named(name: str, hooked: Any, device: str, dtype: torch.dtype, trust: bool) -> tuple[Any, Source]:
     """A model of the Hub or of its local cache."""
+    official = names.official_name(name)
     if hooked is None:
         from transformer_lens.model_bridge import TransformerBridge
 
-        model = TransformerBridge.boot_transformers(name, device=device, dtype=dtype, trust_remote_code=trust)
+        model = TransformerBridge.boot_transformers(
+            official or name, device=device, dtype=dtype, trust_remote_code=trust
+        )
         config = model.original_model.config
         return model, Source(name, getattr(config, "_commit_hash", None), config)
     from transformer_lens import loading_from_pretrained as loading
 
-    try:
-        official = loading.get_official_model_name(name)
-    except ValueError:
-        near = names.near_matches(name)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    if official is None:
         raise ModelError(
-            f"model {name!r} is not one that HookedTransformer knows{hint}; bridge=True loads any Hub model "
-            "that the bridge supports"
-        ) from None
+            f"model {name!r} is not one that HookedTransformer knows{names.suggestion(name)}; "
+            "bridge=True loads any Hub model that the bridge supports"
+        )
     if official.startswith(loading.NEED_REMOTE_CODE_MODELS) and not trust:
         raise ModelError(
             f"model {name!r} runs Python code that comes with it: allow it with trust_remote_code=True"
         )
     extra = {"trust_remote_code": True} if trust else {}
-    model = hooked.from_pretrained_no_processing(name, device=device, dtype=dtype, **extra)
+    model = hooked.from_pretrained_no_processing(official, device=device, dtype=dtype, **extra)
     config = _hub_config(official)
     return model, Source(name, getattr(config, "_commit_hash", None), config)
 
@@ -172,12 +171,7 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
                 "allow it with trust_remote_code=True"
             ) from error
         if isinstance(error, OSError) and not Path(str(name)).is_dir():
-            near = [match for match in names.near_matches(str(name)) if match != str(name).lower()]
-            hint = (
-                f"; did you mean {' or '.join(near)}?"
-                if near and str(name).lower() not in names.known_names()
-                else ""
-            )
+            hint = "" if names.official_name(str(name)) else names.suggestion(str(name))
             raise ModelError(
                 f"model {str(name)!r} is not in the local Hugging Face cache and could not be downloaded"
                 f"{hint} ({reason[:160]})"

@@ -33,11 +33,10 @@ def check_name(name_or_path: Any) -> None:
         return
     name = str(name_or_path)
     if not _HUB_NAME.fullmatch(name):
-        raise ModelError(f"model {name!r}: no such folder, and not the name of a model{_suggestion(name)}")
-    known = known_names()
-    if "/" not in name and known and name.lower() not in known:
+        raise ModelError(f"model {name!r}: no such folder, and not the name of a model{suggestion(name)}")
+    if "/" not in name and _names() and official_name(name) is None:
         raise ModelError(
-            f"model {name!r} is not known to TransformerLens{_suggestion(name)}; "
+            f"model {name!r} is not known to TransformerLens{suggestion(name)}; "
             "a model of the Hugging Face Hub is called owner/name"
         )
 
@@ -69,24 +68,42 @@ def local_folder(name_or_path: Any) -> Path | None:
 
 def near_matches(name: str, n: int = 3) -> list[str]:
     """The known names nearest to a misspelt one, best first; empty if none is near."""
-    return difflib.get_close_matches(name.lower(), [EMBEDDED, *sorted(known_names())], n=n, cutoff=0.6)
+    spellings = {EMBEDDED: EMBEDDED, **{known.lower(): known for known in _names()}}
+    return [spellings[near] for near in difflib.get_close_matches(name.lower(), spellings, n=n, cutoff=0.6)]
+
+
+def official_name(name: str) -> str | None:
+    """The Hub name that TransformerLens means by a name or alias, whatever its case; None if it lists no such
+    name."""
+    return {known.lower(): official for known, official in _names().items()}.get(name.lower())
 
 
 @cache
-def known_names() -> frozenset[str]:
-    """Lower-case names and aliases that TransformerLens lists, read from its source without importing it."""
+def _names() -> dict[str, str]:
+    """Every name and alias that TransformerLens lists, with its Hub name; read from its files without
+    importing it."""
     spec = importlib.util.find_spec("transformer_lens")
     if spec is None or spec.origin is None:
-        return frozenset()
-    listing = Path(spec.origin).parent / "supported_models.py"
-    if not listing.is_file():
-        return frozenset()
-    names = set()
-    for node in ast.parse(listing.read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(getattr(t, "id", "") in {"OFFICIAL_MODEL_NAMES", "MODEL_ALIASES"} for t in targets):
-            names |= {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
-    return frozenset(name.lower() for name in names if isinstance(name, str))
+        return {}
+    package = Path(spec.origin).parent
+    official, aliases = [], {}
+    listing = package / "supported_models.py"
+    for node in ast.parse(listing.read_text(encoding="utf-8")).body if listing.is_file() else []:
+        target = getattr(
+            node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None), "id", ""
+        )
+        value = getattr(node, "value", None)
+        if target == "OFFICIAL_MODEL_NAMES" and isinstance(value, ast.List):
+            official = ast.literal_eval(value)
+        if target == "MODEL_ALIASES" and isinstance(value, ast.Dict):
+            aliases = ast.literal_eval(value)
+    table = package / "tools" / "model_registry" / "data" / "model_aliases.json"
+    if not aliases and table.is_file():
+        aliases = _read_json(table).get("aliases", {})
+    return {
+        **{alias: name for name, spellings in aliases.items() for alias in spellings},
+        **{name: name for name in (*aliases, *official)},
+    }
 
 
 def check_folder(folder: Path, *, embedded: bool = False) -> None:
@@ -149,6 +166,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _suggestion(name: str) -> str:
+def suggestion(name: str) -> str:
+    """A question with the near matches, to go on with a message; empty if there are none."""
     near = near_matches(name)
     return f"; did you mean {' or '.join(near)}?" if near else ""
