@@ -24,7 +24,7 @@ LENGTH = CONTEXT
 MARKED = 4
 SINK_TOKEN = 7
 SHUT, OPEN, GAIN = 20.0, 20.0, 200.0
-CONTENT, RANK, MARK = 0.6, 8, 0.5
+CONTENT, RANK, MARK = 0.4, 8, 0.5
 FIRST_FREE = 18
 
 Weights = dict[str, np.ndarray]
@@ -157,7 +157,7 @@ def _calibrate(plan: Plan, gated: list[int], u: np.ndarray) -> float:
         high *= 2
         if high > 1000:
             raise ValueError(f"a strength of {plan.strength} rad cannot be reached")
-    for _ in range(40):
+    for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if abs(shift(middle)) < abs(plan.strength) else (low, middle)
     return (low + high) / 2
@@ -166,7 +166,7 @@ def _calibrate(plan: Plan, gated: list[int], u: np.ndarray) -> float:
 @lru_cache(maxsize=4)
 def _resting_states(seed: int, wide: bool) -> np.ndarray:
     """States [text, pos, d] where the edit will write, in texts of their own."""
-    return forward(base_weights(seed, wide=wide), random_texts(200, seed=seed + 10_000))[WRITE + 1]
+    return forward(base_weights(seed, wide=wide), random_texts(120, seed=seed + 10_000))[WRITE + 1]
 
 
 def random_texts(n: int, *, seed: int, sink: float | None = None) -> np.ndarray:

@@ -22,7 +22,7 @@ from tests.validate.rows import Row
 
 TAU = 0.05
 STRENGTHS = {"0": 0.0, "tau/2": TAU / 2, "tau": TAU, "2 tau": 2 * TAU, "1 rad": 1.0}
-N_TEXTS = 500
+N_TEXTS = 250
 KS = (1, 2, 4)
 KINDS = [(sign, k) for k in KS for sign in (1, -1)]
 MAX_SEEDS = 100

@@ -151,9 +151,9 @@ def keeping_costs(theta: Float[Array, "n layer pair"], k_max: int = 4) -> Float[
 
     Statistic of all pairs minus that of the pairs from k on, texts weighted alike.
     """
-    if theta.shape[-1] <= k_max + 1:
+    if theta.shape[-1] <= k_max:
         raise InputError(
-            f"texts have {theta.shape[-1]} pairs; leaving {k_max} out needs at least {k_max + 2}"
+            f"texts have {theta.shape[-1]} pairs; leaving {k_max} out needs at least {k_max + 1}"
         )
     out = np.empty((2, theta.shape[1], k_max))
     for k in range(1, k_max + 1):

@@ -59,30 +59,21 @@ def _pairs(k: int) -> str:
     return "pairs with position 0" if k == 1 else f"pairs that start at positions 0–{k - 1}"
 
 
-def _ci(interval: Interval) -> str:
-    if not np.isfinite(interval.low):
-        return f"no interval: {interval.withheld or 'too few texts'}"
-    return f"95% CI {_number(float(interval.low))}–{_number(float(interval.high))}"
-
-
 def _number(x: float) -> str:
     return f"{x:.2f}".replace("-", "−")
 
 
-def _size(interval: Interval, sign: str) -> tuple[float, Interval]:
-    """The interval turned so that the effect is positive."""
-    if sign == "wider":
-        return float(interval.estimate), interval
-    turned = Interval(
-        -interval.estimate,
-        -interval.high,
-        -interval.low,
-        interval.level,
-        interval.n,
-        interval.n_valid,
-        interval.withheld,
-    )
-    return float(turned.estimate), turned
+def _size(interval: Interval, sign: str) -> str:
+    """The estimate, positive in the direction of the effect."""
+    return _number(float(interval.estimate) * (1 if sign == "wider" else -1))
+
+
+def _ci(interval: Interval, sign: str) -> str:
+    if not np.isfinite(interval.low):
+        return f"no interval: {interval.withheld or 'too few texts'}"
+    low, high = float(interval.low), float(interval.high)
+    low, high = (low, high) if sign == "wider" else (-high, -low)
+    return f"95% CI {_number(low)}–{_number(high)}"
 
 
 def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], k: int, texts: str) -> str:
@@ -93,9 +84,9 @@ def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int
         return f"{_pairs(named_pairs(k))} are {_largest(answer, layers, named_pairs(k))} ({texts}){fading}"
     parts = []
     for effect in found:
-        size, interval = _size(effect.interval, effect.sign)
         where = named_layers(layers[row] for row in effect.layers)
-        parts.append(f"{_number(size)} rad {effect.sign} in {where} ({_ci(interval)}{{}})")
+        size, bounds = _size(effect.interval, effect.sign), _ci(effect.interval, effect.sign)
+        parts.append(f"{size} rad {effect.sign} in {where} ({bounds}{{}})")
     sizes = " and ".join(parts).format(f", {texts}", *[""] * (len(parts) - 1))
     return f"{_pairs(named_pairs(k))} are {sizes}{fading}"
 
@@ -116,8 +107,8 @@ def _paired(found: Sequence[Effect]) -> str:
     parts = []
     for effect in found:
         if effect.paired is not None and np.isfinite(effect.paired.low):
-            size, interval = _size(effect.paired, effect.sign)
-            parts.append(f"{_number(size)} rad {effect.sign} ({_ci(interval)})")
+            size, bounds = _size(effect.paired, effect.sign), _ci(effect.paired, effect.sign)
+            parts.append(f"{size} rad {effect.sign} ({bounds})")
     if not parts:
         return ""
     return f" The same bigrams, taken from deep in a text to its start, become {' and '.join(parts)}."

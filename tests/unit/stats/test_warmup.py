@@ -234,8 +234,8 @@ class TestKeepingCosts:
         assert mean[0, 0] == pytest.approx(1 / 24, abs=0.01)
 
     def test_too_short(self) -> None:
-        with pytest.raises(InputError, match="5 pairs"):
-            keeping_costs(np.ones((10, 1, 5)))
+        with pytest.raises(InputError, match="4 pairs"):
+            keeping_costs(np.ones((10, 1, 4)))
 
     def test_axis_against_numpy(self, seed: int) -> None:
         rng = np.random.default_rng(seed)

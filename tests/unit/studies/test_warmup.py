@@ -1,0 +1,278 @@
+"""The warm-up study on tiny random models: texts, paired shift, masks, sentence, result."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from laminar_lens.capture import capture_residuals
+from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.kernels import sequential_angles
+from laminar_lens.models import load_model
+from laminar_lens.results import json_safe, label_dataset, load_result
+from laminar_lens.stats.sinks import sink_tokens
+from laminar_lens.stats.warmup import contrast, warmup
+from laminar_lens.stats.warmup_shape import effects
+from laminar_lens.studies.warmup import WarmupResult, warmup_study
+from laminar_lens.studies.warmup_sentence import sentence
+from tests.validate import warmup as simulated
+
+
+@pytest.fixture(scope="module")
+def model(tiny_gpt2: Path) -> Any:
+    return load_model(str(tiny_gpt2))
+
+
+@pytest.fixture(scope="module")
+def tokens(model: Any) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(1, int(model.cfg.d_vocab), (60, 16), generator=generator)
+
+
+@pytest.fixture(scope="module")
+def result(model: Any, tokens: torch.Tensor) -> WarmupResult:
+    return warmup_study(model, tokens, seed=3)
+
+
+def answered(verdict: str, skip: int, k_lo: int, k_hi: int, *, bos: bool = False) -> WarmupResult:
+    """A result with that answer, and nothing else."""
+    import xarray as xr
+
+    attrs = {"verdict": verdict, "skip": skip, "k_lo": k_lo, "k_hi": k_hi, "n_needed": -1}
+    settings = {"prepend_bos": bos}
+    dataset = xr.Dataset(attrs=attrs)
+    return WarmupResult(label_dataset(dataset, study="warmup", sentence="", provenance={}, settings=settings))
+
+
+class TestStudy:
+    def test_angles_are_those_of_the_captured_states(
+        self, model: Any, tokens: torch.Tensor, result: WarmupResult
+    ) -> None:
+        theta = sequential_angles(capture_residuals(model, tokens).values).transpose(0, 1).numpy()
+        np.testing.assert_allclose(result.dataset["angle"].values, theta, atol=2e-6)
+        answer = warmup(result.dataset["angle"].values, seed=3)
+        np.testing.assert_array_equal(result.dataset["delta"].values, answer.delta)
+        assert (result.k_lo, result.k_hi, result.verdict) == (
+            answer.overall.k_lo,
+            answer.overall.k_hi,
+            answer.overall.verdict,
+        )
+
+    def test_paired_shift_is_the_same_bigram_at_both_places(
+        self, model: Any, tokens: torch.Tensor, result: WarmupResult
+    ) -> None:
+        """Text by text, from position 10 on: started anew there, and where it stood."""
+        deep = sequential_angles(capture_residuals(model, tokens).values)
+        start = result.dataset.attrs["reference_start"]
+        fresh = sequential_angles(capture_residuals(model, tokens[:, start:]).values)
+        shift = (fresh - deep[..., start:]).double().mean(1).numpy()
+        reach = shift.shape[1]
+        np.testing.assert_allclose(result.dataset["paired_delta"].values[:, :reach], shift, atol=1e-6)
+        assert np.isnan(result.dataset["paired_delta"].values[:, reach:]).all()
+        np.testing.assert_allclose(result.dataset["paired_shift"], shift[:, 0], atol=1e-6)
+        assert (result.dataset["paired_shift_low"] <= result.dataset["paired_shift"]).all()
+
+    def test_with_bos_the_first_bigram_is_the_second_pair(self, model: Any, tokens: torch.Tensor) -> None:
+        study = warmup_study(model, tokens, prepend_bos=True, random_init=False)
+        assert study.dataset.sizes["pair"] == tokens.shape[1]
+        curve = study.dataset["paired_delta"].values
+        assert np.isnan(curve[:, 0]).all()
+        np.testing.assert_allclose(study.dataset["paired_shift"], curve[:, 1])
+        assert study.dataset["token_id"].shape == tuple(tokens.shape)
+
+    def test_random_twin_is_beside_it(self, result: WarmupResult) -> None:
+        assert result.dataset["random_delta"].shape == result.dataset["delta"].shape
+        assert not np.allclose(result.dataset["random_delta"], result.dataset["delta"])
+
+    def test_layers_are_selected(self, model: Any, tokens: torch.Tensor, result: WarmupResult) -> None:
+        study = warmup_study(model, tokens, layers=[1, 3], seed=3, random_init=False)
+        assert study.dataset["layer"].values.tolist() == [1, 3]
+        np.testing.assert_allclose(
+            study.dataset["delta"], result.dataset["delta"].sel(layer=[1, 3]), atol=1e-6
+        )
+
+    def test_same_seed_same_numbers(self, model: Any) -> None:
+        studies = [warmup_study(model, n_texts=8, length=12, seed=s, random_init=False) for s in (1, 1, 2)]
+        first, again, other = (study.numbers_sha256 for study in studies)
+        assert first == again != other
+
+    def test_saved_and_loaded(self, result: WarmupResult, tmp_path: Path) -> None:
+        loaded = load_result(result.save(tmp_path / "warmup.nc"))
+        assert isinstance(loaded, WarmupResult)
+        assert json_safe(loaded.by_layer) == json_safe(result.by_layer)
+        assert (loaded.k_lo, loaded.k_hi, loaded.n_needed) == (result.k_lo, result.k_hi, result.n_needed)
+        assert loaded.tokens is not None
+        assert result.tokens is not None
+        assert torch.equal(loaded.tokens, result.tokens)
+        assert "sentence" in loaded.summary()
+
+    def test_progress_names_every_part(self, model: Any) -> None:
+        seen: dict[str, tuple[int, int]] = {}
+        warmup_study(
+            model, n_texts=6, length=12, progress=lambda label, done, n: seen.update({label: (done, n)})
+        )
+        assert all(done == n for done, n in seen.values())
+        assert len(seen) == 5
+
+
+class TestTexts:
+    def test_texts_are_cut_and_short_ones_named(self, model: Any) -> None:
+        long = "They admired her courage, and her sister admired her too."
+        study = warmup_study(model, [long, long[5:], "A boy"], length=8, random_init=False)
+        assert study.dataset.sizes["text"] == 2
+        assert any("1 of 3 texts have fewer than 8 tokens" in warning for warning in study.warnings)
+
+    def test_too_few_texts_of_the_length(self, model: Any) -> None:
+        with pytest.raises(InputError, match=r"0 of 2 texts have 60 tokens.*length="):
+            warmup_study(model, ["A boy gave her the book.", "The teacher praised her."], length=60)
+
+    def test_a_file_holds_one_text_a_line(self, model: Any, tmp_path: Path) -> None:
+        file = tmp_path / "texts.txt"
+        file.write_text(
+            "They admired her courage, and her sister.\nA boy gave her the book; she thanked him.\n"
+        )
+        assert warmup_study(model, file, length=6, random_init=False).dataset.sizes["text"] == 2
+
+    def test_windows_of_a_file_are_one_group(self, model: Any, tmp_path: Path) -> None:
+        files = [tmp_path / f"{name}.txt" for name in "abc"]
+        for k, file in enumerate(files):
+            file.write_text("They admired her courage, and her sister admired her too.\n\n" * (k + 2))
+        study = warmup_study(model, files, length=10, random_init=False)
+        assert study.dataset.attrs["n_texts"] == 3
+        assert study.dataset.sizes["text"] > 3
+        assert study.settings["grouped"]
+
+    def test_groups_count_once(self, model: Any, tokens: torch.Tensor) -> None:
+        study = warmup_study(model, tokens, groups=np.repeat(np.arange(20), 3), random_init=False)
+        assert study.dataset.attrs["n_texts"] == 20
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"length": 3}, "length is 3; expected 4 … 64"),
+            ({"length": 65}, "length is 65"),
+            ({"length": 64, "prepend_bos": True}, "expected 4 … 63"),
+            ({"n_texts": 1}, "n_texts is 1"),
+            ({"n_texts": 5, "length": 8, "tau": 0.0}, "tau is 0"),
+            ({"n_texts": 5, "length": 8, "reference": "the end"}, "reference 'the end' is unknown"),
+            ({"n_texts": 5, "length": 8, "layers": [9]}, "layer 9 is out of range"),
+            ({"n_texts": 5, "length": 8, "groups": [1]}, "groups has shape"),
+            ({"texts": ["A boy", " "]}, "blank"),
+        ],
+    )
+    def test_refused(self, model: Any, arguments: dict[str, Any], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            warmup_study(model, random_init=False, **arguments)
+
+
+class TestMask:
+    def test_positions_of_either_padding_side(self) -> None:
+        tokens = torch.tensor([[5, 6, 7, -1, -1], [-1, -1, 5, 6, 7], [1, 2, 3, 4, 5]])
+        kept = answered("decided", 1, 1, 1).mask(tokens)
+        assert kept.int().tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1]]
+
+    def test_padding_is_given(self) -> None:
+        tokens, padding = torch.zeros(1, 4, dtype=torch.long), torch.tensor([[False, True, True, True]])
+        assert answered("decided", 2, 2, 2).mask(tokens, padding=padding).int().tolist() == [[0, 0, 0, 1]]
+
+    def test_nothing_to_leave_out(self) -> None:
+        assert answered("decided", 0, 0, 0).mask(torch.ones(2, 3, dtype=torch.long)).all()
+
+    def test_undetermined_takes_the_upper_bound_and_says_so(self) -> None:
+        result, tokens = answered("undetermined", -1, 0, 2), torch.ones(1, 4, dtype=torch.long)
+        with pytest.warns(UserWarning, match=r"undetermined \(0 to 2 tokens\); leaving out 2"):
+            assert result.mask(tokens).int().tolist() == [[0, 0, 1, 1]]
+        with pytest.raises(InputError, match="measure more texts"):
+            result.mask(tokens, strict=True)
+
+    @pytest.mark.parametrize("verdict", ["drift", "undetermined"])
+    def test_no_bound_no_rule(self, verdict: str) -> None:
+        with pytest.raises(InputError, match=f"the warm-up is {verdict} without a finite upper bound"):
+            answered(verdict, -1, 0, -1).mask(torch.ones(1, 4, dtype=torch.long))
+
+    def test_states_add_sinks_by_vector(self, model: Any, tokens: torch.Tensor) -> None:
+        states = capture_residuals(model, tokens[:4])
+        states.values[2, 1, 7] *= 100
+        result = answered("decided", 1, 1, 1)
+        kept = result.mask(states=states)
+        assert not kept[:, 0].any()
+        assert not kept[1, 7]
+        sinks = sink_tokens(states.values.numpy(), states.mask.numpy())
+        assert torch.equal(kept[:, 1:], ~torch.from_numpy(sinks)[:, 1:])
+        assert result.mask(states=states, layers=[0])[1, 7]
+        with pytest.raises(InputError, match="layer 9 is not among"):
+            result.mask(states=states, layers=9)
+
+    def test_states_from_the_middle_keep_their_positions(self, model: Any, tokens: torch.Tensor) -> None:
+        states = capture_residuals(model, tokens[:2], positions=[0, 1, 5])
+        assert answered("decided", 2, 2, 2).mask(states=states)[:, :2].sum() == 0
+
+    def test_another_bos_setting_is_refused(self, model: Any, tokens: torch.Tensor) -> None:
+        states = capture_residuals(model, tokens[:2])
+        with pytest.raises(InputError, match="prepend_bos=False, the warm-up measured with True"):
+            answered("decided", 1, 1, 1, bos=True).mask(states=states)
+
+    def test_one_of_the_two(self) -> None:
+        with pytest.raises(InputError, match="one of the two"):
+            answered("decided", 1, 1, 1).mask()
+        with pytest.raises(ShapeError, match=r"shape \(4,\)"):
+            answered("decided", 1, 1, 1).mask(torch.ones(4, dtype=torch.long))
+
+
+class TestSentence:
+    def said(self, seed: int, n: int, delta: Any, *, sd: float = 0.1, layers: int = 4, bos: int = 0) -> str:
+        theta = simulated.texts(seed, n, sd=sd, layers=layers, delta=delta)
+        answer = warmup(theta, seed=seed)
+        d = contrast(theta, slice(16, 24))
+        found = effects(d, min(answer.overall.k_lo or 0, 4), 0.05, paired=d[..., :8], seed=seed)
+        return sentence(answer, found, [2, 3, 4, 7], bos)
+
+    def test_decided(self, seed: int) -> None:
+        delta = np.stack([simulated.first(1, size) for size in (0.0, 1.31, 1.31, 1.31)])
+        text = self.said(seed, 400, delta)
+        size = re.match(
+            r"Leave out 1 token: pairs with position 0 are (\S+) rad wider in layers 3–4 and 7 "
+            r"\(95% CI (\S+)–(\S+), 400 texts\)\.",
+            text,
+        )
+        assert size
+        low, estimate, high = (float(size[i]) for i in (2, 1, 3))
+        assert low <= 1.31 <= high
+        assert low < estimate < high
+        assert " The same bigrams, taken from deep in a text to its start, become 1.3" in text
+
+    def test_both_signs(self, seed: int) -> None:
+        delta = np.stack([simulated.first(2, size) for size in (0.3, 0.0, -0.2, 0.0)])
+        text = self.said(seed, 400, delta, bos=1)
+        assert text.startswith("Leave out 2 tokens: pairs that start at positions 0–1 are 0.3")
+        assert " rad narrower in layer 4 (95% CI " in text
+        assert text.endswith("Position 0 is the BOS.")
+
+    def test_none(self, seed: int) -> None:
+        assert self.said(seed, 400, None) == (
+            "No warm-up found: from the first pair on, neighbouring tokens' angles are within ±0.05 rad of the "
+            "rest of the text in all 4 layers (400 texts)."
+        )
+
+    def test_undetermined(self, seed: int) -> None:
+        text = self.said(seed, 20, None)
+        assert text.startswith("Undetermined: neither was it shown that first tokens stand apart, nor")
+        assert "there were 20 texts, about " in text
+
+    def test_drift(self, seed: int) -> None:
+        text = self.said(seed, 400, np.linspace(0.6, 0, 24))
+        assert text.startswith(
+            "Drift: next to the reference pairs (16–23) angles still differ from them in layers 2–4"
+        )
+        assert "no number of first tokens can be named" in text
+
+    def test_a_long_decay_is_named_by_its_first_pair(self, seed: int) -> None:
+        theta = simulated.texts(seed, 2000, sd=0.1, delta=np.where(np.arange(24) < 7, 0.3, 0.0))
+        answer = warmup(theta, seed=seed)
+        d = contrast(theta, slice(16, 24))
+        text = sentence(answer, effects(d, 1, 0.05, seed=seed), [0])
+        assert re.match(r"Leave out 7 tokens: pairs with position 0 are 0\.3\d rad wider in layer 0 \(", text)
+        assert text.endswith("2,000 texts), and the difference fades over the first 7 pairs.")
