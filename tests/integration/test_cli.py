@@ -74,7 +74,13 @@ def test_show_prints_sentence_claims_layers_and_paths(
     words = " ".join(out.split())
     sentence = json.loads(run["stdout"])["sentence"]
     assert words.startswith(" ".join(sentence.split()))
-    for expected in ("C1", "C7", "Angles by layer (rad); base: the published baseline", "Warm-up by layer", f"page: {page}"):
+    for expected in (
+        "C1",
+        "C7",
+        "Angles by layer (rad); base: the published baseline",
+        "Warm-up by layer",
+        f"page: {page}",
+    ):
         assert expected in words
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= max(120, len(sentence), len(str(page)) + 6)

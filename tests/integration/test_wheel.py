@@ -31,7 +31,7 @@ def test_weights_are_small(wheel):
 
 
 def test_template_and_marker_ship(wheel):
-    assert any(name.startswith("laminar_lens/report/") and name.endswith((".html", ".j2")) for name in wheel)
+    assert any(name.startswith("laminar_lens/report/") and name.endswith(".html.jinja") for name in wheel)
     assert "laminar_lens/py.typed" in wheel
 
 
