@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from laminar_lens.cli.screen import table
-from laminar_lens.results.summary import estimate_text, number
+from laminar_lens.results.summary import estimate_text, number, texts_needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,9 +66,9 @@ def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":
 def warmup_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
     """How many first positions to leave out, one row a layer."""
     columns = {
-        title: [_cell(row.get(name)) for row in rows]
+        title: [texts_needed(row) if name == "n_needed" else _cell(row.get(name)) for row in rows]
         for title, name in WARMUP_COLUMNS.items()
-        if any(row.get(name) is not None for row in rows)
+        if name in rows[0]
     }
     return _by_layer("Warm-up by layer", [row["layer"] for row in rows], columns)
 

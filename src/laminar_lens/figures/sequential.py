@@ -84,12 +84,14 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         figure,
         layers,
         *band,
-        name=f"baseline ({name}), mean of all draws",
+        name=f"{name} baseline, mean of all draws, 95% band",
         color="#33373d",
         hover="baseline, " + _LAYER,
     )
     band = [dataset[f"target_{part}"].values for part in ("mean", "low", "high")]
-    mean_and_band(figure, layers, *band, name="target, mean", color=TARGET, hover="target, " + _LAYER)
+    mean_and_band(
+        figure, layers, *band, name="target, mean, 95% band", color=TARGET, hover="target, " + _LAYER
+    )
     layer_axis(figure, layers.tolist())
     angle_axis(figure, [target, baseline])
     return figure

@@ -30,7 +30,10 @@ SHADES = ("#f6f6f3", "#fbdcb6", "#f3a765", "#d55e00", "#762c00")
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": FONT, "size": 14, "color": INK},
-        "title": {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 8}, "font": {"size": 17}},
+        "title": {
+            "x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top",
+            "pad": {"l": 8, "t": 14}, "font": {"size": 17},
+        },
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "colorway": [TARGET, WITH_FIRST, WITHOUT_FIRST, RANDOM, BASELINE],
@@ -41,7 +44,7 @@ TEMPLATE = go.layout.Template(
             "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
             "font": {"size": 13}, "itemsizing": "constant", "bgcolor": "rgba(255,255,255,0)",
         },
-        "margin": {"l": 72, "r": 60, "t": 84, "b": 56},
+        "margin": {"l": 72, "r": 60, "t": 96, "b": 56},
         "hovermode": "closest",
         "xaxis": {
             "showgrid": False, "zeroline": False, "showline": True, "linecolor": RULE, "ticks": "outside",
@@ -54,7 +57,7 @@ TEMPLATE = go.layout.Template(
     }
 )  # fmt: skip
 
-HEIGHT = 460
+HEIGHT = 480
 
 
 def new_figure(title: str, caption: str, x: str = "layer (0 = embedding)") -> go.Figure:

@@ -16,7 +16,7 @@ from laminar_lens import __version__
 from laminar_lens.errors import ResultError
 from laminar_lens.figures.style import SHADES
 from laminar_lens.results import Summary
-from laminar_lens.results.summary import estimate_text, number
+from laminar_lens.results.summary import estimate_text, number, texts_needed
 
 _STUDIES = {"sequential": "Sequential-angle study", "warmup": "Warm-up study"}
 
@@ -99,6 +99,7 @@ def _template(name: str) -> Any:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["texts_needed"] = texts_needed
     return environment.get_template(name)
 
 

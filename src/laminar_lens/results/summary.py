@@ -103,6 +103,15 @@ def number(value: Any, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def texts_needed(row: Mapping[str, Any]) -> str:
+    """How many texts would decide a layer of the warm-up; an undetermined layer without a number needs more
+    than a million.
+    """
+    if row.get("n_needed") is None and row.get("verdict") == "undetermined":
+        return "> 1,000,000"
+    return number(row.get("n_needed"))
+
+
 def estimate_text(row: Mapping[str, Any]) -> str:
     """`0.13 [0.10, 0.16] rad`; only what there is, and counts without decimals."""
     values = [row.get(name) for name in ("estimate", "low", "high")]
@@ -144,7 +153,10 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
     }
     fields = [field for field in heads if field in rows[0]]
     cells = [[heads[field] for field in fields]]
-    cells += [[_layer_cell(field, row[field]) for field in fields] for row in rows]
+    cells += [
+        [texts_needed(row) if field == "n_needed" else _layer_cell(field, row[field]) for field in fields]
+        for row in rows
+    ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(fields))]
     lines = [
         "  ".join(

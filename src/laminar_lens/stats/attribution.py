@@ -24,7 +24,8 @@ class Attribution:
         precision: of the pairs that contain the position, the share in the upper mode.
         recall: of the upper mode, the share of pairs that contain the position.
         ami: adjusted mutual information, 1 = the same split, 0 = chance, negative = the position avoids the
-        upper mode. p: permutation p over the maximum of positions; 1 where nothing could be tested.
+            upper mode.
+        p: permutation p over the maximum of positions; 1 where nothing could be tested.
         candidate: the position that precision, recall, ami and p are about; None if nothing could be tested.
     """
 
@@ -44,7 +45,7 @@ def attribute(
     Args:
         upper: by text, whether its pair lies in the upper mode.
         pairs: by text, the two positions of its pair [n 2]; an index -1 means no pair, and the text is left
-        out.
+            out.
 
     Raises:
         InputError: shapes that do not fit, or n_perm below 1.

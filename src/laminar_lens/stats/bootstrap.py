@@ -70,7 +70,7 @@ def mean_interval(
 
     Raises:
         InputError: no entry has two texts; `level` outside (0, 1); fewer than 99 resamples; groups of another
-        length.
+            length.
 
     Source: Efron & Tibshirani (1993), 12.5.
     """

@@ -78,7 +78,7 @@ def statistic_interval(
         statistic: which number.
         x: values by text.
         y: the second sample of the same texts, where the statistic compares two; a text with NaN in either is
-        left out
+            left out
             of that entry.
 
     Returns:
@@ -88,7 +88,7 @@ def statistic_interval(
 
     Raises:
         InputError: unknown statistic, a second sample missing or not wanted, shapes that differ, and as
-        `mean_interval`.
+            `mean_interval`.
 
     Source: Harrell & Davis (1982); Efron & Tibshirani (1993), 12.5.
     """

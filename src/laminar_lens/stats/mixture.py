@@ -38,11 +38,13 @@ class TwoModes:
     Attributes:
         has_two: all criteria hold.
         means, sds, weights: of the lower and the upper component, in the data's unit; NaN if nothing was
-        fitted. delta_bic: BIC of one normal minus BIC of two; above 10 is required. ashman_d: separation of
-        the means in standard deviations; above 2 is required. valley_ratio: lowest density between the means
-        over the lower peak, in [0, 1]; at most 0.5 is required. p_one_mode: the larger p of the one-mode
-        shapes (uniform; skew-normal, or gamma where the skewness is larger than a
-            skew-normal can have), at most 0.02 is required; NaN where a cheaper criterion had failed before.
+            fitted.
+        delta_bic: BIC of one normal minus BIC of two; above 10 is required.
+        ashman_d: separation of the means in standard deviations; above 2 is required.
+        valley_ratio: lowest density between the means over the lower peak; at most 0.5 is required.
+        p_one_mode: the larger p of the one-mode shapes (uniform; skew-normal, or gamma where the skewness is
+            larger than a skew-normal can have), at most 0.02 is required; NaN where a cheaper criterion had
+            failed before.
         reason: why it says one mode; empty if two.
         upper: by text, above the valley; all False unless has_two, and False for missing values.
         n: texts with a value.
@@ -167,7 +169,7 @@ def _decide(
 
 def _cheap_reason(delta_bic: float, weight: float, n: int, ashman_d: float, valley_ratio: float) -> str:
     if delta_bic <= MIN_DELTA_BIC:
-        return f"ΔBIC is {delta_bic:.1f}, not above {MIN_DELTA_BIC:g}"
+        return f"ΔBIC is {delta_bic:.1f}, not above {MIN_DELTA_BIC:g}".replace("-", "−")
     if weight < MIN_WEIGHT:
         return f"the smaller component has weight {weight:.3f}, below {MIN_WEIGHT:g}"
     if weight * n < MIN_MEMBERS - 0.5:

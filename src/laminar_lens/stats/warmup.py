@@ -92,7 +92,8 @@ def warmup(
 
     Raises:
         InputError: tau or level out of range, fewer than 2 texts left, a reference that leaves nothing to
-        test. ShapeError: theta has not three axes.
+            test.
+        ShapeError: theta has not three axes.
     """
     if not tau > 0:
         raise InputError(f"tau is {tau}; give a tolerance above 0 rad, such as 0.05")

@@ -210,5 +210,8 @@ def _span(x: np.ndarray) -> str:
 
 
 def _bounds(k_lo: int | None, k_hi: int | None) -> str:
-    low = "no lower bound" if k_lo is None else f"at least {k_lo}"
-    return f"{low} and {'no upper bound' if k_hi is None else f'at most {k_hi}'} tokens stand apart"
+    if k_lo is None:
+        return "with no bound on how many tokens stand apart"
+    if k_hi is None:
+        return f"at least {k_lo} tokens stand apart, and no upper bound was shown"
+    return f"at least {k_lo} and at most {k_hi} tokens stand apart"

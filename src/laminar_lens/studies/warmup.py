@@ -81,14 +81,14 @@ class WarmupResult(StudyResult):
         Args:
             tokens: ids [batch pos] on either padding side, or give `states`.
             states: captured states; tokens that are sinks by their vectors are then left out wherever they
-            stand (see `laminar_lens.stats.sinks.sink_tokens`). layers: hidden states in which to look for
-            sinks; all that were captured by default. padding: bool [batch pos], True = real token; without
-            it a negative id is padding. strict: refuse an undetermined answer, instead of leaving out
-            `k_hi` tokens with a warning.
+                stand (see `laminar_lens.stats.sinks.sink_tokens`).
+            layers: hidden states in which to look for sinks; all that were captured by default.
+            padding: bool [batch pos], True = real token; without it a negative id is padding.
+            strict: refuse an undetermined answer, instead of leaving out `k_hi` tokens with a warning.
 
         Raises:
             InputError: drift, no upper bound, or undetermined with `strict`; neither or both of tokens and
-            states.
+                states.
         """
         if (tokens is None) == (states is None):
             raise InputError("mask() takes either tokens [batch pos] or states=, one of the two")
@@ -151,15 +151,18 @@ def warmup_study(
     Args:
         model: any causal TransformerLens model.
         texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
-        one text a line, several files (windows of one file are one group), or token ids [text pos].
-        n_texts: how many the model writes. length: tokens a text, 64 by default (or what the context or the
-        given ids allow). tau: differences below this, in radians, do not matter. reference: pairs that all
-        others are compared with: "last third" (default), "last half", "last quarter", a slice, or (first,
-        stop). groups: one label a text; texts of one group count as one observation. prepend_bos,
-        final_norm, layers: as in `capture_residuals`; with a BOS, position 0 is the BOS. seed: of the
-        texts, the bootstrap, the random twin and the split of the texts. random_init: measure the same
-        architecture with random weights beside it. backend: kernel of the angles. progress: called as
-        `progress(label, done, total)`.
+            one text a line, several files (windows of one file are one group), or token ids [text pos].
+        n_texts: how many the model writes.
+        length: tokens a text, 64 by default (or what the context or the given ids allow).
+        tau: differences below this, in radians, do not matter.
+        reference: pairs that all others are compared with: "last third" (default), "last half",
+            "last quarter", a slice, or (first, stop).
+        groups: one label a text; texts of one group count as one observation.
+        prepend_bos, final_norm, layers: as in `capture_residuals`; with a BOS, position 0 is the BOS.
+        seed: of the texts, the bootstrap, the random twin and the split of the texts.
+        random_init: measure the same architecture with random weights beside it.
+        backend: kernel of the angles.
+        progress: called as `progress(label, done, total)`.
 
     Raises:
         InputError: an argument that does not fit, or fewer than 2 independent texts of that length.

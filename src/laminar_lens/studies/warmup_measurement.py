@@ -30,8 +30,9 @@ class Measurement:
     Attributes:
         angle: [text layer pair] in radians.
         paired: [text layer some_pair], the angle of a bigram as a text's pair p minus the same bigram's,
-        the reference window's start deeper; None where texts are too short. axes: [layer k], the turn of
-        the leading axis when the first k positions stay in. bos: 1 where position 0 is a BOS.
+            the reference window's start deeper; None where texts are too short.
+        axes: [layer k], the turn of the leading axis when the first k positions stay in.
+        bos: 1 where position 0 is a BOS.
     """
 
     angle: np.ndarray

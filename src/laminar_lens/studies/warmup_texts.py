@@ -49,7 +49,7 @@ def chosen_texts(
 
     Raises:
         InputError: a length that the context does not hold; fewer than 2 texts of that length; groups that
-        do not fit.
+            do not fit.
     """
     room = int(model.cfg.n_ctx) - int(prepend_bos)
     if texts is None:
