@@ -1,7 +1,6 @@
 """Residual states of prompts: streamed through hooks, or taken from a cache that is already there.
 
-Prompts run in batches of equal length, so no padding ever reaches the model: a padded token tensor is
-unpadded first, and position 0 is a prompt's first token whatever side its padding was on.
+Where angles are all that is wanted, an `AngleMeter` (meter.py) keeps no states.
 """
 
 import dataclasses
@@ -13,14 +12,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.errors import CaptureError, InputError, ShapeError
-from laminar_lens.models.forward import check_model, residual_states
-from laminar_lens.models.info import describe, norm_is_folded, warn_if_processed
-from laminar_lens.models.memory import check_fits
+from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.models.batches import (
+    PromptBatches,
+    check_finite,
+    finite_vectors,
+    prompt_batches,
+    token_strings,
+)
+from laminar_lens.models.forward import residual_states
+from laminar_lens.models.info import check_final_norm
+from laminar_lens.models.memory import Need, check_fits
 from laminar_lens.models.selection import layer_indices, position_indices
-from laminar_lens.models.tokens import PADDING, token_rows
-
-BATCH_TOKENS = 4096
+from laminar_lens.models.tokens import PADDING
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,89 +52,53 @@ class ResidualStates:
 
     def token_strings(self) -> list[list[str]]:
         """The text of each real token, one list a prompt; the token id where the model has no tokenizer."""
-        strings = {token: self._string(token) for token in set(self.tokens.flatten().tolist()) - {PADDING}}
-        return [
-            [strings[token] for token, real in zip(row.tolist(), keep.tolist(), strict=True) if real]
-            for row, keep in zip(self.tokens, self.mask, strict=True)
-        ]
-
-    def _string(self, token: int) -> str:
-        return str(token) if self._tokenizer is None else str(self._tokenizer.decode([token]))
+        return token_strings(self._tokenizer, self.tokens, self.mask)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
     """A capture with every argument checked, before anything runs."""
 
-    model: Any
-    rows: list[list[int]]
-    texts: tuple[str, ...] | None
-    layers: tuple[int, ...]
+    prompts: PromptBatches
     positions: tuple[int, ...]
-    final_norm: bool
     device: str
-    batch_size: int | None
-    info: dict[str, object]
-
-    def batches(self) -> list[tuple[int, ...]]:
-        """Indices of prompts of equal length, shortest first, in batches."""
-        by_length: dict[int, list[int]] = {}
-        for index, row in enumerate(self.rows):
-            by_length.setdefault(len(row), []).append(index)
-        batches = []
-        for length in sorted(by_length):
-            size = self.batch_size or max(1, BATCH_TOKENS // length)
-            indices = by_length[length]
-            batches += [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
-        return batches
 
     def check_memory(self, vectors: int) -> None:
         """Refuses before the run what would not fit; `vectors` is the number kept at once for one layer."""
-        largest = max(self.batches(), key=lambda indices: len(indices) * len(self.rows[indices[0]]) ** 2)
-        check_fits(
-            self.model,
-            len(self.layers),
-            vectors,
-            batch=len(largest),
-            length=len(self.rows[largest[0]]),
-            device=self.device,
-        )
+        model, layers = self.prompts.model, len(self.prompts.layers)
+        width = int(model.cfg.d_model)
+        kept = layers * vectors * width * next(model.parameters()).element_size()
+        size = f"{layers} layers × {vectors} vectors × {width}"
+        need = Need("residual states", size, kept, layers, self.device, "layers=, positions=")
+        batch, length = self.prompts.largest()
+        check_fits(model, need, batch=batch, length=length)
 
     def states(self, indices: Sequence[int]) -> ResidualStates:
         """Runs prompts of equal length."""
-        ids = torch.tensor([self.rows[index] for index in indices])
+        run = self.prompts
+        ids = run.tokens(indices)
         columns = [position for position in self.positions if position < ids.shape[1]]
         select = torch.tensor(columns, dtype=torch.long)
         values = residual_states(
-            self.model,
+            run.model,
             ids,
-            self.layers,
-            final_norm=self.final_norm,
+            run.layers,
+            final_norm=run.final_norm,
             keep=lambda state: state[:, select.to(state.device)].to(self.device),
         )
-        self._check_finite(values, indices, columns)
-        tokens = ids[:, select]
-        texts = None if self.texts is None else tuple(self.texts[index] for index in indices)
-        return ResidualStates(
-            values,
-            torch.ones(tokens.shape, dtype=torch.bool),
-            tokens,
-            self.layers,
-            tuple(columns),
-            texts,
-            self.info,
-            getattr(self.model, "tokenizer", None),
-        )
+        check_finite(finite_vectors(values), run.layers, indices, columns)
+        texts = None if run.texts is None else tuple(run.texts[index] for index in indices)
+        return self.labelled(values, ids[:, select], tuple(columns), texts)
 
-    def _check_finite(self, values: Tensor, indices: Sequence[int], columns: Sequence[int]) -> None:
-        bad = ~torch.isfinite(values).all(dim=-1)
-        if bad.any():
-            layer, row, column = bad.nonzero()[0].tolist()
-            raise CaptureError(
-                f"prompt {indices[row]}: the residual vector of hidden state {self.layers[layer]} at "
-                f"position {columns[column]} is not finite (NaN or infinity); try dtype='float32', "
-                "or check the weights"
-            )
+    def labelled(
+        self, values: Tensor, tokens: Tensor, positions: tuple[int, ...], texts: tuple[str, ...] | None
+    ) -> ResidualStates:
+        """States with all that belongs to them."""
+        run = self.prompts
+        tokenizer = getattr(run.model, "tokenizer", None)
+        return ResidualStates(
+            values, tokens != PADDING, tokens, run.layers, positions, texts, run.info, tokenizer
+        )
 
 
 def capture_residuals(
@@ -168,31 +136,29 @@ def capture_residuals(
             longer than the context, or more vectors than memory holds.
         CaptureError: a vector is not finite: names prompt, layer and position.
     """
-    plan = _plan(model, prompts, prepend_bos, final_norm, layers, positions, mask, batch_size, device)
-    width = sum(position < max(map(len, plan.rows)) for position in plan.positions)
-    plan.check_memory(len(plan.rows) * width)
-    shape = (len(plan.layers), len(plan.rows), width, int(model.cfg.d_model))
+    run = prompt_batches(
+        model,
+        prompts,
+        prepend_bos=prepend_bos,
+        final_norm=final_norm,
+        layers=layers,
+        mask=mask,
+        batch_size=batch_size,
+    )
+    plan = _Plan(run, position_indices(positions, run.longest), str(device))
+    n, width = len(run.rows), len(plan.positions)
+    plan.check_memory(n * width)
     values: Tensor | None = None
-    tokens = torch.full(shape[1:3], PADDING)
+    tokens = torch.full((n, width), PADDING)
     for indices, part in _run(plan, progress):
         if values is None:
-            values = torch.full(shape, torch.nan, dtype=part.values.dtype, device=part.values.device)
+            values = part.values.new_full((len(run.layers), n, width, part.values.shape[-1]), torch.nan)
         index = torch.tensor(indices)
         kept = part.tokens.shape[1]
         values[:, index.to(values.device), :kept] = part.values
         tokens[index, :kept] = part.tokens
     assert values is not None
-    kept_positions = plan.positions[:width]
-    return ResidualStates(
-        values,
-        tokens != PADDING,
-        tokens,
-        plan.layers,
-        kept_positions,
-        plan.texts,
-        plan.info,
-        getattr(model, "tokenizer", None),
-    )
+    return plan.labelled(values, tokens, plan.positions, run.texts)
 
 
 def iter_residuals(
@@ -214,8 +180,17 @@ def iter_residuals(
     never holds everything. Arguments are checked at the call, before the first batch. Arguments and errors as
     in `capture_residuals`.
     """
-    plan = _plan(model, prompts, prepend_bos, final_norm, layers, positions, mask, batch_size, device)
-    plan.check_memory(max(len(batch) * len(plan.rows[batch[0]]) for batch in plan.batches()))
+    run = prompt_batches(
+        model,
+        prompts,
+        prepend_bos=prepend_bos,
+        final_norm=final_norm,
+        layers=layers,
+        mask=mask,
+        batch_size=batch_size,
+    )
+    plan = _Plan(run, position_indices(positions, run.longest), str(device))
+    plan.check_memory(max(len(batch) * len(run.rows[batch[0]]) for batch in run.indices()))
     return _run(plan, progress)
 
 
@@ -245,59 +220,19 @@ def residuals_from_cache(
             raise InputError(
                 "final_norm=True needs the ActivationCache of run_with_cache; a plain mapping has no model"
             )
-        _check_final_norm(model)
+        check_final_norm(model)
         with torch.no_grad():
             states[n_layers] = model.ln_final(states[n_layers])
     return torch.stack([states[layer] for layer in wanted])
 
 
-def _plan(
-    model: Any,
-    prompts: Any,
-    prepend_bos: bool,
-    final_norm: bool,
-    layers: Any,
-    positions: Any,
-    mask: Any,
-    batch_size: Any,
-    device: Any,
-) -> _Plan:
-    check_model(model)
-    wanted = layer_indices(layers, int(model.cfg.n_layers))
-    if batch_size is not None and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
-    ):
-        raise InputError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
-    if final_norm:
-        _check_final_norm(model)
-    rows, texts = token_rows(model, prompts, mask=mask, prepend_bos=prepend_bos)
-    columns = position_indices(positions, max(map(len, rows)))
-    warn_if_processed(model)
-    info: dict[str, object] = {
-        **describe(model).as_dict(),
-        "prepend_bos": bool(prepend_bos),
-        "final_norm": bool(final_norm),
-    }
-    return _Plan(model, rows, texts, wanted, columns, final_norm, str(device), batch_size, info)
-
-
 def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ...], ResidualStates]]:
     done = 0
-    for indices in plan.batches():
+    for indices in plan.prompts.indices():
         yield indices, plan.states(indices)
         done += len(indices)
         if progress is not None:
-            progress("residual stream", done, len(plan.rows))
-
-
-def _check_final_norm(model: Any) -> None:
-    if not hasattr(model, "ln_final"):
-        raise InputError("final_norm=True, but this model has no final norm")
-    if norm_is_folded(model):
-        raise InputError(
-            "final_norm=True, but the final norm's scale and shift were folded into the unembedding; "
-            "load the model without weight processing"
-        )
+            progress("residual stream", done, len(plan.prompts.rows))
 
 
 def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:

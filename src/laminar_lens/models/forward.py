@@ -1,4 +1,4 @@
-"""One forward pass with hooks on the residual stream, the same for both TransformerLens generations."""
+"""Forward passes with hooks on the residual stream, the same for both TransformerLens generations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
+
+Visit = Callable[[int, Tensor], None]
+"""Called as `visit(layer, state)` with each hidden state [batch pos d_model], as soon as it is there."""
 
 
 class _Reached(Exception):  # noqa: N818 - it is no error
@@ -32,6 +35,63 @@ def check_model(model: Any) -> None:
         )
 
 
+def state_hooks(
+    model: Any, layers: Sequence[int], visit: Visit, *, final_norm: bool = False
+) -> list[tuple[str, Callable[..., None]]]:
+    """Forward hooks that hand hidden states to `visit` and change nothing.
+
+    They are keyed by our own layer index: a bridge reports other names. With `final_norm` the last hidden
+    state is handed over after the model's final norm, whose own hooks then run once more.
+    """
+    n_layers = int(model.cfg.n_layers)
+
+    def hook_of(layer: int) -> Callable[..., None]:
+        def take(state: Tensor, hook: Any) -> None:
+            visit(layer, model.ln_final(state) if final_norm and layer == n_layers else state)
+
+        return take
+
+    return [(hook_name(layer), hook_of(layer)) for layer in sorted(set(layers))]
+
+
+def run_states(
+    model: Any,
+    tokens: Int[Tensor, "batch pos"],
+    layers: Sequence[int],
+    visit: Visit,
+    *,
+    final_norm: bool = False,
+) -> None:
+    """Runs sequences without padding, without gradients, as far as the last of `layers` (0 … n_layers).
+
+    Raises:
+        CaptureError: the model never reached one of the hooks.
+    """
+    last = max(layers)
+    seen: set[int] = set()
+
+    def take(layer: int, state: Tensor) -> None:
+        visit(layer, state)
+        seen.add(layer)
+        if layer == last:
+            raise _Reached
+
+    tokens = tokens.to(model.cfg.device)
+    # Without an explicit mask, TransformerLens guesses one from the padding token when the tokenizer pads
+    # left.
+    mask = torch.ones_like(tokens)
+    with torch.no_grad():
+        try:
+            hooks = state_hooks(model, layers, take, final_norm=final_norm)
+            model.run_with_hooks(tokens, return_type=None, fwd_hooks=hooks, attention_mask=mask)
+        except _Reached:
+            pass
+    if missing := [layer for layer in layers if layer not in seen]:
+        raise CaptureError(
+            f"hidden state {missing[0]}: the model has no hook {hook_name(missing[0])!r} that fires"
+        )
+
+
 def residual_states(
     model: Any,
     tokens: Int[Tensor, "batch pos"],
@@ -40,40 +100,14 @@ def residual_states(
     final_norm: bool = False,
     keep: Callable[[Tensor], Tensor] = lambda state: state,
 ) -> Float[Tensor, "layer batch kept d_model"]:
-    """Hidden states of sequences without padding, in the order of `layers` (0 … n_layers).
+    """Hidden states of sequences without padding, in the order of `layers`; see `run_states`.
 
-    `keep` is applied to each state as soon as it is there, for example to select positions or to move it. The
-    forward pass stops after the last wanted layer. Hooks are keyed by our own layer index: a bridge reports
-    other names.
-
-    Raises:
-        CaptureError: the model never reached one of the hooks.
+    `keep` is applied to each state as soon as it is there, for example to select positions or to move it.
     """
-    n_layers = int(model.cfg.n_layers)
-    last = max(layers)
     found: dict[int, Tensor] = {}
 
-    def hook_of(layer: int) -> Callable[..., None]:
-        def take(state: Tensor, hook: Any) -> None:
-            state = state.detach()
-            found[layer] = keep(model.ln_final(state) if final_norm and layer == n_layers else state)
-            if layer == last:
-                raise _Reached
+    def take(layer: int, state: Tensor) -> None:
+        found[layer] = keep(state.detach())
 
-        return take
-
-    tokens = tokens.to(model.cfg.device)
-    # Without an explicit mask, TransformerLens guesses one from the padding token when the tokenizer pads
-    # left.
-    mask = torch.ones_like(tokens)
-    with torch.no_grad():
-        try:
-            hooks = [(hook_name(layer), hook_of(layer)) for layer in sorted(set(layers))]
-            model.run_with_hooks(tokens, return_type=None, fwd_hooks=hooks, attention_mask=mask)
-        except _Reached:
-            pass
-    if missing := [layer for layer in layers if layer not in found]:
-        raise CaptureError(
-            f"hidden state {missing[0]}: the model has no hook {hook_name(missing[0])!r} that fires"
-        )
+    run_states(model, tokens, layers, take, final_norm=final_norm)
     return torch.stack([found[layer] for layer in layers])

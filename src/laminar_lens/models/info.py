@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from torch import Tensor
 
+from laminar_lens.errors import InputError
 from laminar_lens.models.forward import check_model
 
 
@@ -116,6 +117,21 @@ def weight_processing(model: Any) -> str:
 def norm_is_folded(model: Any) -> bool:
     """Whether `ln_final` lacks its scale and shift, because processing moved them into the unembedding."""
     return "folded" in weight_processing(model) or "processed" in weight_processing(model)
+
+
+def check_final_norm(model: Any) -> None:
+    """Refuses to measure after the final norm where there is none, or only a part of it.
+
+    Raises:
+        InputError: says which.
+    """
+    if not hasattr(model, "ln_final"):
+        raise InputError("final_norm=True, but this model has no final norm")
+    if norm_is_folded(model):
+        raise InputError(
+            "final_norm=True, but the final norm's scale and shift were folded into the unembedding; "
+            "load the model without weight processing"
+        )
 
 
 def processing_note(model: Any) -> str:

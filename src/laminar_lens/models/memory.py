@@ -1,5 +1,6 @@
-"""How much memory there is, so that a capture which would not fit is refused before it starts."""
+"""How much memory there is, so that a measurement which would not fit is refused before it starts."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,50 @@ from laminar_lens.errors import InputError
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def check_fits(model: Any, layers: int, vectors: int, *, batch: int, length: int, device: str) -> None:
-    """Refuses, before a run, states that would not fit.
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What a measurement keeps.
+
+    Attributes:
+        what: its name, for messages.
+        size: how it is counted, for messages.
+        kept_bytes: kept until the end on `device`.
+        states: hidden states of a batch that are alive at once.
+        advice: arguments that make it smaller.
+    """
+
+    what: str
+    size: str
+    kept_bytes: int
+    states: int
+    device: str = "cpu"
+    advice: str = "layers="
+
+
+def check_fits(model: Any, need: Need, *, batch: int, length: int) -> None:
+    """Refuses, before a run, what would not fit.
 
     Args:
-        model: runs a batch of `batch` prompts of `length` tokens.
-        layers: hidden states kept.
-        vectors: vectors kept of each hidden state.
+        model: runs at most `batch` prompts of `length` tokens at once.
+        need: what is kept.
         batch: prompts in the largest batch.
         length: their tokens.
-        device: where the states are kept.
 
     Raises:
         InputError: how many bytes are needed, how many are free, and what to choose.
     """
     cfg = model.cfg
     item = next(model.parameters()).element_size()
-    kept = layers * vectors * int(cfg.d_model) * item
-    # The run itself: the batch's states again, MLP activations, and attention patterns, which a bridge keeps.
+    # The run itself: hidden states, MLP activations, and attention patterns, which a bridge keeps.
     patterns = int(cfg.n_layers) * int(getattr(cfg, "n_heads", 0) or 0) * length
-    run = batch * length * item * (int(cfg.d_model) * (layers + 12) + patterns)
-    same = torch.device(device).type == torch.device(cfg.device).type
-    for place, need in ((device, kept + (run if same else 0)), (str(cfg.device), run)):
+    run = batch * length * item * (int(cfg.d_model) * (need.states + 12) + patterns)
+    same = torch.device(need.device).type == torch.device(cfg.device).type
+    for place, total in ((need.device, need.kept_bytes + (run if same else 0)), (str(cfg.device), run)):
         free = available_bytes(place)
-        if free is not None and need > free:
+        if free is not None and total > free:
             raise InputError(
-                f"the residual states need about {need:,} bytes on {place} ({layers} layers × "
-                f"{vectors} vectors × {int(cfg.d_model)}, and the run itself), but {free:,} are free; "
-                "choose layers=, positions= or fewer prompts at a time"
+                f"the {need.what} need about {total:,} bytes on {place} ({need.size}, and the run itself), "
+                f"but {free:,} are free; choose {need.advice} or fewer prompts at a time"
             )
 
 
