@@ -16,12 +16,15 @@ __version__ = "0.1.0"
 
 _HOME = {
     "angle": "kernels",
+    "angle_profile": "kernels",
     "sequential_angles": "kernels",
     "pair_angles": "kernels",
     "pairwise_angles": "kernels",
+    "pairwise_histogram": "kernels",
     "rotation_angles": "kernels",
     "turning_angles": "kernels",
     "step_lengths": "kernels",
+    "AngleMeter": "meter",
     "load_model": "models",
     "describe": "models",
     "random_twin": "models",
@@ -63,12 +66,15 @@ if TYPE_CHECKING:
     from laminar_lens.errors import ResultError as ResultError
     from laminar_lens.errors import ShapeError as ShapeError
     from laminar_lens.kernels import angle as angle
+    from laminar_lens.kernels import angle_profile as angle_profile
     from laminar_lens.kernels import pair_angles as pair_angles
     from laminar_lens.kernels import pairwise_angles as pairwise_angles
+    from laminar_lens.kernels import pairwise_histogram as pairwise_histogram
     from laminar_lens.kernels import rotation_angles as rotation_angles
     from laminar_lens.kernels import sequential_angles as sequential_angles
     from laminar_lens.kernels import step_lengths as step_lengths
     from laminar_lens.kernels import turning_angles as turning_angles
+    from laminar_lens.meter import AngleMeter as AngleMeter
     from laminar_lens.models import describe as describe
     from laminar_lens.models import load_model as load_model
     from laminar_lens.models import random_twin as random_twin

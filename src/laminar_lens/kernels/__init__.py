@@ -5,70 +5,42 @@ definition in reference.py: float64 for float64 input, else float32. A vector th
 infinite coordinate, has no direction, and every angle with it is NaN; never 0, never π/2. So are angles with
 padding, which capture marks by NaN.
 
-Every function is differentiable with the `eager` backend, with `torch.func` too; at 0 and π, where the angle
-has a corner, the gradient is not unique. Sum over results with `nansum` or a mask: vectors without a
-direction then receive zeros, and change nothing in the gradient of others.
+Every angle and length is differentiable with the `eager` backend, with `torch.func` too; at 0 and π, where
+the angle has a corner, the gradient is not unique. Sum over results with `nansum` or a mask: vectors without
+a direction then receive zeros, and change nothing in the gradient of others.
 """
-
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch  # noqa: F401  (for the examples below)
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from laminar_lens.errors import BackendError
-from laminar_lens.kernels import eager, reference
-from laminar_lens.kernels._checks import check_lag, check_length, check_pairs, check_same, check_vectors
+from laminar_lens.kernels._checks import (
+    check_bins,
+    check_lag,
+    check_length,
+    check_pairs,
+    check_same,
+    check_vectors,
+)
+from laminar_lens.kernels._dispatch import BACKENDS, Backend, load_backend, resolve_backend
+from laminar_lens.kernels.profile import MEASURES, angle_profile
 
 __all__ = [
     "BACKENDS",
+    "MEASURES",
+    "Backend",
     "angle",
+    "angle_profile",
     "pair_angles",
     "pairwise_angles",
+    "pairwise_histogram",
     "resolve_backend",
     "rotation_angles",
     "sequential_angles",
     "step_lengths",
     "turning_angles",
 ]
-
-
-@runtime_checkable
-class Backend(Protocol):
-    """What a kernel module offers. Arguments have passed the checks; pairs are int64 [batch pair 2]."""
-
-    def angle(self, u: Tensor, v: Tensor) -> Tensor: ...
-    def sequential_angles(self, resid: Tensor, lag: int) -> Tensor: ...
-    def pair_angles(self, resid: Tensor, pairs: Tensor) -> Tensor: ...
-    def rotation_angles(self, resid: Tensor) -> Tensor: ...
-    def pairwise_angles(self, resid: Tensor) -> Tensor: ...
-    def turning_angles(self, resid: Tensor) -> Tensor: ...
-    def step_lengths(self, resid: Tensor) -> Tensor: ...
-
-
-BACKENDS: dict[str, Backend] = {"reference": reference, "eager": eager}
-
-
-def resolve_backend(name: str, tensor: Tensor) -> str:
-    """Name of the backend that computes on `tensor` when a user asks for `name`.
-
-    >>> resolve_backend("auto", torch.zeros(1))
-    'eager'
-
-    Raises:
-        BackendError: unknown name; another backend never takes its place.
-    """
-    if name == "auto":
-        return "eager"
-    if name not in BACKENDS:
-        known = ", ".join(["auto", *BACKENDS])
-        raise BackendError(f"backend {name!r} is unknown; choose one of {known}")
-    return name
-
-
-def _backend(name: str, tensor: Tensor) -> Backend:
-    return BACKENDS[resolve_backend(name, tensor)]
 
 
 def angle(
@@ -86,14 +58,14 @@ def angle(
     Raises:
         ShapeError: the shapes differ; nothing is broadcast.
         InputError: a dtype that is not floating, or two devices.
-        BackendError: an unknown backend.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("u", u, "... d_model")
     check_vectors("v", v, "... d_model")
     check_same(u, v)
-    return _backend(backend, u).angle(u, v)
+    return load_backend(backend, u, v).angle(u, v)
 
 
 def sequential_angles(
@@ -110,14 +82,14 @@ def sequential_angles(
     Raises:
         ShapeError: fewer than `lag + 1` positions, `lag` below 1, or no batch axis.
         InputError: a dtype that is not floating.
-        BackendError: an unknown backend.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "... batch pos d_model")
     check_lag(lag)
     check_length(resid, "pos", -2, lag + 1, f"a lag of {lag}")
-    return _backend(backend, resid).sequential_angles(resid, lag)
+    return load_backend(backend, resid).sequential_angles(resid, lag)
 
 
 def pair_angles(
@@ -137,12 +109,12 @@ def pair_angles(
     Raises:
         ShapeError: `pairs` has another shape, another number of prompts, or a position that is not there.
         InputError: `resid` is not floating or `pairs` not integer.
-        BackendError: an unknown backend.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "... batch pos d_model")
-    return _backend(backend, resid).pair_angles(resid, check_pairs(resid, pairs))
+    return load_backend(backend, resid).pair_angles(resid, check_pairs(resid, pairs))
 
 
 def rotation_angles(
@@ -160,13 +132,13 @@ def rotation_angles(
     Raises:
         ShapeError: fewer than 2 layers.
         InputError: a dtype that is not floating.
-        BackendError: an unknown backend.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "layer ... d_model")
     check_length(resid, "layer", 0, 2, "a rotation between layers")
-    return _backend(backend, resid).rotation_angles(resid)
+    return load_backend(backend, resid).rotation_angles(resid)
 
 
 def pairwise_angles(
@@ -184,12 +156,37 @@ def pairwise_angles(
     Raises:
         ShapeError: no axis of positions.
         InputError: a dtype that is not floating.
-        BackendError: an unknown backend.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "... pos d_model")
-    return _backend(backend, resid).pairwise_angles(resid)
+    return load_backend(backend, resid).pairwise_angles(resid)
+
+
+def pairwise_histogram(
+    resid: Shaped[Tensor, "*batch pos d_model"], *, bins: int = 64, backend: str = "auto"
+) -> Int[Tensor, "*batch bins"]:
+    """How many pairs of positions have an angle in each of `bins` equal parts of [0, π].
+
+    >>> pairwise_histogram(torch.eye(3), bins=4).tolist()     # three right angles; π/2 opens the third bin
+    [0, 0, 3, 0]
+
+    Returns:
+        Counts of the pairs i < j, int64, without a matrix of all angles. A bin holds its lower edge, the last
+        one both; an angle that is NaN is not counted. No gradient.
+
+    Raises:
+        ShapeError: no axis of positions, or `bins` below 1.
+        InputError: a dtype that is not floating.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
+
+    Source: Kahan's two-argument form; see kernels/reference.py.
+    """
+    check_vectors("resid", resid, "... pos d_model")
+    check_bins(bins)
+    resid = resid.detach()
+    return load_backend(backend, resid).pairwise_histogram(resid, bins)
 
 
 def turning_angles(
@@ -207,13 +204,13 @@ def turning_angles(
     Raises:
         ShapeError: fewer than 3 positions.
         InputError: a dtype that is not floating.
-        BackendError: an unknown backend.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "... pos d_model")
     check_length(resid, "pos", -2, 3, "a turning angle")
-    return _backend(backend, resid).turning_angles(resid)
+    return load_backend(backend, resid).turning_angles(resid)
 
 
 def step_lengths(
@@ -231,10 +228,10 @@ def step_lengths(
     Raises:
         ShapeError: fewer than 2 layers.
         InputError: a dtype that is not floating.
-        BackendError: an unknown backend.
+        BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: the definition; see kernels/reference.py.
     """
     check_vectors("resid", resid, "layer ... d_model")
     check_length(resid, "layer", 0, 2, "a step between layers")
-    return _backend(backend, resid).step_lengths(resid)
+    return load_backend(backend, resid).step_lengths(resid)

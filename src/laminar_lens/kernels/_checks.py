@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from laminar_lens.errors import InputError, ShapeError
 
@@ -82,3 +83,22 @@ def check_pairs(
                 f"pairs holds position {wrong}, but resid has positions 0 … {n_pos - 1} (−1 is no pair)"
             )
     return pairs.to(resid.device, torch.int64).expand(batch, -1, 2)
+
+
+def check_bins(bins: int) -> None:
+    """One bin or more."""
+    if bins < 1:
+        raise ShapeError(f"bins is {bins}; it counts the equal parts of [0, π], so it must be 1 or more")
+
+
+def is_watched(x: Tensor) -> bool:
+    """Whether autograd records, or forward differentiation or a `torch.func` transform is at work."""
+    if x.requires_grad and torch.is_grad_enabled():
+        return True
+    if forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
+        return True
+    try:
+        x.data_ptr()
+    except RuntimeError:  # the wrappers of torch.func have no memory of their own
+        return True
+    return False

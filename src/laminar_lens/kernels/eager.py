@@ -24,7 +24,9 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from laminar_lens.kernels._checks import is_watched
+from laminar_lens.kernels._outputs import hide_padding, sequential_key
 
 _SUM_BLOCK = 128
 _TILE_SUM_BLOCK = 64  # torch.cdist adds one after the other in fewer lanes than vector_norm
@@ -101,6 +103,27 @@ def pairwise_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor,
     return _collect(compute, resid.shape[:-1], scratch, rows, inner=(n_pos,))
 
 
+def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) -> Int[Tensor, "*batch bins"]:
+    """How many of the angles between i < j are in each of `bins` equal parts of [0, π], in tiles."""
+    *batch, n_pos, _ = resid.shape
+    scratch = _Scratch(resid)
+    rows = min(scratch.rows, _TILE_ROWS)
+    tiles = [slice(start, min(start + rows, n_pos)) for start in range(0, n_pos, rows)]
+    counts = torch.zeros(*batch, bins, dtype=torch.int64, device=resid.device)
+    for place in itertools.product(*map(range, batch)):
+        for index, tile in enumerate(tiles):
+            left = scratch.directions("u", resid[place][tile])
+            for other in tiles[index:]:
+                right = left if other is tile else scratch.directions("v", resid[place][other])
+                angles = _between_all(left, right)
+                if other is tile:
+                    angles = angles[*torch.triu_indices(len(angles), len(angles), 1, device=resid.device)]
+                angles = angles[~angles.isnan()]
+                found = (angles * (bins / math.pi)).long().clamp(max=bins - 1)
+                counts[place] += torch.bincount(found, minlength=bins)
+    return counts
+
+
 def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos-2"]:
     """Angle between successive differences along positions."""
 
@@ -118,15 +141,54 @@ def step_lengths(resid: Float[Tensor, "layer *batch d_model"]) -> Float[Tensor, 
     path = resid.movedim(0, -2)
 
     def compute(block: Block) -> Tensor:
-        states = path[_longer(block, 1)].to(scratch.dtype)
-        gap = torch.where(_largest(states).isfinite(), 0.0, torch.nan).to(scratch.dtype)
-        step = scratch.difference(_finite(states) if scratch.watched else states)
-        largest = _largest(step)
-        scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-        return scale * _length(step / scale[..., None]) + gap[..., :-1] + gap[..., 1:]
+        states = path[_longer(block, 1)]
+        return _step(states[..., :-1, :], states[..., 1:, :], scratch)
 
     scratch = _Scratch(path)
     return _collect(compute, _shorter(path, 1), scratch).movedim(-1, 0).contiguous()
+
+
+def profile(
+    layers: list[Tensor], measures: tuple[str, ...], lags: int, mask: Tensor | None
+) -> dict[str, Tensor]:
+    """All measures of a block of positions, layer by layer: the layer before is still in the cache."""
+    scratch = _Scratch(*layers)
+    shape, reach = layers[0].shape[:-1], lags if "sequential" in measures else 0
+    rows = max(1, scratch.rows // 3) if layers[0].numel() else 2**62  # nothing at all is one block, too
+    parts: dict[str, list[list[Tensor]]] = {}
+
+    def add(name: str, row: int, values: Tensor) -> None:
+        rows = parts.setdefault(name, [])
+        if row == len(rows):
+            rows.append([])
+        rows[row].append(values.flatten())
+
+    for block in _blocks(tuple(shape), rows):
+        size = block[-1].stop - block[-1].start
+        before: tuple[Tensor, _Directions] | None = None
+        for index, layer in enumerate(layers):
+            states = layer[_longer(block, reach)]
+            directions = scratch.directions("uv"[index % 2], states)
+            here, now = states[..., :size, :], directions.at(slice(0, size))
+            for lag in range(1, reach + 1):
+                n = states.shape[-2] - lag
+                ends = directions.at(slice(0, min(n, size))), directions.at(slice(lag, lag + min(n, size)))
+                add(sequential_key(lag), index, _between(*ends, scratch))
+            if "norm" in measures:
+                add("norm", index, now.norm)
+            if before is not None and "rotation" in measures:
+                add("rotation", index - 1, _between(before[1], now, scratch))
+            if before is not None and "step" in measures:
+                add("step", index - 1, _step(before[0], here, scratch))
+            before = here, now
+
+    def whole(name: str, row: list[Tensor]) -> Tensor:
+        lag = int(name.partition("_")[2] or 1) if name.startswith("sequential") else 0
+        return torch.cat(row).reshape(*shape[:-1], shape[-1] - lag)
+
+    return hide_padding(
+        {name: torch.stack([whole(name, row) for row in rows]) for name, rows in parts.items()}, mask
+    )
 
 
 class _Directions(NamedTuple):
@@ -136,11 +198,12 @@ class _Directions(NamedTuple):
     """
 
     unit: Tensor
+    norm: Tensor
     gap: Tensor | None
 
     def at(self, positions: slice) -> "_Directions":
         gap = None if self.gap is None else self.gap[..., positions]
-        return _Directions(self.unit[..., positions, :], gap)
+        return _Directions(self.unit[..., positions, :], self.norm[..., positions], gap)
 
 
 class _Scratch:
@@ -154,7 +217,7 @@ class _Scratch:
 
     def __init__(self, *inputs: Tensor) -> None:
         first = inputs[0]
-        self.watched = any(_is_watched(x) for x in inputs)
+        self.watched = any(is_watched(x) for x in inputs)
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32
         budget = _BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
         self.rows = max(2, budget // (first.shape[-1] * self.dtype.itemsize))
@@ -181,29 +244,20 @@ class _Scratch:
         out = self.buffer(name, vectors.shape)
         if not self.watched:
             scaled = torch.div(vectors, largest[..., None], out=out)
-            return _Directions(torch.div(scaled, _length(scaled)[..., None], out=out), None)
+            length = _length(scaled)
+            norm = torch.where(largest == 0, 0.0, largest * length)
+            return _Directions(torch.div(scaled, length[..., None], out=out), norm, None)
         valid = (largest > 0) & largest.isfinite()
         scaled = torch.where(valid[..., None], vectors, 1.0) / torch.where(valid, largest, 1.0)[..., None]
         gap = torch.where(valid, 0.0, torch.nan).to(self.dtype)
-        return _Directions(scaled / _length(scaled)[..., None], gap)
+        length = _length(scaled)
+        norm = torch.where(valid, largest * length, torch.where(largest == 0, 0.0, torch.nan).to(self.dtype))
+        return _Directions(scaled / length[..., None], norm, gap)
 
     def difference(self, states: Tensor) -> Tensor:
         """Successive differences along positions."""
         shape = (*states.shape[:-2], states.shape[-2] - 1, states.shape[-1])
         return torch.sub(states[..., 1:, :], states[..., :-1, :], out=self.buffer("step", shape))
-
-
-def _is_watched(x: Tensor) -> bool:
-    """Whether autograd records, or forward differentiation or a `torch.func` transform is at work."""
-    if x.requires_grad and torch.is_grad_enabled():
-        return True
-    if forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
-        return True
-    try:
-        x.data_ptr()
-    except RuntimeError:  # the wrappers of torch.func have no memory of their own
-        return True
-    return False
 
 
 def _between(a: _Directions, b: _Directions, scratch: _Scratch) -> Tensor:
@@ -230,6 +284,19 @@ def _distances(u: Tensor, v: Tensor) -> Tensor:
         for cut in (slice(start, start + _TILE_SUM_BLOCK) for start in range(0, u.shape[-1], _TILE_SUM_BLOCK))
     ]
     return parts[0] if len(parts) == 1 else _norm(torch.stack(parts, -1))
+
+
+def _step(start: Tensor, end: Tensor, scratch: _Scratch) -> Tensor:
+    """‖end − start‖ at any scale, NaN where either is not finite, inf beyond the dtype."""
+    start, end = start.to(scratch.dtype), end.to(scratch.dtype)
+    finite = _largest(start).isfinite() & _largest(end).isfinite()
+    if scratch.watched:
+        start, end = _finite(start), _finite(end)
+    step = torch.sub(end, start, out=scratch.buffer("step", end.shape))
+    largest = _largest(step)
+    scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+    length = scale * _length(torch.div(step, scale[..., None], out=None if scratch.watched else step))
+    return length + torch.where(finite, 0.0, torch.nan).to(scratch.dtype)
 
 
 def _length(vectors: Tensor) -> Tensor:

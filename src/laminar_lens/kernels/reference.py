@@ -11,10 +11,14 @@ is part of. Dividing by max|u| first changes no direction; it keeps u² from ove
 Source: W. Kahan, "How Futile are Mindless Assessments of Roundoff in Floating-Point Computation?", §12.
 """
 
+import math
+
 import torch
 from einops import rearrange, reduce, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from laminar_lens.kernels._outputs import hide_padding, sequential_key
 
 
 def _unit(vectors: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place d_model"]:
@@ -69,6 +73,15 @@ def pairwise_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor,
     return angle(rows, columns)
 
 
+def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) -> Int[Tensor, "*batch bins"]:
+    """How many of the angles between i < j are in each of `bins` equal parts of [0, π]."""
+    n_pos = resid.shape[-2]
+    i, j = torch.triu_indices(n_pos, n_pos, offset=1, device=resid.device)
+    angles = pairwise_angles(resid.double())[..., i, j]
+    place = (angles * (bins / math.pi)).floor().clamp(max=bins - 1)
+    return torch.stack([reduce(place == b, "... pair -> ...", "sum") for b in range(bins)], -1)
+
+
 def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos-2"]:
     """Angle between successive differences along positions."""
     return _output(sequential_angles(resid.double().diff(dim=-2), lag=1), resid)
@@ -79,3 +92,21 @@ def step_lengths(resid: Float[Tensor, "layer *batch d_model"]) -> Float[Tensor, 
     step = resid.double().diff(dim=0)
     finite = reduce(resid.isfinite(), "... d_model -> ...", "all")
     return _output(_length(step).masked_fill(~(finite[:-1] & finite[1:]), torch.nan), resid)
+
+
+def profile(
+    layers: list[Tensor], measures: tuple[str, ...], lags: int, mask: Tensor | None
+) -> dict[str, Tensor]:
+    """Every measure by its own definition."""
+    resid = torch.stack(layers)
+    found: dict[str, Tensor] = {}
+    if "sequential" in measures:
+        found |= {sequential_key(lag): sequential_angles(resid, lag) for lag in range(1, lags + 1)}
+    if "rotation" in measures:
+        found["rotation"] = rotation_angles(resid)
+    if "norm" in measures:
+        finite = reduce(resid.isfinite(), "... d_model -> ...", "all")
+        found["norm"] = _output(_length(resid.double()).masked_fill(~finite, torch.nan), resid)
+    if "step" in measures:
+        found["step"] = step_lengths(resid)
+    return hide_padding(found, mask)
