@@ -17,6 +17,7 @@ ORDER = [
     {"kernels", "stats"},
     {"prompts", "models"},
     {"capture"},
+    {"meter"},
     {"pairs"},
     {"results"},
     {"studies"},

@@ -1,42 +1,29 @@
 """Every angle of one kind for given prompts, as a labelled dataset: numbers for other people's analyses."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import xarray as xr
-from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.capture import ResidualStates, iter_residuals
 from laminar_lens.errors import InputError
-from laminar_lens.kernels import (
-    pairwise_angles,
-    resolve_backend,
-    rotation_angles,
-    sequential_angles,
-    step_lengths,
-    turning_angles,
-)
 from laminar_lens.models.info import processing_note
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
 from laminar_lens.studies.measurement import chosen_layers
+from laminar_lens.studies.stream import AngleBatch, iter_angles
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Kernel = Callable[..., Tensor]
-
-KINDS: dict[str, tuple[Kernel, tuple[str, ...], str, str]] = {
-    "sequential": (sequential_angles, ("pair",), "rad", "angle between a position and the next"),
-    "rotation": (rotation_angles, ("pos",), "rad", "angle by which a token turned since the layer before"),
-    "turning": (turning_angles, ("corner",), "rad", "angle between successive differences along positions"),
-    "step_length": (step_lengths, ("pos",), "1", "distance that a token moved since the layer before"),
-    "pairwise": (pairwise_angles, ("pos", "other"), "rad", "angle between two positions"),
+KINDS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+    "sequential": ("sequential", ("pair",), "rad", "angle between a position and the next"),
+    "rotation": ("rotation", ("pos",), "rad", "angle by which a token turned since the layer before"),
+    "turning": ("turning", ("corner",), "rad", "angle between successive differences along positions"),
+    "step_length": ("step", ("pos",), "1", "distance that a token moved since the layer before"),
+    "pairwise": ("pairwise", ("pos", "other"), "rad", "angle between two positions"),
 }
-"""Kernel, axes after (layer, prompt), unit and meaning of each kind of angle."""
+"""The meter's measure, axes after (layer, prompt), unit and meaning of each kind of angle."""
 
 SINCE_LAYER_BEFORE = ("rotation", "step_length")
 
@@ -73,19 +60,29 @@ def angle_table(
     if what not in KINDS:
         raise InputError(f"what {what!r} is unknown: use one of {', '.join(KINDS)}")
     texts = check_prompts(prompts)
-    kernel, axes, unit, meaning = KINDS[what]
+    measure, axes, unit, meaning = KINDS[what]
     shown = chosen_layers(model, layers) or tuple(range(int(model.cfg.n_layers) + 1))
     since = what in SINCE_LAYER_BEFORE
-    captured = tuple(sorted({*shown, *(max(layer - 1, 0) for layer in shown)})) if since else shown
+    measured = sorted({max(layer, 1) - back for layer in shown for back in (0, 1)}) if since else shown
     parts: dict[int, np.ndarray] = {}
     tokens: dict[int, list[str]] = {}
     info: dict[str, object] = {}
-    how: dict[str, Any] = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": captured}
-    for indices, states in iter_residuals(model, texts, progress=progress, **how):
-        measured = _measured(states, kernel, what, shown, backend)
-        parts |= {index: measured[:, row] for row, index in enumerate(indices)}
-        tokens |= dict(zip(indices, states.token_strings(), strict=True))
-        info = {**states.info, "backend": resolve_backend(backend, states.values)}
+    stream = iter_angles(
+        model,
+        texts,
+        (measure,),
+        prepend_bos=prepend_bos,
+        final_norm=final_norm,
+        layers=measured,
+        backend=backend,
+        label="residual stream",
+        progress=progress,
+    )
+    for batch in stream:
+        found = _shown(batch, measure, shown, since)
+        parts |= {index: found[:, row] for row, index in enumerate(batch.indices)}
+        tokens |= dict(zip(batch.indices, batch.token_strings, strict=True))
+        info = batch.info
     note = processing_note(model)
     used = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": list(shown)}
     return label_dataset(
@@ -117,25 +114,12 @@ def angle_rows(table: xr.Dataset) -> "pd.DataFrame":
     return rows[[name for name in rows.columns if name != what] + [what]]
 
 
-def _measured(
-    states: ResidualStates, kernel: Kernel, what: str, shown: tuple[int, ...], backend: str
-) -> np.ndarray:
-    """One batch's angles [layer prompt place …] in the layers that are shown."""
-    width = states.values.shape[2]
-    needed = {"sequential": 2, "turning": 3}.get(what, 1)
-    if width < needed:
-        text = states.texts[0] if states.texts else ""
-        raise InputError(
-            f"prompt {text!r} has {width} tokens, {what} angles need {needed}; write a longer prompt"
-        )
-    if what not in SINCE_LAYER_BEFORE:
-        return _numpy(kernel(states.values, backend=backend))
-    rows = []
-    for layer in shown:
-        before = [states.layers.index(max(layer - 1, 0)), states.layers.index(layer)]
-        moved = kernel(states.values[before], backend=backend)
-        rows.append(moved if layer > 0 else torch.full_like(moved, torch.nan))
-    return _numpy(torch.cat(rows))
+def _shown(batch: AngleBatch, measure: str, layers: tuple[int, ...], since: bool) -> np.ndarray:
+    """One batch's angles [layer prompt place …] in the layers that are shown; NaN in layer 0 where they are
+    measured since the layer before."""
+    found = batch.angles[measure]
+    rows = [batch.layers.index(layer) - since for layer in layers]
+    return np.stack([found[row] if row >= 0 else np.full_like(found[0], np.nan) for row in rows])
 
 
 def _dataset(
@@ -165,7 +149,3 @@ def _dataset(
     }
     variable = {what: (("layer", "prompt", *axes), values, attrs)}
     return xr.Dataset(variable, coords=coords, attrs={"what": what})
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    return np.asarray(values.detach().cpu().numpy())

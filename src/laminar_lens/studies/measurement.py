@@ -1,21 +1,16 @@
 """Angles of prompts: the pairs that are asked for, batch by batch; nothing is kept but angles."""
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.capture import ResidualStates, iter_residuals
 from laminar_lens.errors import InputError
-from laminar_lens.kernels import angle, pair_angles, pairwise_angles, resolve_backend, sequential_angles
-
-PAIRWISE_LIMIT = 64
-"""Up to this many positions all pairs of a prompt are computed at once; beyond, only those asked for."""
+from laminar_lens.studies.stream import AngleBatch, iter_angles
 
 
 @dataclass(frozen=True)
@@ -69,12 +64,10 @@ def adjacent_angles(
     progress: Progress | None = None,
 ) -> Adjacent:
     """Angles of all adjacent pairs of texts or of a token tensor [text pos]."""
-    batches = _Batches(how, len(texts))
-    angles: list[np.ndarray] = []
-    for indices, states in _stream(model, texts, how, how.layers, label, progress):
-        batches.add(indices, states)
-        angles.append(_numpy(sequential_angles(states.values, backend=how.backend)))
-    return Adjacent(**batches.common(angles))
+    batches = _Batches(how.layers, len(texts))
+    for batch in _stream(model, texts, ("sequential",), how, how.layers, label=label, progress=progress):
+        batches.add(batch)
+    return Adjacent(**batches.common())
 
 
 def measured_angles(
@@ -91,21 +84,21 @@ def measured_angles(
     A negative position stands for "none" and gives NaN.
     """
     names, wanted = list(pairs), np.concatenate([pairs[name] for name in pairs], axis=1)
-    batches = _Batches(how, len(texts))
-    angles: list[np.ndarray] = []
+    batches = _Batches(how.layers, len(texts))
     chosen: list[np.ndarray] = []
     turned: list[np.ndarray] = []
     layers = _with_previous(how.layers)
-    for indices, states in _stream(model, texts, how, layers, "capturing prompts", progress):
-        rows = batches.add(indices, states)
-        values = states.values[rows]
-        angles.append(_numpy(sequential_angles(values, backend=how.backend)))
-        chosen.append(_pair_angles(values, wanted[indices], how.backend))
-        turned.append(_rotations(states, batches.layers, tokens[indices], how.backend))
+    measures = ("sequential", "rotation") if layers is None or len(layers) > 1 else ("sequential",)
+    for batch in _stream(
+        model, texts, measures, how, layers, pairs=wanted, label="capturing prompts", progress=progress
+    ):
+        rows = batches.add(batch)
+        chosen.append(batch.angles["pair"][rows])
+        turned.append(_rotations(batch, rows, tokens[batch.indices]))
     at = np.cumsum([0, *(pairs[name].shape[1] for name in names)])
     every = batches.in_order(chosen)
     return Measured(
-        **batches.common(angles),
+        **batches.common(),
         pair_angle={name: every[:, :, at[k] : at[k + 1]] for k, name in enumerate(names)},
         rotation=batches.in_order(turned),
     )
@@ -114,23 +107,25 @@ def measured_angles(
 class _Batches:
     """Batches of equal length, put back into the order of the texts."""
 
-    def __init__(self, how: Capture, n: int) -> None:
-        self.wanted, self.backend, self.n = how.layers, how.backend, n
+    def __init__(self, wanted: tuple[int, ...] | None, n: int) -> None:
+        self.wanted, self.n = wanted, n
         self.layers: tuple[int, ...] = ()
         self.info: dict[str, Any] = {}
-        self.indices: list[np.ndarray] = []
+        self.indices: list[list[int]] = []
         self.tokens: list[np.ndarray] = []
+        self.angles: list[np.ndarray] = []
         self.strings: dict[int, list[str]] = {}
 
-    def add(self, indices: Sequence[int], states: ResidualStates) -> list[int]:
-        """Keeps a batch's tokens; returns the rows of its layers that are wanted."""
-        self.layers = states.layers if self.wanted is None else tuple(self.wanted)
-        self.info = {**states.info, "backend": resolve_backend(self.backend, states.values)}
-        self.indices.append(np.asarray(indices))
-        self.tokens.append(states.tokens.cpu().numpy())
-        for index, strings in zip(indices, states.token_strings(), strict=True):
-            self.strings[int(index)] = strings
-        return [states.layers.index(layer) for layer in self.layers]
+    def add(self, batch: AngleBatch) -> list[int]:
+        """Keeps a batch's tokens and adjacent pairs; returns the rows of its layers that are wanted."""
+        self.layers = batch.layers if self.wanted is None else self.wanted
+        self.info = batch.info
+        rows = [batch.layers.index(layer) for layer in self.layers]
+        self.indices.append(batch.indices)
+        self.tokens.append(batch.tokens)
+        self.angles.append(batch.angles["sequential"][rows])
+        self.strings |= dict(zip(batch.indices, batch.token_strings, strict=True))
+        return rows
 
     def in_order(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """[layer text column] from batches [layer batch column] of different widths, filled up with NaN."""
@@ -140,7 +135,7 @@ class _Batches:
             whole[:, indices, : part.shape[2]] = part
         return whole
 
-    def common(self, angles: Sequence[np.ndarray]) -> dict[str, Any]:
+    def common(self) -> dict[str, Any]:
         width = max(part.shape[1] for part in self.tokens)
         tokens = np.full((self.n, width), -1)
         for indices, part in zip(self.indices, self.tokens, strict=True):
@@ -150,7 +145,7 @@ class _Batches:
             "layers": self.layers,
             "tokens": tokens,
             "token_strings": strings,
-            "angle": self.in_order(angles),
+            "angle": self.in_order(self.angles),
             "info": {**self.info, "layers": list(self.layers)},
         }
 
@@ -158,19 +153,21 @@ class _Batches:
 def _stream(
     model: Any,
     texts: Sequence[str] | Tensor,
+    measures: Iterable[str],
     how: Capture,
     layers: tuple[int, ...] | None,
-    label: str,
-    progress: Progress | None,
-) -> Iterator[tuple[list[int], ResidualStates]]:
-    done = 0
-    for indices, states in iter_residuals(
-        model, texts, prepend_bos=how.prepend_bos, final_norm=how.final_norm, layers=layers
-    ):
-        yield list(indices), states
-        done += len(indices)
-        if progress is not None:
-            progress(label, done, len(texts))
+    **more: Any,
+) -> Iterator[AngleBatch]:
+    return iter_angles(
+        model,
+        texts,
+        measures,
+        prepend_bos=how.prepend_bos,
+        final_norm=how.final_norm,
+        layers=layers,
+        backend=how.backend,
+        **more,
+    )
 
 
 def chosen_layers(model: Any, layers: Any) -> tuple[int, ...] | None:
@@ -201,35 +198,11 @@ def _with_previous(layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return tuple(sorted({*layers, *(layer - 1 for layer in layers if layer > 0)}))
 
 
-def _pair_angles(values: Tensor, pairs: np.ndarray, backend: str) -> np.ndarray:
-    """Angles [layer batch draw] of pairs [batch draw 2] in either order."""
-    missing = np.asarray((pairs < 0).any(axis=-1))
-    pairs = np.where(missing[..., None], 0, np.sort(pairs, axis=-1))
-    n_pos, rows = values.shape[-2], np.arange(len(pairs))[:, None]
-    if n_pos <= PAIRWISE_LIMIT:
-        every = _numpy(pairwise_angles(values, backend=backend))
-        found = every[:, rows, pairs[..., 0], pairs[..., 1]]
-    else:
-        code = pairs[..., 0] * n_pos + pairs[..., 1]
-        distinct, back = np.unique(code, return_inverse=True)
-        asked = torch.from_numpy(np.stack(np.divmod(distinct, n_pos), axis=-1)).to(values.device)
-        found = _numpy(pair_angles(values, asked, backend=backend))[:, rows, back.reshape(code.shape)]
-    return np.where(missing, np.nan, found)
-
-
-def _rotations(
-    states: ResidualStates, layers: tuple[int, ...], tokens: np.ndarray, backend: str
-) -> np.ndarray:
+def _rotations(batch: AngleBatch, rows: Sequence[int], tokens: np.ndarray) -> np.ndarray:
     """Angle [layer batch occurrence] between a token's vector and its own in the layer before."""
-    rotation = np.full((len(layers), *tokens.shape), np.nan)
-    rows, places = np.arange(len(tokens))[:, None], np.maximum(tokens, 0)
-    for row, layer in enumerate(layers):
-        if layer == 0:
-            continue
-        now, before = (states.values[states.layers.index(at)][rows, places] for at in (layer, layer - 1))
-        rotation[row] = _numpy(angle(now, before, backend=backend))
+    rotation = np.full((len(rows), *tokens.shape), np.nan)
+    texts, places = np.arange(len(tokens))[:, None], np.maximum(tokens, 0)
+    for at, row in enumerate(rows):
+        if batch.layers[row] > 0:
+            rotation[at] = batch.angles["rotation"][row - 1][texts, places]
     return np.where(tokens < 0, np.nan, rotation)
-
-
-def _numpy(angles: Tensor) -> np.ndarray:
-    return np.asarray(angles.detach().cpu().to(torch.float64).numpy())

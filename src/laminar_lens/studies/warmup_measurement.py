@@ -8,17 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.capture import iter_residuals
 from laminar_lens.errors import ModelError
-from laminar_lens.kernels import resolve_backend, sequential_angles
 from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.warmup_shape import leading_axis_turn
+from laminar_lens.studies.stream import iter_angles
 from laminar_lens.studies.warmup_texts import Texts
 
 RANDOM_TEXTS = 200
 AXIS_TEXTS = 32
-BATCH_TOKENS = 4096
-BATCH_NUMBERS = 2**26
 K_MAX = 4
 """The cost of keeping the first 1 … 4 is reported."""
 
@@ -83,30 +80,28 @@ def _angles(
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any], tuple[int, ...]]:
     """Adjacent angles [text layer pair] as float32, and how far leading axes turn [layer k] in the first
     texts."""
-    n, width = tokens.shape
-    kept = (int(model.cfg.n_layers) + 1) * (width + 1) * int(model.cfg.d_model)
-    size = max(1, min(BATCH_TOKENS // (width + 1), BATCH_NUMBERS // kept, n))
+    n = len(tokens)
     angle: np.ndarray | None = None
-    turns: np.ndarray | None = None
+    turns: dict[int, np.ndarray] = {}
     info: dict[str, Any] = {}
     layers: tuple[int, ...] = ()
-    done = 0
-    for indices, states in iter_residuals(model, tokens, batch_size=size, **how):
-        theta = sequential_angles(states.values, backend=backend).detach().float().cpu().numpy()
+
+    def turn(layer: int, state: Tensor) -> None:
+        if axes and layer not in turns:
+            first = state[:AXIS_TEXTS].detach().float().cpu().numpy()
+            turns[layer] = leading_axis_turn(first, min(K_MAX, first.shape[1] - 2))
+
+    stream = iter_angles(
+        model, tokens, ("sequential",), backend=backend, visit=turn, label=label, progress=progress, **how
+    )
+    for batch in stream:
+        theta = batch.angles["sequential"].astype(np.float32)
         if angle is None:
             angle = np.full((n, *theta.shape[::2]), np.nan, dtype=np.float32)
-            layers = states.layers
-            info = {**states.info, "backend": resolve_backend(backend, states.values)}
-            if axes:
-                first = states.values[:, :AXIS_TEXTS].detach().float().cpu().numpy()
-                k_max = min(K_MAX, first.shape[2] - 2)
-                turns = np.stack([leading_axis_turn(vectors, k_max) for vectors in first])
-        angle[list(indices)] = theta.transpose(1, 0, 2)
-        done += len(indices)
-        if progress is not None:
-            progress(label, done, n)
+        angle[batch.indices] = theta.transpose(1, 0, 2)
+        layers, info = batch.layers, batch.info
     assert angle is not None
-    return angle, turns, info, layers
+    return angle, np.stack([turns[layer] for layer in layers]) if axes else None, info, layers
 
 
 def random_angles(

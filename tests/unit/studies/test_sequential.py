@@ -15,7 +15,7 @@ from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, targe
 from laminar_lens.prompts import find_targets
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies import sequential
-from laminar_lens.studies.measurement import PAIRWISE_LIMIT, Capture, measured_angles
+from laminar_lens.studies.measurement import Capture, measured_angles
 from laminar_lens.studies.sequential import sequential_study
 
 VERBS = ("saw", "met", "liked", "heard", "asked", "called", "thanked", "knew")
@@ -125,19 +125,26 @@ class TestAngles:
         assert null.shape == real.shape
         assert not np.allclose(null, real, atol=1e-3)
 
-    def test_long_prompts_ask_only_for_their_pairs(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_repeated_pairs_are_measured_once(
+        self, model: Any, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         rng = np.random.default_rng(0)
-        pairs = {"a": rng.integers(0, 8, (len(PROMPTS), 5, 2)), "b": rng.integers(0, 8, (len(PROMPTS), 2, 2))}
+        pairs = {
+            "a": rng.integers(0, 8, (len(PROMPTS), 90, 2)),
+            "b": rng.integers(0, 8, (len(PROMPTS), 2, 2)),
+        }
         pairs["a"][3, 2], pairs["b"][0, 1, 0] = -1, -1
         tokens = np.full((len(PROMPTS), 1), 2)
-        short = measured_angles(model, PROMPTS, pairs, tokens, Capture())
-        assert PAIRWISE_LIMIT >= 32
-        monkeypatch.setattr("laminar_lens.studies.measurement.PAIRWISE_LIMIT", 0)
-        long = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        once = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        monkeypatch.setattr("laminar_lens.studies.stream._distinct", lambda pairs: (pairs, None))
+        each = measured_angles(model, PROMPTS, pairs, tokens, Capture())
         for name in pairs:
-            assert np.allclose(short.pair_angle[name], long.pair_angle[name], atol=2e-6, equal_nan=True)
-        assert np.isnan(long.pair_angle["a"][:, 3, 2]).all()
-        assert np.isnan(long.pair_angle["b"][:, 0, 1]).all()
+            assert np.allclose(once.pair_angle[name], each.pair_angle[name], atol=2e-6, equal_nan=True)
+            i, j = pairs[name][5, 1]
+            expected = 0.0 if i == j else turned(vectors[2, 5, i], vectors[2, 5, j])
+            assert abs(once.pair_angle[name][2, 5, 1] - expected) < 1e-5
+        assert np.isnan(once.pair_angle["a"][:, 3, 2]).all()
+        assert np.isnan(once.pair_angle["b"][:, 0, 1]).all()
 
 
 class TestDataset:

@@ -1,0 +1,300 @@
+"""Angles measured while the model runs: nothing of the residual stream is kept but one state.
+
+meter = AngleMeter(model)
+model.run_with_hooks(tokens, fwd_hooks=meter.hooks())        # or: with meter: model(tokens)
+meter.result()["sequential"]                                 # [layer batch pos-1]
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from laminar_lens.errors import CaptureError, InputError, ShapeError
+from laminar_lens.kernels import (
+    MEASURES,
+    angle_profile,
+    pair_angles,
+    pairwise_angles,
+    resolve_backend,
+    turning_angles,
+)
+from laminar_lens.kernels._checks import check_pairs
+from laminar_lens.models.forward import check_model, hook_name, state_hooks
+from laminar_lens.models.info import check_final_norm
+from laminar_lens.models.selection import layer_indices
+
+BETWEEN_LAYERS = ("rotation", "step")
+ALONE: dict[str, Callable[..., Tensor]] = {"turning": turning_angles, "pairwise": pairwise_angles}
+"""Measures of one hidden state that are no part of `angle_profile`."""
+
+
+@dataclasses.dataclass
+class _Pass:
+    """What one forward pass has given: results by measure, hidden states seen, backends, the last state."""
+
+    found: dict[str, list[Tensor]] = dataclasses.field(default_factory=dict)
+    seen: list[int] = dataclasses.field(default_factory=list)
+    ran: set[str] = dataclasses.field(default_factory=set)
+    previous: Tensor | None = None
+
+
+class AngleMeter:
+    """Hooks that measure every hidden state as it passes, and keep the angles only.
+
+    Every forward pass starts anew: `result` is of the last one. A pass begins with a hidden state that does
+    not come after the last one seen, so that a pass cut in two (`stop_at_layer`, then `start_at_layer`) is
+    one. Nothing that flows is changed, and angles carry no gradient unless `gradient` asks for it.
+
+    Hooks at one place run in the order in which they were attached. A state is measured as the hooks before
+    the meter's left it: put your own first, `fwd_hooks=[*patches, *meter.hooks()]`, or attach them before
+    `with meter:`. What a later hook does to a state is seen from the next hidden state on.
+
+    Compile a model after attaching the meter: hooks attached to a model that `torch.compile` has already
+    traced may never run, which `result` then says.
+
+    Attributes:
+        layers: hidden states that are measured.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        measures: str | Iterable[str] = MEASURES,
+        lags: int = 1,
+        pairs: Any = None,
+        mask: Any = None,
+        layers: Any = None,
+        final_norm: bool = False,
+        backend: str = "auto",
+        gradient: bool = False,
+    ) -> None:
+        """Checks what can be checked before a forward pass.
+
+        Args:
+            model: any TransformerLens model.
+            measures: of "sequential", "rotation", "norm", "step", "turning" and "pairwise"; the default is
+                the first four, or what one hidden state allows.
+            lags: the largest lag of the sequential angles, 1 … 4; all smaller ones come too.
+            pairs: positions to compare besides, [pair 2] or [batch pair 2]; −1 is no pair.
+            mask: bool [batch pos], True for real tokens. It marks angles of padding as NaN; what the model
+                itself makes of padding is up to its own `attention_mask`.
+            layers: hidden states 0 … n_layers (negative from the end) in increasing order; all by default.
+                Rotation and step are then between each and the one before it in `layers`.
+            final_norm: measures the last hidden state after the model's final norm.
+            backend: of the angle kernels.
+            gradient: the angles carry the gradients of the pass, which keeps what a backward pass needs.
+
+        Raises:
+            InputError: names the argument that does not fit.
+        """
+        check_model(model)
+        if final_norm:
+            check_final_norm(model)
+        self._model = model
+        self.layers = _increasing(layer_indices(layers, int(model.cfg.n_layers)))
+        self._mask = _checked_mask(mask)
+        self._pairs = _real_pairs(pairs, self._mask)
+        self._measures = _checked_measures(measures, len(self.layers), needed=pairs is None)
+        self._lags, self._final_norm, self._gradient = lags, bool(final_norm), bool(gradient)
+        self._asked = backend
+        self._attached: AbstractContextManager[Any] | None = None
+        self._pass = _Pass()
+
+    def hooks(self) -> list[tuple[str, Callable[..., None]]]:
+        """The meter's hooks, for `run_with_hooks(..., fwd_hooks=...)`."""
+        return state_hooks(self._model, self.layers, self.observe, final_norm=self._final_norm)
+
+    def __enter__(self) -> "AngleMeter":
+        if self._attached is not None:
+            raise InputError("this meter is attached already; measure with one `with meter:` at a time")
+        self._attached = self._model.hooks(fwd_hooks=self.hooks())
+        try:
+            self._attached.__enter__()
+        except BaseException:
+            self._attached = None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        attached, self._attached, self._pass.previous = self._attached, None, None
+        if attached is not None:
+            attached.__exit__(kind, error, trace)
+
+    @property
+    def backend(self) -> str:
+        """Names of the backends that measured the last pass.
+
+        Raises:
+            CaptureError: as `result`.
+        """
+        self._check_complete()
+        return ", ".join(sorted(self._pass.ran))
+
+    def result(self) -> dict[str, Tensor]:
+        """What the last forward pass gave.
+
+        Returns:
+            "sequential" [layer batch pos-1], "sequential_2" [layer batch pos-2] …, "rotation"
+            [layer-1 batch pos], "turning" [layer batch pos-2], "pairwise" [layer batch pos pos] and "pair"
+            [layer batch pair] in radians in [0, π]; "norm" [layer batch pos] and "step" [layer-1 batch pos]
+            in the unit of the states: those that were asked for. NaN where a vector is zero (for angles) or
+            not finite, is padding by `mask`, or a pair is −1. On the device of the first hidden state.
+
+        Raises:
+            CaptureError: there was no forward pass, or one that ended before the last of `layers`, or never
+                reached one of them; names the hidden state and its hook.
+
+        Source: Kahan's two-argument form; see kernels/reference.py.
+        """
+        self._check_complete()
+        return {
+            name: torch.stack([part.to(parts[0].device) for part in parts])
+            for name, parts in self._pass.found.items()
+        }
+
+    def observe(self, layer: int, state: Float[Tensor, "..."]) -> None:
+        """Measures hidden state `layer`, [batch pos d_model]; the hooks call it, layer after layer."""
+        if layer in self._pass.seen or (self._pass.seen and layer < self._pass.seen[-1]):
+            self._pass = _Pass()
+        # `remove_batch_dim=True` takes the axis of a batch of one away.
+        state = state[None] if state.ndim == 2 else state
+        if self._mask is not None and self._mask.shape != state.shape[:-1]:
+            raise ShapeError(
+                f"mask has shape {list(self._mask.shape)}, but the model ran [batch pos] "
+                f"{list(state.shape[:-1])}; give the mask of these tokens"
+            )
+        with torch.set_grad_enabled(self._gradient and torch.is_grad_enabled()), _as_it_is(state):
+            found = self._measure(state if self._gradient else state.detach())
+        for name, values in found.items():
+            self._pass.found.setdefault(name, []).append(values)
+        self._pass.seen.append(layer)
+
+    def _measure(self, state: Tensor) -> dict[str, Tensor]:
+        before = self._pass.previous
+        name = resolve_backend(self._asked, before if before is not None and before.requires_grad else state)
+        self._pass.ran.add(name)
+        mask = self._mask = None if self._mask is None else self._mask.to(state.device)
+        found: dict[str, Tensor] = {}
+        if alone := [measure for measure in self._measures if measure in ("sequential", "norm")]:
+            found |= _only(angle_profile([state], measures=alone, lags=self._lags, mask=mask, backend=name))
+        for measure, kernel in ALONE.items():
+            if measure in self._measures:
+                found[measure] = _hidden(kernel(state, backend=name), mask, measure)
+        if self._pairs is not None:
+            found["pair"] = pair_angles(state, self._pairs, backend=name)
+        if between := [measure for measure in self._measures if measure in BETWEEN_LAYERS]:
+            if before is not None:
+                both = _alike(before, state)
+                found |= _only(angle_profile(both, measures=between, mask=mask, backend=name))
+            self._keep(state)
+        return found
+
+    def _keep(self, state: Tensor) -> None:
+        """A copy: hooks and models may write into a state after it was measured."""
+        kept = self._pass.previous
+        if len(self._pass.seen) + 1 == len(self.layers):
+            self._pass.previous = None
+        elif kept is None or self._gradient or _place(kept) != _place(state):
+            self._pass.previous = state.clone()
+        else:
+            kept.copy_(state)
+
+    def _check_complete(self) -> None:
+        if not self._pass.seen:
+            raise CaptureError(
+                "the meter has seen no forward pass; run `with meter: model(tokens)`, or run_with_hooks with "
+                "fwd_hooks=meter.hooks(), and compile a model only after the meter is attached"
+            )
+        seen = self._pass.seen
+        if missing := [layer for layer in self.layers if layer not in seen]:
+            raise CaptureError(
+                f"hidden state {missing[0]}: its hook {hook_name(missing[0])!r} did not fire in the last "
+                f"forward pass, which gave {seen}; run the whole model, or choose layers={seen}"
+            )
+
+
+def _increasing(layers: tuple[int, ...]) -> tuple[int, ...]:
+    if list(layers) != sorted(set(layers)):
+        raise InputError(
+            f"layers are hidden states {list(layers)}; a meter sees them in increasing order, each once: "
+            f"give {sorted(set(layers))}"
+        )
+    return layers
+
+
+def _checked_measures(measures: str | Iterable[str], n_layers: int, *, needed: bool) -> tuple[str, ...]:
+    known = (*MEASURES, *ALONE)
+    asked = (measures,) if isinstance(measures, str) else tuple(measures)
+    for name in asked:
+        if name not in known:
+            raise InputError(f"measure {name!r} is unknown; choose from {', '.join(known)}")
+    if needed and not asked:
+        raise InputError(f"measures is empty and there are no pairs; choose from {', '.join(known)}")
+    if n_layers == 1 and set(asked) == set(MEASURES):
+        return tuple(name for name in asked if name not in BETWEEN_LAYERS)
+    if n_layers == 1 and (between := [name for name in asked if name in BETWEEN_LAYERS]):
+        raise InputError(f"{between[0]!r} compares two hidden states, but layers= has one; give two or more")
+    return tuple(name for name in known if name in asked)
+
+
+def _checked_mask(mask: Any) -> Bool[Tensor, "batch pos"] | None:
+    if mask is None:
+        return None
+    mask = torch.as_tensor(mask).detach()
+    if mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
+        raise ShapeError(
+            f"mask is {list(mask.shape)} of {mask.dtype}; expected bool [batch pos], True = real"
+        )
+    real: Tensor = mask.bool()
+    return real
+
+
+def _real_pairs(pairs: Any, mask: Bool[Tensor, "batch pos"] | None) -> Int[Tensor, "*batch pair 2"] | None:
+    """Pairs on the CPU, where the kernels' checks need not wait for a device; −1 where one is padding."""
+    if pairs is None or mask is None:
+        return None if pairs is None else torch.as_tensor(pairs).cpu()
+    positions = check_pairs(mask.cpu()[..., None], pairs)
+    row = torch.arange(len(mask))[:, None, None]
+    real = mask.cpu()[row, positions.clamp(min=0)].all(-1, keepdim=True)
+    return positions.where(real, -1)
+
+
+def _only(profile: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The one row of each measure."""
+    return {name: values[0] for name, values in profile.items()}
+
+
+def _hidden(values: Tensor, mask: Tensor | None, measure: str) -> Tensor:
+    """NaN where padding takes part."""
+    if mask is None:
+        return values
+    if measure == "turning":
+        real = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
+    else:
+        real = mask[:, :, None] & mask[:, None, :]
+    return values.masked_fill(~real, torch.nan)
+
+
+def _alike(before: Tensor, state: Tensor) -> list[Tensor]:
+    """Both on the device of the second, in the wider dtype: a spread model changes device between blocks."""
+    dtype = torch.promote_types(before.dtype, state.dtype)
+    return [before.to(state.device, dtype), state.to(dtype)]
+
+
+def _place(state: Tensor) -> tuple[Any, ...]:
+    return state.shape, state.dtype, state.device
+
+
+def _as_it_is(state: Tensor) -> AbstractContextManager[Any]:
+    """Autocast would take the kernels' own arithmetic to half precision."""
+    kind = state.device.type
+    return torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False)

@@ -1,0 +1,174 @@
+"""Angles of many prompts, batch by batch, through an `AngleMeter`: no hidden state outlives its measuring."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.meter import AngleMeter
+from laminar_lens.models.batches import (
+    PromptBatches,
+    check_finite,
+    finite_vectors,
+    prompt_batches,
+    token_strings,
+)
+from laminar_lens.models.forward import Visit, run_states
+from laminar_lens.models.memory import Need, check_fits
+
+NEEDED_TOKENS = {"sequential": 2, "turning": 3}
+STATES_AT_ONCE = 3
+"""The one being measured, the previous one, and what the kernels widen."""
+
+
+@dataclass(frozen=True)
+class AngleBatch:
+    """Angles of prompts of equal length.
+
+    Attributes:
+        indices: the prompts.
+        layers: hidden states, in increasing order.
+        tokens: ids [batch pos], BOS included.
+        token_strings: the same as text.
+        angles: by measure, as `AngleMeter.result` gives them.
+        info: the model, how it was run, and the backend that measured.
+    """
+
+    indices: list[int]
+    layers: tuple[int, ...]
+    tokens: np.ndarray
+    token_strings: list[list[str]]
+    angles: dict[str, np.ndarray]
+    info: dict[str, Any]
+
+
+def iter_angles(
+    model: Any,
+    prompts: Any,
+    measures: Iterable[str],
+    *,
+    pairs: np.ndarray | None = None,
+    prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Any = None,
+    batch_size: int | None = None,
+    backend: str = "auto",
+    visit: Visit | None = None,
+    label: str = "angles",
+    progress: Progress | None = None,
+) -> Iterator[AngleBatch]:
+    """Measures prompts in batches of equal length, shortest first; all is checked before the first runs.
+
+    Args:
+        model, prompts, prepend_bos, final_norm, layers, batch_size: as in `capture_residuals`.
+        measures: as in `AngleMeter`.
+        pairs: [prompt pair 2], −1 for none; measured as "pair".
+        backend: of the angle kernels.
+        visit: sees each hidden state too.
+        label, progress: progress is called as (label, prompts done, prompts).
+
+    Raises:
+        InputError: an argument that does not fit, or more angles than memory holds.
+        CaptureError: a vector is not finite: names prompt, hidden state and position.
+    """
+    run = prompt_batches(
+        model, prompts, prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, batch_size=batch_size
+    )
+    chosen = tuple(measures)
+    _check_lengths(run, chosen)
+    _check_memory(run, chosen, 0 if pairs is None else pairs.shape[1])
+    return _run(run, chosen, pairs, backend, visit, label, progress)
+
+
+def _run(
+    run: PromptBatches,
+    measures: tuple[str, ...],
+    pairs: np.ndarray | None,
+    backend: str,
+    visit: Visit | None,
+    label: str,
+    progress: Progress | None,
+) -> Iterator[AngleBatch]:
+    ran: set[str] = set()
+    layers = tuple(sorted(set(run.layers)))
+    done = 0
+    for indices in run.indices():
+        tokens = run.tokens(indices)
+        asked, place = (None, None) if pairs is None else _distinct(pairs[list(indices)])
+        meter = AngleMeter(run.model, measures=measures, pairs=asked, layers=layers, backend=backend)
+        _measure(run, meter, indices, tokens, visit)
+        ran.add(meter.backend)
+        angles = {name: _numpy(values) for name, values in meter.result().items()}
+        if place is not None:
+            angles["pair"] = angles["pair"][:, np.arange(len(indices))[:, None], place]
+        strings = token_strings(getattr(run.model, "tokenizer", None), tokens, torch.ones_like(tokens).bool())
+        info = {**run.info, "backend": ", ".join(sorted(ran))}
+        yield AngleBatch(list(indices), layers, tokens.numpy(), strings, angles, info)
+        done += len(indices)
+        if progress is not None:
+            progress(label, done, len(run.rows))
+
+
+def _measure(
+    run: PromptBatches, meter: AngleMeter, indices: Sequence[int], tokens: Tensor, visit: Visit | None
+) -> None:
+    """One forward pass through the meter; refuses states that are not finite."""
+    finite: list[Tensor] = []
+
+    def see(layer: int, state: Tensor) -> None:
+        finite.append(finite_vectors(state))
+        meter.observe(layer, state)
+        if visit is not None:
+            visit(layer, state)
+
+    run_states(run.model, tokens, meter.layers, see, final_norm=run.final_norm)
+    together = torch.stack([part.cpu() for part in finite])
+    check_finite(together, meter.layers, indices, range(tokens.shape[1]))
+
+
+def _distinct(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pairs to measure, and where each of [batch pair 2] is among them; None if they are measured one by one.
+
+    Seeded draws repeat pairs, in either order: of short prompts there are fewer distinct ones than draws.
+    """
+    missing = (pairs < 0).any(axis=-1, keepdims=True)
+    ordered = np.where(missing, -1, np.sort(pairs, axis=-1))
+    width = int(ordered.max(initial=0)) + 2
+    code = (ordered[..., 0] + 1) * width + ordered[..., 1] + 1
+    distinct, back = np.unique(code, return_inverse=True)
+    if len(distinct) >= pairs.shape[1]:
+        return ordered, None
+    return np.stack(np.divmod(distinct, width), axis=-1) - 1, back.reshape(code.shape)
+
+
+def _check_lengths(run: PromptBatches, measures: Sequence[str]) -> None:
+    """Refuses a prompt that is too short to have such an angle."""
+    for measure in measures:
+        needed = NEEDED_TOKENS.get(measure, 1)
+        for index, row in enumerate(run.rows):
+            if len(row) < needed:
+                name = f"prompt {index}" if run.texts is None else f"prompt {run.texts[index]!r}"
+                raise InputError(
+                    f"{name} has {len(row)} tokens, {measure} angles need {needed}; write a longer prompt"
+                )
+
+
+def _check_memory(run: PromptBatches, measures: Sequence[str], n_pairs: int) -> None:
+    """Counts the angles of all prompts, and the few states of the largest batch."""
+    squares = sum(name == "pairwise" for name in measures)
+    lines = len(measures) - squares
+    numbers = sum(squares * len(row) ** 2 + lines * len(row) + n_pairs for row in run.rows)
+    layers = len(run.layers)
+    size = f"{layers} layers × {numbers} angles of {len(run.rows)} prompts"
+    need = Need("angles", size, 8 * layers * numbers, STATES_AT_ONCE)
+    batch, length = run.largest()
+    check_fits(run.model, need, batch=batch, length=length)
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return np.asarray(values.cpu().numpy())
