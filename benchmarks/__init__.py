@@ -1,0 +1,1 @@
+"""How fast, how exact and how large: every operation beside what its users would write instead."""
