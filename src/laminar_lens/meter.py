@@ -55,8 +55,8 @@ class AngleMeter:
     the meter's left it: put your own first, `fwd_hooks=[*patches, *meter.hooks()]`, or attach them before
     `with meter:`. What a later hook does to a state is seen from the next hidden state on.
 
-    Compile a model after attaching the meter: hooks attached to a model that `torch.compile` has already
-    traced may never run, which `result` then says.
+    A compiled model: `torch.compile` it, attach the meter, then call it. Hooks attached after the first call
+    may never run, which `result` then says.
 
     Attributes:
         layers: hidden states that are measured.
@@ -212,7 +212,7 @@ class AngleMeter:
         if not self._pass.seen:
             raise CaptureError(
                 "the meter has seen no forward pass; run `with meter: model(tokens)`, or run_with_hooks with "
-                "fwd_hooks=meter.hooks(), and compile a model only after the meter is attached"
+                "fwd_hooks=meter.hooks(); of a compiled model, attach the meter before its first call"
             )
         seen = self._pass.seen
         if missing := [layer for layer in self.layers if layer not in seen]:
@@ -262,7 +262,7 @@ def _real_pairs(pairs: Any, mask: Bool[Tensor, "batch pos"] | None) -> Int[Tenso
     """Pairs on the CPU, where the kernels' checks need not wait for a device; −1 where one is padding."""
     if pairs is None or mask is None:
         return None if pairs is None else torch.as_tensor(pairs).cpu()
-    positions = check_pairs(mask.cpu()[..., None], pairs)
+    positions = check_pairs(mask.cpu()[..., None], torch.as_tensor(pairs))
     row = torch.arange(len(mask))[:, None, None]
     real = mask.cpu()[row, positions.clamp(min=0)].all(-1, keepdim=True)
     return positions.where(real, -1)

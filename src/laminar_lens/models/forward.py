@@ -1,5 +1,6 @@
 """Forward passes with hooks on the residual stream, the same for both TransformerLens generations."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +50,9 @@ def state_hooks(
         def take(state: Tensor, hook: Any) -> None:
             visit(layer, model.ln_final(state) if final_norm and layer == n_layers else state)
 
-        return take
+        # The compiler breaks its graph there instead of tracing the visit; without it, there is nothing to
+        # import, which would take seconds.
+        return torch.compiler.disable(take) if "torch._dynamo" in sys.modules else take
 
     return [(hook_name(layer), hook_of(layer)) for layer in sorted(set(layers))]
 
