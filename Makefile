@@ -9,7 +9,7 @@ WORKERS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help env demo test check validate clean
+.PHONY: help env demo test check validate bench clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ check: env  ## lint and types
 
 validate: env  ## every statistical check at full size; rewrites tests/validate/TABLE.md
 	$(BIN)/python -m tests.validate
+
+bench: env  ## the quick benchmarks on the CPU (two minutes); rewrites benchmarks/results/quick.csv and its tables
+	$(BIN)/python benchmarks/run.py --quick
+	$(BIN)/python -m benchmarks.tables
 
 clean:  ## remove the environments and caches
 	rm -rf .venv .venv-tl4 .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

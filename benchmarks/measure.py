@@ -66,12 +66,15 @@ def measure_group(group: Group, plan: Plan) -> Iterator[Row]:
     """The rows of a group: on a GPU as they are made, on a CPU together, as its backends take turns."""
     first = group.entries[0]
     free = free_bytes(plan.device)
-    if first.input_bytes + first.output_bytes > 0.9 * free:
+    try:
+        if first.input_bytes + first.output_bytes > 0.85 * free:
+            raise torch.cuda.OutOfMemoryError
+        inputs = make_inputs(first, _sets(first, plan.device, free), plan.device)
+        truth = true_values(first, inputs[0])
+    except torch.cuda.OutOfMemoryError:
         for entry in group.entries:
             yield _row(entry, plan, _too_large(first.input_bytes + first.output_bytes, free))
         return
-    inputs = make_inputs(first, _sets(first, plan.device, free), plan.device)
-    truth = true_values(first, inputs[0])
     if group.operation == "accuracy":
         for entry in group.entries:
             status, error, _ = _checked(entry, inputs, truth, plan)

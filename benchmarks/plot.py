@@ -94,8 +94,7 @@ def bandwidth(rows: Sequence[Row], dtype: str = "float32") -> go.Figure | None:
     def value(row: Row, _: dict[str, dict[int, Row]]) -> float:
         return float(row["gb_per_s"])
 
-    order = ("read", "copy", *(name for name in LOOK if name not in ("read", "copy")))
-    return _lengths(rows, dtype, order, value, "useful traffic (GB/s)", f"Bandwidth, {dtype}")
+    return _lengths(rows, dtype, tuple(LOOK), value, "useful traffic (GB/s)", f"Bandwidth, {dtype}")
 
 
 def speed_up(rows: Sequence[Row], dtype: str = "float32") -> go.Figure | None:
@@ -135,7 +134,7 @@ def _lengths(
         row, column = operations.index(operation) + 1, models.index(model) + 1
         row, column = (1, row) if wide else (row, column)
         lengths = by_length(rows, operation, model, dtype)
-        for backend in order:
+        for backend in reversed(order):  # ours on top
             points = sorted(lengths.get(backend, {}).items())
             ys = [value(point, lengths) for _, point in points]
             if not any(map(math.isfinite, ys)):
@@ -143,7 +142,7 @@ def _lengths(
             figure.add_trace(_line(backend, [x for x, _ in points], ys, backend not in shown), row, column)
             shown.add(backend)
     _log_lengths(figure)
-    figure.update_yaxes(type="log", dtick=1, minor={"dtick": "D1", "ticks": "outside", "showgrid": False})
+    _log_values(figure)
     figure.update_yaxes(title={"text": axis}, col=1)
     return _finish(figure, rows, title, height=320 * grid[0] + 200, width=980)
 
@@ -155,7 +154,19 @@ def _line(backend: str, xs: Sequence[Any], ys: Sequence[float], legend: bool) ->
         x=xs, y=ys, name=name, legendgroup=backend, showlegend=legend,
         mode="lines" if floor else "lines+markers", marker={"size": 8, "symbol": marker},
         line={"color": color, "dash": dash, "width": 1.6 if floor else 2.4},
-        hovertemplate=f"{name}<br>%{{x}}: %{{y:.3g}}<extra></extra>",
+        hovertemplate=f"{name}<br>%{{x}}: %{{y:.3g}}<extra></extra>", legendrank=list(LOOK).index(backend),
+    )  # fmt: skip
+
+
+def _log_values(figure: go.Figure) -> None:
+    """A logarithmic axis with labels at 1, 2, 5, 10 and so on, or at the powers of ten of a long one."""
+    values = [y for trace in figure.data for y in trace.y if y is not None and math.isfinite(y) and y > 0]
+    low, high = min(values), max(values)
+    steps = (1,) if high / low > 1000 else (1, 2, 5)
+    ticks = [step * 10.0**power for power in range(-4, 6) for step in steps]
+    figure.update_yaxes(
+        type="log", tickvals=ticks, ticktext=[f"{tick:,.10g}" for tick in ticks],
+        range=[math.log10(low / 1.25), math.log10(high * 1.25)],
     )  # fmt: skip
 
 
@@ -178,7 +189,7 @@ def error(rows: Sequence[Row]) -> go.Figure | None:
     angles = sorted({angle for values in found.values() for angle in values})
     names = [_angle_text(angle) for angle in angles]
     figure = go.Figure()
-    for backend in LOOK:
+    for backend in reversed(LOOK):
         if backend in found:
             ys = [max(found[backend].get(angle, math.nan), 1e-10) for angle in angles]
             figure.add_trace(_line(backend, names, ys, True))
@@ -193,7 +204,7 @@ def _angle(name: str) -> float:
 
 
 def _angle_text(angle: float) -> str:
-    near, start = (angle, "") if angle < 1.6 else (math.pi - angle, "π−")
+    near, start = (angle, "") if angle < 1.6 else (math.pi - angle, "π −<br>")
     if near < 0.05:
         return f"{start}10<sup>{round(math.log10(near))}</sup>".replace("<sup>-", "<sup>−")
     return "π/2" if abs(near - math.pi / 2) < 1e-3 else f"{start}{near:.3g}"
@@ -217,12 +228,13 @@ def memory(rows: Sequence[Row]) -> go.Figure | None:
             mode="lines", line={"color": SOFT, "dash": "dot", "width": 1.6},
         )
     )  # fmt: skip
-    for backend in LOOK:
+    for backend in reversed(LOOK):
         if backend in found:
             points = sorted(found[backend].items())
             figure.add_trace(_line(backend, [x for x, _ in points], [max(y, 0.01) for _, y in points], True))
     figure.update_xaxes(title={"text": "layers (hidden states)"}, tickvals=layers)
-    figure.update_yaxes(type="log", dtick=1, title={"text": "added memory (MB)"})
+    _log_values(figure)
+    figure.update_yaxes(title={"text": "added memory (MB)"})
     title = "Memory that a profile adds, GPT2-XL, 1,024 tokens, float32"
     return _finish(figure, rows, title, height=480, width=980)
 
@@ -234,13 +246,12 @@ def _finish(figure: go.Figure, rows: Sequence[Row], title: str, height: int, wid
     where = f"{first['device']}{threads}, {first['date']}, commit {first['commit']}"
     figure.update_layout(
         template=TEMPLATE,
-        title={"text": f"{title}<br><span style='font-size:12px;color:{SOFT}'>{where}</span>"},
+        title={"text": title, "subtitle": {"text": where, "font": {"size": 12, "color": SOFT}}},
         height=height,
         width=width,
-        margin={"t": 130, "l": 76, "r": 24, "b": 60},
-        legend={"y": -90 / (height - 190), "yanchor": "top", "x": 0},
+        margin={"t": 104, "l": 76, "r": 32, "b": 136},
+        legend={"y": -84 / (height - 240), "yanchor": "top", "x": 0},
     )
-    figure.update_layout(margin={"t": 96, "b": 130})
     return figure
 
 

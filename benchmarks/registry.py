@@ -194,22 +194,22 @@ def gpu_groups() -> list[Group]:
     ]
     groups += _accuracy((*fast, *plain))
     groups += [
-        Group(operation, model_shape(model, pos, dtype), dtype, (*fast, *_others(pos)))
+        Group(operation, model_shape(model, pos, dtype), dtype, (*fast, *_others(pos, dtype)))
         for pos in LENGTHS
         if pos != 1024
         for operation in ("profile", "sequential")
         for model in GPU_MODELS
         for dtype in DTYPE_BYTES
     ]
+    groups += _one_prompt(fast)
+    groups += _layers(fast, "gpt2-xl", 1024, (7, 13, 25))
     groups += [
-        Group(operation, model_shape(model, pos, dtype), dtype, (*fast, *plain, "loop"))
+        Group(operation, model_shape(model, pos, dtype), dtype, (*fast, *_others(pos, dtype)[:2]))
+        for pos in LENGTHS
         for operation in ("rotation", "pairs")
         for model in GPU_MODELS
         for dtype in DTYPE_BYTES
-        for pos in LENGTHS
     ]
-    groups += _one_prompt(fast)
-    groups += _layers(fast, "gpt2-xl", 1024, (7, 13, 25))
     groups += [
         Group(operation, one_layer_shape("gpt2-xl", pos, dtype), dtype, (*fast, "naive", "cosine", "loop"))
         for pos in LENGTHS
@@ -219,11 +219,11 @@ def gpu_groups() -> list[Group]:
     return groups
 
 
-def _others(pos: int) -> tuple[str, ...]:
-    """Competitors at every length; the slow ones (to compile, or to run) at every eighth power only."""
-    return (
-        ("naive", "normalize", "loop", "compile") if pos in (128, 16384, 131072) else ("naive", "normalize")
-    )
+def _others(pos: int, dtype: str) -> tuple[str, ...]:
+    """Two competitors at every length, those that are slow to run or to compile at some."""
+    more = ("cosine", "loop") if pos in (128, 16384, 131072) else ()
+    compiled = ("compile",) if (pos, dtype) == (16384, "float32") else ()
+    return ("naive", "normalize", *more, *compiled)
 
 
 def _one_prompt(backends: tuple[str, ...]) -> list[Group]:

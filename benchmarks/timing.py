@@ -45,7 +45,7 @@ def cpu_times(
 
 def gpu_times(call: Call, rep_ms: int = 60) -> list[float]:
     """The same for one call on the GPU, between CUDA events, with its L2 cleared; input sets in turn."""
-    from triton.testing import do_bench  # type: ignore[import-untyped]
+    from triton.testing import do_bench
 
     turn = 0
 

@@ -234,6 +234,28 @@ def test_what_does_not_fit_is_said_and_not_tried(monkeypatch):
     assert rows[-1]["status"].startswith("does not fit")
 
 
+def test_rows_of_a_gpu_come_one_by_one_and_only_with_parity(monkeypatch):
+    """The path of --gpu without a device: its inputs lie on the CPU, its clock and its memory are made up."""
+    monkeypatch.setattr(measure, "make_inputs", lambda e, count, device: make_inputs(e, count, "cpu"))
+    monkeypatch.setattr(measure, "free_bytes", lambda device: 10**12)
+    monkeypatch.setattr(measure, "peak_extra_bytes", lambda call, device: 17)
+    monkeypatch.setattr(measure, "gpu_times", lambda call: [call(0), 1e-3, 2e-3, 3e-3][1:])
+
+    def form_of(e):
+        if e.backend == "loop":
+            raise torch.cuda.OutOfMemoryError
+        return planted(e, _hole) if e.backend == "fused" else measure.form_of(e)
+
+    plan = dataclasses.replace(plan_with(form_of), device="cuda")
+    group = Group("profile", TINY, "float32", ("fused", "eager", "naive", "loop"))
+    rows = list(measure.measure_group(group, plan))
+    assert [row["backend"] for row in rows] == ["copy", "read", "fused", "eager", "naive", "loop"]
+    assert [row["status"][:6] for row in rows[2:]] == ["parity", "ok", "ok", "does n"]
+    assert [row.get("p50_ms", "") for row in rows] == ["2", "2", "", "2", "2", ""]
+    assert rows[3]["peak_extra_bytes"] == "17"
+    assert float(rows[0]["percent_of_copy"]) == 100
+
+
 def test_compiling_is_skipped_with_the_reason(monkeypatch):
     group = Group("sequential", TINY, "float32", ("naive", "compile"))
     assert list(measure.measure_group(group, plan_with(left=1)))[-1]["status"] == measure.NO_TIME
