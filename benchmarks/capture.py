@@ -47,24 +47,28 @@ Way = Callable[[], Any]
 
 def build(name: str, pos: int, device: str) -> tuple[Any, Any]:
     """The same random weights in TransformerLens and in Hugging Face."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    from laminar_lens.models.local import build_hooked
+    from laminar_lens.models.names import NOVELLA
 
     torch.manual_seed(0)
-    config = GPT2Config(**MODELS[name], n_positions=pos, vocab_size=50257 if name != "tiny" else 320)
+    config = GPT2Config(**MODELS[name], n_positions=pos, architectures=["GPT2LMHeadModel"])
     hf = GPT2LMHeadModel._from_config(config, attn_implementation="eager").eval().to(device)
+    tokenizer = AutoTokenizer.from_pretrained(NOVELLA)  # TransformerLens wants one; no text is tokenized
     with redirect_stdout(sys.stderr):
         try:
             from transformer_lens import HookedTransformer
 
-            from laminar_lens.models.local import build_hooked
-
             model = build_hooked(
-                hf, None, HookedTransformer, device=device, dtype=torch.float32, name=f"random {name}"
+                hf, tokenizer, HookedTransformer, device=device, dtype=torch.float32, name=f"random {name}"
             )
         except ImportError:
             from transformer_lens.model_bridge import TransformerBridge
 
-            model = TransformerBridge.boot_transformers("gpt2", hf_model=hf, tokenizer=None, device=device)
+            model = TransformerBridge.boot_transformers(
+                "gpt2", hf_model=hf, tokenizer=tokenizer, device=device
+            )
     return model.eval(), hf
 
 
