@@ -26,6 +26,8 @@ OPERATIONS = (
 )
 OURS = ("fused", "cpu", "eager")
 COMPETITORS = ("naive", "cosine", "normalize", "compile", "loop")
+CAPTURE = ("plain", "meter", "resid_cache", "full_cache", "hf_plain", "hf")
+"""Ways to run a forward pass: plain, with the meter, with states kept; see capture.py."""
 
 GPU_DATA_BYTES = 2**30
 """Of one input set on a GPU, at least: twenty times an H200's L2."""
@@ -216,7 +218,7 @@ def gpu_groups() -> list[Group]:
         for operation in ("histogram", "pairwise")
         for dtype in DTYPE_BYTES
     ]
-    return groups
+    return groups + capture_groups()
 
 
 def _others(pos: int, dtype: str) -> tuple[str, ...]:
@@ -247,47 +249,54 @@ def _layers(backends: tuple[str, ...], model: str, pos: int, counts: tuple[int, 
             "profile",
             few_layers(model, layers, pos, data_bytes=1),
             "float32",
-            (*backends, "naive", "normalize"),
+            (*backends, "naive"),
         )
         for layers in counts
     ]
 
 
+def capture_groups() -> list[Group]:
+    """Forward passes of whole models with random weights, one prompt; on a CPU or a GPU."""
+    return [
+        Group("capture", Shape(model, layers, 1, 1024, d_model), "float32", CAPTURE)
+        for model in ("gpt2-small", "gpt2-xl")
+        for layers, d_model in (MODELS[model],)
+    ]
+
+
 def quick_groups() -> list[Group]:
     """For two CPU cores in two minutes: full widths and lengths, fewer layers than the models have."""
-    fast, plain = ("fused", "cpu", "eager"), ("naive", "cosine", "normalize", "loop")
+    fast, plain, few = ("fused", "cpu", "eager"), ("naive", "cosine", "normalize", "loop"), ("naive",)
     trial = Shape("gpt2-small", 13, 8, 1024, 768)
-    groups = [Group("sequential", trial, "float32", (*fast, *plain))]
+    xl = few_layers("gpt2-xl", 4, 2048)
+    groups = [Group("sequential", trial, "float32", (*fast, *plain, "compile"))]
     groups += _accuracy(("cpu", "eager", "naive", "cosine", "normalize"))
     groups += [
-        Group("profile", few_layers("gpt2-xl", 4, pos), "float32", (*fast, *plain))
-        for pos in (128, 512, 2048, 8192)
+        Group("sequential", few_layers("gpt2-xl", layers, pos), "float32", (*fast, *others))
+        for pos, layers, others in (
+            *((128, 4, plain), (512, 4, plain), (2048, 4, plain), (8192, 4, plain)),
+            *((32768, 2, few), (131072, 1, few)),
+        )
     ]
     groups += [
-        Group("sequential", few_layers("gpt2-xl", layers, pos), "float32", (*fast, *plain))
-        for pos, layers in ((128, 4), (512, 4), (2048, 4), (8192, 4), (32768, 2), (131072, 1))
-    ]
-    groups += [
-        Group(operation, few_layers(model, 2, 2048), "float32", (*fast, "naive"))
-        for model in ("llama-8b", "llama-70b")
-        for operation in ("profile", "sequential")
+        Group("profile", few_layers("gpt2-xl", 4, pos), "float32", (*fast, *others))
+        for pos, others in ((128, plain), (2048, plain), (8192, few))
     ]
     groups += _layers(("cpu", "eager"), "gpt2-xl", 1024, (7, 13, 25, 49))
     groups += [
-        Group("sequential", few_layers("gpt2-xl", 4, 2048), "bfloat16", (*fast, "naive", "normalize")),
-        *(
-            Group(operation, few_layers("gpt2-xl", 4, 2048), "float32", (*fast, *plain))
-            for operation in ("rotation", "pairs")
-        ),
-        *(
-            Group(
-                operation,
-                replace(one_layer_shape("gpt2-xl", 512, "float32"), batch=8),
-                "float32",
-                (*fast, "naive", "cosine", "loop"),
-            )
-            for operation in ("pairwise", "histogram")
-        ),
-        Group("sequential", replace(trial, note="compiled"), "float32", ("naive", "compile")),
+        Group(operation, few_layers(model, 2, pos), "float32", (*fast, *few))
+        for model, pos in (("llama-8b", 2048), ("llama-70b", 1024))
+        for operation in ("profile", "sequential")
+    ]
+    groups += [Group("sequential", xl, "bfloat16", (*fast, "naive", "normalize"))]
+    groups += [Group(operation, xl, "float32", (*fast, *plain)) for operation in ("rotation", "pairs")]
+    groups += [
+        Group(
+            operation,
+            replace(one_layer_shape("gpt2-xl", 512, "float32"), batch=4),
+            "float32",
+            (*fast, "naive", "cosine", "loop"),
+        )
+        for operation in ("pairwise", "histogram")
     ]
     return groups

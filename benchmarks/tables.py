@@ -25,7 +25,7 @@ def times_table(rows: Sequence[Row], fast: str) -> str:
     ]
     groups: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
-        if row["op"] not in ("floor", "accuracy"):
+        if row["op"] not in ("floor", "accuracy", "capture"):
             groups.setdefault((row["op"], row["shape"], row["dtype"]), {})[row["backend"]] = row
     for key, group in groups.items():
         ours = group.get(fast)
@@ -79,7 +79,7 @@ def memory_table(rows: Sequence[Row], fast: str) -> str:
     lines.append("|---|---:|" + "---:|" * len(names))
     best: dict[str, dict[str, Row]] = {}
     for row in rows:
-        if row["peak_extra_bytes"] and row["dtype"] == "float32":
+        if row["peak_extra_bytes"] and row["dtype"] == "float32" and row["bytes"]:
             group = best.setdefault(row["op"], {})
             old = group.get(row["backend"])
             if old is None or int(row["bytes"]) > int(old["bytes"]):
@@ -137,13 +137,43 @@ def _range(values: Sequence[float]) -> str:
     return f"{_number(min(values))}–{_number(max(values))}"
 
 
+def costs_table(rows: Sequence[Row], fast: str) -> str:
+    """Forward passes with and without measuring: time as a multiple of the plain pass, memory added."""
+    lines = ["| states | way | p50 (p20–p80) ms | × plain | added memory | |", "|---|---|---:|---:|---:|---|"]
+    captures = [row for row in rows if row["op"] == "capture"]
+    plain = {row["shape"]: row for row in captures if row["backend"] == "plain"}
+    for row in captures:
+        start = f"| {row['shape']} | {WAYS[row['backend']]} | "
+        if not _has_time(row):
+            lines.append(f"{start}| | | {row['status']} |")
+            continue
+        low, middle, high = (_number(float(row[f"{name}_ms"])) for name in ("p20", "p50", "p80"))
+        ratio = float(row["p50_ms"]) / float(plain[row["shape"]]["p50_ms"])
+        peak = f"{int(row['peak_extra_bytes']) / 1e6:,.0f} MB" if row["peak_extra_bytes"] else ""
+        lines.append(f"{start}{middle} ({low}–{high}) | {ratio:.3f} | {peak} | |")
+    return "\n".join(lines) if captures else "Not measured."
+
+
+WAYS = {
+    "plain": "plain forward",
+    "meter": "with `AngleMeter` (ours), angles included",
+    "resid_cache": "`run_with_cache`, residual filter",
+    "full_cache": "`run_with_cache`, all hooks",
+    "hf_plain": "Hugging Face, plain",
+    "hf": "Hugging Face, `output_hidden_states`",
+}
 TABLES: dict[str, Callable[[Sequence[Row], str], str]] = {
     "setting": setting_table,
     "times": times_table,
     "memory": memory_table,
     "errors": error_table,
+    "costs": costs_table,
 }
-SOURCES = {"cpu": ("quick.csv", "cpu"), "gpu": ("gpu.csv", "fused")}
+SOURCES = {
+    "cpu": ("quick.csv", "cpu"),
+    "gpu": ("gpu.csv", "fused"),
+    "capture": ("capture.csv", "meter"),
+}
 
 
 def rendered(text: str, results: Path) -> str:

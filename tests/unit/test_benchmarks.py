@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import measure, plot, registry, run, table, tables, timing
+from benchmarks import capture, capture_rows, measure, plot, registry, run, table, tables, timing
 from benchmarks.competitors import competitor
 from benchmarks.inputs import make_inputs
 from benchmarks.registry import Entry, Group, Shape
@@ -39,12 +39,12 @@ def plan_with(form_of=measure.form_of, left=1e9):
 # --- what is measured -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("groups", [registry.gpu_groups(), registry.quick_groups()], ids=["gpu", "quick"])
-def test_no_entry_is_listed_twice(groups):
-    entries = measure.entries_of(groups)
+@pytest.mark.parametrize("mode", ["gpu", "quick", "capture"])
+def test_no_entry_is_listed_twice(mode):
+    entries = measure.entries_of(getattr(registry, f"{mode}_groups")())
     assert len({e.key for e in entries}) == len(entries)
     assert {e.operation for e in entries} <= set(registry.OPERATIONS)
-    assert {e.backend for e in entries} <= {*registry.OURS, *registry.COMPETITORS}
+    assert {e.backend for e in entries} <= {*registry.OURS, *registry.COMPETITORS, *registry.CAPTURE}
 
 
 def test_gpu_entries_cover_models_lengths_and_competitors():
@@ -254,6 +254,54 @@ def test_rows_of_a_gpu_come_one_by_one_and_only_with_parity(monkeypatch):
     assert [row.get("p50_ms", "") for row in rows] == ["2", "2", "", "2", "2", ""]
     assert rows[3]["peak_extra_bytes"] == "17"
     assert float(rows[0]["percent_of_copy"]) == 100
+
+
+def test_capture_rows_come_from_the_command(monkeypatch):
+    group = registry.capture_groups()[0]
+    rows = [{"backend": name, "ms_p20": "1", "ms_p50": "2", "ms_p80": "3"} for name in ("plain", "meter")]
+    found = {row["backend"]: {**row, "peak_extra_bytes": "5"} for row in rows}
+    monkeypatch.setattr(capture_rows, "_measured", lambda *given: (found, "error: no row"))
+    made = {row["backend"]: row for row in measure.measure_group(group, plan_with())}
+    assert (made["meter"]["status"], made["meter"]["p50_ms"]) == ("ok", "2")
+    assert made["plain"]["peak_extra_bytes"] == "5"
+    assert made["hf"]["status"] == "error: no row"
+    monkeypatch.setattr(capture_rows, "find_spec", lambda name: None)
+    statuses = {row["status"] for row in measure.measure_group(group, plan_with())}
+    assert statuses == {"skipped: transformer-lens is not installed"}
+
+
+def test_capture_of_a_small_model(monkeypatch, capsys):
+    """Three blocks, through the command's own parity check; its processes for peak memory are left out."""
+    monkeypatch.setattr(capture, "peak_bytes", lambda arguments, name: "5")
+    monkeypatch.setitem(capture_rows.PARAMETERS, "tiny", 1e6)
+
+    def in_process(command, **rest):
+        assert command[1:3] == ["-m", "benchmarks.capture"]
+        capture.main(command[3:])
+        return subprocess.CompletedProcess(command, 0, capsys.readouterr().out, "")
+
+    monkeypatch.setattr(capture_rows.subprocess, "run", in_process)
+    monkeypatch.setattr(measure, "CAPTURE_S", 0.0)
+    group = Group("capture", Shape("tiny", 4, 1, 16, 64), "float32", registry.CAPTURE)
+    rows = list(measure.measure_group(group, plan_with()))
+    assert [(row["backend"], row["status"]) for row in rows] == [(name, "ok") for name in registry.CAPTURE]
+    assert all(float(row["p20_ms"]) <= float(row["p50_ms"]) <= float(row["p80_ms"]) for row in rows)
+    text = tables.costs_table([dict.fromkeys(table.COLUMNS, "") | row for row in rows], "meter")
+    assert "| 1.000 |" in text
+
+    monkeypatch.setattr(
+        capture, "verify", lambda *given: "rotation of the meter is 1.0e-01 rad from that of hf"
+    )
+
+    def failing(command, **rest):
+        with pytest.raises(SystemExit) as stop:
+            capture.main(command[3:])
+        return subprocess.CompletedProcess(command, 1, capsys.readouterr().out, f"{stop.value}\n")
+
+    monkeypatch.setattr(capture_rows.subprocess, "run", failing)
+    rows = list(measure.measure_group(group, plan_with()))
+    assert {row["status"][:13] for row in rows} == {"parity failed"}
+    assert not any(row.get("p50_ms") for row in rows)
 
 
 def test_compiling_is_skipped_with_the_reason(monkeypatch):
