@@ -10,14 +10,13 @@ Source: Kahan's two-argument form; see reference.py.
 from collections.abc import Sequence
 
 import torch
-import triton
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from laminar_lens.kernels._outputs import sequential_key
 from laminar_lens.kernels.fused_autograd import Pairs, Pairwise, Profile, Turning, apply, split_lags
-from laminar_lens.kernels.fused_launch import histogram_op
+from laminar_lens.kernels.fused_launch import INTERPRETED, histogram_op
 from laminar_lens.kernels.fused_plan import MOST_COLUMNS
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -26,7 +25,7 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 def refuses(*tensors: Tensor) -> str:
     """Why this backend cannot compute on `tensors`, "" if it can."""
     for x in tensors:
-        if not x.is_cuda and not triton.knobs.runtime.interpret:
+        if not x.is_cuda and not INTERPRETED:
             return f"it computes on CUDA tensors, this one is on {x.device}; use backend='auto'"
         if x.dtype not in _DTYPES:
             dtype = str(x.dtype).removeprefix("torch.")

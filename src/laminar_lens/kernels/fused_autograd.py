@@ -1,7 +1,8 @@
 """Gradients of the fused kernels: an autograd.Function around each operator, with an explicit backward.
 
 An operator with a registered gradient fails under torch.func.grad and gives silent zeros under jvp; a
-Function with `setup_context` and `vmap` works with autograd, torch.func and torch.compile, and refuses jvp.
+Function with `setup_context` and `vmap` works with autograd, torch.func and torch.compile. Without a `jvp`
+method, which Dynamo cannot trace, torch itself refuses forward differentiation (and `fused.refuses` first).
 The backward is in torch operations and in float64, one layer at a time; it can be differentiated again.
 
 With û = u/‖u‖ and cos = û·v̂, the angle's gradient in u is −(v̂ − cos·û)/(sin·‖u‖): of length 1/‖u‖, in the
@@ -16,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laminar_lens.errors import BackendError
 from laminar_lens.kernels.fused_launch import pair_op, pairwise_op, profile_op, turning_op
 
 
@@ -58,15 +58,7 @@ def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     return function.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
-class _Fused(torch.autograd.Function):
-    """What all of them share: forward differentiation is refused."""
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        raise BackendError("the fused backend has no forward-mode derivative (jvp); use backend='eager'")
-
-
-class Profile(_Fused):
+class Profile(torch.autograd.Function):
     """`profile_op`; arguments: mask, lag, lags, norm, rotation, step, then the layers."""
 
     @staticmethod
@@ -161,7 +153,7 @@ def _step_gradient(before: Tensor, after: Tensor, mask: Tensor | None, gradient:
     return torch.where(valid, gradient.double()[..., None], 0.0) * unit
 
 
-class Pairs(_Fused):
+class Pairs(torch.autograd.Function):
     """`pair_op` on resid [layer batch pos d_model] and pairs [batch pair 2]."""
 
     @staticmethod
@@ -190,7 +182,7 @@ class Pairs(_Fused):
         return joint.unflatten(1, (size, -1)), 1
 
 
-class Turning(_Fused):
+class Turning(torch.autograd.Function):
     """`turning_op` on resid [batch pos d_model]."""
 
     @staticmethod
@@ -218,7 +210,7 @@ class Turning(_Fused):
         ), 0
 
 
-class Pairwise(_Fused):
+class Pairwise(torch.autograd.Function):
     """`pairwise_op` on resid [batch pos d_model]."""
 
     @staticmethod

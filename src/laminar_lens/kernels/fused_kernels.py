@@ -37,7 +37,7 @@ def profile_kernel(
     lag, per_program, chunks,
     D: tl.constexpr, NC: tl.constexpr, R: tl.constexpr, C: tl.constexpr, LAGS: tl.constexpr,
     LISTED: tl.constexpr, MASKED: tl.constexpr, NORM: tl.constexpr, ROTATION: tl.constexpr,
-    STEP: tl.constexpr, PREFETCH: tl.constexpr, ALIGN: tl.constexpr,
+    STEP: tl.constexpr, PREFETCH: tl.constexpr, ALIGN: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """R positions of one text through `per_program` layers; `sequential` holds its LAGS lags in turn."""
     WIDTH: tl.constexpr = NC * C
@@ -77,7 +77,9 @@ def profile_kernel(
             simple = fits(uu) | (here == 0)
             length = tl.sqrt_rn(uu)
             if any_of(simple == 0):
-                wide_uu, _, _, _ = products(base, at, at, here, stride_d, chunks, 0, D, R, False, ALIGN)
+                wide_uu, _, _, _ = products(
+                    base, at, at, here, stride_d, chunks, 0, D, R, False, ALIGN, EXACT
+                )
                 length = tl.where(simple, length, wide_length(wide_uu))
             tl.store(norm + out, tl.where(here, length, float("nan")), mask=inside)
         if CARRY:
@@ -98,7 +100,7 @@ def profile_kernel(
             moved = tl.sqrt_rn(squared)
             if any_of((turns & moves) == 0):
                 wide_uu, wide_vv, uv, dd = products(
-                    base, at, at_p, follows, stride_d, chunks, 0, D, R, False, ALIGN
+                    base, at, at_p, follows, stride_d, chunks, 0, D, R, False, ALIGN, EXACT
                 )
                 turned = tl.where(turns, turned, angle_of_cosine(uv / tl.sqrt(wide_uu * wide_vv)))
                 moved = tl.where(moves, moved, wide_length(dd))
@@ -128,7 +130,7 @@ def profile_kernel(
             v = tile(base, at_v, pair, d, stride_d, D, ALIGN).to(tl.float32)
             vv = row_sum(v * v, R, WIDTH)
             angle = between(
-                u, v, uu, vv, pair, base, at, at_v, stride_d, chunks, 0, D, R, WIDTH, False, ALIGN
+                u, v, uu, vv, pair, base, at, at_v, stride_d, chunks, 0, D, R, WIDTH, False, ALIGN, EXACT
             )
             n_out = n_pos - (lag + j)
             tl.store(
@@ -150,6 +152,7 @@ def profile_kernel(
 def pair_kernel(
     base, pairs, angles, n_batch, n_pair, stride_layer, stride_text, stride_pos, stride_d, chunks,
     D: tl.constexpr, NC: tl.constexpr, R: tl.constexpr, C: tl.constexpr, ALIGN: tl.constexpr,
+    EXACT: tl.constexpr,
 ):  # fmt: skip
     """R pairs of one text in one layer, gathered by index; `pairs` is int64 [batch pair 2], contiguous."""
     WIDTH: tl.constexpr = NC * C
@@ -167,23 +170,9 @@ def pair_kernel(
     u = tile(base, origin + i * stride_pos, real, d, stride_d, D, ALIGN).to(tl.float32)
     v = tile(base, origin + j * stride_pos, real, d, stride_d, D, ALIGN).to(tl.float32)
     uu, vv = row_sum(u * u, R, WIDTH), row_sum(v * v, R, WIDTH)
+    at_i, at_j = origin + i * stride_pos, origin + j * stride_pos
     angle = between(
-        u,
-        v,
-        uu,
-        vv,
-        real,
-        base,
-        origin + i * stride_pos,
-        origin + j * stride_pos,
-        stride_d,
-        chunks,
-        0,
-        D,
-        R,
-        WIDTH,
-        False,
-        ALIGN,
+        u, v, uu, vv, real, base, at_i, at_j, stride_d, chunks, 0, D, R, WIDTH, False, ALIGN, EXACT
     )
     tl.store(angles + (layer * n_batch + text) * n_pair + pair, angle, mask=inside)
 
@@ -193,6 +182,7 @@ def pair_kernel(
 def turning_kernel(
     base, angles, n_pos, stride_text, stride_pos, stride_d, chunks,
     D: tl.constexpr, NC: tl.constexpr, R: tl.constexpr, C: tl.constexpr, ALIGN: tl.constexpr,
+    EXACT: tl.constexpr,
 ):  # fmt: skip
     """R turns of one text: three rows each, two of which the neighbouring turns read too."""
     WIDTH: tl.constexpr = NC * C
@@ -209,7 +199,8 @@ def turning_kernel(
     after = offsets + 2 * back
     v = tile(base, after, inside, d, stride_d, D, ALIGN).to(tl.float32) - middle
     uu, vv = row_sum(u * u, R, WIDTH), row_sum(v * v, R, WIDTH)
+    at_u = offsets + back
     angle = between(
-        u, v, uu, vv, inside, base, offsets + back, after, stride_d, chunks, back, D, R, WIDTH, True, ALIGN
+        u, v, uu, vv, inside, base, at_u, after, stride_d, chunks, back, D, R, WIDTH, True, ALIGN, EXACT
     )
     tl.store(angles + text * n_turn + turn, angle, mask=inside)

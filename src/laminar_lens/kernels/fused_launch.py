@@ -5,6 +5,7 @@ torch cannot read jaxtyping's annotations.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from laminar_lens.kernels.fused_kernels import pair_kernel, profile_kernel, turning_kernel
 from laminar_lens.kernels.fused_plan import (
+    EXACT_COLUMNS,
     MOST_LAYERS_IN_GRID,
     PAIR_SIZES,
     TILE,
@@ -27,8 +29,10 @@ from laminar_lens.kernels.fused_plan import (
     sizes_of,
     width_of,
 )
-from laminar_lens.kernels.fused_rows import NARROW
 from laminar_lens.kernels.fused_tiles import pairwise_kernel
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""As Triton decided when it was imported just now."""
 
 _PROCESSORS = 132
 """Where no device can be asked (the interpreter): an H100's."""
@@ -44,7 +48,7 @@ def _empty(like: Tensor, *shape: int, dtype: torch.dtype = torch.float32) -> Ten
 
 def _device_of(x: Tensor) -> AbstractContextManager[Any]:
     """Triton launches on the current device, which need not be the tensor's."""
-    return torch.cuda.device_of(x)  # type: ignore[no-untyped-call, no-any-return]
+    return torch.cuda.device_of(x)  # type: ignore[no-untyped-call]
 
 
 def _alignment(*elements: int) -> int:
@@ -55,12 +59,17 @@ def _alignment(*elements: int) -> int:
 def _row_options(x: Tensor, sizes: Sizes) -> dict[str, Any]:
     """Constants of a kernel whose tiles are rows of `x`."""
     width, columns = width_of(x.shape[-1]), columns_of(x.shape[-1], x.element_size())
-    shape = {"D": x.shape[-1], "NC": width // columns, "C": columns, "R": sizes.rows}
+    shape = {"D": x.shape[-1], "NC": width // columns, "C": columns, "R": sizes.rows, "EXACT": _exact(x)}
     return shape | {"num_warps": sizes.warps} | _OPTIONS
 
 
+def _exact(x: Tensor) -> int:
+    """Columns at a time in the rare float64 loop; the interpreter, which has no registers, takes all."""
+    return width_of(x.shape[-1]) if INTERPRETED else EXACT_COLUMNS
+
+
 def _chunks(x: Tensor) -> int:
-    return -(-x.shape[-1] // int(NARROW.value))
+    return -(-x.shape[-1] // _exact(x))
 
 
 def addresses(layers: Sequence[Tensor]) -> tuple[Tensor | None, int, int]:
@@ -107,7 +116,7 @@ def plan_profile(
 def profile_op(
     layers: Sequence[Tensor], mask: Tensor | None, lag: int, lags: int, norm: bool, rotation: bool, step: bool
 ) -> list[Tensor]:
-    """Norms [layer batch pos], sequential angles (of all lags in a row), rotations, steps [layer-1 batch pos].
+    """Norms [layer batch pos], sequential angles (all lags in a row), rotations, steps [layer-1 batch pos].
 
     What was not asked for is empty.
     """

@@ -29,17 +29,20 @@ class Sizes:
 # sm_80 and sm_90 (tests/unit/kernels/test_fused_compile.py).
 SIZES: dict[int, dict[int, Sizes]] = {
     16384: {4: Sizes(1, 8, True), 2: Sizes(1, 8, False)},
-    8192: {4: Sizes(2, 8, True), 2: Sizes(2, 8, False)},
-    4096: {4: Sizes(4, 8, True), 2: Sizes(4, 8, False)},
+    8192: {4: Sizes(2, 8, True), 2: Sizes(1, 4, False)},
+    4096: {4: Sizes(4, 8, True), 2: Sizes(2, 4, False)},
     2048: {4: Sizes(8, 8, True), 2: Sizes(8, 8, True)},
-    1024: {4: Sizes(8, 8, True), 2: Sizes(8, 8, True)},
-    256: {4: Sizes(16, 4, True), 2: Sizes(16, 4, True)},
+    1024: {4: Sizes(16, 8, True), 2: Sizes(16, 8, True)},
+    256: {4: Sizes(8, 4, True), 2: Sizes(16, 4, True)},
 }
 PAIR_SIZES: dict[int, dict[int, Sizes]] = {
     width: {size: Sizes(max(1, entry.rows // 2), entry.warps, False) for size, entry in by_size.items()}
     for width, by_size in SIZES.items()
 }
 """For chosen pairs and turns: two or three rows of memory for each row of the tile."""
+
+EXACT_COLUMNS = 32
+"""Of the rare float64 loop: its four sums shall not take registers from the tiles."""
 
 TILE = 64
 TILE_COLUMNS = 16
@@ -97,7 +100,8 @@ class ProfilePlan:
     @cached_property
     def per_program(self) -> int:
         """All the layers where positions alone keep the device busy, else as few as that needs."""
-        wanted = -(-self.processors * _PROGRAMS_A_PROCESSOR // max(1, self.n_batch * self.blocks))
+        places = max(1, self.n_batch * self.blocks)
+        wanted = max(1, -(-self.processors * _PROGRAMS_A_PROCESSOR // places))
         least = _LEAST_LAYERS if self.rotation or self.step else 1
         least = max(least, -(-self.n_layer // MOST_LAYERS_IN_GRID))
         return min(self.n_layer, max(least, -(-self.n_layer // wanted)))

@@ -18,8 +18,6 @@ import triton.language as tl
 # Squared lengths between them leave room for float32 squares of differences 10⁷ times smaller or √d larger.
 _LOW = tl.constexpr(1e-16)
 _HIGH = tl.constexpr(1e30)
-# Few columns at a time in float64: its four sums shall not take registers from the tiles.
-NARROW = tl.constexpr(32)
 _PI = tl.constexpr(3.141592653589793)
 _TAN_EIGHTH = tl.constexpr(0.4142135623730951)
 
@@ -81,15 +79,15 @@ def tile(base, offsets, wanted, d, stride_d, D: tl.constexpr, ALIGN: tl.constexp
 @triton.jit
 @no_type_check
 def products(base, at_u, at_v, wanted, stride_d, chunks, back, D: tl.constexpr, R: tl.constexpr,
-              TURN: tl.constexpr, ALIGN: tl.constexpr):  # fmt: skip
-    """u·u, v·v, u·v and (u − v)·(u − v) in float64, from the cache, NARROW columns at a time.
+              TURN: tl.constexpr, ALIGN: tl.constexpr, EXACT: tl.constexpr):  # fmt: skip
+    """u·u, v·v, u·v and (u − v)·(u − v) in float64, from the cache, EXACT columns at a time.
 
     With TURN the vectors are differences in float32, to the rows `back` elements before.
     """
-    uu = tl.zeros((1, R, NARROW), tl.float64)
+    uu = tl.zeros((1, R, EXACT), tl.float64)
     vv, uv, dd = uu, uu, uu
     for chunk in range(chunks):  # a number known only at run time: this rare loop shall not be unrolled
-        d = chunk * NARROW + columns(1, NARROW)
+        d = chunk * EXACT + columns(1, EXACT)
         u = tile(base, at_u, wanted, d, stride_d, D, ALIGN).to(tl.float32)
         v = tile(base, at_v, wanted, d, stride_d, D, ALIGN).to(tl.float32)
         if TURN:
@@ -100,7 +98,7 @@ def products(base, at_u, at_v, wanted, stride_d, chunks, back, D: tl.constexpr, 
         vv += wide_v * wide_v
         uv += wide_u * wide_v
         dd += (wide_u - wide_v) * (wide_u - wide_v)
-    return row_sum(uu, R, NARROW), row_sum(vv, R, NARROW), row_sum(uv, R, NARROW), row_sum(dd, R, NARROW)
+    return row_sum(uu, R, EXACT), row_sum(vv, R, EXACT), row_sum(uv, R, EXACT), row_sum(dd, R, EXACT)
 
 
 @triton.jit
@@ -130,13 +128,13 @@ def angle_of_near(near2):
 @triton.jit
 @no_type_check
 def between(u, v, uu, vv, wanted, base, at_u, at_v, stride_d, chunks, back, D: tl.constexpr, R: tl.constexpr,
-             WIDTH: tl.constexpr, TURN: tl.constexpr, ALIGN: tl.constexpr):  # fmt: skip
+             WIDTH: tl.constexpr, TURN: tl.constexpr, ALIGN: tl.constexpr, EXACT: tl.constexpr):  # fmt: skip
     """Angle between the rows of two float32 tiles; NaN where not wanted."""
     near2, simple = near(u, v, uu, vv, R, WIDTH)
     angle = angle_of_near(tl.where(simple, near2, 0.0))
     if any_of(wanted & (simple == 0)):
         wide_uu, wide_vv, uv, _ = products(
-            base, at_u, at_v, wanted, stride_d, chunks, back, D, R, TURN, ALIGN
+            base, at_u, at_v, wanted, stride_d, chunks, back, D, R, TURN, ALIGN, EXACT
         )
         angle = tl.where(simple, angle, angle_of_cosine(uv / tl.sqrt(wide_uu * wide_vv)))
     return tl.where(wanted, angle, float("nan"))

@@ -1,9 +1,9 @@
 """Triton kernel whose programs own tiles of the pos × pos matrix: all angles, or their histogram.
 
 The inner products of a tile are a matrix product in float64, on the tensor cores of devices that have them
-for float64: products of float32 numbers are exact there, and sin² = 1 − cos² keeps an angle to 2·10⁻⁸ rad where
-float32 products would lose 4·10⁻⁴. Kahan's form takes four instructions for each coordinate of each pair, and
-cannot use the tensor cores.
+for float64: products of float32 numbers are exact there, and sin² = 1 − cos² keeps an angle to 2·10⁻⁸ rad
+where float32 products would lose 4·10⁻⁴. Kahan's form takes four instructions for each coordinate of each
+pair, and cannot use the tensor cores.
 """
 
 from typing import no_type_check
