@@ -292,7 +292,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for csv in given.csv:
         made = figures(read_rows(csv))
         if not made:
-            parser.exit(2, f"{csv} has no row to draw\n")
+            if given.csv == [csv]:
+                parser.exit(2, f"{csv} has no row to draw\n")
+            continue
         suffix = "html" if given.html else "png"
         paths = {csv.with_name(f"{csv.stem}-{name}.{suffix}"): figure for name, figure in made.items()}
         if given.html:

@@ -295,7 +295,7 @@ def quick_groups() -> list[Group]:
             operation,
             replace(one_layer_shape("gpt2-xl", 512, "float32"), batch=4),
             "float32",
-            (*fast, "naive", "cosine", "loop"),
+            (*fast, "naive", "loop"),
         )
         for operation in ("pairwise", "histogram")
     ]

@@ -151,7 +151,9 @@ def _summary(rows: list[dict[str, str]], out: Path, missed: int, seconds: float)
     from benchmarks.registry import OURS
 
     failed = [
-        row for row in rows if row["backend"] in (*OURS, "meter") and row["status"].startswith(("parity failed", "error"))
+        row
+        for row in rows
+        if row["backend"] in (*OURS, "meter") and row["status"].startswith(("parity failed", "error"))
     ]
     print(f"{len(rows)} rows in {out}, {seconds:.0f} s")
     if missed:
