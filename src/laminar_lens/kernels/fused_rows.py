@@ -68,7 +68,8 @@ def columns(NC: tl.constexpr, C: tl.constexpr):
 @no_type_check
 def tile(base, offsets, wanted, d, stride_d, D: tl.constexpr, ALIGN: tl.constexpr):
     """Rows at `offsets`, zero where unwanted or beyond `D`. ALIGN divides the offsets: wide loads need it."""
-    start = tl.multiple_of(offsets[None, :, None], (ALIGN, ALIGN, ALIGN))
+    # Exact; written out because Triton drops its hint `multiple_of` from tensors of one element.
+    start = ((offsets // ALIGN) * ALIGN)[None, :, None]
     return tl.load(
         base + (start + d.to(tl.int64) * stride_d),
         mask=wanted[None, :, None] & (d < D),

@@ -31,8 +31,8 @@ def pairwise_kernel(
         return
     text = tl.program_id(1).to(tl.int64)
     i, j = row * TILE + tl.arange(0, TILE), column * TILE + tl.arange(0, TILE)
-    at_i = tl.multiple_of((text * stride_text + i.to(tl.int64) * stride_pos)[:, None], (ALIGN, ALIGN))
-    at_j = tl.multiple_of((text * stride_text + j.to(tl.int64) * stride_pos)[:, None], (ALIGN, ALIGN))
+    at_i = ((text * stride_text + i.to(tl.int64) * stride_pos) // ALIGN * ALIGN)[:, None]
+    at_j = ((text * stride_text + j.to(tl.int64) * stride_pos) // ALIGN * ALIGN)[:, None]
     uv = tl.zeros((TILE, TILE), tl.float64)
     uu, vv = tl.zeros((TILE, C), tl.float64), tl.zeros((TILE, C), tl.float64)
     for first in range(0, D, C):
