@@ -56,11 +56,30 @@ _ROUNDED = Tolerance(
     near_pi=1.3e-7,
 )
 
+_PRODUCTS = Tolerance(
+    # arccos of a cosine from float64 sums. They run in 16 lanes or more, so that even 16,384 coordinates
+    # leave an error of e ≤ 2e-15 in the cosine, e / sin θ in the angle: at 0 and π √(2e) = 6.3e-8, below
+    # 1e-12 in the middle. The result is rounded to float32 as above.
+    near_zero=7e-8,
+    middle=1.3e-7,
+    near_pi=2e-7,
+)
+
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("eager", "float64"): _FLOAT64,
     ("eager", "float32"): _FLOAT32,
     ("eager", "float16"): _FLOAT32,
     ("eager", "bfloat16"): _FLOAT32,
+    # fused: near 0, ratio of lengths and root carry 3u = 1.8e-7; the middle, up to near² = 3, multiplies the
+    # errors of near² (two sums, two divisions, a root: 4u) by tan(θ/2) ≤ √3 and adds the polynomial's 1.2e-7;
+    # beyond it float64 is rounded once. Products in float64 are better everywhere.
+    ("fused", "float32"): _FLOAT32,
+    ("fused", "float16"): _FLOAT32,
+    ("fused", "bfloat16"): _FLOAT32,
+    ("cpu", "float64"): _FLOAT64,
+    ("cpu", "float32"): _PRODUCTS,
+    ("cpu", "float16"): _PRODUCTS,
+    ("cpu", "bfloat16"): _PRODUCTS,
     # Against angles known from their construction, not against itself.
     ("reference", "float64"): _FLOAT64,
     ("reference", "float32"): _ROUNDED,

@@ -1,0 +1,247 @@
+"""Angles on the CPU from one read of the data, on all cores; no gradient.
+
+The loops are in _cpu_kernels.py. They run on as many threads as torch has, which take the next share of
+blocks when they have done one. The threads are ours: numba's parallel loops would run on OpenMP, where a call
+changes torch's number of threads and a forked process is ended, or on a pool that bears one caller.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from laminar_lens.kernels import _cpu_kernels as loops
+from laminar_lens.kernels._outputs import hide_padding, sequential_key
+
+_CACHED_BYTES = 2**19
+"""The rows of one layer in a block: with those of the layer before they fit a core's own cache."""
+_LEAST_ROWS, _MOST_ROWS = 8, 256
+_SHARES = 4
+"""A thread's: the last ones even out what a busy core was late with."""
+_TILE_BYTES = 2**20
+_LEAST_TILE_ROWS, _MOST_TILE_ROWS = 16, 256
+_MOST_LAGS = 4
+
+_LIKE = {
+    torch.float32: np.empty(0, np.float32),
+    torch.float64: np.empty(0, np.float64),
+    torch.bfloat16: np.empty(0, np.uint16),
+    torch.float16: np.empty(0, np.int16),
+}
+_pool: ThreadPoolExecutor | None = None
+_ready: set[tuple[str, torch.dtype]] = set()
+
+
+def _forget_pool() -> None:
+    """Threads stay with the parent when a process forks."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def angle(u: Float[Tensor, "*place d_model"], v: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place"]:
+    """Angle between `u` and `v`."""
+    if u.dtype != v.dtype:
+        common = torch.promote_types(u.dtype, v.dtype)
+        u, v = u.to(common), v.to(common)
+    if u.ndim == 1:
+        return angle(u[None], v[None])[0]
+    out = _empty(u, u.shape[:-1])
+    _run(loops.angles, [u, v], out.shape[-1], out.data_ptr())
+    return out
+
+
+def sequential_angles(
+    resid: Float[Tensor, "*batch pos d_model"], lag: int
+) -> Float[Tensor, "*batch pos-{lag}"]:
+    """Angle between each position and the one `lag` later."""
+    if lag > _MOST_LAGS:
+        return angle(resid[..., :-lag, :], resid[..., lag:, :])
+    key = sequential_key(lag)
+    return _profile([resid], {key})[key][0]
+
+
+def pair_angles(
+    resid: Float[Tensor, "*layer batch pos d_model"], pairs: Int[Tensor, "batch pair 2"]
+) -> Float[Tensor, "*layer batch pair"]:
+    """Angle between the two positions of each pair; NaN where an index is −1."""
+    out = _empty(resid, (*resid.shape[:-2], pairs.shape[1]))
+    along = np.array([len(pairs), *(8 * stride for stride in pairs.stride())], np.int64)
+    _run(loops.chosen, [resid], out.shape[-1], out.data_ptr(), pairs.data_ptr(), along)
+    return out
+
+
+def rotation_angles(resid: Float[Tensor, "layer *batch d_model"]) -> Float[Tensor, "layer-1 *batch"]:
+    """Angle between each layer and the next."""
+    return _by_layer(resid, "rotation")
+
+
+def step_lengths(resid: Float[Tensor, "layer *batch d_model"]) -> Float[Tensor, "layer-1 *batch"]:
+    """Length of the difference between each layer and the next; NaN where either is not finite."""
+    return _by_layer(resid, "step")
+
+
+def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos-2"]:
+    """Angle between successive differences along positions."""
+    out = _empty(resid, (*resid.shape[:-2], resid.shape[-2] - 2))
+    _run(loops.turns, [resid], out.shape[-1], out.data_ptr())
+    return out
+
+
+def pairwise_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos pos"]:
+    """Angle between every two positions, in tiles, each of which serves both halves of the matrix."""
+    *batch, n_pos, _ = resid.shape
+    out = _empty(resid, (*batch, n_pos, n_pos))
+    for place in itertools.product(*map(range, batch)):
+        for rows, columns, angles in _tiles(resid[place]):
+            out[place][columns, rows] = angles.T
+            out[place][rows, columns] = angles
+    return out
+
+
+def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) -> Int[Tensor, "*batch bins"]:
+    """How many of the angles between i < j are in each of `bins` equal parts of [0, π], in tiles."""
+    *batch, _, _ = resid.shape
+    counts = torch.zeros(*batch, bins, dtype=torch.int64)
+    for place in itertools.product(*map(range, batch)):
+        for rows, columns, angles in _tiles(resid[place]):
+            if rows == columns:
+                angles = angles[*torch.triu_indices(len(angles), len(angles), 1)]
+            angles = angles[~angles.isnan()]
+            found = (angles * (bins / math.pi)).long().clamp(max=bins - 1)
+            counts[place] += torch.bincount(found, minlength=bins)
+    return counts
+
+
+def profile(
+    layers: Sequence[Tensor], measures: tuple[str, ...], lags: int, mask: Tensor | None
+) -> dict[str, Tensor]:
+    """All measures from one read of every layer."""
+    wanted = set(measures)
+    if "sequential" in wanted:
+        wanted |= {sequential_key(lag) for lag in range(1, lags + 1)}
+    return hide_padding(_profile(layers, wanted), mask)
+
+
+def _profile(layers: Sequence[Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """The outputs of these names, [layer *batch pos]."""
+    like, n_layers = layers[0], len(layers)
+    *batch, n_pos, _ = like.shape
+    sizes = {sequential_key(lag): (n_layers, lag) for lag in range(1, _MOST_LAGS + 1)}
+    sizes |= {"rotation": (n_layers - 1, 0), "norm": (n_layers, 0), "step": (n_layers - 1, 0)}
+    found = {
+        name: _empty(like, (rows, *batch, n_pos - lag))
+        for name, (rows, lag) in sizes.items()
+        if name in wanted
+    }
+    addresses = [found[name].data_ptr() if name in found else 0 for name in sizes]
+    _run(loops.profile, layers, n_pos, np.array(addresses, np.int64))
+    return found
+
+
+def _by_layer(resid: Tensor, name: str) -> Tensor:
+    layers = list(resid.unbind(0))
+    if resid.ndim == 2:
+        return _profile([layer[None] for layer in layers], {name})[name][:, 0]
+    return _profile(layers, {name})[name]
+
+
+def _tiles(states: Float[Tensor, "pos d_model"]) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Angles in float64 of blocks of positions, on and above the diagonal.
+
+    Up to float32 the cosines of a block are one matrix product in float64; see _cpu_kernels.py on what this
+    costs in accuracy.
+    """
+    n_pos, d_model = states.shape
+    size = min(_MOST_TILE_ROWS, max(_LEAST_TILE_ROWS, _TILE_BYTES // (8 * d_model)))
+    tiles = [slice(start, min(start + size, n_pos)) for start in range(0, n_pos, size)]
+    for index, rows in enumerate(tiles):
+        left = _directions(states[rows])
+        for columns in tiles[index:]:
+            same = columns == rows
+            if states.dtype == torch.float64:
+                shape = (rows.stop - rows.start, columns.stop - columns.start, d_model)
+                yield (
+                    rows,
+                    columns,
+                    angle(states[rows, None].expand(shape), states[None, columns].expand(shape)),
+                )
+                continue
+            right = left if same else _directions(states[columns])
+            angles = (left @ right.T).clamp_(-1, 1).acos_()
+            if same:
+                angles.diagonal().mul_(0)  # NaN stays
+            yield rows, columns, angles
+
+
+def _directions(states: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+    wide = states.double()
+    return wide.div_(torch.linalg.vector_norm(wide, dim=-1, keepdim=True))
+
+
+def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return torch.empty(tuple(shape), dtype=dtype)
+
+
+def _run(loop: Callable[..., None], tensors: Sequence[Tensor], length: int, *outputs: Any) -> None:
+    """Shares the blocks of a loop out to the threads.
+
+    A loop sees addresses and strides in bytes, and walks along `length` places of each sequence.
+    """
+    tensors = [x.resolve_neg() for x in tensors]
+    first = tensors[0]
+    if not first.numel() or not length:
+        return
+    item, shape, d_model = first.element_size(), first.shape[:-1], first.shape[-1]
+    threads = torch.get_num_threads()
+    fair = -(-math.prod(shape) // (_SHARES * threads))
+    rows = max(_LEAST_ROWS, min(_CACHED_BYTES // (d_model * item), fair, _MOST_ROWS))
+    arguments = (
+        rows,
+        length,
+        np.array([x.data_ptr() for x in tensors], np.int64),
+        np.array([x.stride() for x in tensors], np.int64) * item,
+        np.array(shape, np.int64),
+        d_model,
+        _LIKE[first.dtype],
+        _LIKE[torch.float64 if first.dtype == torch.float64 else torch.float32],
+        *outputs,
+    )
+    if (loop.__name__, first.dtype) not in _ready:  # so that one thread compiles, and none waits for it
+        loop(0, 0, *arguments)
+        _ready.add((loop.__name__, first.dtype))
+    blocks = math.prod(shape[:-1]) * -(-length // rows)
+    share = -(-blocks // (_SHARES * threads))
+    starts = iter(range(0, blocks, share))  # the interpreter's lock makes each `next` whole
+
+    def work() -> None:
+        for start in starts:
+            loop(start, min(start + share, blocks), *arguments)
+
+    helpers = [_threads().submit(work) for _ in range(min(threads, -(-blocks // share)) - 1)]
+    try:
+        work()
+    finally:  # nothing may be freed while a helper still writes
+        wait([helper for helper in helpers if not helper.cancel()])
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
+
+
+def _threads() -> ThreadPoolExecutor:
+    """The pool, made when it is first needed."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(max(1, torch.get_num_threads(), os.cpu_count() or 1), "laminar-lens")
+    return _pool
