@@ -14,7 +14,7 @@ import argparse
 import csv
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -133,8 +133,8 @@ def measured_peak(run: dict[str, Way], small: dict[str, Way], name: str, device:
     return peak_extra_bytes(lambda turn: run[name](), device)
 
 
-def rows(arguments: argparse.Namespace) -> list[dict[str, str]]:
-    """One row a way."""
+def rows(arguments: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """One row a way, as soon as its memory is measured too."""
     model, hf = build(arguments.model, arguments.pos, arguments.device)
     run = ways(model, hf, arguments.pos, arguments.lags, arguments.backend)
     if wrong := verify(model, run, arguments.lags):
@@ -147,8 +147,8 @@ def rows(arguments: argparse.Namespace) -> list[dict[str, str]]:
     del model, hf, run, calls
     size = MODELS[arguments.model]
     shape = f"{size['n_layer'] + 1}x1x{arguments.pos}x{size['n_embd']}"
-    return [
-        {
+    for name, seconds in times.items():
+        yield {
             "op": "capture",
             "backend": name,
             "shape": shape,
@@ -157,8 +157,6 @@ def rows(arguments: argparse.Namespace) -> list[dict[str, str]]:
             "peak_extra_bytes": peak_bytes(arguments, name),
             "ratio_to_plain": f"{seconds[1] / times['plain'][1]:.4f}",
         }
-        for name, seconds in times.items()
-    ]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -179,9 +177,10 @@ def main(argv: list[str] | None = None) -> None:
             print(measured_peak(sizes[0], sizes[1], arguments.peak, arguments.device))
             return
         table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-        found = rows(arguments)
         table.writeheader()
-        table.writerows(found)
+        for row in rows(arguments):
+            table.writerow(row)
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
