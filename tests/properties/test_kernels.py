@@ -85,3 +85,40 @@ def test_a_path_that_turns_is_the_angle_of_its_steps(seed: int, d_model: int) ->
     )
     lengths = kernels.step_lengths(path.movedim(1, 0)).movedim(0, 1)
     torch.testing.assert_close(lengths, steps.norm(dim=-1))
+
+
+@cases
+@given(seeds, sizes, st.sampled_from(["eager", "cpu"]))
+def test_backends_agree_on_symmetry_range_and_the_profile(seed: int, d_model: int, backend: str) -> None:
+    resid = draw(seed, 3, 2, 6, d_model)
+    found = kernels.angle_profile(list(resid), lags=3, backend=backend)
+    assert torch.equal(kernels.angle(resid, resid, backend=backend), torch.zeros(3, 2, 6))
+    assert torch.equal(kernels.angle(resid, -resid, backend=backend), torch.full((3, 2, 6), math.pi))
+    assert torch.equal(
+        kernels.angle(resid[0], resid[1], backend=backend), kernels.angle(resid[1], resid[0], backend=backend)
+    )
+    for name, single in [
+        ("sequential", kernels.sequential_angles(resid)),
+        ("sequential_3", kernels.sequential_angles(resid, lag=3)),
+        ("rotation", kernels.rotation_angles(resid)),
+    ]:
+        torch.testing.assert_close(found[name], single, rtol=0, atol=TWICE)
+    torch.testing.assert_close(found["norm"], resid.norm(dim=-1))
+    torch.testing.assert_close(found["step"], resid.diff(dim=0).norm(dim=-1))
+    counts = kernels.pairwise_histogram(resid, bins=5, backend=backend)
+    assert counts.sum(-1).eq(15).all()
+
+
+@cases
+@given(seeds, st.sampled_from(["eager", "cpu"]), st.integers(0, 5))
+def test_a_mask_hides_only_what_it_marks(seed: int, backend: str, hidden: int) -> None:
+    resid = draw(seed, 2, 3, 6, 17)
+    mask = torch.ones(3, 6, dtype=torch.bool)
+    mask[1, hidden] = False
+    whole = kernels.angle_profile(resid, lags=2, backend=backend)
+    for name, values in kernels.angle_profile(resid, lags=2, mask=mask, backend=backend).items():
+        lag = 6 - values.shape[-1]
+        gone = torch.zeros_like(values, dtype=torch.bool)
+        gone[:, 1, [p for p in {hidden, hidden - lag} if 0 <= p < 6 - lag]] = True
+        assert torch.equal(values.isnan(), gone)
+        assert torch.equal(values[~gone], whole[name][~gone])

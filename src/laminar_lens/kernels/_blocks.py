@@ -1,6 +1,5 @@
 """How eager.py cuts its input into blocks, and the memory that the blocks share."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -48,7 +47,7 @@ class Scratch:
     def __init__(self, *inputs: Tensor) -> None:
         first = inputs[0]
         self.watched = any(is_watched(x) for x in inputs)
-        self.branches = not self.watched and inputs[0].device.type == "cpu"
+        self.branches = not self.watched and first.device.type == "cpu" and not torch.compiler.is_compiling()
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32
         budget = BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
         self.rows = max(2, budget // (first.shape[-1] * self.dtype.itemsize))
@@ -74,21 +73,28 @@ class Scratch:
         out = self.buffer(name, vectors.shape)
         if self.branches and vectors.numel() and vectors.stride(-1) == 1:  # else torch would sum in one lane
             length = length_of(vectors.to(self.dtype))
-            shortest, longest = length.aminmax()
-            if shortest > _SHORT and longest < _LONG:  # no square overflowed or vanished, and none is NaN
-                return Directions(torch.div(vectors, length[..., None], out=out), length, None)
-        largest = largest_of(vectors).to(self.dtype)
+            unit = torch.div(vectors, length[..., None], out=out)
+            plain = (length > _SHORT) & (length < _LONG)  # no square overflowed or vanished, and none is NaN
+            if not plain.all():
+                unit[~plain], length[~plain] = self._scaled(vectors[~plain], None)
+            return Directions(unit, length, None)
         if not self.watched:
-            scaled = torch.div(vectors, largest[..., None], out=out)
-            length = length_of(scaled)
-            norm = torch.where(largest == 0, 0.0, largest * length)
-            return Directions(torch.div(scaled, length[..., None], out=out), norm, None)
+            return Directions(*self._scaled(vectors, out), None)
+        largest = largest_of(vectors).to(self.dtype)
         valid = (largest > 0) & largest.isfinite()
         scaled = torch.where(valid[..., None], vectors, 1.0) / torch.where(valid, largest, 1.0)[..., None]
         gap = torch.where(valid, 0.0, torch.nan).to(self.dtype)
         length = length_of(scaled)
         norm = torch.where(valid, largest * length, torch.where(largest == 0, 0.0, torch.nan).to(self.dtype))
         return Directions(scaled / length[..., None], norm, gap)
+
+    def _scaled(self, vectors: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Unit vectors and norms at any scale, by way of max|u|."""
+        largest = largest_of(vectors).to(self.dtype)
+        scaled = torch.div(vectors, largest[..., None], out=out)
+        length = length_of(scaled)
+        norm = torch.where(largest == 0, 0.0, largest * length)
+        return torch.div(scaled, length[..., None], out=scaled), norm
 
     def difference(self, states: Tensor) -> Tensor:
         """Successive differences along positions."""
@@ -114,10 +120,15 @@ def norm_of(vectors: Tensor) -> Tensor:
     return length
 
 
-@functools.cache
+_even_blocks: dict[int, int | None] = {}  # torch.compile warns of functools.cache
+
+
 def _even_block(d_model: int) -> int | None:
     """The largest divisor of `d_model` in 65 … 128: no remainder to add. 768 gives 128, 1600 gives 100."""
-    return next((size for size in range(_SUM_BLOCK, _SUM_BLOCK // 2, -1) if d_model % size == 0), None)
+    if d_model not in _even_blocks:
+        sizes = range(_SUM_BLOCK, _SUM_BLOCK // 2, -1)
+        _even_blocks[d_model] = next((size for size in sizes if d_model % size == 0), None)
+    return _even_blocks[d_model]
 
 
 def largest_of(vectors: Tensor) -> Tensor:

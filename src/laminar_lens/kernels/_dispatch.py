@@ -84,6 +84,8 @@ def _refusal(name: str, tensors: tuple[Tensor, ...]) -> str:
     if name not in _NEEDS:
         return ""
     needed = _NEEDS[name]
+    if find_spec(needed) is None:
+        return f"{needed} is not installed (pip install {needed})"
     devices = sorted({x.device.type for x in tensors})
     if name == "cpu" and devices != ["cpu"]:
         return f"it computes on CPU tensors, these are on {' and '.join(devices)}; use backend='auto'"
@@ -92,8 +94,6 @@ def _refusal(name: str, tensors: tuple[Tensor, ...]) -> str:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if name == "fused" and devices != ["cuda"] and not interpreted:
         return f"it computes on CUDA tensors, these are on {' and '.join(devices)}; use backend='auto'"
-    if find_spec(needed) is None:
-        return f"{needed} is not installed (pip install {needed})"
     try:
         module = import_module(f"laminar_lens.kernels.{name}")
     except ImportError as error:

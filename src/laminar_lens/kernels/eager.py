@@ -4,8 +4,8 @@ The definition of reference.py, cut into blocks of vectors that fit a cache, so 
 of the input, and no input is copied, whatever its strides. float16 and bfloat16 are widened to float32 block
 by block. Three things keep float32 within 5·10⁻⁷ rad of float64:
 
-- Vectors are divided by max|u| before anything is squared, unless a block's lengths show that it is not
-  needed: norms up to 10³⁸ neither overflow nor vanish.
+- Vectors are divided by max|u| before anything is squared, unless their length shows that it is not needed:
+  norms up to 10³⁸ neither overflow nor vanish.
 - Sums run over at most 128 coordinates, and the partial lengths are then combined: one long sum drifts,
   and beside a massive activation it loses the small coordinates (4.6·10⁻⁷ rad with blocks of 512).
 - Kahan's form needs no exact norm: an error e in ‖u‖ moves the angle by about e², and by e at most where the
