@@ -14,7 +14,7 @@ from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.prompts import her_prompts, read_prompts
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
-BACKENDS = ("auto", "eager", "reference")
+BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 QUANTITIES = ("sequential", "rotation", "turning", "step_length", "pairwise")
 WINDOWS = ("last third", "last half", "last quarter")

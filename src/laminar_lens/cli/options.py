@@ -68,7 +68,10 @@ Layers = Annotated[
     ),
 ]
 Backend = Annotated[
-    str, typer.Option(metavar="NAME", help="Angle kernels: auto, eager or reference.", rich_help_panel=MODEL)
+    str,
+    typer.Option(
+        metavar="NAME", help="Angle kernels: auto, reference, eager, cpu or fused.", rich_help_panel=MODEL
+    ),
 ]
 
 Prompts = Annotated[
