@@ -267,7 +267,7 @@ def test_choices_are_those_of_the_library() -> None:
     from laminar_lens import kernels, pairs, prompts
 
     assert checks.BASELINES == pairs.BASELINES
-    assert checks.BACKENDS == ("auto", *kernels.BACKENDS)
+    assert ("auto", *kernels.BACKENDS) == checks.BACKENDS
     assert prompts.OCCURRENCES[0] == "error"
 
 
