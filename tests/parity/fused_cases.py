@@ -22,7 +22,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::RuntimeWarning"
 )  # numpy's, of NaN and 1/0 in the interpreter
 
-HALVES = [torch.float16, torch.bfloat16, torch.float32]
 POISON = 7e7
 
 
@@ -89,8 +88,17 @@ def test_angles_from_0_to_pi_at_any_norm(d_model: int, device: str) -> None:
     assert_close(kernels.angle(u, v, backend="fused").cpu(), truth, "fused", torch.float32)
 
 
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize(("n_pos", "d_model"), [(5, 63), (9, 500), (3, 1), (33, 2)])
+@pytest.mark.parametrize(
+    ("dtype", "n_pos", "d_model"),
+    [
+        (torch.float16, 5, 63),
+        (torch.bfloat16, 9, 500),
+        (torch.float32, 3, 1),
+        (torch.float32, 17, 2),
+        (torch.float32, 4, 1600),
+    ],
+    ids=str,
+)
 @pytest.mark.usefixtures("seed")
 def test_every_function_in_every_dtype(dtype: torch.dtype, n_pos: int, d_model: int, device: str) -> None:
     resid = without_direction(torch.randn(3, 2, n_pos, d_model).to(dtype)).to(device)
@@ -109,7 +117,7 @@ def test_every_function_in_every_dtype(dtype: torch.dtype, n_pos: int, d_model: 
     check_profile(resid, lags=min(4, n_pos - 1))
 
 
-@pytest.mark.parametrize("d_model", [1, 63, 1600])
+@pytest.mark.parametrize("d_model", [1, 63, 500])
 @pytest.mark.usefixtures("seed")
 def test_tiled_pairs_are_as_exact(d_model: int, device: str) -> None:
     for norms in ((1.0, 1.0), (1e-30, 1e30), (1e-40, 1e-40)):
@@ -120,8 +128,7 @@ def test_tiled_pairs_are_as_exact(d_model: int, device: str) -> None:
         check("pair_angles", resid[None], pairs=torch.tensor([[0, 1], [1, 0], [1, 1]], device=device))
 
 
-@pytest.mark.parametrize("n_pos", [1, 2, 63, 65, 130])
-@pytest.mark.parametrize("bins", [1, 7, 64])
+@pytest.mark.parametrize(("n_pos", "bins"), [(1, 7), (2, 1), (63, 7), (65, 64), (130, 16)])
 @pytest.mark.usefixtures("seed")
 def test_histogram_counts_every_pair_once(n_pos: int, bins: int, device: str) -> None:
     resid = torch.randn(2, n_pos, 3, device=device)
@@ -134,8 +141,7 @@ def test_histogram_counts_every_pair_once(n_pos: int, bins: int, device: str) ->
     assert edge <= 2
 
 
-@pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("n_pos", [1, 2, 17, 65])
+@pytest.mark.parametrize(("n_pos", "ragged"), [(1, False), (2, True), (17, True), (17, False), (33, True)])
 @pytest.mark.usefixtures("seed")
 def test_profile_under_a_mask(n_pos: int, ragged: bool, device: str) -> None:
     """Padding holds NaN, and nothing of it comes out; both paddings, and a hole."""
@@ -181,8 +187,9 @@ def test_strided_expanded_and_scattered_input(device: str) -> None:
     expanded = torch.randn(1, 1, 7, 63, device=device).expand(4, 3, 7, 63)
     turned = torch.randn(3, 7, 2, 64, device=device).transpose(1, 2)
     for resid in (strided[0], strided, odd, expanded, turned):
-        for name in ("sequential_angles", "rotation_angles", "pairwise_angles", "turning_angles"):
+        for name in ("sequential_angles", "rotation_angles", "turning_angles"):
             check(name, resid)
+        check("pairwise_angles", resid[0])
         check("pair_angles", resid, pairs=torch.tensor([[0, 1], [2, -1]], device=device))
     check_profile(
         [turned[0], odd[0, ..., :32].repeat(1, 1, 2), torch.randn(2, 7, 128, device=device)[..., ::2]]

@@ -17,7 +17,17 @@ ROOT = FOLDER.parent.parent
 def test_in_the_interpreter(cases: str, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     environment |= {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"{FOLDER / cases}.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "--show-capture=no",
+        "-p",
+        "no:cacheprovider",
+        f"{FOLDER / cases}.py",
+    ]
     if cases == "fused_gradient_cases":  # Dynamo cannot trace the shape checks that the suite puts in
         command += ["-o", "addopts=--import-mode=importlib --strict-markers"]
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

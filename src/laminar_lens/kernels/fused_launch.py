@@ -142,10 +142,14 @@ def profile_op(
 
 
 def _profile_outputs(x: Tensor, plan: ProfilePlan) -> list[Tensor]:
-    norm, sequential, rotation, step = plan.outputs
-    shape = (-1, *x.shape[:2])
-    flat = [_empty(x, n) for n in (norm, sequential, rotation, step)]
-    return [y if y is flat[1] or not y.numel() else y.view(shape) for y in flat]
+    norm, sequential, rotation, step = (_empty(x, n) for n in plan.outputs)
+    here, between = (plan.n_layer, *x.shape[:2]), (plan.n_layer - 1, *x.shape[:2])
+    return [
+        norm.view(here) if plan.norm else norm,
+        sequential,
+        rotation.view(between) if plan.rotation else rotation,
+        step.view(between) if plan.step else step,
+    ]
 
 
 @profile_op.register_fake

@@ -32,7 +32,7 @@ SIZES: dict[int, dict[int, Sizes]] = {
     8192: {4: Sizes(2, 8, True), 2: Sizes(1, 4, False)},
     4096: {4: Sizes(4, 8, True), 2: Sizes(2, 4, False)},
     2048: {4: Sizes(8, 8, True), 2: Sizes(8, 8, True)},
-    1024: {4: Sizes(16, 8, True), 2: Sizes(16, 8, True)},
+    1024: {4: Sizes(16, 8, True), 2: Sizes(16, 8, False)},
     256: {4: Sizes(8, 4, True), 2: Sizes(16, 4, True)},
 }
 PAIR_SIZES: dict[int, dict[int, Sizes]] = {

@@ -45,7 +45,7 @@ def pairwise_kernel(
         vv += v * v
     # 0 · inf and inf · 0 make NaN of a vector without a direction.
     scale_u, scale_v = 1.0 / tl.sqrt(tl.sum(uu, axis=1)), 1.0 / tl.sqrt(tl.sum(vv, axis=1))
-    angle = angle_of_cosine(uv * scale_u[:, None] * scale_v[None, :])
+    angle = angle_of_cosine(uv * (scale_u[:, None] * scale_v[None, :]))
     below, right = i.to(tl.int64)[:, None], j.to(tl.int64)[None, :]
     inside = (below < n_pos) & (right < n_pos)
     if HISTOGRAM:
