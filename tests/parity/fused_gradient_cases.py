@@ -11,7 +11,10 @@ from laminar_lens import kernels
 from laminar_lens.errors import BackendError
 from laminar_lens.kernels import fused
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),  # Dynamo does it
+]
 
 # float32 gradients of angles well inside (0, π): the backward is float64, rounded once to the input's dtype.
 CLOSE = {"rtol": 3e-6, "atol": 1e-6}
@@ -150,6 +153,8 @@ def test_compiled_in_one_graph(name: str, resid: Tensor) -> None:
     compiled(x).backward()
     total(y).backward()
     torch.testing.assert_close(compiled(resid), total(resid))
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), total(x))
     torch.testing.assert_close(x.grad, y.grad)
 
 

@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 
 from laminar_lens.kernels._outputs import sequential_key
 from laminar_lens.kernels.fused_autograd import Pairs, Pairwise, Profile, Turning, apply, split_lags
-from laminar_lens.kernels.fused_launch import INTERPRETED, histogram_op
+from laminar_lens.kernels.fused_launch import INTERPRETED, histogram_op, profile_op
 from laminar_lens.kernels.fused_plan import MOST_COLUMNS
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -63,7 +63,13 @@ def _measure(
     step: bool = False,
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
     """Norms, sequential angles by lag, rotations and steps of [batch pos d_model]; empty if not asked."""
-    found = apply(Profile, mask, lag, lags, norm, rotation, step, *layers)
+    if torch.compiler.is_compiling() and not (
+        torch.is_grad_enabled() and any(x.requires_grad for x in layers)
+    ):
+        # Without a gradient Dynamo traces a Function's forward itself, and miscounts arguments given by *layers.
+        found = profile_op(list(layers), mask, lag, lags, norm, rotation, step)
+    else:
+        found = apply(Profile, mask, lag, lags, norm, rotation, step, *layers)
     turns = split_lags(found[1], len(layers), layers[0].shape[0], layers[0].shape[1], lag, lags)
     return found[0], turns, found[2], found[3]
 
