@@ -74,9 +74,9 @@ class Scratch:
         if self.branches and vectors.numel() and vectors.stride(-1) == 1:  # else torch would sum in one lane
             length = length_of(vectors.to(self.dtype))
             unit = torch.div(vectors, length[..., None], out=out)
-            plain = (length > _SHORT) & (length < _LONG)  # no square overflowed or vanished, and none is NaN
-            if not plain.all():
-                unit[~plain], length[~plain] = self._scaled(vectors[~plain], None)
+            odd = ~is_plain(length)
+            if odd.any():
+                unit[odd], length[odd] = self._scaled(vectors[odd], None)
             return Directions(unit, length, None)
         if not self.watched:
             return Directions(*self._scaled(vectors, out), None)
@@ -129,6 +129,11 @@ def _even_block(d_model: int) -> int | None:
         sizes = range(_SUM_BLOCK, _SUM_BLOCK // 2, -1)
         _even_blocks[d_model] = next((size for size in sizes if d_model % size == 0), None)
     return _even_blocks[d_model]
+
+
+def is_plain(length: Tensor) -> Tensor:
+    """Where the squares under a length neither overflowed nor vanished, and none was NaN."""
+    return (length > _SHORT) & (length < _LONG)
 
 
 def largest_of(vectors: Tensor) -> Tensor:

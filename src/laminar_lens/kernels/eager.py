@@ -30,6 +30,7 @@ from laminar_lens.kernels._blocks import (
     blocks,
     collect,
     finite_of,
+    is_plain,
     largest_of,
     length_of,
     longer,
@@ -159,7 +160,7 @@ def profile(
     """All measures of a block of positions, layer by layer: the layer before is still in the cache."""
     scratch = Scratch(*layers)
     shape, reach = layers[0].shape[:-1], lags if "sequential" in measures else 0
-    rows = max(1, scratch.rows // 3) if layers[0].numel() else 2**62  # nothing at all is one block, too
+    rows = scratch.rows if layers[0].numel() else 2**62  # nothing at all is one block, too
     parts: dict[str, list[list[Tensor]]] = {}
 
     def add(name: str, row: int, values: Tensor) -> None:
@@ -225,6 +226,17 @@ def _distances(u: Tensor, v: Tensor) -> Tensor:
 def _step(start: Tensor, end: Tensor, scratch: Scratch) -> Tensor:
     """‖end − start‖ at any scale, NaN where either is not finite, inf beyond the dtype."""
     start, end = start.to(scratch.dtype), end.to(scratch.dtype)
+    if not scratch.branches:
+        return _scaled_step(start, end, scratch)
+    length = length_of(torch.sub(end, start, out=scratch.buffer("step", end.shape)))
+    odd = ~is_plain(length)
+    if odd.any():
+        length[odd] = _scaled_step(start[odd], end[odd], scratch)
+    return length
+
+
+def _scaled_step(start: Tensor, end: Tensor, scratch: Scratch) -> Tensor:
+    """The same by way of max|end − start|."""
     finite = largest_of(start).isfinite() & largest_of(end).isfinite()
     if scratch.watched:
         start, end = finite_of(start), finite_of(end)
