@@ -70,8 +70,8 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("eager", "float32"): _FLOAT32,
     ("eager", "float16"): _FLOAT32,
     ("eager", "bfloat16"): _FLOAT32,
-    # fused: near 0, ratio of lengths and root carry 3u = 1.8e-7; the middle, up to near² = 3, multiplies the
-    # errors of near² (two sums, two divisions, a root: 4u) by tan(θ/2) ≤ √3 and adds the polynomial's 1.2e-7;
+    # fused: near 0, ratio of lengths and root carry 3u = 1.8e-7; the middle, up to near² = 2.5, multiplies
+    # the errors of near² (two sums, two divisions, a root: 4u) by tan(θ/2) ≤ 1.3; the polynomial adds 1.2e-7;
     # beyond it float64 is rounded once. Products in float64 are better everywhere.
     ("fused", "float32"): _FLOAT32,
     ("fused", "float16"): _FLOAT32,

@@ -66,7 +66,7 @@ def _measure(
     if torch.compiler.is_compiling() and not (
         torch.is_grad_enabled() and any(x.requires_grad for x in layers)
     ):
-        # Without a gradient Dynamo traces a Function's forward itself, and miscounts arguments given by *layers.
+        # Without a gradient Dynamo traces a Function's forward itself, and miscounts what *layers holds.
         found = profile_op(list(layers), mask, lag, lags, norm, rotation, step)
     else:
         found = apply(Profile, mask, lag, lags, norm, rotation, step, *layers)

@@ -4,8 +4,8 @@ A tile is [chunk, row, column] with the rows in the middle: a warp then holds wh
 sums over a row need no barrier. Every coordinate is read once into registers and used from there twice, first
 for the squared length, then for ‖u − (‖u‖/‖v‖)·v‖ = ‖u‖·‖û − v̂‖: Kahan's form with one fused multiply-add in
 place of two divisions. With near = ‖û − v̂‖ the other half of the form is far = √(4 − near²), exact enough
-while near² ≤ 3. What lies beyond (angles above 2π/3, lengths near the ends of the exponent, vectors without a
-direction) is rare; those rows are read again, from the cache, and take float64 inner products.
+while near² ≤ 2.5. What lies beyond (angles above 105°, lengths near the ends of the exponent, vectors without
+a direction) is rare; those rows are read again, from the cache, and take float64 inner products.
 
 Source: Kahan's two-argument form; see reference.py.
 """
@@ -18,6 +18,8 @@ import triton.language as tl
 # Squared lengths between them leave room for float32 squares of differences 10⁷ times smaller or √d larger.
 _LOW = tl.constexpr(1e-16)
 _HIGH = tl.constexpr(1e30)
+# Beyond it tan(θ/2) ≥ 1.3 multiplies the error of near², and one massive dimension makes that 3e-7 or more.
+_NEAR = tl.constexpr(2.5)
 _PI = tl.constexpr(3.141592653589793)
 _TAN_EIGHTH = tl.constexpr(0.4142135623730951)
 
@@ -116,7 +118,7 @@ def near(u, v, uu, vv, R: tl.constexpr, WIDTH: tl.constexpr):
     ratio = tl.sqrt_rn(tl.div_rn(uu, vv))
     gap = tl.fma(tl.broadcast_to(-ratio[None, :, None], v.shape), v, u)
     near2 = tl.div_rn(row_sum(gap * gap, R, WIDTH), uu)
-    return near2, (near2 <= 3.0) & (uu > _LOW) & (uu < _HIGH) & (vv > _LOW) & (vv < _HIGH)
+    return near2, (near2 <= _NEAR) & (uu > _LOW) & (uu < _HIGH) & (vv > _LOW) & (vv < _HIGH)
 
 
 @triton.jit
