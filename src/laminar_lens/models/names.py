@@ -4,7 +4,9 @@ import ast
 import difflib
 import importlib.util
 import json
+import os
 import re
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,11 @@ def check_name(name_or_path: Any) -> None:
         ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a
             folder that is not there, or one whose weights are missing or half-written.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ModelError(
+            f"model is a {type(name_or_path).__name__}; give a name or a folder (a model that you built is "
+            "passed to the studies as it is)"
+        )
     folder = local_folder(name_or_path)
     if folder is not None:
         check_folder(folder, embedded=name_or_path == EMBEDDED)
@@ -128,6 +135,13 @@ def check_folder(folder: Path, *, embedded: bool = False) -> None:
         )
     for file in safetensors:
         _check_safetensors(file, remedy)
+    for file in [] if safetensors else sorted(folder.glob("pytorch_model*.bin")):
+        if not zipfile.is_zipfile(
+            file
+        ):  # what torch.save has written since 2020; its directory is at the end
+            raise ModelError(
+                f"weights {str(file)!r} are half-written, or not written by torch; copy them again"
+            )
 
 
 def _check_safetensors(file: Path, remedy: str) -> None:

@@ -18,6 +18,16 @@ CACHE_BYTES = 2**28
 LARGEST_BATCH = 256
 
 
+def check_seed(seed: Any) -> None:
+    """Refuses what numpy's and torch's generators do not both take.
+
+    Raises:
+        InputError: names the value.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed!r}; expected a whole number from 0 on")
+
+
 def sample_tokens(
     model: Any,
     n: int,
@@ -49,11 +59,13 @@ def sample_tokens(
         ModelError: the model's logits are not finite.
     """
     check_model(model)
+    check_seed(seed)
     context = int(model.cfg.n_ctx)
-    if n < 1 or length < 1 or length > context:
-        raise InputError(
-            f"n={n}, length={length}: expected n ≥ 1 and a length of 1 … {context}, the model's context"
-        )
+    for name, value in (("n", n), ("length", length), ("batch_size", batch_size or 1)):
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+    if length > context:
+        raise InputError(f"length is {length}; expected 1 … {context}, the model's context")
     if not 0 < temperature < float("inf"):
         raise InputError(f"temperature is {temperature}; expected a positive number")
     spare = min(-(-length // 2), context - length)
@@ -64,14 +76,14 @@ def sample_tokens(
     first = _first_tokens(model, n, barred, generator)
     size = batch_size or _batch_size(model, spare + length)
     windows = []
-    with quiet(), torch.no_grad():
-        for begin in range(0, n, size):
-            part = slice(begin, begin + size)
+    for begin in range(0, n, size):
+        part = slice(begin, begin + size)
+        with quiet(), torch.no_grad():
             text = _write(model, first[part], draws[part], barred, temperature)
-            columns = starts[part, None] + torch.arange(length)
-            windows.append(text.gather(1, columns))
-            if progress is not None:
-                progress("texts from the model", min(begin + size, n), n)
+        columns = starts[part, None] + torch.arange(length)
+        windows.append(text.gather(1, columns))
+        if progress is not None:
+            progress("texts from the model", min(begin + size, n), n)
     return torch.cat(windows)
 
 

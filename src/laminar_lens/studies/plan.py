@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from laminar_lens.errors import InputError
+from laminar_lens.models.sample import check_seed
 from laminar_lens.pairs import (
     BASELINES,
     adjacent_pairs,
@@ -74,6 +75,7 @@ def check_settings(prompts: object, settings: Settings) -> tuple[str, ...]:
     check_baseline(settings.baseline)
     check_skip(settings.skip)
     check_target(settings.target, settings.occurrence, settings.regex)
+    check_seed(settings.seed)
     if settings.n_draws < 1:
         raise InputError(f"n_draws={settings.n_draws} draws no baseline: give at least 1, usually 200")
     return texts

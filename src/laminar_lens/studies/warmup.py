@@ -14,6 +14,7 @@ from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models import processing_note
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.sample import check_seed
 from laminar_lens.results import StudyResult, label_dataset, layer_rows, make_provenance
 from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.studies.warmup_dataset import answer_dataset
@@ -170,6 +171,7 @@ def warmup_study(
     Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued answer".
     """
     check_model(model)
+    check_seed(seed)
     notes = [note] if (note := processing_note(model)) else []
     chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
     how = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}

@@ -16,6 +16,7 @@ from laminar_lens.prompts import find_targets
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies import sequential
 from laminar_lens.studies.measurement import PAIRWISE_LIMIT, Capture, measured_angles
+from laminar_lens.studies.plan import Settings, make_plan
 from laminar_lens.studies.sequential import sequential_study
 
 VERBS = ("saw", "met", "liked", "heard", "asked", "called", "thanked", "knew")
@@ -256,6 +257,16 @@ class TestSettings:
         data = study(prompts, target="She|[A-Z].*ly", regex=True, prepend_bos=True).dataset
         assert data["target_pair"].values[0].tolist() == [0, 1]
         assert data["token"].values[0, 0] == "<|endoftext|>"
+
+    def test_no_baseline_holds_the_target_or_an_occurrence_that_was_not_chosen(self, model: Any) -> None:
+        prompts = [f"He {verb} her and then she {verb} her too." for verb in VERBS]
+        for bos in (False, True):
+            settings = Settings(occurrence="first", prepend_bos=bos, n_draws=200)
+            plan = make_plan(model.tokenizer, prompts, settings)
+            for pairs in plan.draws.values():
+                for prompt, ids in enumerate(plan.ids):
+                    tokens = [*[None] * bos, *(model.tokenizer.decode([token]) for token in ids)]
+                    assert " her" not in {tokens[place] for place in pairs[:, prompt].ravel() if place >= 0}
 
     def test_several_occurrences(self, study: Study) -> None:
         prompts = [f"He {verb} her and then she {verb} her too." for verb in VERBS]
