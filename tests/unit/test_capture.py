@@ -214,6 +214,15 @@ def test_not_a_model() -> None:
         capture_residuals(torch.nn.Linear(2, 2), "her")
 
 
+def test_dropout_that_is_on_is_refused(tiny_gpt2: Any) -> None:
+    model = load_model(tiny_gpt2, bridge=True)
+    model.train()
+    with pytest.raises(InputError, match=r"training mode .*call model\.eval\(\)"):
+        capture_residuals(model, "her")
+    model.eval()
+    assert torch.equal(capture_residuals(model, "her").values, capture_residuals(model, "her").values)
+
+
 def test_no_bos(tiny_gpt2: Any) -> None:
     model = load_model(tiny_gpt2)
     model.tokenizer = None
