@@ -1,6 +1,7 @@
 """load_model and describe: names, folders, faithfulness to Hugging Face, and every refusal in one line."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -298,6 +299,18 @@ def test_the_other_generation_by_name(tiny_gpt2: Path) -> None:
         assert describe(load_model(tiny_gpt2, bridge=False)).generation == "HookedTransformer"
     else:
         assert "transformer-lens<4" in refused(tiny_gpt2, bridge=False)
+
+
+@pytest.mark.network
+@pytest.mark.skipif(
+    os.environ.get("LAMINAR_LENS_NETWORK") != "1",
+    reason="downloads gpt2 from a model hub: LAMINAR_LENS_NETWORK=1 runs it",
+)
+@pytest.mark.parametrize("bridge", [None, True])
+def test_a_hub_model_loads_and_is_not_processed(bridge: bool | None) -> None:
+    info = describe(load_model("gpt2", bridge=bridge))
+    assert (info.n_layers, info.d_model, info.n_ctx, info.weight_processing) == (12, 768, 1024, "none")
+    assert info.bos_token_id == 50256
 
 
 def test_novella_is_embedded(novella: Any) -> None:
