@@ -187,11 +187,14 @@ def test_the_grid_of_a_study_measures_what_the_study_measures(
 ) -> None:
     import pandas as pd
 
-    chosen = "--no-warmup --n-texts 30 --grid --quiet --regex --target h.r --occurrence last --layers 1 --skip 1 --tau 0.2"
+    chosen = (
+        "--no-warmup --n-texts 30 --grid --quiet --regex --target h.r --occurrence last --layers 1 --skip 1 "
+        "--tau 0.2"
+    )
     options = [*chosen.split(), "--baseline", "adjacent", "--model", tiny_gpt2, "--prompts", prompts]
     assert main(["sequential", *map(str, options), "--out", str(tmp_path)]) == 0
     frame = pd.read_csv(tmp_path / "sequential.grid.csv")
     row = frame.query("not prepend_bos and not final_norm and tau == 0.2").iloc[0]
     study = ll.load_result(tmp_path / "sequential.nc").dataset
-    assert row["target_angle"] == pytest.approx(float(study["target_mean"]), abs=1e-9)
+    assert row["target_angle"] == pytest.approx(study["target_mean"].item(), abs=1e-9)
     assert row["layer"] == 1
