@@ -48,7 +48,7 @@ def in_options(message: str) -> str:
     """A message of the library with its keywords as options: `regex=True` is `--regex` here.
 
     >>> in_options("choose occurrence='first', 'last' or 'all', or prepend_bos=False")
-    "choose --occurrence first, last or all, or --no-bos"
+    'choose --occurrence first, last or all, or --no-bos'
     """
 
     def option(match: re.Match[str]) -> str:
