@@ -252,14 +252,20 @@ def test_a_withheld_interval_says_why_and_has_no_band(dataset):
         few[name].values[:] = np.nan
         few[name].attrs["withheld"] = "interval withheld: 4 texts"
     for part in ("low", "high"):
-        few[f"difference_{part}"].values[2] = np.nan
-    few["difference_note"] = ("baseline", ["", "", "interval withheld: 3 texts", ""])
+        few[f"difference_{part}"].values[2:] = np.nan
+    few["difference_note"] = ("baseline", ["", "", *["interval withheld: 3 texts"] * 2])
     made = StudyResult(few).figures()
     for name in ("target_by_layer", "rotation"):
         assert made[name].layout.meta["caption"].count("Interval withheld: 4 texts.") == 1
     assert "target, mean" in legend(made["target_by_layer"])
     assert "published baseline, mean of all draws, 95% band" in legend(made["target_by_layer"])
-    assert "No band: matched (interval withheld: 3 texts)." in made["difference"].layout.meta["caption"]
+    assert (
+        "No band: matched, by position (interval withheld: 3 texts)."
+        in made["difference"].layout.meta["caption"]
+    )
+    few["difference"].values[:] = np.nan
+    empty = StudyResult(few).figures()["difference"]
+    assert [note.text for note in empty.layout.annotations] == ["no difference was computed"]
     assert "withheld" not in made["dispersion"].layout.meta["caption"]
 
 

@@ -90,13 +90,14 @@ def position_axis(figure: go.Figure, x: Sequence[int]) -> None:
 
 def by_position(dataset: xr.Dataset) -> go.Figure | None:
     """The mean angle of adjacent pairs by position, a line a layer."""
+    random = "; random weights have a curve of their own" if "random_position_angle" in dataset else ""
     return _by_position(
         dataset,
         0,
         "Angle by position",
         "The first pair against the others: a line that starts apart from its own later course is a warm-up "
-        "in that layer. Layer 0 has no context yet; random weights have a curve of their own, and with the "
-        "positions permuted no position can stand apart.",
+        f"in that layer. Layer 0 has no context yet{random}. With the positions permuted, none can stand "
+        "apart.",
     )
 
 

@@ -162,7 +162,7 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
     )
     figure = new_figure("Target minus each baseline", caption)
     layers, drawn = dataset["layer"].values, []
-    notes: dict[str, list[str]] = {"Not drawn": [], "No band": []}
+    missing: dict[tuple[str, str], list[str]] = {}
     for row, name in enumerate(dataset["baseline"].values.tolist()):
         for kind, dash in (("difference", "solid"), ("stratified_difference", "5px,4px")):
             if kind not in dataset or not np.isfinite(dataset[kind].values[row]).any():
@@ -171,21 +171,25 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
             label = name.replace("_", " ") + (", split" if dash != "solid" else "")
             drawn += band
             if not np.isfinite(band[1]).any():
-                notes["No band"].append(f"{label} ({_reason(dataset, row, kind)})")
+                missing.setdefault(("No band", _reason(dataset, row, kind)), []).append(label)
             mean_and_band(
                 figure, layers, *band, name=label, color=BASELINES.get(name, SOFT), dash=dash, opacity=0.1,
                 hover=f"target − {label}, layer %{{x}}: %{{y:.3f}} rad",
             )  # fmt: skip
             break
         else:
-            label = name.replace("_", " ")
-            notes["Not drawn"].append(
-                f"{label} ({_reason(dataset, row, 'difference', 'stratified_difference')})"
-            )
-    said = [f" {head}: {'; '.join(lines)}." for head, lines in notes.items() if lines]
+            why = _reason(dataset, row, "difference", "stratified_difference")
+            missing.setdefault(("Not drawn", why), []).append(name.replace("_", " "))
+    said = [f" {head}: {', '.join(labels)} ({why})." for (head, why), labels in missing.items()]
     figure.update_layout(meta={"caption": caption + "".join(said)})
     layer_axis(figure, layers.tolist())
     angle_axis(figure, drawn, title="difference of angles (rad)", zero=True)
+    if not drawn:
+        figure.update_layout(height=240)
+        figure.add_annotation(
+            text="no difference was computed", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.75,
+            font={"color": SOFT},
+        )  # fmt: skip
     return figure
 
 
