@@ -103,6 +103,8 @@ def _cells(dataset: xr.Dataset, names: Sequence[str]) -> list[str]:
         return [_radians(value) for value in columns[0]]
     return [
         f"{_radians(estimate)} [{_radians(low)}, {_radians(high)}]"
+        if math.isfinite(low)
+        else _radians(estimate)
         for estimate, low, high in zip(*columns, strict=True)
     ]
 

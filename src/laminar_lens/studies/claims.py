@@ -91,10 +91,13 @@ def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarr
         verdict = "fails"
     else:
         verdict = "undetermined"
-    evidence = (
+    where = (
         f"The angle is more than {WIDER:g} times the rotation in {named_layers(kept[yes].tolist())}, less in "
-        f"{named_layers(kept[no].tolist())} (simultaneous 95% band); mean rotation "
-        f"{_span(rotation[rows])} rad, mean angle {_span(target[rows])} rad by layer."
+        f"{named_layers(kept[no].tolist())} (simultaneous 95% band); mean"
+    )
+    evidence = (
+        f"{'Mean' if band.withheld else where} rotation {_span(rotation[rows])} rad, mean angle "
+        f"{_span(target[rows])} rad by layer."
     )
     estimate, low, high = np.exp(numbers(overall)).tolist()
     return Claim(verdict, estimate, low, high, "times", evidence + because(overall.withheld))
@@ -131,7 +134,8 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
         band = baselines[name].difference.band or baselines[name].stratified.band
         means = "" if band is None else f", means differ by {signed(mean(band.estimate, axis=0))} rad"
         estimate, low, high = numbers(ratio)
-        parts.append(f"{name}{about} {estimate:.2f} [{low:.2f}, {high:.2f}]{means}")
+        bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low + high) else ""
+        parts.append(f"{name}{about} {estimate:.2f}{bounds}{means}")
     if not ratios:
         return Claim("undetermined", *NOTHING, "times", "These prompts allow no unrelated pairs.")
     best = ratios.get("matched", next(iter(ratios.values())))
@@ -169,10 +173,10 @@ def _first_alike(warmup: xr.Dataset) -> float:
 
 def sentence(layers: Sequence[int], found: Baseline, warmup: Any) -> str:
     """The practical answer, then whether and how the baseline splits."""
-    first = "How many tokens to leave out was not measured (warmup=False)."
-    if warmup is not None:
-        first = str(warmup.sentence).rstrip()
-    return f"{first} {_split(layers, found)}"
+    split = _split(layers, found)
+    if warmup is None:
+        return f"{split} How many tokens to leave out was not measured."
+    return f"{str(warmup.sentence).rstrip()} {split}"
 
 
 def _split(layers: Sequence[int], found: Baseline) -> str:

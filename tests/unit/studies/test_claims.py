@@ -468,7 +468,7 @@ class TestSentence:
         assert "explained by position 0 (precision 1.00, recall 1.00)" in said
         assert "does not split" in self.make(baseline(rng, upper=1.25))
         assert "Too few prompts" in self.make(baseline(rng, n=12, n_first=4))
-        assert self.make(baseline(rng)).startswith("How many tokens to leave out was not measured")
+        assert self.make(baseline(rng)).endswith("How many tokens to leave out was not measured.")
 
 
 def test_every_claim_has_its_published_text() -> None:
