@@ -99,7 +99,7 @@ class TestAnswer:
 class TestFewTexts:
     @pytest.mark.parametrize("n", [2, 3, MIN_SHOWN - 1])
     @pytest.mark.parametrize("size", [0.0, 3.0])
-    def test_below_twenty_nothing_is_shown(self, seed: int, n: int, size: float) -> None:
+    def test_below_forty_nothing_is_shown(self, seed: int, n: int, size: float) -> None:
         """Every resample of two texts has t = 0: a band of no width would show any difference."""
         for data in range(seed, seed + 10):
             theta = texts(data, n, sd=0.3, layers=2, delta=simulated.first(16, size))
@@ -114,7 +114,7 @@ class TestFewTexts:
             assert np.isnan([answer.band_low, answer.band_high]).all()
             assert np.isfinite(answer.low90[:, :16]).all()
 
-    def test_a_huge_difference_is_shown_from_twenty_texts_on(self, seed: int) -> None:
+    def test_a_huge_difference_is_shown_from_forty_texts_on(self, seed: int) -> None:
         answer = warmup(texts(seed, MIN_SHOWN, sd=0.3, delta=simulated.first(1, 3.0)), seed=seed)
         assert (answer.overall.k_lo, answer.overall.sign) == (1, "wider")
         assert np.isfinite(answer.band_low[:, :16]).all()
