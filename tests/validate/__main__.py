@@ -1,19 +1,17 @@
 """Run the validation, write its table: `python -m tests.validate [--seeds N] [--topic NAME] [--out FILE]`."""
 
 import argparse
-import importlib
 import pkgutil
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.validate.rows import Row, markdown_table, write_atomically
+from tests.validate.rows import Row, markdown_table, run_topic, write_atomically
 
 FOLDER = Path(__file__).parent
 VERSIONS = ("numpy", "scipy", "scikit-learn", "torch", "transformer-lens")
@@ -42,19 +40,6 @@ def _version(name: str) -> str:
         return version(name)
     except ImportError:
         return "not installed"
-
-
-def run_topic(topic: str, seeds: int) -> tuple[str, list[Row], float]:
-    """Title, rows and seconds of one topic, in a process of its own with one thread."""
-    import torch
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("error")
-    module = importlib.import_module(f"tests.validate.{topic}")
-    started = time.monotonic()
-    rows: list[Row] = module.run(seeds)
-    title = ((module.__doc__ or topic).strip().splitlines()[0]).rstrip(".")
-    return title, rows, time.monotonic() - started
 
 
 def main(argv: Sequence[str] | None = None) -> int:
