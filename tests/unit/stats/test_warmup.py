@@ -301,6 +301,17 @@ class TestEffects:
         assert effects(d, 0, 0.05) == []
         assert effects(d, 1, 0.05) == []
 
+    def test_a_first_pair_without_a_shift_has_none(self, seed: int) -> None:
+        """With a BOS, the first pair holds it, and no bigram deep in a text is the same."""
+        d = contrast(texts(seed, 200, sd=0.1, delta=simulated.first(2, 0.4)), slice(16, 24))
+        paired = np.full((200, 1, 3), 0.4)
+        paired[..., 0] = np.nan
+        (one,) = effects(d, 1, 0.05, paired=paired, seed=seed)
+        assert one.paired is None
+        (two,) = effects(d, 2, 0.05, paired=paired, seed=seed)
+        assert two.paired is not None
+        assert float(two.paired.estimate) == pytest.approx(0.4)
+
     def test_paired_goes_as_far_as_it_was_measured(self, seed: int) -> None:
         d = contrast(texts(seed, 200, sd=0.1, delta=simulated.first(2, 0.4)), slice(16, 24))
         (found,) = effects(d, 2, 0.05, paired=np.full((200, 1, 1), 0.3), seed=seed)
