@@ -59,7 +59,7 @@ class TestAnswer:
         assert enough.overall.skip == 0
 
     def test_few_texts_can_still_show_a_lower_bound(self, seed: int) -> None:
-        answer = warmup(texts(seed, 20, sd=0.1, delta=simulated.first(1, 1.0)), seed=seed).overall
+        answer = warmup(texts(seed, MIN_SHOWN, sd=0.1, delta=simulated.first(1, 1.0)), seed=seed).overall
         assert (answer.verdict, answer.k_lo, answer.k_hi, answer.sign) == ("undetermined", 1, None, "wider")
 
     def test_what_is_not_shown_beside_the_reference_is_not_drift(self, seed: int) -> None:
