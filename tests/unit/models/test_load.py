@@ -48,16 +48,16 @@ def test_fingerprint_tells_weights_apart(tiny_gpt2: Path, make_model_folder: Any
     assert describe(load_model(make_model_folder("gpt2", seed=1))).weights_sha256 != first.weights_sha256
 
 
+@pytest.mark.usefixtures("seed")
 def test_fingerprint_sees_any_changed_value(tiny_gpt2: Path) -> None:
     model = load_model(tiny_gpt2)
     before = describe(model).weights_sha256
     for name, parameter in model.named_parameters():
-        flat = parameter.data.view(-1)
-        place = int(torch.randint(len(flat), ()))
-        kept = flat[place].clone()
-        flat[place] += 0.25
+        place = tuple(int(torch.randint(size, ())) for size in parameter.shape)
+        kept = parameter.data[place].clone()
+        parameter.data[place] += 0.25
         assert describe(model).weights_sha256 != before, name
-        flat[place] = kept
+        parameter.data[place] = kept
     assert describe(model).weights_sha256 == before
 
 
