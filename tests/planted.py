@@ -23,6 +23,7 @@ PLANTED_LAYERS = (2, 3)
 LENGTH = CONTEXT
 MARKED = 4
 SINK_TOKEN = 7
+SINK_FIRST, SINK_INSIDE, INSIDE = 0.8, 0.2, 8
 SHUT, OPEN, GAIN = 20.0, 20.0, 200.0
 CONTENT, RANK, MARK = 0.4, 8, 0.5
 FIRST_FREE = 18
@@ -45,8 +46,8 @@ TOKEN_MARK = _direction(2 + MARKED + 2)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to plant: `strength` rad (its sign is the effect's), in the first `k` pairs or beside the sink
-    token."""
+    """What to plant: a mean of `strength` rad (its sign is the effect's) in the first `k` pairs, or in the
+    first pair where a token that starts `SINK_FIRST` of the texts opens the gate."""
 
     strength: float
     k: int = 1
@@ -83,7 +84,8 @@ def base_weights(seed: int, *, wide: bool) -> Weights:
     unread[4:FIRST_FREE] = 0.0
     content = rng.standard_normal((VOCABULARY, RANK)) @ rng.standard_normal((RANK, D)) * free
     wte = CONTENT * content / np.linalg.norm(content, axis=1, keepdims=True)
-    wte[SINK_TOKEN] += MARK * TOKEN_MARK
+    # as long as other tokens and like none of them, so that the token alone moves no angle
+    wte[SINK_TOKEN] = CONTENT * TOKEN_MARK
     w: Weights = {"transformer.wte.weight": wte, "transformer.wpe.weight": wpe}
     for name in [f"h.{i}.{n}" for i in range(BLOCKS) for n in ("ln_1", "ln_2")] + ["ln_f"]:
         w[f"transformer.{name}.weight"] = 1 + 0.1 * rng.standard_normal(D) * free
@@ -145,12 +147,13 @@ def _gate(base: Weights, block: int, mark: np.ndarray, vector: np.ndarray) -> We
 def _calibrate(plan: Plan, gated: list[int], u: np.ndarray) -> float:
     """The length of the write that gives the strength in the state right after it, where the edit is
     additive."""
-    x = _resting_states(plan.seed, plan.wide)
     pairs = sorted({p for g in gated for p in (g - 1, g) if p >= 0})
-    at = np.isin(np.arange(LENGTH), gated)[:, None]
+    x = _resting_states(plan.seed, plan.wide)[:, : max(gated) + 2]
+    at, resting = np.isin(np.arange(x.shape[1]), gated)[:, None], angles(x)
+    share = 1.0 if plan.gate == "position" else SINK_FIRST
 
     def shift(s: float) -> float:
-        return float((angles(x + s * u * at) - angles(x))[:, pairs].mean())
+        return share * float((angles(x + s * u * at) - resting)[:, pairs].mean())
 
     low, high = 0.0, 1.0
     while abs(shift(high)) < abs(plan.strength):
@@ -169,15 +172,14 @@ def _resting_states(seed: int, wide: bool) -> np.ndarray:
     return forward(base_weights(seed, wide=wide), random_texts(120, seed=seed + 10_000))[WRITE + 1]
 
 
-def random_texts(n: int, *, seed: int, sink: float | None = None) -> np.ndarray:
-    """Independent texts of uniform random tokens. With `sink`, the sink token starts that share of the
-    texts and stands once in the middle of a third of all; without it, it occurs nowhere."""
+def random_texts(n: int, *, seed: int, sink: bool = False) -> np.ndarray:
+    """Independent texts of uniform random tokens. With `sink`, the sink token starts `SINK_FIRST` of the
+    texts and stands at position `INSIDE` of `SINK_INSIDE` of them; without it, it occurs nowhere."""
     rng = np.random.default_rng([seed, 12])
     tokens = rng.integers(SINK_TOKEN + 1, VOCABULARY, size=(n, LENGTH))
-    if sink is not None:
-        tokens[rng.random(n) < sink, 0] = SINK_TOKEN
-        middle = rng.random(n) < 1 / 3
-        tokens[middle, rng.integers(LENGTH // 3, LENGTH // 2, size=n)[middle]] = SINK_TOKEN
+    if sink:
+        tokens[rng.random(n) < SINK_FIRST, 0] = SINK_TOKEN
+        tokens[rng.random(n) < SINK_INSIDE, INSIDE] = SINK_TOKEN
     return tokens
 
 

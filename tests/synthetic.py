@@ -1,5 +1,7 @@
 """Invented study results that follow the schema, for tests of what shows them. No number is measured."""
 
+import json
+
 import numpy as np
 import xarray as xr
 
@@ -175,8 +177,13 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
         "target": " her", "occurrence": "error", "baseline": "published", "skip": 0, "seed": 0,
         "prepend_bos": False, "final_norm": False, "n_draws": 200, "n_perm": 10_000,
     }  # fmt: skip
+    attrs: dict[str, object] = {"random_direction_mean": np.pi / 2, "random_direction_sd": 200**-0.5}
+    if warmup:
+        attrs["warmup_settings"] = json.dumps(
+            {"n_texts": 1200, "length": 64, "tau": 0.05, "reference": [42, 63], "prepend_bos": False}
+        )
     return label_dataset(
-        xr.Dataset(variables, coords, {"random_direction_mean": np.pi / 2, "random_direction_sd": 200**-0.5}),
+        xr.Dataset(variables, coords, attrs),
         study="sequential",
         sentence="Synthetic: leave out 1 token; pairs with position 0 are 1.55 rad wider in layers 2–7 "
         "(95% CI 1.50 to 1.60).",

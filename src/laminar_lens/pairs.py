@@ -173,22 +173,35 @@ def matched_pairs(
 ) -> Int[np.ndarray, "draw prompt 3"]:
     """The target's own positions in texts from outside the study, where the second token is not the target.
 
+    Donor d belongs to prompt d modulo the number of prompts, and to no other: were donors shared, the
+    differences of two prompts from them would not be independent.
+
     Args:
         target: from `target_pairs`, which has already left out what a skip leaves out.
         donor_tokens: token ids of the donor texts, −1 at padding.
         forbidden: token ids that count as the target.
 
     Returns:
-        Donor text, i, i + 1; −1 where a prompt has no target pair or no donor is long enough.
+        Donor text, i, i + 1; −1 where a prompt has no target pair or none of its donors is long enough.
 
     Raises:
-        InputError: no donor fits any prompt.
+        InputError: fewer donors than prompts, or no donor fits any prompt.
     """
+    if len(donor_tokens) < len(target):
+        raise InputError(
+            f"{len(donor_tokens)} donor texts for {len(target)} prompts: each prompt needs donors of its "
+            f"own, give at least {len(target)}"
+        )
     allowed = (donor_tokens >= 0) & ~np.isin(donor_tokens, list(forbidden))
     drawn = np.full((n_draws, len(target), 3), _ABSENT)
     for index, row in enumerate(target):
         seconds = [int(second) for first, second in row if first >= 0 and second < donor_tokens.shape[1]]
-        fits = [(donor, s - 1, s) for s in seconds for donor in np.flatnonzero(allowed[:, s])]
+        own = slice(index, None, len(target))
+        fits = [
+            (index + len(target) * donor, s - 1, s)
+            for s in seconds
+            for donor in np.flatnonzero(allowed[own, s])
+        ]
         choice = np.array(fits, dtype=int).reshape(-1, 3)
         if len(choice):
             u = _stream(seed, "matched", index).random(n_draws)

@@ -228,8 +228,10 @@ def check_target(target: str, occurrence: str = "error", regex: bool = False) ->
     """
     if occurrence not in OCCURRENCES:
         raise InputError(f"occurrence {occurrence!r} is unknown: use one of {', '.join(OCCURRENCES)}")
-    if not isinstance(target, str) or not target:
-        raise InputError(f"target {target!r} is empty: give the text to look for, such as ' her'")
+    if not isinstance(target, str):
+        raise InputError(f"target {target!r} is a {type(target).__name__}: give a text, such as ' her'")
+    if not target.strip():
+        raise InputError(f"target {target!r} is blank: give the text to look for, such as ' her'")
     if regex:
         try:
             return re.compile(target)
@@ -256,7 +258,9 @@ def _occurrences(
         start, end = _trimmed(text, match)
         touched = [k for k, span in enumerate(spans) if _overlap(_trimmed(text, span), (start, end))]
         if not touched:
-            continue
+            raise InputError(
+                f"target {target!r} matches only white space at character {start} of {text!r}: widen it"
+            )
         first, last = touched[0], touched[-1]
         cut = _trimmed(text, spans[first])[0] < start or _trimmed(text, spans[last])[1] > end
         if cut and not regex:
@@ -266,7 +270,7 @@ def _occurrences(
                 "whole tokens"
             )
         found.append(Target(first, last + 1))
-    return found
+    return list(dict.fromkeys(found))  # several matches inside one token are one occurrence
 
 
 def _chosen(found: list[Target], text: str, target: str, occurrence: str) -> list[Target]:

@@ -33,6 +33,16 @@ def visited(browser, tmp_path_factory):
     return page, seen
 
 
+OVERLAPS = """() => [...document.querySelectorAll(".plot")].filter(plot => {
+  const boxes = what => [...plot.querySelectorAll(what)].map(e => e.getBoundingClientRect());
+  const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const degrees = boxes(".yaxislayer-above .y2tick text, .y2tick text");
+  const bar = boxes(".colorbar text, .colorbar .cbfills rect");
+  return bar.some(a => degrees.some(b => overlap(a, b)));
+}).map(plot => plot.dataset.figure)"""
+"""Figures whose degree labels and colour bar share a place."""
+
+
 def open_page(browser, path, *, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
     seen = {"console": [], "requests": [], "dialogs": []}
@@ -105,6 +115,7 @@ def test_another_prompt_shows_its_tokens_and_marks_the_target(visited):
     page, _ = visited
     before = page.text_content("#token-view")
     page.select_option("#token-prompt", "7")
+    assert page.text_content("#token-prompt option:checked").startswith("7: The")
     assert page.text_content("#token-view") != before
     assert page.locator("#token-view .target").text_content().startswith("her")
     assert page.locator("#token-view .first").count() == 1
@@ -130,10 +141,20 @@ def test_the_warm_up_slider_exchanges_the_curve(visited):
     )  # drawn in a later frame
 
 
-def test_fits_a_phone(browser, tmp_path):
-    path = StudyResult(warmup_dataset()).report(tmp_path / "page.html")
+@pytest.mark.parametrize("study", ["warmup", "sequential"])
+def test_fits_a_phone(browser, tmp_path, study):
+    if study == "warmup":
+        dataset = warmup_dataset()
+    else:
+        dataset = sequential_dataset()
+        dataset["claim_unit"].values[:] = "pairs"
+        for part in ("estimate", "low", "high"):
+            dataset[f"claim_{part}"].values[0] = 1234567.0
+    path = StudyResult(dataset).report(tmp_path / "page.html")
     page, seen = open_page(browser, path, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    overlaps = page.evaluate(OVERLAPS)
+    assert overlaps == []
     assert seen["console"] == []
     page.close()
 

@@ -4,8 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ LONG = "They admired her" + " and the old house by the river" * 30
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of `laminar-lens sequential`, what the line must say, and the prompts' file."""
+    """Arguments of a command, what the line must say, and the file of its prompts or texts."""
 
     argv: str
     said: tuple[str, ...]
     prompts: str | bytes = PROMPTS
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    command: str = "sequential"
 
 
 CASES = {
@@ -53,19 +53,48 @@ CASES = {
         "--target queen", ("target 'queen' occurs in none of the 2 prompts", "change the target")
     ),
     "at position 0": Case(
-        "--target We", ("target of prompt 0 is its first token", "put a word in front"), "We met.\n"
+        "--target We",
+        ("target of prompt 0 is its first token", "put a word in front", "--bos"),
+        "We met.\n" * 2,
     ),
-    "several": Case("", ("occurs 2 times", "choose occurrence"), "They told her to see her.\n"),
-    "blank target": Case("--target=", ("target '' is empty", "give the text")),
-    "bad regex": Case("--regex --target (her", ("target '(her' is not a regular expression",)),
+    "several": Case(
+        "", ("occurs 2 times", "choose --occurrence first, last or all"), "They told her to see her.\n" * 2
+    ),
+    "blank target": Case("--target=", ("target '' is blank", "give the text")),
+    "bad regex": Case("--regex --target (her", ("--target '(her' is not a regular", "mend it")),
     "unknown model": Case("--model gpt2-xll", ("'gpt2-xll'", "did you mean gpt2-xl")),
-    "no such folder": Case("--model ./nowhere", ("'./nowhere'", "no such folder")),
+    "no such folder": Case("--model ./nowhere", ("'./nowhere'", "no such folder", "check the path")),
     "unknown baseline": Case("--baseline publishd", ("--baseline 'publishd'", "did you mean published?")),
     "negative skip": Case("--skip -1", ("--skip -1", "0 or more")),
-    "skip leaves nothing": Case("--skip 60", ("skip=60 leaves no target pair",)),
+    "skip leaves nothing": Case("--skip 60", ("--skip 60 leaves no target pair",)),
     "layer out of range": Case("--layers 0,4", ("--layers 4 is out of range", "hidden states 0", "to 3")),
     "output under a file": Case("--out {prompts}/sub", ("cannot write to", "is a file", "--out")),
     "output is a file": Case("--out {prompts}", ("cannot write to", "is a file", "--out")),
+    "one prompt": Case("", ("has one prompt", "at least 2 prompts"), "They saw her.\n"),
+    "grid of matched": Case("--grid --baseline matched", ("--grid has no donor", "leave out --grid")),
+    "angles, one token": Case("", ("prompt 1 ('X')", "one token"), "They saw her.\nX\n", "angles"),
+    "angles, two tokens": Case(
+        "--what turning", ("('He')", "2 tokens", "needs three"), "They saw her.\nHe\n", "angles"
+    ),
+    "angles, too long": Case("", ("reads at most 64", "shorten"), f"{LONG}\n", "angles"),
+    "angles, no file": Case("{dir}/none.txt", ("does not exist", "check the path"), command="angles"),
+    "angles, layers": Case("--layers 4", ("--layers 4 is out of range",), command="angles"),
+    "angles, nothing": Case("--what rotation --layers 0", ("measures nothing",), command="angles"),
+    "warmup, layers": Case("--layers 4", ("--layers 4 is out of range",), command="warmup"),
+    "warmup, too long": Case("--length 65", ("--length 65 is too long", "64 or less"), command="warmup"),
+    "warmup, beyond": Case(
+        "--reference 42-63", ("--reference 42-63 is out of range", "pairs 0 to 62"), command="warmup"
+    ),
+    "warmup, whole": Case("--reference 0-62", ("leaves no pair to test", "1 or later"), command="warmup"),
+    "warmup, short texts": Case(
+        "--texts {prompts}",
+        ("0 of 2 texts in --texts have 64 tokens", "or --length 9"),
+        "a a a a a\na a a a a a\n",
+        "warmup",
+    ),
+    "warmup, one file of two": Case(
+        "--texts {prompts} --texts {prompts} --length 60", ("0 of 2 files in --texts",), command="warmup"
+    ),
     "CUDA is absent": Case("--device cuda", ("--device cuda was asked for", "use --device cpu")),
 }
 
@@ -85,10 +114,16 @@ def arguments(case: Case, folder: Path, model: Path, out: Path) -> list[str]:
     prompts = folder / "prompts.txt"
     prompts.write_bytes(case.prompts if isinstance(case.prompts, bytes) else case.prompts.encode())
     argv = [part.format(dir=folder, prompts=prompts) for part in case.argv.split()]
-    for option, value in (("--prompts", prompts), ("--model", model), ("--out", out)):
+    wanted = {"--model": model, "--out": out}
+    if case.command == "sequential":
+        argv.append("--no-warmup")
+        wanted["--prompts"] = prompts
+    if case.command == "angles" and not any(part.endswith(".txt") for part in argv):
+        argv.append(str(prompts))
+    for option, value in wanted.items():
         if option not in argv:
             argv += [option, str(value)]
-    return ["sequential", "--no-warmup", *argv]
+    return [case.command, *argv]
 
 
 def check_refusal(status: int, stdout: str, stderr: str, said: tuple[str, ...], out: Path) -> None:
@@ -164,8 +199,37 @@ def test_missing_or_half_written_weights(
     check_refusal(status, *capsys.readouterr(), said, out)
 
 
-def test_nan_in_activations_names_prompt_layer_and_position(
+def test_a_folder_without_its_vocabulary(
     broken: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (broken / "tokenizer.json").unlink()
+    assert (broken / "tokenizer_config.json").is_file()
+    said = ("has no tokenizer (tokenizer.json is missing)", "copy it again")
+    check_refusal(main(arguments(Case("", said), tmp_path, broken, out)), *capsys.readouterr(), said, out)
+
+
+@pytest.mark.parametrize("name", ["page", "grid"])
+def test_a_late_failure_keeps_the_earlier_output(
+    name: str,
+    tiny_gpt2: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("it does not fit")
+
+    where = {"page": "laminar_lens.report.render", "grid": "laminar_lens.studies.grid.sensitivity_grid"}
+    monkeypatch.setattr(where[name], fail)
+    argv = "--quiet --grid" if name == "grid" else "--quiet"
+    status = main(arguments(Case(argv, ()), tmp_path, tiny_gpt2, out))
+    check_refusal(status, *capsys.readouterr(), ("it does not fit",), out)
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+def test_nan_in_activations_names_prompt_layer_and_position(
+    warmup: bool, broken: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from safetensors.torch import load_file, save_file
     from tokenizers import Tokenizer
@@ -178,9 +242,32 @@ def test_nan_in_activations_names_prompt_layer_and_position(
     weights[name][tokens[position]] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
 
-    said = ("prompt 1", "hidden state 0", f"position {position}")
-    status = main(arguments(Case("--quiet", said), tmp_path, broken, out))
+    said = ("prompt 1", "hidden state 0", f"position {position}", "--dtype float32")
+    argv = arguments(Case("--quiet", said), tmp_path, broken, out)
+    status = main([part for part in argv if not (warmup and part == "--no-warmup")])
     check_refusal(status, *capsys.readouterr(), said, out)
+
+
+def test_nan_in_a_text_of_the_model_names_layer_and_position(
+    broken: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(broken / "model.safetensors")
+    name = next(name for name in weights if name.endswith("wpe.weight"))
+    weights[name][20] = float("nan")  # beyond the tokens that are compared when the model is loaded
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    said = ("text 0 that the model was writing", "hidden state 0 at position 20", "--dtype float32")
+    status = main(arguments(Case("--quiet", said, command="warmup"), tmp_path, broken, out))
+    check_refusal(status, *capsys.readouterr(), said, out)
+
+
+def test_more_texts_than_memory_holds_are_refused(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from laminar_lens.models import sample
+
+    monkeypatch.setattr(sample, "available_bytes", lambda device: 10**6)
+    with pytest.raises(InputError, match=r"1,000,000 texts of 32 tokens need .* choose a smaller n_texts="):
+        sample.sample_tokens(model, 10**6, 32)
 
 
 # -------------------------------------------------------------------------------------------- during the run

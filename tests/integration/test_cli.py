@@ -34,7 +34,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tiny_gpt2: Path, prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One run of `sequential` with --json in a process of its own, on TransformerLens as it is installed."""
     out = tmp_path_factory.mktemp("run") / "new" / "folder"
-    options = ["--model", tiny_gpt2, "--prompts", prompts, "--texts", "40", "--out", out, "--json"]
+    options = ["--model", tiny_gpt2, "--prompts", prompts, "--n-texts", "40", "--out", out, "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "laminar_lens", "sequential", *map(str, options)],
         capture_output=True,
@@ -87,12 +87,17 @@ def test_show_prints_sentence_claims_layers_and_paths(
     assert page.is_file()
 
 
-def test_show_as_json_and_quietly(run: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_as_json_and_quietly(
+    run: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = str(run["out"] / "sequential.nc")
     assert main(["show", result, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["study"] == "sequential"
     assert main(["show", result, "--quiet"]) == 0
-    assert capsys.readouterr() == (f"{result}\n", "")
+    assert capsys.readouterr() == ("", "")
+    page = tmp_path / "page.html"
+    assert main(["show", result, "--quiet", "--report", str(page)]) == 0
+    assert capsys.readouterr() == (f"{page}\n", "")
 
 
 def test_a_pipe_that_closes_early_is_no_traceback(run: dict[str, Any]) -> None:
@@ -145,13 +150,26 @@ def test_the_same_seed_gives_the_same_numbers(
 def test_angles_are_dumped(
     what: str, tiny_gpt2: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--model", tiny_gpt2, "--what", what, "--format", "csv", "--out", tmp_path]
+    out = tmp_path / "new" / "folder"
+    options = ["--model", tiny_gpt2, "--what", what, "--format", "csv", "--out", out]
     assert main(["angles", str(prompts), *map(str, options)]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'angles.csv'}\n"
-    header, *rows = (tmp_path / "angles.csv").read_text(encoding="utf-8").splitlines()
+    assert capsys.readouterr().out == f"{out / 'angles.csv'}\n"
+    header, *rows = (out / "angles.csv").read_text(encoding="utf-8").splitlines()
     assert "layer" in header
     assert "prompt" in header
     assert rows
+
+
+def test_a_carriage_return_in_a_prompt_stays_in_its_cell(tiny_gpt2: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_bytes(b"They saw\rher there.\n")
+    options = ["--model", tiny_gpt2, "--format", "csv", "--out", tmp_path, "--layers", "1"]
+    assert main(["angles", str(prompts), *map(str, options)]) == 0
+    frame = pd.read_csv(tmp_path / "angles.csv")
+    assert frame["layer"].eq(1).all()
+    assert frame["token"].str.contains("\r").any()
 
 
 def test_the_grid_is_a_table_and_a_file(
@@ -162,3 +180,21 @@ def test_the_grid_is_a_table_and_a_file(
     out = capsys.readouterr().out
     assert "Sensitivity" in out
     assert (tmp_path / "warmup.grid.csv").read_text().count("\n") > 4
+
+
+def test_the_grid_of_a_study_measures_what_the_study_measures(
+    tiny_gpt2: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pandas as pd
+
+    chosen = (
+        "--no-warmup --n-texts 30 --grid --quiet --regex --target h.r --occurrence last --layers 1 --skip 1 "
+        "--tau 0.2"
+    )
+    options = [*chosen.split(), "--baseline", "adjacent", "--model", tiny_gpt2, "--prompts", prompts]
+    assert main(["sequential", *map(str, options), "--out", str(tmp_path)]) == 0
+    frame = pd.read_csv(tmp_path / "sequential.grid.csv")
+    row = frame.query("not prepend_bos and not final_norm and tau == 0.2").iloc[0]
+    study = ll.load_result(tmp_path / "sequential.nc").dataset
+    assert row["target_angle"] == pytest.approx(study["target_mean"].item(), abs=1e-9)
+    assert row["layer"] == 1

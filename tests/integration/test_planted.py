@@ -64,7 +64,7 @@ def test_twenty_models_at_every_strength_and_their_null() -> None:
 def token_gate() -> planted.Planted:
     """The same edit, opened by one token: often first, absent from some first positions, also placed
     mid-text."""
-    return planted.plant(planted.Plan(1.0, 1, gate="token", seed=2), write=12.0)
+    return planted.plant(planted.Plan(1.0, gate="token", seed=2), write=12.0)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def gated_model(token_gate: planted.Planted, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def gated_tokens() -> np.ndarray:
-    return planted.random_texts(500, seed=2, sink=0.8)
+    return planted.random_texts(500, seed=2, sink=True)
 
 
 def test_a_token_that_is_often_first_is_found_and_its_place_is_not_the_cause(

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -180,6 +182,8 @@ def test_cache_refusals(model: Any) -> None:
         (["her", 3], {}, "prompt 1 is a int"),
         (None, {}, "prompts is a NoneType"),
         ("her " * 70, {}, r"prompt 0 .* tokens, more than the model's context of 64"),
+        (torch.full((1, 65), 5), {}, "prompt 0 has 65 tokens"),
+        (torch.full((1, 64), 5), {"prepend_bos": True}, "prompt 0 has 65 tokens"),
         ("her", {"layers": 9}, r"layer 9 is out of range: this model has hidden states 0 … 3"),
         ("her", {"layers": [-5]}, "layer -5 is out of range"),
         ("her", {"layers": []}, "layers is empty"),
@@ -210,6 +214,15 @@ def test_not_a_model() -> None:
         capture_residuals(torch.nn.Linear(2, 2), "her")
 
 
+def test_dropout_that_is_on_is_refused(tiny_gpt2: Any) -> None:
+    model = load_model(tiny_gpt2, bridge=True)
+    model.train()
+    with pytest.raises(InputError, match=r"training mode .*call model\.eval\(\)"):
+        capture_residuals(model, "her")
+    model.eval()
+    assert torch.equal(capture_residuals(model, "her").values, capture_residuals(model, "her").values)
+
+
 def test_no_bos(tiny_gpt2: Any) -> None:
     model = load_model(tiny_gpt2)
     model.tokenizer = None
@@ -231,8 +244,9 @@ def test_values_that_are_not_finite_are_named(tiny_gpt2: Any) -> None:
         return value
 
     model.add_hook("blocks.1.hook_resid_post", spoil)
-    with pytest.raises(CaptureError, match=r"prompt 1: .* hidden state 2 at position 2 is not finite"):
-        capture_residuals(model, last)
+    for options in ({}, {"positions": [2]}, {"layers": [0, 2], "positions": [0, 2]}):
+        with pytest.raises(CaptureError, match=r"prompt 1: .* hidden state 2 at position 2 is not finite"):
+            capture_residuals(model, last, **options)
 
 
 def test_memory_is_checked_before_the_run(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +256,26 @@ def test_memory_is_checked_before_the_run(model: Any, monkeypatch: pytest.Monkey
         capture_residuals(model, TEXTS)
     with pytest.raises(InputError, match="10,000 are free"):
         iter_residuals(model, TEXTS)
+
+
+def test_the_memory_estimate_counts_what_is_kept(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for the forward pass but not for 50 million numbers: only the states can be what does not fit."""
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 10**8)
+    monkeypatch.setattr("laminar_lens.capture.residual_states", lambda *a, **k: pytest.fail("the model ran"))
+    with pytest.raises(InputError, match="100,000,000 are free"):
+        capture_residuals(model, torch.full((8000, 50), 5), batch_size=1)
+
+
+def test_lists_arrays_and_series_of_texts_are_the_same(model: Any) -> None:
+    expected = capture_residuals(model, TEXTS).values
+    for given in (np.array(TEXTS), pd.Series(TEXTS), np.array(TEXTS, dtype=object)):
+        assert torch.equal(capture_residuals(model, given).values.nan_to_num(), expected.nan_to_num())
+
+
+def test_whole_numbers_of_numpy_and_torch_select_too(model: Any) -> None:
+    expected = capture_residuals(model, TEXTS[0], layers=1, positions=2).values
+    for one, two in ((np.int64(1), np.int32(2)), (torch.tensor(1), torch.tensor(2))):
+        assert torch.equal(capture_residuals(model, TEXTS[0], layers=one, positions=two).values, expected)
 
 
 def test_available_memory_is_plausible() -> None:

@@ -14,6 +14,7 @@ from laminar_lens.cli import checks, main, preflight, screen
 from laminar_lens.cli.requests import (
     AnglesRequest,
     ModelChoice,
+    Output,
     Request,
     SequentialRequest,
     ShowRequest,
@@ -32,7 +33,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     requests: list[Request] = []
     monkeypatch.setattr(run, "execute", requests.append)
     monkeypatch.setattr("laminar_lens.models.check_name", lambda name: None)
-    monkeypatch.setattr(preflight, "check_sequential", lambda request: request)
+    for name in ("check_sequential", "check_warmup", "check_angles"):
+        monkeypatch.setattr(preflight, name, lambda request: request)
     return requests
 
 
@@ -96,7 +98,7 @@ def test_every_option_of_sequential_arrives(parsed: list[Request], tmp_path: Pat
     command = f"""sequential --model gpt2 --prompts {prompts} --target him --occurrence first --regex
         --baseline adjacent --skip 1 --bos --final-norm --layers 0,3-5 --seed 7 --dtype float64
         --backend reference --bridge
-        --trust-remote-code --tau 0.1 --texts 50 --no-warmup --grid --json --quiet --out {tmp_path}"""
+        --trust-remote-code --tau 0.1 --n-texts 50 --no-warmup --grid --json --quiet --out {tmp_path}"""
     assert main(command.split()) == 0
     request = parsed[0]
     assert isinstance(request, SequentialRequest)
@@ -179,7 +181,11 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("sequential --seed -3", ["--seed -3", "0 or more"]),
         ("sequential --tau 0", ["--tau 0", "radians"]),
         ("sequential --tau nan", ["--tau nan", "radians"]),
-        ("sequential --texts 1", ["number of texts 1", "2 or more"]),
+        ("sequential --n-texts 1", ["--n-texts 1", "2 or more"]),
+        ("warmup --n-texts 99999999999999", ["--n-texts 99999999999999", "1000000 or less"]),
+        ("sequential --regex --target (her", ["--target '(her'", "regular expression", "leave out --regex"]),
+        ("sequential --layers 99999", ["--layers '99999'", "99999 is out of range"]),
+        ("angles her --what rotation --layers 0", ["--what rotation", "--layers 0,1"]),
         ("sequential --layers 3-1", ["--layers '3-1'", "0,3-8"]),
         ("sequential --layers 1,x", ["--layers '1,x'", "'x'"]),
         ("sequential --dtype float8", ["--dtype 'float8'", "float32"]),
@@ -271,6 +277,71 @@ def test_choices_are_those_of_the_library() -> None:
     assert prompts.OCCURRENCES[0] == "error"
 
 
+def test_a_page_never_replaces_a_result(tmp_path: Path) -> None:
+    result = tmp_path / "result.nc"
+    result.write_bytes(b"result")
+    for report in (result, tmp_path / "x" / ".." / "result.nc", tmp_path / "other.nc"):
+        with pytest.raises(ResultError, match=r"would replace a result .* such as 'result.html'"):
+            checks.page(result, report)
+    with pytest.raises(ResultError, match="give another --report"):
+        checks.page(result, tmp_path)
+    assert checks.page(result, tmp_path / "page.html") == tmp_path / "page.html"
+    assert result.read_bytes() == b"result"
+
+
+@pytest.mark.parametrize(
+    ("said", "here"),
+    [
+        ("put a word in front, or use prepend_bos=True", "put a word in front, or use --bos"),
+        ("use prepend_bos=False", "use --no-bos"),
+        ("choose occurrence='first', 'last' or 'all'", "choose --occurrence first, last or all"),
+        ("use regex=True to take", "use --regex to take"),
+        ("; bridge=True may know", "; --bridge may know"),
+        ("try dtype='float32', or check", "try --dtype float32, or check"),
+        ("longer texts, or length=7", "longer texts, or --length 7"),
+        ("choose layers=, positions= or fewer", "choose --layers or fewer"),
+        ("choose a smaller n_texts= or", "choose a smaller --n-texts or"),
+        ("my_length=7, x-skip=3", "my_length=7, x-skip=3"),
+    ],
+)
+def test_the_library_s_keywords_become_options(said: str, here: str) -> None:
+    from laminar_lens.cli.options import in_options
+
+    assert in_options(said) == here
+
+
+def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from laminar_lens.studies import grid
+
+    given: dict[str, object] = {}
+    monkeypatch.setattr(grid, "sensitivity_grid", lambda model, **chosen: given.update(chosen))
+    choice, output = ModelChoice(layers=(0, 2), backend="reference"), Output(tmp_path)
+    run._grid(
+        None,
+        SequentialRequest(
+            choice, Texts("p", ("a her",)), output, "h.r", "last", True, "adjacent", 3, tau=0.2, n_texts=9
+        ),
+        print,
+    )
+    assert given.pop("progress") is print
+    assert given == {
+        "prompts": ("a her",),
+        "target": "h.r",
+        "occurrence": "last",
+        "regex": True,
+        "baseline": "adjacent",
+        "skip": 3,
+        "tau": [0.03, 0.05, 0.1, 0.2],
+        "n_texts": 9,
+        "layers": (0, 2),
+        "backend": "reference",
+        "seed": 0,
+    }
+    run._grid(None, WarmupRequest(choice, output, ("a", "b"), length=8, reference=(3, 7)), print)
+    assert given["reference"] == (*grid.REFERENCES, (3, 7))
+    assert (given["texts"], given["length"], given["tau"]) == (("a", "b"), 8, [0.03, 0.05, 0.1])
+
+
 def test_output_under_a_file_or_over_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultError, match="is a file; give a folder"):
@@ -304,6 +375,14 @@ def test_cuda_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> 
     assert checks.device("cuda") == "cuda"
 
 
+def test_mps_is_refused_off_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.sys, "platform", "linux")
+    with pytest.raises(ModelError, match="--device mps was asked for, but this machine is no Mac"):
+        checks.device("mps")
+    monkeypatch.setattr(checks.sys, "platform", "darwin")
+    assert checks.device("mps") == "mps"
+
+
 # ---------------------------------------------------------------------------------------------------- screen
 
 
@@ -313,7 +392,8 @@ def test_tables_in_a_pipe_are_not_cut(
     monkeypatch.delenv("COLUMNS", raising=False)
     words = " ".join(f"word{number}" for number in range(60))
     screen.say(
-        screen.table("title [red]", ["claim", "text"], [["C1", words]], wide=[1]), "[bold]not markup " + words
+        screen.table("title [red]", ["claim", "text"], [["C1", words]], wide=["text"]),
+        "[bold]not markup " + words,
     )
     out = capsys.readouterr().out
     assert "\x1b" not in out
@@ -321,6 +401,22 @@ def test_tables_in_a_pipe_are_not_cut(
     assert "title [red]" in out
     assert "[bold]not markup" in out
     assert all(out.count(f"word{number} ") + out.count(f"word{number}\n") == 2 for number in range(60))
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_number_or_heading_is_broken(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ["layer", "target", "base IQR", "texts needed", "what was found"]
+    row = ["0", "1.314 [1.296, 1.332]", "0.333", "280,000", "words that fold " * 4]
+    screen.say(screen.table("title", names, [row], wide=["what was found"], spare=["base IQR"]))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    whole = "\n".join(lines)
+    shown = ["1.314 [1.296, 1.332]", "280,000", "layer", "target", "texts", "needed"]
+    assert [cell for cell in shown if cell not in whole] == []
+    assert ("too narrow for base IQR" in whole) == (columns == 60) == ("0.333" not in whole)
 
 
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,8 +169,12 @@ def test_baselines_that_do_not_exist_are_left_out(dataset):
     for name in ("difference", "difference_low", "difference_high"):
         poor[name].values[1] = np.nan
     poor["baseline_pair"].values[0] = -1
+    poor["difference_note"] = ("baseline", ["", "no text has a word before it", "", ""])
     made = StudyResult(poor).figures()
     assert legend(made["difference"]) == ["published", "matched", "by position"]
+    caption = made["difference"].layout.meta["caption"]
+    assert "Not drawn: adjacent (no text has a word before it)." in caption
+    assert "No band" not in caption
     assert "no pair" in "".join(named(made["target_by_layer"], "baseline, each").customdata)
 
 
@@ -179,6 +183,129 @@ def test_many_layers_need_no_more_legend():
     assert all(len(legend(figure)) <= 6 for figure in made.values())
     assert len(made["by_position"].layout.xaxis.tickvals) <= 16
     assert len(made["target_by_layer"].layout.xaxis.tickvals) <= 14
+    bars = [trace for trace in made["mixture"].data if trace.name == "mode: mean ± sd"]
+    assert all(trace.marker.size < 700 / 49 and trace.text is None for trace in bars)
+    assert "% of the pairs" in bars[1].customdata[0]
+
+
+@pytest.mark.parametrize("layers", [[3], [0], [2, 3], [0, 5]])
+def test_a_subset_of_layers_draws_each_of_its_layers(dataset, layers):
+    chosen = dataset.sel(layer=layers)
+    made = StudyResult(chosen).figures()
+    assert set(made) >= {"by_position", "by_position_skipped", "tokens", "warmup_delta", "mixture"}
+    names = {str(trace.name) for trace in made["by_position"].data}
+    for layer in layers:
+        assert ("layer 0 (embeddings)" if layer == 0 else f"layer {layer}") in names
+    assert set(StudyResult(warmup_dataset().sel(layer=layers)).figures()) == WARMUP
+
+
+def test_a_single_layer_is_drawn_as_points(dataset):
+    made = StudyResult(dataset.sel(layer=[3])).figures()
+    for name in ("target_by_layer", "baseline_split", "difference", "dispersion"):
+        seen = [trace for trace in made[name].data if trace.name and trace.showlegend is not False]
+        assert all(trace.mode == "markers" for trace in seen)
+    assert named(made["target_by_layer"], "target, mean").error_y.array[0] > 0
+
+
+def test_a_matched_pair_is_another_texts(dataset):
+    row = dataset["baseline"].values.tolist().index("matched")
+    matched = dataset.copy(deep=True)
+    matched["baseline_angle"].values[:] = matched["angle_by_baseline"].values[row]
+    matched["baseline_pair"].values[:] = matched["pair_by_baseline"].values[row]
+    made = StudyResult(matched).figures()
+    first, second = matched["baseline_pair"].values[0]
+    for figure, start in (("target_by_layer", "baseline, each"), ("mixture", "with")):
+        texts = named(made[figure], start).customdata
+        assert all("another text, positions (" in text and "→" not in text for text in texts)
+    assert (
+        f"another text, positions ({first}, {second})" in named(made["target_by_layer"], "base").customdata[0]
+    )
+    assert "→" in named(made["target_by_layer"], "target, each").customdata[0]
+
+
+def test_mixture_hover_names_the_layer(dataset, drawn):
+    trace = named(drawn["mixture"], "without")
+    angles = dataset["baseline_angle"].values
+    for x, y, text in zip(trace.x, trace.y, trace.customdata, strict=True):
+        layer = round(x)
+        assert text.endswith(f"layer {layer}")
+        assert y == angles[layer, int(text.split(":")[0].removeprefix("prompt "))]
+
+
+def test_a_warm_up_longer_than_the_prompts_is_said(dataset):
+    long = dataset.copy(deep=True)
+    long["warmup_k_hi"].values[:] = 30
+    figure = StudyResult(long).figures()["by_position_skipped"]
+    assert figure.layout.title.text == "Angle by position, without the first 8 tokens"
+    assert figure.layout.meta["caption"].endswith(
+        "The warm-up asks to leave out 30; these prompts are too short for that, so 8."
+    )
+    long["warmup_k_hi"].values[:] = 9
+    figure = StudyResult(long).figures()["by_position_skipped"]
+    assert figure.layout.title.text.endswith("the first 9 tokens")
+    assert "too short" not in figure.layout.meta["caption"]
+
+
+def test_a_withheld_interval_says_why_and_has_no_band(dataset):
+    few = dataset.copy(deep=True)
+    for name in ("target_low", "target_high"):
+        few[name].values[:] = np.nan
+        few[name].attrs["withheld"] = "interval withheld: 4 texts"
+    for part in ("low", "high"):
+        few[f"difference_{part}"].values[2:] = np.nan
+    few["difference_note"] = ("baseline", ["", "", *["interval withheld: 3 texts"] * 2])
+    made = StudyResult(few).figures()
+    for name in ("target_by_layer", "rotation"):
+        assert made[name].layout.meta["caption"].count("Interval withheld: 4 texts.") == 1
+    assert "target, mean" in legend(made["target_by_layer"])
+    assert "published baseline, mean of all draws, 95% band" in legend(made["target_by_layer"])
+    assert (
+        "No band: matched, by position (interval withheld: 3 texts)."
+        in made["difference"].layout.meta["caption"]
+    )
+    few["difference"].values[:] = np.nan
+    empty = StudyResult(few).figures()["difference"]
+    assert [note.text for note in empty.layout.annotations] == ["no difference was computed"]
+    assert "withheld" not in made["dispersion"].layout.meta["caption"]
+
+
+def test_nulls_are_drawn_and_random_directions_have_a_width(dataset, drawn):
+    null = named(drawn["by_position"], "positions permuted")
+    np.testing.assert_allclose(
+        null.y, dataset["null_position_angle"].values[1:, np.asarray(null.x)].mean(axis=0)
+    )
+    wide = dataset.assign_attrs(random_direction_sd=0.0884)
+    labels = [note.text for note in StudyResult(wide).figures()["mixture"].layout.annotations]
+    assert labels == ["π/2 ± 0.09: random directions"]
+
+
+def test_random_weights_are_seen_whole(dataset):
+    low = dataset.copy(deep=True)
+    low["warmup_random_delta"].values[0, 0] = -2.0
+    assert StudyResult(low).figures()["warmup_delta"].layout.yaxis.range[0] < -2.0
+
+
+def test_random_position_embeddings_are_said_only_where_they_are(dataset):
+    caption = StudyResult(dataset).figures()["warmup_random_init"].layout.meta["caption"]
+    assert caption.endswith("this one draw's random position embeddings.")
+    rotary = dataset.attrs["provenance"].replace("absolute", "rotary")
+    for other in (dataset.sel(layer=[2, 3]), dataset.assign_attrs(provenance=rotary)):
+        assert "jags" not in StudyResult(other).figures()["warmup_random_init"].layout.meta["caption"]
+
+
+def test_the_menu_of_costs_exchanges_curves_and_units(dataset):
+    changed = dataset.copy(deep=True)
+    changed["warmup_cost_variance"].values[:] *= 10
+    figure = StudyResult(changed).figures()["warmup_cost"]
+    buttons = figure.layout.updatemenus[0].buttons
+    assert [button.label for button in buttons] == ["mean", "variance", "first principal axis"]
+    curves, axes, which = buttons[1].args
+    assert [figure.data[row].name for row in which] == [f"layer {layer}" for layer in range(9)]
+    np.testing.assert_allclose(curves["y"], changed["warmup_cost_variance"].values)
+    assert axes["yaxis.range"][1] > changed["warmup_cost_variance"].values.max()
+    assert "rad²" in axes["yaxis.title.text"]
+    assert not axes["yaxis2.showticklabels"]
+    assert buttons[0].args[1]["yaxis.range"] == list(figure.layout.yaxis.range)
 
 
 def test_hover_text_is_escaped():
@@ -188,6 +315,7 @@ def test_hover_text_is_escaped():
             for text in np.ravel(trace.customdata if trace.customdata is not None else []).tolist():
                 assert "<a" not in str(text)
     assert shown("a<b>\n\x00") == "a&lt;b&gt;⏎·"
+    assert shown("a\tb") == "a⇥b"
     assert quoted(" her") == "“ her”"
     assert len(shown("x" * 500)) == 70
 

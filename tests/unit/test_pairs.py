@@ -108,15 +108,22 @@ def test_by_position_takes_the_four_fixed_pairs_shifted() -> None:
 
 
 class TestMatched:
-    donors = np.array([[7, 7, 3, 7, 7, -1], [7, 7, 7, 3, 7, 7], [7, 3, 7, 7, -1, -1]])
+    texts = np.array([[7, 7, 3, 7, 7, -1], [7, 7, 7, 3, 7, 7], [7, 3, 7, 7, -1, -1]])
+    donors = np.repeat(texts, 3, axis=0)  # each prompt's own three are one of each
 
     def test_same_positions_in_donors_without_the_target(self) -> None:
         target = target_pairs(TARGETS)
         drawn = matched_pairs(target, self.donors, [3], n_draws=400, seed=1)
         assert drawn.shape == (400, 3, 3)
-        assert {tuple(row) for row in drawn[:, 0]} == {(1, 1, 2), (2, 1, 2)}
-        assert {tuple(row) for row in drawn[:, 1]} == {(0, 3, 4), (1, 3, 4)}
-        assert {tuple(row) for row in drawn[:, 2]} == {(0, 2, 3), (2, 2, 3)}
+        assert {tuple(row) for row in drawn[:, 0]} == {(3, 1, 2), (6, 1, 2)}
+        assert {tuple(row) for row in drawn[:, 1]} == {(1, 3, 4), (4, 3, 4)}
+        assert {tuple(row) for row in drawn[:, 2]} == {(2, 2, 3), (8, 2, 3)}
+
+    def test_no_donor_serves_two_prompts(self) -> None:
+        drawn = matched_pairs(target_pairs(TARGETS), self.donors, [3], n_draws=400)
+        assert (drawn[..., 0] % 3 == np.arange(3)).all()
+        with pytest.raises(InputError, match=r"2 donor texts for 3 prompts: .*give at least 3"):
+            matched_pairs(target_pairs(TARGETS), self.donors[:2], [3])
 
     def test_left_out_and_impossible(self) -> None:
         target = target_pairs(TARGETS, skip=3)

@@ -163,6 +163,13 @@ class TestFindTarget:
         assert spans[found.end - 1][0] < 12 <= spans[found.end - 1][1]
         assert len(ids) >= found.end
 
+    def test_several_matches_in_one_token_are_one_occurrence(self, tokenizer: Any) -> None:
+        text = "They admired her greatly."
+        found = find_target(tokenizer, text, "[a-z]", occurrence="all", regex=True)
+        assert len(found) == len(set(found)) > 3
+        letters = find_target(tokenizer, "I saw her.", "[her]", regex=True)
+        assert letters == find_target(tokenizer, "I saw her.", " her")
+
     def test_plain_text_must_not_cut_a_token(self) -> None:
         with pytest.raises(InputError, match="cuts the tokens"):
             find_target(Slow(), "abc-def", "-")
@@ -175,7 +182,9 @@ class TestFindTarget:
     @pytest.mark.parametrize(
         ("kwargs", "message"),
         [
-            ({"target": ""}, "empty"),
+            ({"target": ""}, "blank"),
+            ({"target": " "}, "blank"),
+            ({"target": r"\s", "regex": True}, "only white space"),
             ({"target": " her", "occurrence": "some"}, "error, first, last, all"),
             ({"target": "(", "regex": True}, "not a regular expression"),
             ({"target": "x*", "regex": True}, "matches nothing"),

@@ -67,7 +67,7 @@ def test_text_of_the_study_is_escaped(page):
     specs = re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', body, re.DOTALL)
     assert len(specs) == 14
     held = {name: json.loads(spec) for name, spec in specs}
-    assert held["token-data"]["prompts"][0]["words"][0] == EVIL
+    assert held["token-data"]["prompts"][0]["words"][0] == EVIL.replace("\u2028", "·")
 
 
 def test_script_json_survives_any_text():
@@ -85,6 +85,55 @@ def test_token_data_has_one_angle_between_two_tokens(result):
         assert prompt["words"][prompt["target"]] == " her"
     assert 0 < data["low"] < data["high"] < np.pi
     assert data["layers"] == list(range(9))
+
+
+def test_a_prompt_is_the_texts_own_and_control_characters_are_seen():
+    dataset = sequential_dataset(n_prompts=4)
+    dataset["text"].values[1] = "Gärten\nund 東京"
+    dataset["token"].values[1, :3] = ["G", "\ufffd\ufffd", "\n\x00"]
+    prompt = token_data(dataset)["prompts"][1]
+    assert prompt["text"] == "Gärten⏎und 東京"
+    assert prompt["words"][:3] == ["G", "\ufffd\ufffd", "⏎·"]
+
+
+@pytest.mark.parametrize("layers", [[3], [0], [2, 3]])
+def test_a_subset_of_layers_has_a_page(result, layers):
+    assert token_data(result.dataset.sel(layer=layers))["layers"] == layers
+    assert "figure-by_position" in render(StudyResult(result.dataset.sel(layer=layers)))
+
+
+def test_what_the_main_sentence_rests_on_is_shown(page):
+    body = outside_plotly(page)
+    assert "<span>54 prompts</span>" in body
+    assert "warm-up from 1,200 texts of 64 tokens, τ = 0.05 rad, reference pairs 42–62" in body
+    assert "<th>warm-up · n_texts</th><td>1200</td>" in body
+    assert "<th>warm-up · reference</th><td>pairs 42–62</td>" in body
+    assert "<span>40 texts</span>" in outside_plotly(render(StudyResult(warmup_dataset())))
+
+
+def test_nothing_is_said_twice_in_the_provenance(result):
+    provenance = json.loads(result.dataset.attrs["provenance"])
+    provenance["model"] |= {"prepend_bos": False, "backend": "reference", "final_norm": True}
+    page = outside_plotly(render(StudyResult(result.dataset.assign_attrs(provenance=json.dumps(provenance)))))
+    assert "model · prepend_bos" not in page
+    assert "model · backend" not in page
+    assert "warm-up · prepend_bos" not in page
+    assert "<th>model · final_norm</th><td>yes</td>" in page
+
+
+def test_a_claim_without_an_interval_says_why(result):
+    few = result.dataset.copy(deep=True)
+    for end in ("low", "high"):
+        few[f"claim_{end}"].values[0] = np.nan
+    evidence = few["claim_evidence"].values.astype(object)
+    evidence[0] = "Wide. Interval withheld: 4 texts."
+    few["claim_evidence"] = ("claim", evidence)
+    study = StudyResult(few)
+    text = str(study.summary())
+    assert "–]" not in text
+    assert "C1: Wide. Interval withheld: 4 texts." in text
+    assert "C2: " not in text
+    assert "4.20 ratio" in outside_plotly(render(study))
 
 
 def test_a_long_answer_is_split_after_its_first_sentence():

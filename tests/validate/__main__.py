@@ -1,17 +1,17 @@
 """Run the validation, write its table: `python -m tests.validate [--seeds N] [--topic NAME] [--out FILE]`."""
 
 import argparse
-import importlib
 import pkgutil
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
-from tests.validate.rows import Row, markdown_table, write_atomically
+from tests.validate.rows import Row, markdown_table, run_topic, write_atomically
 
 FOLDER = Path(__file__).parent
 VERSIONS = ("numpy", "scipy", "scikit-learn", "torch", "transformer-lens")
@@ -51,26 +51,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--topic", action="append", choices=topics(), help="only this topic (may be repeated)"
     )
+    parser.add_argument("--workers", type=int, default=2, help="topics at a time (default 2)")
     parser.add_argument("--out", type=Path, default=FOLDER / "TABLE.md", help="the Markdown file to write")
     arguments = parser.parse_args(argv)
-    warnings.simplefilter("error")
     given = sys.argv[1:] if argv is None else list(argv)
     command = " ".join(["python -m tests.validate", *given])
     sections: list[str] = []
     failed: list[Row] = []
     started = time.monotonic()
-    for topic in arguments.topic or topics():
-        module = importlib.import_module(f"tests.validate.{topic}")
-        topic_started = time.monotonic()
-        rows: list[Row] = module.run(arguments.seeds)
-        seconds = time.monotonic() - topic_started
-        title = ((module.__doc__ or topic).strip().splitlines()[0]).rstrip(".")
-        sections.append(f"\n## {topic}: {title} ({seconds:.0f} s)\n\n{markdown_table(rows)}")
-        failed += [row for row in rows if not row.ok]
-        print(
-            f"{topic}: {len(rows)} rows, {sum(not row.ok for row in rows)} failed, {seconds:.0f} s",
-            flush=True,
-        )
+    chosen = arguments.topic or topics()
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
+        for topic, (title, rows, seconds) in zip(
+            chosen, pool.map(run_topic, chosen, [arguments.seeds] * len(chosen)), strict=True
+        ):
+            sections.append(f"\n## {topic}: {title} ({seconds:.0f} s)\n\n{markdown_table(rows)}")
+            failed += [row for row in rows if not row.ok]
+            print(
+                f"{topic}: {len(rows)} rows, {sum(not row.ok for row in rows)} failed, {seconds:.0f} s",
+                flush=True,
+            )
     write_atomically(arguments.out, header(command, time.monotonic() - started) + "".join(sections))
     for row in failed:
         print(f"FAILED {row.check} ({row.setting}): required {row.required}, measured {row.measured}")

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from laminar_lens.stats.mixture import attribute, two_modes_by_layer
-from tests.validate.bounds import least_hits
+from laminar_lens.stats.mixture import Attribution, attribute, two_modes_by_layer
+from tests.validate.bounds import least_hits, rejections_range
 from tests.validate.rows import Row
 
 BLOCK = 250  # data sets that share the simulated one-mode samples
+NULL_SETS = 500
+LEVELS = (0.01, 0.05, 0.10)
 MODES, SD = (1.25, 2.75), 0.1
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 ONE_MODE: dict[str, Draw] = {
@@ -30,7 +32,7 @@ def run(seeds: int) -> list[Row]:
         rows += [_positive(n, weight, seeds) for weight in weights]
     rows += [_negative(n, name, seeds) for n in (20, 54, 200) for name in ONE_MODE]
     rows += [_attributed(0.0, seeds), _attributed(0.05, seeds), _shuffled(seeds)]
-    return rows
+    return rows + _levels(min(seeds, NULL_SETS))
 
 
 def _found(draw: Draw, n: int, seeds: int, stream: int) -> int:
@@ -87,13 +89,33 @@ def _attributed(noise: float, seeds: int) -> Row:
     )
 
 
+def _null(seed: int) -> Attribution:
+    rng = np.random.default_rng([10, seed])
+    pairs = _pairs(rng, 54)
+    return attribute(rng.permutation((pairs == 0).any(axis=1)), pairs, seed=seed)
+
+
+def _levels(n_sets: int) -> list[Row]:
+    """Rejections by attribution's p on true nulls; its few values reject less often than they may."""
+    p = np.array([_null(seed).p for seed in range(n_sets)])
+    rows = []
+    for level in LEVELS:
+        most, rejected = rejections_range(n_sets, level)[1], int((p <= level).sum())
+        rows.append(
+            Row(
+                "attribution: p on a true null",
+                f"54 texts, shuffled labels, level {level:g}",
+                f"at most {most} rejections",
+                f"{rejected} rejections",
+                n_sets,
+                rejected <= most,
+            )
+        )
+    return rows
+
+
 def _shuffled(seeds: int) -> Row:
-    silent = 0
-    for seed in range(seeds):
-        rng = np.random.default_rng([10, seed])
-        pairs = _pairs(rng, 54)
-        upper = rng.permutation((pairs == 0).any(axis=1))
-        silent += int(attribute(upper, pairs, seed=seed).position is None)
+    silent = sum(_null(seed).position is None for seed in range(seeds))
     needed = least_hits(seeds, 0.95)
     return Row(
         "attribution: shuffled labels",

@@ -1,7 +1,10 @@
-"""One row of the validation table, and the table as Markdown."""
+"""One row of the validation table, the rows of one topic, and the table as Markdown."""
 
+import importlib
 import os
 import tempfile
+import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,3 +53,16 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def run_topic(topic: str, seeds: int) -> tuple[str, list[Row], float]:
+    """Title, rows and seconds of one topic, in a process of its own with one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    module = importlib.import_module(f"tests.validate.{topic}")
+    started = time.monotonic()
+    rows: list[Row] = module.run(seeds)
+    title = ((module.__doc__ or topic).strip().splitlines()[0]).rstrip(".")
+    return title, rows, time.monotonic() - started

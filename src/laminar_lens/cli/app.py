@@ -20,7 +20,6 @@ from laminar_lens.cli.requests import (
     WarmupRequest,
 )
 from laminar_lens.errors import LaminarLensError
-from laminar_lens.prompts import OCCURRENCES, check_target
 
 DEFAULT_OUT = Path("laminar-lens-out")
 INTERRUPTED = 130
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _stop(BROKEN_PIPE)
     except LaminarLensError as error:
-        return _stop(FAILED, f"error: {error}")
+        return _stop(FAILED, f"error: {opt.in_options(str(error))}")
     except Exception as error:
         if not hasattr(
             error, "format_message"
@@ -117,7 +116,7 @@ def sequential(  # one line a parameter: the command's whole surface
     final_norm: opt.FinalNorm = False,
     layers: opt.Layers = "",
     tau: opt.Tau = 0.05,
-    texts: opt.NTexts = None,
+    n_texts: opt.NTexts = None,
     warmup: Annotated[
         bool, typer.Option("--warmup/--no-warmup", help="Also how many first tokens to leave out.")
     ] = True,
@@ -136,15 +135,14 @@ def sequential(  # one line a parameter: the command's whole surface
 
     Writes sequential.nc and sequential.html into --out.
     """
-    check_target(target, checks.choice("--occurrence", occurrence, OCCURRENCES), regex)
     request = SequentialRequest(
-        target=target,
+        target=checks.target(target, occurrence, regex),
         occurrence=occurrence,
         regex=regex,
         baseline=checks.choice("--baseline", baseline, checks.BASELINES),
         skip=checks.at_least("--skip", skip, 0),
         tau=checks.tolerance(tau),
-        n_texts=_count(texts),
+        n_texts=checks.count(n_texts),
         warmup=warmup,
         grid=grid,
         seed=checks.at_least("--seed", seed, 0),
@@ -182,13 +180,10 @@ def warmup(
     Writes warmup.nc and warmup.html into --out.
     """
     choice = _model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
-    preflight.check_layers(choice)
-    return WarmupRequest(
+    request = WarmupRequest(
         model=choice,
-        n_texts=_count(n_texts),
-        length=None
-        if length is None
-        else preflight.check_length(choice, checks.at_least("--length", length, 4)),
+        n_texts=checks.count(n_texts),
+        length=None if length is None else checks.at_least("--length", length, 4),
         tau=checks.tolerance(tau),
         reference=checks.parse_window(reference),
         grid=grid,
@@ -196,6 +191,7 @@ def warmup(
         texts=checks.texts(texts),
         output=_output(out, "warmup", json, quiet),
     )
+    return preflight.check_warmup(request)
 
 
 @app.command()
@@ -219,13 +215,16 @@ def angles(
 ) -> Request:
     """Every angle of one kind, for each prompt of FILE: written as angles.nc or angles.csv into --out."""
     choice = _model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
-    preflight.check_layers(choice)
-    what = checks.choice("--what", what, checks.QUANTITIES)
-    format = checks.choice("--format", format, checks.FORMATS)
-    name = f"angles.{format}"
-    return AnglesRequest(
-        choice, checks.prompts([file]), what, format, checks.writable(out, [name]) / name, quiet
+    name = f"angles.{checks.choice('--format', format, checks.FORMATS)}"
+    request = AnglesRequest(
+        model=choice,
+        prompts=checks.prompts([file]),
+        what=checks.angles_of(what, choice.layers),
+        format=format,
+        path=checks.writable(out, [name]) / name,
+        quiet=quiet,
     )
+    return preflight.check_angles(request)
 
 
 @app.command()
@@ -240,9 +239,7 @@ def show(
     quiet: opt.Quiet = False,
 ) -> Request:
     """A saved result again: its sentence, its tables and, on request, its page."""
-    if report is not None:
-        checks.writable(report.parent, [report.name])
-    return ShowRequest(checks.readable_file(file), report, json, quiet)
+    return ShowRequest(checks.readable_file(file), checks.page(file, report), json, quiet)
 
 
 def _model(
@@ -272,10 +269,6 @@ def _model(
     )
     check_name(name)
     return chosen
-
-
-def _count(value: int | None) -> int | None:
-    return None if value is None else checks.at_least("the number of texts", value, 2)
 
 
 def _output(out: Path, stem: str, json: bool, quiet: bool) -> Output:

@@ -5,20 +5,24 @@ import difflib
 import importlib.util
 import math
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
-from laminar_lens.prompts import her_prompts, read_prompts
+from laminar_lens.prompts import OCCURRENCES, check_target, her_prompts, read_prompts
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
 BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
+SINCE_LAYER_BEFORE = ("rotation", "step_length")
 QUANTITIES = ("sequential", "rotation", "turning", "step_length", "pairwise")
 WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
+MOST_LAYERS = 9999
+MOST_TEXTS = 1_000_000  # the studies, too, count how many texts would decide up to a million
 
 
 def choice(option: str, value: str, allowed: Sequence[str]) -> str:
@@ -37,6 +41,27 @@ def at_least(option: str, value: int, minimum: int) -> int:
     return value
 
 
+def count(value: int | None) -> int | None:
+    """How many texts the model is to write: enough for an interval, and no more than was ever needed."""
+    if value is not None and at_least("--n-texts", value, 2) > MOST_TEXTS:
+        raise InputError(f"--n-texts {value} is too large: give {MOST_TEXTS} or less, usually 1200")
+    return value
+
+
+def target(text: str, occurrence: str, regex: bool) -> str:
+    """The target, once it can be looked for."""
+    if regex and text.strip():
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise InputError(
+                f"--target {text!r} is not a regular expression ({error}): mend it, or leave out --regex to "
+                "look for the text as it is"
+            ) from None
+    check_target(text, choice("--occurrence", occurrence, OCCURRENCES), regex)
+    return text
+
+
 def tolerance(value: float) -> float:
     """A tolerance in radians: finite, above 0, below π."""
     if not (math.isfinite(value) and 0 < value < math.pi):
@@ -52,10 +77,16 @@ def parse_layers(text: str) -> tuple[int, ...] | None:
         return None
     chosen: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if last < first:
             raise InputError(f"--layers {text!r}: {part!r} is no layer or range; write for example 0,3-8")
-        chosen.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+        if last > MOST_LAYERS:
+            raise InputError(
+                f"--layers {text!r}: {last} is out of range, no model has so many hidden states; write for "
+                "example 0,3-8"
+            )
+        chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))
 
 
@@ -107,22 +138,24 @@ def device(name: str) -> str:
         raise InputError(f"--device {name!r} is unknown: choose cpu, cuda, cuda:N or mps")
     if kind == "cuda" and (reason := _why_no_cuda()):
         raise ModelError(f"--device {name} was asked for, but {reason}: use --device cpu")
+    if kind == "mps" and sys.platform != "darwin":
+        raise ModelError(f"--device {name} was asked for, but this machine is no Mac: use --device cpu")
     return name
 
 
-def writable(folder: Path, names: Sequence[str]) -> Path:
+def writable(folder: Path, names: Sequence[str], option: str = "--out") -> Path:
     """`folder` if every one of `names` could be written in it; nothing is left behind."""
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
         raise ResultError(
-            f"cannot write to {str(folder)!r}: {str(existing)!r} is a file; give a folder with --out"
+            f"cannot write to {str(folder)!r}: {str(existing)!r} is a file; give a folder with {option}"
         )
     for name in names:
         if (folder / name).is_dir():
             raise ResultError(
-                f"cannot write {str(folder / name)!r}: a folder has that name; give another --out"
+                f"cannot write {str(folder / name)!r}: a folder has that name; give another {option}"
             )
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -130,7 +163,7 @@ def writable(folder: Path, names: Sequence[str]) -> Path:
     except OSError as error:
         reason = error.strerror or error
         raise ResultError(
-            f"cannot write to {str(folder)!r}: {reason}; give another folder with --out"
+            f"cannot write to {str(folder)!r}: {reason}; give another folder with {option}"
         ) from None
     return folder
 
@@ -141,6 +174,30 @@ def readable_file(path: Path) -> Path:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ResultError(f"{str(path)!r} {what}: give the .nc file that a study wrote")
     return path
+
+
+def page(file: Path, report: Path | None) -> Path | None:
+    """Where the page of a result goes: never over a result."""
+    if report is None:
+        return None
+    if report.resolve() == file.resolve() or report.suffix.lower() == ".nc":
+        raise ResultError(
+            f"--report {str(report)!r} would replace a result by a page: give another name, such as "
+            f"{file.stem + '.html'!r}"
+        )
+    writable(report.parent, [report.name], "--report")
+    return report
+
+
+def angles_of(what: str, layers: Sequence[int] | None) -> str:
+    """The kind of angle, if the layers have it."""
+    choice("--what", what, QUANTITIES)
+    if what in SINCE_LAYER_BEFORE and layers is not None and not any(layers):
+        raise InputError(
+            f"--what {what} with --layers 0 measures nothing: it is what changed since the layer before; add "
+            "a layer, for example --layers 0,1"
+        )
+    return what
 
 
 def _why_no_cuda() -> str:

@@ -1,5 +1,6 @@
 """The options that commands share, each with the line that `--help` shows."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,43 @@ def decimal_number(value: str | float) -> float:
         return float(value)
     except ValueError:
         raise typer.BadParameter(f"{value!r} is no number") from None
+
+
+OPTIONS = {
+    "prepend_bos": "--bos",
+    "final_norm": "--final-norm",
+    "trust_remote_code": "--trust-remote-code",
+    "n_texts": "--n-texts",
+    **{
+        name: f"--{name}"
+        for name in (
+            *("baseline", "bridge", "device", "dtype", "layers", "length", "occurrence", "reference"),
+            *("regex", "seed", "skip", "target", "tau"),
+        )
+    },
+}
+"""The option for each keyword that the library's messages advise."""
+
+_KEYWORD = re.compile(
+    rf"(?<![\w-])(?P<name>{'|'.join(OPTIONS)})="
+    r"(?P<value>True|False|'[^']*'(?:, '[^']*')*(?: or '[^']*')?|[\w.]*)"
+)
+
+
+def in_options(message: str) -> str:
+    """A message of the library with its keywords as options: `regex=True` is `--regex` here.
+
+    >>> in_options("choose occurrence='first', 'last' or 'all', or prepend_bos=False")
+    'choose --occurrence first, last or all, or --no-bos'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name, value = OPTIONS[match["name"]], match["value"].replace("'", "")
+        if value == "False":
+            return f"--no-{name[2:]}"
+        return name if value in ("", "True") else f"{name} {value}"
+
+    return _KEYWORD.sub(option, message.replace(", positions=", ""))  # the only keyword without an option
 
 
 MODEL = "Model"

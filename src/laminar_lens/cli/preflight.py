@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from laminar_lens.cli.requests import ModelChoice, SequentialRequest
+from laminar_lens.cli.requests import AnglesRequest, ModelChoice, SequentialRequest, WarmupRequest
 from laminar_lens.errors import InputError
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
 
 CONTEXT_KEYS = ("n_positions", "n_ctx", "max_position_embeddings")
 LAYER_KEYS = ("n_layer", "num_hidden_layers", "n_layers")
+TOKENS_NEEDED = {"sequential": 2, "turning": 3}
+NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
+LONGEST, SHORTEST = 64, 4  # tokens of a text, where no --length says otherwise
 
 
 class FolderTokenizer:
@@ -38,20 +41,89 @@ def check_sequential(request: SequentialRequest) -> SequentialRequest:
     """The request, if its layers, prompts and target fit the model.
 
     Raises:
-        InputError: a layer out of range; a prompt of one token or longer than the context; a target that is
-            absent, is a text's first token, or that the skip leaves no pair of.
+        InputError: a layer out of range; fewer than two prompts; a prompt of one token or longer than the
+            context; a target that is absent, is a text's first token, or that the skip leaves no pair of; a
+            grid of a baseline that it does not have.
     """
     check_layers(request.model)
+    texts = request.prompts.texts
+    if len(texts) < 2:
+        raise InputError(
+            f"--prompts {request.prompts.name!r} has one prompt, but each prompt is one observation: give at "
+            "least 2 prompts, better 50"
+        )
+    if request.grid and request.baseline == "matched":
+        raise InputError(
+            "--grid has no donor texts for --baseline matched: choose another baseline, or leave out --grid"
+        )
     tokenizer = _tokenizer(request.model)
     if tokenizer is None:
         return request
-    texts = request.prompts.texts
     check_lengths(request.model, [len(tokenizer(text)["input_ids"]) for text in texts], texts)
     targets = find_targets(tokenizer, texts, request.target, request.occurrence, request.regex)
     from laminar_lens.pairs import target_pairs
 
     target_pairs(targets, skip=request.skip, bos=int(request.model.prepend_bos))
     return request
+
+
+def check_angles(request: AnglesRequest) -> AnglesRequest:
+    """The request, if its layers and prompts fit the model.
+
+    Raises:
+        InputError: a layer out of range; a prompt that is too short for its angle or longer than the context.
+    """
+    check_layers(request.model)
+    if tokenizer := _tokenizer(request.model):
+        texts = request.prompts.texts
+        lengths = [len(tokenizer(text)["input_ids"]) for text in texts]
+        check_lengths(request.model, lengths, texts, needed=TOKENS_NEEDED.get(request.what, 1))
+    return request
+
+
+def check_warmup(request: WarmupRequest) -> WarmupRequest:
+    """The request, if its layers, length, reference and texts fit each other and the model.
+
+    Raises:
+        InputError: a layer out of range; a length beyond the context; a reference that the texts do not have,
+            or that leaves nothing to test; fewer than 2 texts of the length.
+    """
+    choice = request.model
+    check_layers(choice)
+    length = _text_length(choice) if request.length is None else check_length(choice, request.length)
+    if isinstance(request.reference, tuple):
+        check_reference(request.reference, length, int(choice.prepend_bos))
+    if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
+        check_texts(request.texts, tokenizer, length)
+    return request
+
+
+def check_reference(window: tuple[int, int], length: int | None, bos: int) -> None:
+    """Refuses a reference [first, stop) that leaves no pair before it, or goes beyond texts of `length`."""
+    given = f"--reference {window[0]}-{window[1] - 1}"
+    if window[0] < 1:
+        raise InputError(f"{given} leaves no pair to test: begin at 1 or later, for example 42-62")
+    if length is not None and window[1] > (pairs := length + bos - 1):
+        raise InputError(
+            f"{given} is out of range: texts of {length} tokens have pairs 0 to {pairs - 1}; end there or "
+            "earlier, or give a greater --length"
+        )
+
+
+def check_texts(texts: Sequence[str] | Sequence[Path], tokenizer: FolderTokenizer, length: int) -> None:
+    """Refuses fewer than two texts of `length` tokens; of files, fewer than two that hold so many."""
+    files = [text for text in texts if isinstance(text, Path)]
+    what = "files" if files else "texts"
+    whole = [text.read_text(encoding="utf-8") if isinstance(text, Path) else text for text in texts]
+    lengths = sorted(len(tokenizer(text)["input_ids"]) for text in whole)
+    enough = sum(n >= length for n in lengths)
+    if enough < 2:
+        possible = lengths[-2] if len(lengths) > 1 else 0
+        or_else = f", or --length {possible}" if possible >= SHORTEST else ""
+        raise InputError(
+            f"{enough} of {len(lengths)} {what} in --texts have {length} tokens, at least 2 are needed: give "
+            f"more or longer {what}{or_else}"
+        )
 
 
 def check_layers(choice: ModelChoice) -> None:
@@ -76,14 +148,18 @@ def check_length(choice: ModelChoice, length: int) -> int:
     return length
 
 
-def check_lengths(choice: ModelChoice, lengths: Sequence[int], texts: Sequence[str]) -> None:
-    """Refuses prompts that are too short for an angle or too long for the model."""
+def check_lengths(
+    choice: ModelChoice, lengths: Sequence[int], texts: Sequence[str], *, needed: int = 2
+) -> None:
+    """Refuses prompts that are too short for an angle of `needed` tokens, or too long for the model."""
     context = _number(_config(choice), CONTEXT_KEYS)
     for index, (length, text) in enumerate(zip(lengths, texts, strict=True)):
         total = length + choice.prepend_bos
-        if total < 2:
+        if total < needed:
+            has = "one token" if total == 1 else f"{total} tokens"
             raise InputError(
-                f"prompt {index} ({text!r}) has one token: an angle needs two; write a longer prompt"
+                f"prompt {index} ({text!r}) has {has}: an angle needs {NUMBER_WORDS[needed]}; write a longer "
+                "prompt"
             )
         if context is not None and total > context:
             start = text[:40] + ("…" if len(text) > 40 else "")
@@ -91,6 +167,12 @@ def check_lengths(choice: ModelChoice, lengths: Sequence[int], texts: Sequence[s
                 f"prompt {index} ({start!r}) has {total} tokens, but {choice.name} reads at most {context}: "
                 "shorten it; nothing is cut silently"
             )
+
+
+def _text_length(choice: ModelChoice) -> int | None:
+    """Tokens that a text has by default; None where the model's folder does not tell its context."""
+    context = _number(_config(choice), CONTEXT_KEYS)
+    return None if context is None else min(LONGEST, context - choice.prepend_bos)
 
 
 def _config(choice: ModelChoice) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Does what a request asks: load, measure, save, say. The science is in the studies."""
 
+import csv
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ def _sequential(request: SequentialRequest) -> None:
         from laminar_lens.studies.sequential import sequential_study
 
         model = _load(request.model, progress)
+        if request.warmup:  # what the prompts have wrong is said before a thousand texts are written
+            _read_prompts(model, request)
         warm = _warmup_part(model, request, progress) if request.warmup else False
         study = sequential_study(
             model,
@@ -49,12 +53,8 @@ def _sequential(request: SequentialRequest) -> None:
             warmup=warm,
             **_common(request, progress),
         )
-        files = _save(study, request.output, "sequential", progress)
-        frame = (
-            _grid(model, request, files, progress, prompts=request.prompts.texts, target=request.target)
-            if request.grid
-            else None
-        )
+        frame = _grid(model, request, progress) if request.grid else None
+        files = _save(study, frame, request.output, "sequential", progress)
     _tell(study, request.output, files, frame)
 
 
@@ -69,12 +69,8 @@ def _warmup(request: WarmupRequest) -> None:
         if request.reference is not None:
             chosen["reference"] = request.reference
         study = warmup_study(model, request.texts, **chosen, **_common(request, progress))
-        files = _save(study, request.output, "warmup", progress)
-        frame = (
-            _grid(model, request, files, progress, texts=request.texts, length=request.length)
-            if request.grid
-            else None
-        )
+        frame = _grid(model, request, progress) if request.grid else None
+        files = _save(study, frame, request.output, "warmup", progress)
     _tell(study, request.output, files, frame)
 
 
@@ -94,11 +90,12 @@ def _angles(request: AnglesRequest) -> None:
             backend=choice.backend,
             progress=progress,
         )
+        request.path.parent.mkdir(parents=True, exist_ok=True)
         if request.format == "nc":
             StudyResult(dataset).save(request.path)
         else:
             with atomic_path(request.path) as path:
-                angle_rows(dataset).to_csv(path, index=False)
+                angle_rows(dataset).to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
     say(str(request.path))
 
 
@@ -108,6 +105,8 @@ def _show(request: ShowRequest) -> None:
         files = {"result": request.path}
         if request.page is not None:
             files["page"] = study.report(request.page)
+    if request.quiet:
+        del files["result"]  # it was read, not written
     _tell(study, Output(request.path.parent, request.json, request.quiet), files, None)
 
 
@@ -149,34 +148,63 @@ def _warmup_part(model: Any, request: SequentialRequest, progress: Progress) -> 
     return warmup_study(model, **chosen, **_common(request, progress))
 
 
-def _grid(
-    model: Any,
-    request: SequentialRequest | WarmupRequest,
-    files: dict[str, Path],
-    progress: Progress,
-    **texts: Any,
-) -> Any:
-    """The sensitivity grid if it was asked for, also saved as CSV beside the result."""
-    if not request.grid:
-        return None
-    from laminar_lens.studies.grid import sensitivity_grid
+def _read_prompts(model: Any, request: SequentialRequest) -> None:
+    """Runs the prompts alone: a prompt that does not fit, or an activation that is not finite, is named."""
+    from laminar_lens.capture import iter_residuals
 
+    choice = request.model
+    for _ in iter_residuals(
+        model,
+        request.prompts.texts,
+        prepend_bos=choice.prepend_bos,
+        final_norm=choice.final_norm,
+        layers=choice.layers,
+    ):
+        pass
+
+
+def _grid(model: Any, request: SequentialRequest | WarmupRequest, progress: Progress) -> Any:
+    """The sensitivity grid; a tolerance or reference that was asked for is among its choices."""
+    from laminar_lens.studies.grid import REFERENCES, TOLERANCES, sensitivity_grid
+
+    chosen: dict[str, Any] = {"tau": sorted({*TOLERANCES, request.tau})}
     if request.n_texts is not None:
-        texts["n_texts"] = request.n_texts
-    frame = sensitivity_grid(model, **texts, seed=request.seed, progress=progress)
-    files["grid"] = files["result"].with_suffix(".grid.csv")
-    with atomic_path(files["grid"]) as path:
-        frame.to_csv(path, index=False)
-    return frame
+        chosen["n_texts"] = request.n_texts
+    if isinstance(request, SequentialRequest):
+        names = ("target", "occurrence", "regex", "baseline", "skip")
+        chosen |= {name: getattr(request, name) for name in names}
+        chosen["prompts"] = request.prompts.texts
+    else:
+        chosen |= {"texts": request.texts, "length": request.length}
+        if request.reference not in (None, *REFERENCES):
+            chosen["reference"] = (*REFERENCES, request.reference)
+    return sensitivity_grid(
+        model,
+        **chosen,
+        layers=request.model.layers,
+        backend=request.model.backend,
+        seed=request.seed,
+        progress=progress,
+    )
 
 
-def _save(study: StudyResult, output: Output, stem: str, progress: Progress) -> dict[str, Path]:
-    """The result and its page in the output folder; each whole, or the earlier one."""
+def _save(study: StudyResult, frame: Any, output: Output, stem: str, progress: Progress) -> dict[str, Path]:
+    """The result, its page and the grid in the output folder: all of them, or all the earlier ones."""
+    from laminar_lens.report import render
+
     output.folder.mkdir(parents=True, exist_ok=True)
-    files = {"result": study.save(output.folder / f"{stem}.nc")}
+    files = {"result": output.folder / f"{stem}.nc", "page": output.folder / f"{stem}.html"}
+    if frame is not None:
+        files["grid"] = output.folder / f"{stem}.grid.csv"
     progress("writing the page", 0, 1)
-    files["page"] = study.report(output.folder / f"{stem}.html")
+    page = render(study)
     progress("writing the page", 1, 1)
+    with ExitStack() as stack:
+        if frame is not None:
+            part = stack.enter_context(atomic_path(files["grid"]))
+            frame.to_csv(part, index=False, quoting=csv.QUOTE_NONNUMERIC)
+        stack.enter_context(atomic_path(files["page"])).write_bytes(page.encode("utf-8", "replace"))
+        study.save(files["result"])
     return files
 
 
@@ -188,7 +216,8 @@ def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: 
             summary["grid"] = json.loads(frame.to_json(orient="records"))
         say(json.dumps(summary, ensure_ascii=True, allow_nan=False, indent=2))
     elif output.quiet:
-        say("\n".join(str(path) for path in files.values()))
+        if files:
+            say("\n".join(str(path) for path in files.values()))
     else:
         say(*_parts(study, frame), *(f"{name}: {path}" for name, path in files.items()))
 

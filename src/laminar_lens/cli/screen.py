@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPE_WIDTH = 120
+FOLDED_WIDTH = 16  # of a column whose cells are folded, at least
 LOG_EVERY_S = 10.0
 QUIET_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
@@ -103,16 +104,61 @@ def say(*parts: "str | Table") -> None:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: Sequence[int] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    wide: Sequence[str] = (),
+    spare: Sequence[str] = (),
 ) -> "Table":
-    """A table that folds long cells instead of cutting them; right-aligned but for the columns in `wide`."""
+    """A table whose `wide` columns are folded between words, and no other cell ever; these are right-aligned.
+
+    Where it does not fit, the other columns' titles go below each other, then the `spare` columns go, the
+    first one first; a line below names them.
+    """
+    width = _console().width
+    for stacked, gone in [(False, 0), *((True, gone) for gone in range(len(spare) + 1))]:
+        left = [index for index, name in enumerate(columns) if name not in spare[:gone]]
+        names, cells = [columns[i] for i in left], [[row[i] for i in left] for row in rows]
+        if _narrowest(names, cells, wide, stacked) <= width:
+            break
+    made = _table(title, names, cells, wide, stacked)
+    dropped = [name for name in spare[:gone] if name in columns]
+    if dropped:
+        made.caption = f"too narrow for {', '.join(dropped)}"
+    return made
+
+
+def _narrowest(
+    names: Sequence[str], rows: Sequence[Sequence[str]], wide: Sequence[str], stacked: bool
+) -> int:
+    """Columns of the terminal that the table takes at least."""
+    from rich.cells import cell_len
+
+    total = 2 + 3 * (len(names) - 1)
+    for index, name in enumerate(names):
+        parts = name.split() if stacked else [name]
+        content = max(map(cell_len, [*parts, *(row[index] for row in rows)]), default=0)
+        total += min(content, FOLDED_WIDTH) if name in wide else content
+    return total
+
+
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], wide: Sequence[str], stacked: bool
+) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        made.add_column(Text(name), overflow="fold", justify="left" if index in wide else "right")
+    made = Table(
+        title=Text(title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for name in columns:
+        folds = name in wide
+        heading = Text(name.replace(" ", "\n") if stacked and not folds else name)
+        made.add_column(
+            heading, overflow="fold", justify="left" if folds else "right", no_wrap=not folds, vertical="top"
+        )
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made

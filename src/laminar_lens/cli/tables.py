@@ -41,13 +41,20 @@ WARMUP_COLUMNS = {
     "first pairs are": "sign",
     "texts needed": "n_needed",
 }
+SPARE_BY_LAYER = ("base IQR", "IQR", "base median", "rotation", "modes")
+SPARE_WARMUP = ("first pairs are", "texts needed")
+SPARE_GRID = ("in layer", "first pairs are", "excess (rad)", "target − baseline (rad)", "k_lo")
+"""Columns that a narrow terminal does without, the first one first."""
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> "Table":
     """The published claims and what this model answers."""
     cells = [[str(row["claim"]), str(row["verdict"]), str(row["text"]), estimate_text(row)] for row in rows]
     return table(
-        "The published claims, on this model", ["", "answer", "claim", "estimate"], cells, wide=range(4)
+        "The published claims, on this model",
+        ["", "answer", "claim", "estimate"],
+        cells,
+        wide=["claim", "estimate"],
     )
 
 
@@ -60,7 +67,7 @@ def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":
     if "two_modes" in dataset:
         columns["modes"] = [_modes(dataset.isel(layer=row)) for row in range(dataset.sizes["layer"])]
     title = f"Angles by layer (rad); base: the {baseline} baseline, p: target against it"
-    return _by_layer(title, dataset["layer"].values.tolist(), columns)
+    return _by_layer(title, dataset["layer"].values.tolist(), columns, SPARE_BY_LAYER)
 
 
 def warmup_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
@@ -70,7 +77,7 @@ def warmup_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
         for title, name in WARMUP_COLUMNS.items()
         if name in rows[0]
     }
-    return _by_layer("Warm-up by layer", [row["layer"] for row in rows], columns)
+    return _by_layer("Warm-up by layer", [row["layer"] for row in rows], columns, SPARE_WARMUP)
 
 
 def grid(frame: "pd.DataFrame") -> "Table":
@@ -78,12 +85,15 @@ def grid(frame: "pd.DataFrame") -> "Table":
     shown = frame[[name for name in GRID_COLUMNS if name in frame and not frame[name].isin(["", None]).all()]]
     shown = shown.astype(object).where(shown.notna(), None)
     cells = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
-    return table("Sensitivity to the choices made", [GRID_COLUMNS[str(name)] for name in shown], cells)
+    names = [GRID_COLUMNS[str(name)] for name in shown]
+    return table("Sensitivity to the choices made", names, cells, wide=["note"], spare=SPARE_GRID)
 
 
-def _by_layer(title: str, layers: Sequence[int], columns: Mapping[str, Sequence[str]]) -> "Table":
+def _by_layer(
+    title: str, layers: Sequence[int], columns: Mapping[str, Sequence[str]], spare: Sequence[str]
+) -> "Table":
     rows = [[str(layer), *cells] for layer, *cells in zip(layers, *columns.values(), strict=True)]
-    return table(title, ["layer", *columns], rows)
+    return table(title, ["layer", *columns], rows, spare=spare)
 
 
 def _cells(dataset: xr.Dataset, names: Sequence[str]) -> list[str]:
@@ -93,6 +103,8 @@ def _cells(dataset: xr.Dataset, names: Sequence[str]) -> list[str]:
         return [_radians(value) for value in columns[0]]
     return [
         f"{_radians(estimate)} [{_radians(low)}, {_radians(high)}]"
+        if math.isfinite(low)
+        else _radians(estimate)
         for estimate, low, high in zip(*columns, strict=True)
     ]
 

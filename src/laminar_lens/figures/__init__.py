@@ -4,12 +4,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from laminar_lens.figures.modes import mixture
 from laminar_lens.figures.positions import by_position, by_position_skipped, tokens
 from laminar_lens.figures.sequential import (
     baseline_split,
     difference,
     dispersion,
-    mixture,
     rotation,
     target_by_layer,
 )

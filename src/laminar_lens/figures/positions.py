@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from laminar_lens.figures.style import (
+    BASELINE,
     INK,
     LAYERS,
     RANDOM,
@@ -26,6 +27,10 @@ from laminar_lens.figures.style import (
 FEWEST_PROMPTS = 10
 """A position that fewer prompts reach is not drawn: its mean would be theirs alone."""
 
+FEWEST_PAIRS = 3
+"""The skipped curves keep at least this many pairs, or stop skipping at `MOST_SKIPPED`."""
+MOST_SKIPPED = 8
+
 _ROW = 8
 
 
@@ -38,16 +43,23 @@ def layer_lines(
     hover: str,
     width: float = 1.8,
 ) -> None:
-    """A line a layer [layer, x], coloured from first to last, with a colour bar instead of a long legend."""
+    """A line a layer [layer, x], coloured from first to last, with a colour bar instead of a long legend.
+
+    A single layer gets a legend entry; no layer, nothing.
+    """
+    if not layers:
+        return
     span = max(1, layers[-1] - layers[0])
     for layer, curve in zip(layers, curves, strict=True):
         figure.add_trace(
             go.Scatter(
-                x=list(x), y=curve, mode="lines", showlegend=False, name=f"layer {layer}",
+                x=list(x), y=curve, mode="lines", showlegend=len(layers) == 1, name=f"layer {layer}",
                 line={"color": scale_color(LAYERS, (layer - layers[0]) / span), "width": width},
                 hovertemplate=f"layer {layer}, {hover}: %{{y:.3f}} rad<extra></extra>",
             )
         )  # fmt: skip
+    if len(layers) == 1:
+        return
     figure.add_trace(
         go.Scatter(
             x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
@@ -55,10 +67,10 @@ def layer_lines(
                 "color": [layers[0]], "cmin": layers[0], "cmax": layers[-1], "colorscale": colorscale(LAYERS),
                 "showscale": True,
                 "colorbar": {
-                    "title": {"text": "layer<br> ", "side": "top", "font": {"size": 13}},
+                    "title": {"text": "layer", "side": "right", "font": {"size": 13}},
                     "thickness": 10, "len": 0.95,
                     "x": 1.09, "xanchor": "left", "outlinewidth": 0, "tickfont": {"size": 12, "color": SOFT},
-                    "tickformat": "d", "nticks": min(len(layers) + 1, 9),
+                    "tickvals": list(layers)[:: math.ceil(len(layers) / 9)],
                 },
             },
         )
@@ -78,57 +90,74 @@ def position_axis(figure: go.Figure, x: Sequence[int]) -> None:
 
 def by_position(dataset: xr.Dataset) -> go.Figure | None:
     """The mean angle of adjacent pairs by position, a line a layer."""
+    random = "; random weights have a curve of their own" if "random_position_angle" in dataset else ""
     return _by_position(
         dataset,
         0,
         "Angle by position",
         "The first pair against the others: a line that starts apart from its own later course is a warm-up "
-        "in that layer. Layer 0 has no context yet; random weights have a curve of their own.",
+        f"in that layer. Layer 0 has no context yet{random}. With the positions permuted, none can stand "
+        "apart.",
     )
 
 
 def by_position_skipped(dataset: xr.Dataset) -> go.Figure | None:
     """The same without the first positions."""
-    skip = _skip(dataset)
+    if "position_angle" not in dataset:
+        return None
+    asked, reached = _asked(dataset), len(_drawn_pairs(dataset))
+    skip = asked if asked <= reached - FEWEST_PAIRS else max(1, min(MOST_SKIPPED, reached - FEWEST_PAIRS))
     tokens = "the first token" if skip == 1 else f"the first {skip} tokens"
+    short = "" if skip == asked else (
+        f" The warm-up asks to leave out {asked}; these prompts are too short for that, so {skip}."
+    )  # fmt: skip
     return _by_position(
         dataset,
         skip,
         f"Angle by position, without {tokens}",
         "The same curves on a scale of their own: is what is left flat, up to the words that happen to stand "
-        "there?",
+        "there?" + short,
     )
 
 
-def _skip(dataset: xr.Dataset) -> int:
+def _asked(dataset: xr.Dataset) -> int:
     """Tokens to leave out: the largest that any layer's warm-up asks for, and at least one."""
     for name in ("warmup_k_hi", "warmup_k_lo"):
         if name in dataset and (dataset[name].values >= 0).all():
-            return max(1, min(int(dataset[name].values.max()), 8))
+            return max(1, int(dataset[name].values.max()))
     return 1
+
+
+def _drawn_pairs(dataset: xr.Dataset) -> NDArray[Any]:
+    """Indices of the pairs that enough prompts reach."""
+    counts = np.isfinite(dataset["position_angle"].values).any(axis=0).sum(axis=0)
+    return np.flatnonzero(counts >= max(1, min(FEWEST_PROMPTS, counts.max())))
 
 
 def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go.Figure | None:
     if "position_angle" not in dataset:
         return None
     angles = dataset["position_angle"].values
-    counts = np.isfinite(angles).any(axis=0).sum(axis=0)
-    kept = np.flatnonzero(counts >= min(FEWEST_PROMPTS, counts.max()))
+    kept = _drawn_pairs(dataset)
     kept = kept[kept >= skip]
     if len(kept) < 2:
         return None
     figure = new_figure(title, caption)
     x = dataset["pair"].values[kept].tolist()
     layers = dataset["layer"].values.tolist()
+    first = 1 if layers[0] == 0 else 0
     curves = _means(angles[:, :, kept])
     seen = [curves]
-    if "random_position_angle" in dataset:
-        random = dataset["random_position_angle"].values[:, kept]
-        texts = [f"random weights, layer {layer}" for layer in layers]
-        _random_lines(figure, x, random[1:], texts[1:])
-        seen.append(random[1:])
-    layer_lines(figure, layers[1:], x, curves[1:], hover="pair (%{x}, next)")
-    if layers[0] == 0:
+    contextual = layers[first:]
+    if "random_position_angle" in dataset and contextual:
+        random = dataset["random_position_angle"].values[first:, kept]
+        _random_lines(figure, x, random, [f"random weights, layer {layer}" for layer in contextual])
+        seen.append(random)
+    layer_lines(figure, contextual, x, curves[first:], hover="pair (%{x}, next)")
+    if "null_position_angle" in dataset:
+        null = dataset["null_position_angle"].values
+        seen.append(_permuted_line(figure, x, (null[first:] if contextual else null)[:, kept]))
+    if first:
         figure.add_trace(
             go.Scatter(
                 x=x, y=curves[0], mode="lines", name="layer 0 (embeddings)",
@@ -137,7 +166,7 @@ def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go
             )
         )  # fmt: skip
     position_axis(figure, x)
-    angle_axis(figure, seen, title="mean angle (rad)")
+    angle_axis(figure, seen, title="mean angle (rad)", attrs=dataset.attrs)
     return figure
 
 
@@ -147,8 +176,22 @@ def _random_lines(figure: go.Figure, x: Sequence[int], curves: NDArray[Any], tex
     figure.data[-1].hovertemplate = "%{customdata}<br>pair (%{x}, next): %{y:.3f} rad<extra></extra>"
 
 
+def _permuted_line(figure: go.Figure, x: Sequence[int], null: NDArray[Any]) -> NDArray[Any]:
+    """Draw the mean over layers of the curves [layer, x] with permuted positions, and return it."""
+    mean: NDArray[Any] = _means(null[None])[0]
+    figure.add_trace(
+        go.Scatter(
+            x=list(x), y=mean, mode="lines", name="positions permuted, mean over layers",
+            line={"color": BASELINE, "width": 1.2},
+            hovertemplate="positions permuted, mean over layers<br>pair (%{x}, next): %{y:.3f} rad"
+            "<extra></extra>",
+        )
+    )  # fmt: skip
+    return mean
+
+
 def _means(angles: NDArray[Any]) -> NDArray[Any]:
-    """Mean over prompts [layer prompt pair] → [layer pair] of the prompts that reach a position."""
+    """Mean over the second axis [layer prompt pair] → [layer pair] of what is finite."""
     finite = np.isfinite(angles)
     count = finite.sum(axis=1)
     total = np.where(finite, angles, 0.0).sum(axis=1)

@@ -14,25 +14,31 @@ from laminar_lens.figures.style import (
     WITHOUT_FIRST,
     angle_axis,
     bundle,
-    fade,
     layer_axis,
+    line_mode,
     mean_and_band,
     new_figure,
     quoted,
     shown,
+    withheld_note,
 )
 
 _LAYER = "layer %{x}: mean %{y:.3f} rad"
 
 
-def pair_texts(dataset: xr.Dataset, pairs: xr.DataArray) -> list[str]:
-    """One hover line a prompt: its number, its start, and the two tokens of its pair."""
+def pair_texts(dataset: xr.Dataset, pairs: xr.DataArray, *, donor: bool = False) -> list[str]:
+    """One hover line a prompt: its number, its start, and the two tokens of its pair.
+
+    With `donor` the pair is another text's, whose tokens the dataset does not hold: only positions are said.
+    """
     lines = []
     for row, (first, second) in enumerate(pairs.values.tolist()):
         words = dataset["token"].values[row]
         pair = (
             "no pair"
             if first < 0
+            else f"another text, positions ({first}, {second})"
+            if donor
             else f"{quoted(words[first])} → {quoted(words[second])} ({first}, {second})"
         )
         lines.append(f"prompt {row}: {shown(dataset['text'].values[row])}<br><b>{pair}</b>")
@@ -50,6 +56,12 @@ def chosen_baseline(dataset: xr.Dataset) -> int:
     return same.index(True) if any(same) else 0
 
 
+def baseline_texts(dataset: xr.Dataset) -> list[str]:
+    """Hover lines of the chosen baseline's pairs; only `matched` takes them from other texts."""
+    name = dataset["baseline"].values[chosen_baseline(dataset)]
+    return pair_texts(dataset, dataset["baseline_pair"], donor=str(name) == "matched")
+
+
 def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     """The target's angles against the baseline's: a thin line a prompt, the means and their 95% bands."""
     if "target_angle" not in dataset:
@@ -57,7 +69,7 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     figure = new_figure(
         "Target against baseline, by layer",
         "One thin line a prompt: see whether the target's lines stay together, and whether the baseline's "
-        "fall into groups that its mean runs between.",
+        "fall into groups that its mean runs between." + withheld_note(dataset, "target_low", "baseline_low"),
     )
     layers, row = dataset["layer"].values, chosen_baseline(dataset)
     name = str(dataset["baseline"].values[row]).replace("_", " ")
@@ -66,7 +78,7 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         figure,
         layers,
         baseline.values.T,
-        pair_texts(dataset, dataset["baseline_pair"]),
+        baseline_texts(dataset),
         name="baseline, each prompt",
         color=BASELINE,
         opacity=0.34,
@@ -84,16 +96,17 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         figure,
         layers,
         *band,
-        name=f"{name} baseline, mean of all draws, 95% band",
+        name=f"{name} baseline, mean of all draws",
+        band="95% band",
         color="#33373d",
         hover="baseline, " + _LAYER,
     )
     band = [dataset[f"target_{part}"].values for part in ("mean", "low", "high")]
     mean_and_band(
-        figure, layers, *band, name="target, mean, 95% band", color=TARGET, hover="target, " + _LAYER
+        figure, layers, *band, name="target, mean", band="95% band", color=TARGET, hover="target, " + _LAYER
     )
     layer_axis(figure, layers.tolist())
-    angle_axis(figure, [target, baseline])
+    angle_axis(figure, [target, baseline], attrs=dataset.attrs)
     return figure
 
 
@@ -109,7 +122,7 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
     pairs = dataset["baseline_pair"].values
     first = (pairs == 0).any(axis=1)
-    texts = pair_texts(dataset, dataset["baseline_pair"])
+    texts = baseline_texts(dataset)
     kept = (pairs >= 0).all(axis=1)
     for mask, name, color in (
         (~first & kept, "without position 0", WITHOUT_FIRST),
@@ -129,83 +142,27 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     figure.add_trace(
         go.Scatter(
-            x=layers, y=mean, mode="lines", name="mean over both, all draws",
-            line={"color": "#33373d", "width": 3, "dash": "5px,4px"},
+            x=layers, y=mean, mode=line_mode(layers), name="mean over both, all draws",
+            line={"color": "#33373d", "width": 3, "dash": "5px,4px"}, marker={"size": 11},
             hovertemplate="mean over both, layer %{x}: %{y:.3f} rad<extra></extra>",
         )
     )  # fmt: skip
     layer_axis(figure, layers.tolist())
-    angle_axis(figure, [angles])
+    angle_axis(figure, [angles], attrs=dataset.attrs)
     return figure
-
-
-def mixture(dataset: xr.Dataset) -> go.Figure | None:
-    """The two modes of the baseline in each layer over the raw angles."""
-    if "two_modes" not in dataset:
-        return None
-    figure = new_figure(
-        "One mode or two, layer by layer",
-        "Bars mark a mode's mean ± one standard deviation where the test finds two modes, the percentage is "
-        "the weight of the upper one; a layer without bars shows one group.",
-    )
-    layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
-    pairs = dataset["baseline_pair"].values
-    first = (pairs == 0).any(axis=1)
-    texts = np.array(pair_texts(dataset, dataset["baseline_pair"]), dtype=object)
-    spread = np.linspace(-0.3, 0.3, len(first))[np.random.default_rng(0).permutation(len(first))]
-    for mask, name, color in (
-        (~first, "without position 0", WITHOUT_FIRST),
-        (first, "with position 0", WITH_FIRST),
-    ):
-        figure.add_trace(
-            go.Scatter(
-                x=np.add.outer(layers, spread[mask]).ravel(), y=angles[:, mask].ravel(),
-                mode="markers", name=name,
-                marker={"color": fade(color, 0.55), "size": 5},
-                customdata=np.tile(texts[mask], len(layers)).tolist(),
-                hovertemplate="%{customdata}<br>%{y:.3f} rad<extra></extra>",
-            )
-        )  # fmt: skip
-    two = dataset["two_modes"].values.astype(bool)
-    for side in ("low", "high"):
-        _mode_bars(figure, dataset, layers, two, side)
-    layer_axis(figure, layers.tolist())
-    figure.update_xaxes(range=[layers[0] - 0.6, layers[-1] + 0.6])
-    angle_axis(figure, [angles])
-    return figure
-
-
-def _mode_bars(
-    figure: go.Figure, dataset: xr.Dataset, layers: np.ndarray, two: np.ndarray, side: str
-) -> None:
-    mean, sd = dataset[f"mode_{side}_mean"].values, dataset[f"mode_{side}_sd"].values
-    weight = dataset["mode_high_weight"].values
-    labels = [f"{100 * w:.0f}%" if side == "high" and np.isfinite(w) else "" for w in weight]
-    figure.add_trace(
-        go.Scatter(
-            x=layers[two], y=mean[two], mode="markers+text", name="mode: mean ± sd", legendgroup="mode",
-            showlegend=side == "low",
-            marker={"symbol": "line-ew", "size": 26, "line": {"width": 3, "color": "#1f2328"}},
-            error_y={"type": "data", "array": sd[two], "thickness": 1.6, "width": 7, "color": "#1f2328"},
-            text=[label for label, wanted in zip(labels, two, strict=True) if wanted],
-            textposition="middle right" if len(layers) < 20 else "top center",
-            textfont={"size": 12, "color": "#1f2328"}, customdata=sd[two],
-            hovertemplate=f"{side}er mode".replace("higher", "upper")
-            + ", layer %{x}: %{y:.3f} ± %{customdata:.3f} rad<extra></extra>",
-        )
-    )  # fmt: skip
 
 
 def difference(dataset: xr.Dataset) -> go.Figure | None:
     """Target minus each baseline by layer, with simultaneous bands."""
     if "difference" not in dataset:
         return None
-    figure = new_figure(
-        "Target minus each baseline",
+    caption = (
         "Where a band (simultaneous, 95%) leaves 0, the target differs in that layer; a dashed baseline has "
-        "two modes and is compared without the position that makes them.",
+        "two modes and is compared without the position that makes them."
     )
+    figure = new_figure("Target minus each baseline", caption)
     layers, drawn = dataset["layer"].values, []
+    missing: dict[tuple[str, str], list[str]] = {}
     for row, name in enumerate(dataset["baseline"].values.tolist()):
         for kind, dash in (("difference", "solid"), ("stratified_difference", "5px,4px")):
             if kind not in dataset or not np.isfinite(dataset[kind].values[row]).any():
@@ -213,23 +170,43 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
             band = [dataset[f"{kind}{part}"].values[row] for part in ("", "_low", "_high")]
             label = name.replace("_", " ") + (", split" if dash != "solid" else "")
             drawn += band
+            if not np.isfinite(band[1]).any():
+                missing.setdefault(("No band", _reason(dataset, row, kind)), []).append(label)
             mean_and_band(
                 figure, layers, *band, name=label, color=BASELINES.get(name, SOFT), dash=dash, opacity=0.1,
                 hover=f"target − {label}, layer %{{x}}: %{{y:.3f}} rad",
             )  # fmt: skip
             break
+        else:
+            why = _reason(dataset, row, "difference", "stratified_difference")
+            missing.setdefault(("Not drawn", why), []).append(name.replace("_", " "))
+    said = [f" {head}: {', '.join(labels)} ({why})." for (head, why), labels in missing.items()]
+    figure.update_layout(meta={"caption": caption + "".join(said)})
     layer_axis(figure, layers.tolist())
     angle_axis(figure, drawn, title="difference of angles (rad)", zero=True)
+    if not drawn:
+        figure.update_layout(height=240)
+        figure.add_annotation(
+            text="no difference was computed", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.75,
+            font={"color": SOFT},
+        )  # fmt: skip
     return figure
+
+
+def _reason(dataset: xr.Dataset, row: int, *kinds: str) -> str:
+    """Why a baseline has no difference, or a difference no band."""
+    notes = [str(dataset[f"{kind}_note"].values[row]) for kind in kinds if f"{kind}_note" in dataset]
+    return "; ".join(dict.fromkeys(note for note in notes if note)) or "no reason was kept"
 
 
 def rotation(dataset: xr.Dataset) -> go.Figure | None:
     """The angle at the target beside what the target itself rotates from one layer to the next."""
-    if "rotation_mean" not in dataset:
+    if "rotation_mean" not in dataset or not np.isfinite(dataset["rotation_mean"].values).any():
         return None
     figure = new_figure(
         "Angle between tokens, rotation between layers",
-        "Blue: how far the target points from the word before it. Grey: how far it turns in one layer.",
+        "Blue: how far the target points from the word before it. Grey: how far it turns in one layer."
+        + withheld_note(dataset, "target_low", "rotation_low"),
     )
     layers = dataset["layer"].values
     shown_values = []
@@ -248,7 +225,7 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
             hover=label + ", " + _LAYER,
         )
     layer_axis(figure, layers.tolist())
-    angle_axis(figure, [*shown_values, [0.0]])
+    angle_axis(figure, [*shown_values, [0.0]], attrs=dataset.attrs)
     return figure
 
 
@@ -258,7 +235,8 @@ def dispersion(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "Spread over prompts",
-        "Interquartile range of the angle by layer: does the target fan out towards the last layer?",
+        "Interquartile range of the angle by layer: does the target fan out towards the last layer?"
+        + withheld_note(dataset, "target_iqr_low"),
     )
     layers = dataset["layer"].values
     band = [dataset[name].values for name in ("target_iqr", "target_iqr_low", "target_iqr_high")]
@@ -270,8 +248,8 @@ def dispersion(dataset: xr.Dataset) -> go.Figure | None:
     label = f"baseline ({str(dataset['baseline'].values[row]).replace('_', ' ')})"
     figure.add_trace(
         go.Scatter(
-            x=layers, y=baseline, mode="lines", name=label,
-            line={"color": BASELINE, "width": 2.4, "dash": "5px,4px"},
+            x=layers, y=baseline, mode=line_mode(layers), name=label,
+            line={"color": BASELINE, "width": 2.4, "dash": "5px,4px"}, marker={"size": 11},
             hovertemplate="baseline, layer %{x}: IQR %{y:.3f} rad<extra></extra>",
         )
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,12 @@ def layer_axis(figure: go.Figure, layers: Sequence[int]) -> None:
 
 
 def angle_axis(
-    figure: go.Figure, values: Iterable[Any], *, title: str = "angle (rad)", zero: bool = False
+    figure: go.Figure,
+    values: Iterable[Any],
+    *,
+    title: str = "angle (rad)",
+    zero: bool = False,
+    attrs: Mapping[str, Any] | None = None,
 ) -> None:
     """Radians left, degrees right, wide enough for `values`; π/2 as a reference where it is near.
 
@@ -90,6 +95,7 @@ def angle_axis(
         values: arrays that must be seen; NaN and infinite values are left out.
         title: of the left axis.
         zero: a difference or a spread: 0 is the reference, not π/2.
+        attrs: of the dataset; where they hold it, the reference says how far random directions scatter.
     """
     low, high = _bounds(values, zero)
     steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
@@ -109,7 +115,8 @@ def angle_axis(
     if zero and low < 0 < high:
         figure.add_hline(y=0, line={"color": RULE, "width": 1})
     elif not zero and low < math.pi / 2 < high:
-        reference_line(figure, math.pi / 2, "π/2: random directions")
+        sd = (attrs or {}).get("random_direction_sd")
+        reference_line(figure, math.pi / 2, f"π/2{'' if sd is None else f' ± {sd:.2f}'}: random directions")
 
 
 def reference_line(figure: go.Figure, y: float, label: str) -> None:
@@ -139,7 +146,7 @@ def _bounds(values: Iterable[Any], zero: bool) -> tuple[float, float]:
         low, high = min(low, 0.0), max(high, 0.0)
     elif low - 0.35 < math.pi / 2 < high + 0.35:
         low, high = min(low, math.pi / 2 - 0.04), max(high, math.pi / 2 + 0.08)
-    pad = max(0.06 * (high - low), 0.01)
+    pad = max(0.06 * (high - low), 0.002 if zero else 0.01)
     low = 0.0 if low >= 0 and (zero or low - pad < 0.25) else low - pad
     return low, min(high + pad, math.pi + 0.02)
 
@@ -154,11 +161,21 @@ def mean_and_band(
     name: str,
     color: str,
     hover: str,
+    band: str = "",
     dash: str = "solid",
     opacity: float = 0.26,
 ) -> None:
-    """A bold line with its interval as a band; one legend entry for both."""
-    if np.isfinite(np.asarray(low, dtype=float)).any():
+    """A bold line with its interval as a band; one legend entry for both, which names `band` if there is one.
+
+    A single x has no line: a point with its error bar stands for it.
+    """
+    known = bool(np.isfinite(np.asarray(low, dtype=float)).any())
+    name += f", {band}" if band and known else ""
+    bar: dict[str, Any] = {}
+    if len(x) == 1 and known:
+        ends = {"array": np.subtract(high, mean), "arrayminus": np.subtract(mean, low), "symmetric": False}
+        bar = {"error_y": {"type": "data", "thickness": 2, "width": 8, **ends}}
+    elif known:
         edge = {
             "mode": "lines",
             "line": {"width": 0},
@@ -174,11 +191,17 @@ def mean_and_band(
     ]
     figure.add_trace(
         go.Scatter(
-            x=x, y=mean, name=name, legendgroup=name, mode="lines", customdata=interval,
-            line={"color": color, "width": 3.2, "dash": dash},
+            x=x, y=mean, name=name, legendgroup=name, mode=line_mode(x), customdata=interval,
+            line={"color": color, "width": 3.2, "dash": dash}, marker={"color": color, "size": 11}, **bar,
             hovertemplate=hover + "%{customdata}<extra></extra>",
         )
     )  # fmt: skip
+
+
+def withheld_note(dataset: Any, *names: str) -> str:
+    """Why the named variables' interval ends are missing, each reason once, to stand behind a caption."""
+    reasons = dict.fromkeys(str(dataset[name].attrs.get("withheld", "")) for name in names if name in dataset)
+    return "".join(f" {reason[0].upper()}{reason[1:].rstrip('.')}." for reason in reasons if reason)
 
 
 def bundle(
@@ -197,11 +220,17 @@ def bundle(
     xs = np.tile(np.append(np.asarray(x, dtype=float), np.nan), count)
     figure.add_trace(
         go.Scatter(
-            x=xs, y=ys, mode="lines", name=name, line={"color": fade(color, opacity), "width": 1.1},
+            x=xs, y=ys, mode=line_mode(x), name=name, line={"color": fade(color, opacity), "width": 1.1},
+            marker={"color": fade(color, opacity), "size": 7},
             customdata=[text for text in texts for _ in range(len(x) + 1)],
             hovertemplate="%{customdata}<br>layer %{x}: %{y:.3f} rad<extra></extra>",
         )
     )  # fmt: skip
+
+
+def line_mode(x: Any) -> str:
+    """How a curve over `x` is drawn: a line through a single point would not be seen."""
+    return "lines" if len(x) > 1 else "markers"
 
 
 def fade(color: str, alpha: float) -> str:
@@ -227,12 +256,16 @@ def colorscale(stops: Sequence[str]) -> list[list[Any]]:
     return [[i / (len(stops) - 1), color] for i, color in enumerate(stops)]
 
 
-def shown(text: object, limit: int = 70) -> str:
-    """Text for a hover label: escaped, control characters visible, cut to `limit` characters."""
+def visible(text: object, limit: int | None = None) -> str:
+    """Text with its control characters visible, cut to `limit` characters."""
     plain = str(text)
-    plain = plain if len(plain) <= limit else plain[: limit - 1] + "…"
-    visible = "".join("⏎" if c == "\n" else c if c.isprintable() else "·" for c in plain)
-    return html.escape(visible, quote=False)
+    plain = plain if limit is None or len(plain) <= limit else plain[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else {"\n": "⏎", "\t": "⇥"}.get(c, "·") for c in plain)
+
+
+def shown(text: object, limit: int = 70) -> str:
+    """`visible` text for a hover label, escaped."""
+    return html.escape(visible(text, limit), quote=False)
 
 
 def quoted(token: object) -> str:

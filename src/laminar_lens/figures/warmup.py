@@ -19,6 +19,7 @@ from laminar_lens.figures.style import (
     layer_axis,
     mean_and_band,
     new_figure,
+    withheld_note,
 )
 
 _PREFIX = "warmup_"
@@ -100,7 +101,8 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
     slider = {"steps": steps, "active": start, "currentvalue": {"prefix": "layer "}, "pad": {"t": 56}}
     figure.update_layout(height=560, sliders=[slider])
     position_axis(figure, x)
-    seen = [delta, part["band_low"].values, part["band_high"].values, _ends(tau)]
+    seen = [part[name].values for name in ("delta", "band_low", "band_high", "random_delta") if name in part]
+    seen.append(np.array(_ends(tau)))
     angle_axis(figure, seen, title="shift δ (rad)", zero=True)
     _tolerance_band(figure, tau)
     _reference_window(figure, dataset)
@@ -143,7 +145,7 @@ def random_init(dataset: xr.Dataset) -> go.Figure | None:
     figure = new_figure(
         "The same measure on random weights",
         "Random weights are no zero: averaging over few tokens moves the first pairs without any training. "
-        "Compare the trained curves with these, not with a flat line.",
+        "Compare the trained curves with these, not with a flat line." + _one_draw(dataset),
     )
     layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
     random = part["random_delta"].values
@@ -153,6 +155,14 @@ def random_init(dataset: xr.Dataset) -> go.Figure | None:
     angle_axis(figure, [random, _ends(tau)], title="shift δ (rad)", zero=True)
     _tolerance_band(figure, tau)
     return figure
+
+
+def _one_draw(dataset: xr.Dataset) -> str:
+    """What layer 0 shows besides, in a model that adds position embeddings."""
+    absolute = '"positions": "absolute"' in dataset.attrs.get("provenance", "")
+    if not absolute or dataset["layer"].values[0] != 0:
+        return ""
+    return " The jags of layer 0 are this one draw's random position embeddings."
 
 
 def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
@@ -217,7 +227,7 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     figure = new_figure(
         "The same two tokens, first against inside",
         "What being first does to a pair, with the tokens themselves held fixed; above 0, first pairs "
-        "are wider.",
+        "are wider." + withheld_note(part, "paired_shift_low"),
     )
     layers = part["layer"].values
     band = [part[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
@@ -225,7 +235,8 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
         figure,
         layers,
         *band,
-        name="paired shift, 95% interval",
+        name="paired shift",
+        band="95% interval",
         color=TARGET,
         hover="layer %{x}: %{y:.3f} rad",
     )
@@ -236,18 +247,62 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
+_COSTS = (
+    ("cost_mean", "mean", "mean moves by (rad)", "mean moves by %{y:.3f} rad"),
+    ("cost_variance", "variance", "variance moves by (rad²)", "variance moves by %{y:.4f} rad²"),
+    ("cost_pc1", "first principal axis", "first axis turns by (rad)", "first axis turns by %{y:.3f} rad"),
+)
+"""Variable, name in the menu, axis title, hover text."""
+
+
 def cost(dataset: xr.Dataset) -> go.Figure | None:
-    """What a mean over all positions loses when the first k stay in."""
+    """What a mean, a variance and a first principal axis lose when the first k stay in; a menu picks one."""
     part = warmup_part(dataset)
     if part is None or "cost_mean" not in part:
         return None
     figure = new_figure(
         "What it costs to leave them in",
-        "How far the mean angle of a text moves when its first k positions stay in, a line a layer.",
+        "How far the mean angle of a text moves when its first k positions stay in, a line a layer; the menu "
+        "shows the same for the angles' variance and for the first principal axis of the vectors.",
     )
     layers, x = part["layer"].values.tolist(), part[part["cost_mean"].dims[1]].values.tolist()
-    moved = part["cost_mean"].values
-    layer_lines(figure, layers, x, moved, hover="first %{x} left in, mean moves by")
+    layer_lines(figure, layers, x, part["cost_mean"].values, hover="first %{x} left in")
     figure.update_xaxes(title={"text": "first positions left in (k)"}, tickvals=x[:: max(1, len(x) // 12)])
-    angle_axis(figure, [moved], title="mean moves by (rad)", zero=True)
+    buttons = []
+    for name, label, title, hover in _COSTS:
+        if name in part:
+            axis = new_figure("", "")
+            angle_axis(axis, [part[name].values], title=title, zero=True)
+            buttons.append(_cost_button(axis, label, part[name].values, layers, hover))
+    angle_axis(figure, [part["cost_mean"].values], title=_COSTS[0][2], zero=True)
+    for trace, text in zip(figure.data, buttons[0]["args"][0]["hovertemplate"], strict=False):
+        trace.hovertemplate = text
+    figure.update_layout(
+        updatemenus=[
+            {
+                "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom",
+                "pad": {"t": 0, "b": 0}, "bgcolor": "white", "font": {"size": 13},
+            }
+        ]
+    )  # fmt: skip
     return figure
+
+
+def _cost_button(axis: go.Figure, label: str, values: Any, layers: list[int], hover: str) -> dict[str, Any]:
+    """The menu's entry that exchanges the curves [layer k], their hover text and both axes."""
+    curves = np.round(values.astype(float), 6).tolist()
+    texts = [f"layer {layer}, first %{{x}} left in: {hover}<extra></extra>" for layer in layers]
+    squared = "²" in hover
+    change = {
+        "yaxis.title.text": axis.layout.yaxis.title.text,
+        "yaxis.range": list(axis.layout.yaxis.range),
+        "yaxis2.tickvals": list(axis.layout.yaxis2.tickvals),
+        "yaxis2.ticktext": [] if squared else list(axis.layout.yaxis2.ticktext),
+        "yaxis2.showticklabels": not squared,
+    }
+    which = list(range(len(layers)))
+    return {
+        "label": label,
+        "method": "update",
+        "args": [{"y": curves, "hovertemplate": texts}, change, which],
+    }

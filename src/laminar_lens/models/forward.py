@@ -24,16 +24,25 @@ def hook_name(layer: int) -> str:
 
 
 def check_model(model: Any) -> None:
-    """Refuses what is not a TransformerLens model.
+    """Refuses what is not a TransformerLens model, and one whose dropout would change every run.
 
     Raises:
-        InputError: names the type that was given.
+        InputError: names the type that was given, or the dropout that is on.
     """
     if not (hasattr(model, "cfg") and hasattr(model, "run_with_hooks") and hasattr(model.cfg, "n_layers")):
         raise InputError(
             f"model is a {type(model).__name__}; expected a TransformerLens model, for example from "
             "laminar_lens.load_model"
         )
+    for name, module in model.named_modules() if isinstance(model, torch.nn.Module) else ():
+        rates = (
+            getattr(module, "attention_dropout", 0),
+            module.p if isinstance(module, torch.nn.Dropout) else 0,
+        )
+        if module.training and any(isinstance(rate, float) and rate > 0 for rate in rates):
+            raise InputError(
+                f"the model is in training mode ({name} drops values at random): call model.eval()"
+            )
 
 
 def state_hooks(
@@ -52,7 +61,9 @@ def state_hooks(
 
         # The compiler breaks its graph there instead of tracing the visit; without it, there is nothing to
         # import, which would take seconds.
-        return torch.compiler.disable(take) if "torch._dynamo" in sys.modules else take
+        if "torch._dynamo" not in sys.modules:
+            return take
+        return torch.compiler.disable(take)  # type: ignore[no-untyped-call, no-any-return]
 
     return [(hook_name(layer), hook_of(layer)) for layer in sorted(set(layers))]
 

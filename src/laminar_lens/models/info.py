@@ -29,6 +29,7 @@ _WARNED: "WeakSet[Any]" = WeakSet()
 
 _POSITIONS = {"standard": "absolute", "learned": "absolute", "absolute": "absolute"}
 _FOLDED = {"LNPre", "RMSPre"}
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,12 +167,18 @@ def describe_name(model: Any) -> str:
 
 
 def fingerprint(model: Any) -> str:
-    """SHA-256 over names, shapes and up to 256 values, evenly spread, of every parameter."""
+    """SHA-256 over the name, shape and dtype of every parameter, the exact sum of its bits, and some values.
+
+    Any changed value changes the sum; the values, spread over all rows and columns, see what was moved.
+    Hashing every byte would take seconds for a large model.
+    """
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
         values = parameter.detach().reshape(-1)
-        sample = values[:: max(1, values.numel() // 256)].to(device="cpu", dtype=torch.float64)
-        digest.update(json.dumps([name, list(parameter.shape), str(parameter.dtype)]).encode())
+        total = int(values.view(_BITS[values.element_size()]).sum(dtype=torch.int64))
+        step = max(1, values.numel() // 256) | 1  # odd: the width of a row is not, so columns take turns
+        sample = values[::step].to(device="cpu", dtype=torch.float64)
+        digest.update(json.dumps([name, list(parameter.shape), str(parameter.dtype), total]).encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()
 

@@ -54,7 +54,7 @@ def load_model(
     kind = _dtype(dtype)
     folder = names.local_folder(name_or_path)
     hooked = _hooked_transformer(bridge)
-    with quiet(), _one_line(name_or_path, hooked is not None):
+    with quiet(), torch.random.fork_rng(), _one_line(name_or_path, hooked is not None):
         if folder is not None:
             model, source = local.load_folder(
                 folder, hooked, device=target, dtype=kind, trust_remote_code=trust_remote_code

@@ -35,12 +35,15 @@ def load_folder(
     tokens, expected = _reference(hf)
     config = hf.config
 
+    if hooked is None:
+        del hf  # the bridge reads the folder itself
+
     def build(kind: torch.dtype, source: Any) -> Any:
         if hooked is None:
             return _build_bridge(folder, tokenizer, device, kind, trust_remote_code)
         return build_hooked(source, tokenizer, hooked, device=device, dtype=kind, name=_short(folder))
 
-    model = build(exact, hf)
+    model = build(exact, None if hooked is None else hf)
     _refuse_if_apart(model, tokens, expected, name, on_hooked=hooked is not None)
     if dtype is not exact:
         del model
@@ -141,6 +144,12 @@ def _refuse_if_apart(
             f"model {name!r}: TransformerLens counts {len(layers)} hidden states, "
             f"Hugging Face {len(expected)}"
         )
+    for layer, theirs in enumerate(expected):
+        if not torch.isfinite(theirs).all():
+            raise ModelError(
+                f"model {name!r}: hidden state {layer} is not finite (NaN or infinity) in Hugging Face too: "
+                "check the weights"
+            )
     # Hugging Face's last hidden state is after the final norm.
     states = residual_states(model, tokens, layers, final_norm=True)
     apart = [_largest_angle(ours, theirs) for ours, theirs in zip(states, expected, strict=True)]

@@ -4,7 +4,9 @@ import ast
 import difflib
 import importlib.util
 import json
+import os
 import re
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from laminar_lens.errors import ModelError
 
 NOVELLA = Path(__file__).parent / "embedded" / "novella"
 EMBEDDED = "novella"
+
+TOKENIZERS = ("tokenizer.json", "*.model", "vocab.txt", "*.tiktoken", "tekken.json", "tokenization_*.py")
+"""Any one of these is a tokenizer, and so are vocab.json and merges.txt together."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -27,13 +32,20 @@ def check_name(name_or_path: Any) -> None:
         ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a
             folder that is not there, or one whose weights are missing or half-written.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ModelError(
+            f"model is a {type(name_or_path).__name__}; give a name or a folder (a model that you built is "
+            "passed to the studies as it is)"
+        )
     folder = local_folder(name_or_path)
     if folder is not None:
         check_folder(folder, embedded=name_or_path == EMBEDDED)
         return
     name = str(name_or_path)
     if not _HUB_NAME.fullmatch(name):
-        raise ModelError(f"model {name!r}: no such folder, and not the name of a model{suggestion(name)}")
+        raise ModelError(
+            f"model {name!r}: no such folder, and not the name of a model{suggestion(name) or '; check it'}"
+        )
     if "/" not in name and _names() and official_name(name) is None:
         raise ModelError(
             f"model {name!r} is not known to TransformerLens{suggestion(name)}; "
@@ -62,7 +74,7 @@ def local_folder(name_or_path: Any) -> Path | None:
             f"model {name!r} is a file; give the Hugging Face folder that holds config.json and weights"
         )
     if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"model {name!r}: no such folder")
+        raise ModelError(f"model {name!r}: no such folder; check the path")
     return None
 
 
@@ -107,27 +119,39 @@ def _names() -> dict[str, str]:
 
 
 def check_folder(folder: Path, *, embedded: bool = False) -> None:
-    """Refuses a Hugging Face folder without a readable config, without weights, or with half-written weights.
+    """Refuses a Hugging Face folder without a readable config, weights or tokenizer, or with half-written
+    weights.
 
     Raises:
         ModelError: with the file and, for half-written weights, how many bytes of how many are there.
     """
-    remedy = "; install laminar-lens again" if embedded else ""
+    remedy = "install laminar-lens again" if embedded else "copy it again"
+    where = remedy if embedded else "give the folder that holds the model's config.json and weights"
     config = folder / "config.json"
     if not config.is_file():
-        raise ModelError(f"model folder {str(folder)!r} has no config.json{remedy}")
-    _read_json(config)
+        raise ModelError(f"model folder {str(folder)!r} has no config.json: {where}")
+    _read_json(config, remedy)
     safetensors = sorted(folder.glob("*.safetensors"))
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        for shard in sorted(set(_read_json(index).get("weight_map", {}).values())):
+        for shard in sorted(set(_read_json(index, remedy).get("weight_map", {}).values())):
             if not (folder / shard).is_file():
-                raise ModelError(f"model folder {str(folder)!r}: the weights {shard} are missing{remedy}")
+                raise ModelError(f"model folder {str(folder)!r}: the weights {shard} are missing: {remedy}")
     if not safetensors and not any(folder.glob("pytorch_model*.bin")):
         raise ModelError(
-            f"model folder {str(folder)!r} holds no weights (model.safetensors is missing){remedy}"
+            f"model folder {str(folder)!r} holds no weights (model.safetensors is missing): {remedy}"
         )
     for file in safetensors:
         _check_safetensors(file, remedy)
+    for file in [] if safetensors else sorted(folder.glob("pytorch_model*.bin")):
+        if not zipfile.is_zipfile(
+            file
+        ):  # what torch.save has written since 2020; its directory is at the end
+            raise ModelError(f"weights {str(file)!r} are half-written, or not written by torch: {remedy}")
+    whole = all((folder / file).is_file() for file in ("vocab.json", "merges.txt"))
+    if not whole and not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+        raise ModelError(
+            f"model folder {str(folder)!r} has no tokenizer (tokenizer.json is missing): {remedy}"
+        )
 
 
 def _check_safetensors(file: Path, remedy: str) -> None:
@@ -137,7 +161,7 @@ def _check_safetensors(file: Path, remedy: str) -> None:
         header_size = int.from_bytes(stream.read(8), "little")
         if size < 8 or 8 + header_size > size:
             raise ModelError(
-                f"weights {str(file)!r} are half-written: {size:,} bytes, its header is cut{remedy}"
+                f"weights {str(file)!r} are half-written: {size:,} bytes, its header is cut: {remedy}"
             )
         try:
             header = json.loads(stream.read(header_size))
@@ -147,22 +171,21 @@ def _check_safetensors(file: Path, remedy: str) -> None:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ModelError(
-                f"weights {str(file)!r} are not a safetensors file: unreadable header{remedy}"
+                f"weights {str(file)!r} are not a safetensors file: unreadable header: {remedy}"
             ) from None
     if 8 + header_size + end != size:
         raise ModelError(
-            f"weights {str(file)!r} are half-written: {size:,} of {8 + header_size + end:,} bytes"
-            f"{remedy or '; copy it again'}"
+            f"weights {str(file)!r} are half-written: {size:,} of {8 + header_size + end:,} bytes: {remedy}"
         )
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path, remedy: str = "install it again") -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{str(file)!r} is not valid JSON: {error}") from None
+        raise ModelError(f"{str(file)!r} is not valid JSON ({error}): {remedy}") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{str(file)!r} is not valid: expected a JSON object")
+        raise ModelError(f"{str(file)!r} is not valid, expected a JSON object: {remedy}")
     return content
 
 

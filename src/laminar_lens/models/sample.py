@@ -10,12 +10,23 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
-from laminar_lens.models.forward import check_model
+from laminar_lens.models.forward import check_model, residual_states
 from laminar_lens.models.info import bos_token_id
+from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.quiet import quiet
 
 CACHE_BYTES = 2**28
 LARGEST_BATCH = 256
+
+
+def check_seed(seed: Any) -> None:
+    """Refuses what numpy's and torch's generators do not both take.
+
+    Raises:
+        InputError: names the value.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed!r}; expected a whole number from 0 on")
 
 
 def sample_tokens(
@@ -45,18 +56,22 @@ def sample_tokens(
         progress: called with the number of windows done.
 
     Raises:
-        InputError: `n`, `length` or `temperature` out of range.
-        ModelError: the model's logits are not finite.
+        InputError: `n`, `length` or `temperature` out of range, or more texts than memory holds.
+        ModelError: the model's logits are not finite; the first hidden state and position that are not are
+            named.
     """
     check_model(model)
+    check_seed(seed)
     context = int(model.cfg.n_ctx)
-    if n < 1 or length < 1 or length > context:
-        raise InputError(
-            f"n={n}, length={length}: expected n ≥ 1 and a length of 1 … {context}, the model's context"
-        )
+    for name, value in (("n", n), ("length", length), ("batch_size", batch_size or 1)):
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")
+    if length > context:
+        raise InputError(f"length is {length}; expected 1 … {context}, the model's context")
     if not 0 < temperature < float("inf"):
         raise InputError(f"temperature is {temperature}; expected a positive number")
     spare = min(-(-length // 2), context - length)
+    _check_memory(n, spare + length, length)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(n, spare + length, generator=generator, dtype=torch.float32)
     starts = torch.randint(min(1, spare), spare + 1, (n,), generator=generator)
@@ -64,32 +79,63 @@ def sample_tokens(
     first = _first_tokens(model, n, barred, generator)
     size = batch_size or _batch_size(model, spare + length)
     windows = []
-    with quiet(), torch.no_grad():
-        for begin in range(0, n, size):
-            part = slice(begin, begin + size)
-            text = _write(model, first[part], draws[part], barred, temperature)
-            columns = starts[part, None] + torch.arange(length)
-            windows.append(text.gather(1, columns))
-            if progress is not None:
-                progress("texts from the model", min(begin + size, n), n)
+    for begin in range(0, n, size):
+        part = slice(begin, begin + size)
+        with quiet(), torch.no_grad():
+            text = _write(model, first[part], draws[part], barred, temperature, begin)
+        columns = starts[part, None] + torch.arange(length)
+        windows.append(text.gather(1, columns))
+        if progress is not None:
+            progress("texts from the model", min(begin + size, n), n)
     return torch.cat(windows)
 
 
-def _write(model: Any, first: Tensor, draws: Tensor, barred: Tensor, temperature: float) -> Tensor:
-    """One token for each column of `draws` (uniform numbers), after the first token."""
+def _check_memory(n: int, written: int, length: int) -> None:
+    """Refuses more texts than the computer holds: a draw for each token, the windows, and their copy."""
+    need, free = n * (4 * written + 2 * 8 * length), available_bytes("cpu")
+    if free is not None and need > free:
+        raise InputError(
+            f"{n:,} texts of {length} tokens need about {need:,} bytes, but {free:,} are free: choose a "
+            "smaller n_texts= or length="
+        )
+
+
+def _write(
+    model: Any, first: Tensor, draws: Tensor, barred: Tensor, temperature: float, begin: int
+) -> Tensor:
+    """One token for each column of `draws` (uniform numbers), after the first token; the texts count from
+    `begin`."""
     step = _stepper(model, len(first), draws.shape[1])
     device = model.cfg.device
     barred, draws = barred.to(device), draws.to(device)
     token = first[:, None].to(device)
-    written = []
+    written: list[Tensor] = []
     for index in range(draws.shape[1]):
         logits = (step(token).float() / temperature).masked_fill_(barred, -torch.inf)
         share = torch.softmax(logits, dim=-1).cumsum(dim=-1)
         if not torch.isfinite(share[:, -1]).all():
-            raise ModelError("texts cannot be sampled: the model's logits are not finite")
+            row = int((~torch.isfinite(share[:, -1])).nonzero()[0])
+            text = torch.cat([first[:, None].to(device), *written], dim=1)[row]
+            raise ModelError(f"text {begin + row} that the model was writing: {_not_finite(model, text)}")
         token = torch.searchsorted(share, draws[:, index : index + 1] * share[:, -1:], right=True)
         written.append(token)
     return torch.cat(written, dim=1).cpu()
+
+
+def _not_finite(model: Any, text: Tensor) -> str:
+    """Where a text's activations stop being finite, and what to do."""
+    states = residual_states(model, text[None], range(int(model.cfg.n_layers) + 1))[:, 0]
+    bad = (~torch.isfinite(states).all(dim=-1)).nonzero()
+    if not len(bad):
+        return (
+            f"the logits after position {len(text) - 1} are not finite (NaN or infinity), though every "
+            "hidden state is; try dtype='float32', or check the weights of the unembedding"
+        )
+    layer, position = bad[0].tolist()
+    return (
+        f"the residual vector of hidden state {layer} at position {position} is not finite (NaN or "
+        "infinity); try dtype='float32', or check the weights"
+    )
 
 
 def _stepper(model: Any, batch: int, room: int) -> Callable[[Tensor], Tensor]:

@@ -46,9 +46,14 @@ def position_indices(positions: Any, longest: int) -> tuple[int, ...]:
 
 def _whole_numbers(name: str, given: Any) -> list[int]:
     try:
-        numbers = [operator.index(number) for number in ([given] if isinstance(given, int) else given)]
+        numbers = [operator.index(number) for number in ([given] if _is_one(given) else given)]
     except TypeError:
         raise InputError(f"{name} is {given!r}; expected whole numbers") from None
     if not numbers:
         raise InputError(f"{name} is empty; give at least one, or None for all")
     return numbers
+
+
+def _is_one(given: Any) -> bool:
+    """Whether it is one whole number: of Python, numpy, or a tensor without axes."""
+    return isinstance(given, int) or (hasattr(given, "__index__") and getattr(given, "ndim", 0) == 0)

@@ -25,6 +25,10 @@ def token_rows(
     """
     prompts = (prompts,) if isinstance(prompts, str) else prompts
     texts: tuple[str, ...] | None = None
+    if (
+        hasattr(prompts, "dtype") and getattr(prompts.dtype, "kind", "i") in "OUT"
+    ):  # arrays and series of texts
+        prompts = list(prompts)
     if isinstance(prompts, Tensor) or (hasattr(prompts, "dtype") and hasattr(prompts, "ndim")):
         rows = _unpadded(torch.as_tensor(prompts), mask, int(model.cfg.d_vocab))
     else:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from laminar_lens import __version__
 from laminar_lens.errors import ResultError
-from laminar_lens.figures.style import SHADES
+from laminar_lens.figures.style import SHADES, visible
 from laminar_lens.results import Summary
 from laminar_lens.results.summary import estimate_text, number, texts_needed
 
@@ -32,17 +32,18 @@ def render(result: Any) -> str:
     """
     summary: Summary = result.summary()
     figures = {name: _figure(figure) for name, figure in result.figures().items() if name != "tokens"}
+    warmup = json.loads(result.dataset.attrs.get("warmup_settings", "{}"))
     page: str = _template("page.html.jinja").render(
         kind=_STUDIES.get(result.kind, f"{result.kind} study"),
         answer=_sentences(summary["sentence"]),
         summary=summary,
-        facts=_facts(summary),
+        facts=_facts(summary, warmup),
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
         layers=[_layer_row(row) for row in summary["by_layer"]],
         sections=_sections(figures),
         tokens=script_json(token_data(result.dataset)) if "position_angle" in result.dataset else None,
         settings=list(_flatten(summary["settings"])),
-        provenance=list(_flatten({k: v for k, v in summary["provenance"].items() if k != "settings"})),
+        provenance=list(_flatten(_provenance(summary, warmup))),
         shades=SHADES,
         plotly=plotly.offline.get_plotlyjs(),
         version=__version__,
@@ -71,7 +72,10 @@ def script_json(value: Any) -> str:
 
 
 def token_data(dataset: xr.Dataset) -> dict[str, Any]:
-    """What the token view needs: words, angles by layer and target of each prompt, one scale for all."""
+    """What the token view needs: text, words, angles by layer and target of each prompt, one scale for all.
+
+    A letter of several bytes may be split between tokens, so the text is the dataset's and no join of words.
+    """
     angles = dataset["position_angle"].values
     finite = angles[np.isfinite(angles)]
     low, high = (float(np.quantile(finite, q)) for q in (0.005, 0.995)) if finite.size else (0.0, math.pi)
@@ -81,7 +85,8 @@ def token_data(dataset: xr.Dataset) -> dict[str, Any]:
         values = np.round(angles[:, row, : count - 1].astype(float), 3)
         prompts.append(
             {
-                "words": [str(word) for word in dataset["token"].values[row][:count]],
+                "text": visible(dataset["text"].values[row], 90),
+                "words": [visible(word) for word in dataset["token"].values[row][:count]],
                 "target": int(dataset["target_pair"].values[row][1]) if "target_pair" in dataset else -1,
                 "angles": [[None if math.isnan(v) else v for v in layer] for layer in values.tolist()],
             }
@@ -110,7 +115,7 @@ def _figure(figure: Any) -> dict[str, Any]:
     title = layout.pop("title", {}).get("text", "")
     caption = (layout.pop("meta", None) or {}).get("caption", "")
     legend = any(trace.get("name") and trace.get("showlegend") is not False for trace in spec["data"])
-    layout["margin"] = {**layout.get("margin", {}), "t": 56 if legend else 24}
+    layout["margin"] = {**layout.get("margin", {}), "t": 56 if legend or "updatemenus" in layout else 24}
     return {
         "title": title,
         "caption": caption,
@@ -134,13 +139,15 @@ def _sections(figures: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"title": title, "figures": found} for title, found in [*named, ("More", rest)] if found]
 
 
-def _facts(summary: Mapping[str, Any]) -> list[str]:
+def _facts(summary: Mapping[str, Any], warmup: Mapping[str, Any]) -> list[str]:
     """The few facts under the sentence, so that it is never read without them."""
     provenance, settings = summary["provenance"], summary["settings"]
     model = provenance.get("model") or {}
     facts = [f"model {model.get('name', 'unknown')}"]
     if provenance.get("n_texts"):
-        facts.append(f"{provenance['n_texts']} texts")
+        facts.append(f"{provenance['n_texts']:,} {'texts' if summary['study'] == 'warmup' else 'prompts'}")
+    if warmup:
+        facts.append(_warmup_fact(warmup))
     if "prepend_bos" in settings:
         facts.append("with BOS" if settings["prepend_bos"] else "no BOS")
     if "final_norm" in settings:
@@ -150,6 +157,35 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
     if provenance.get("seed") is not None:
         facts.append(f"seed {provenance['seed']}")
     return facts
+
+
+def _warmup_fact(warmup: Mapping[str, Any]) -> str:
+    """What the sentence about tokens to leave out rests on."""
+    first, last = _pairs(warmup["reference"])
+    return (
+        f"warm-up from {warmup['n_texts']:,} texts of {warmup['length']} tokens, τ = {warmup['tau']:g} rad, "
+        f"reference pairs {first}–{last}"
+    )
+
+
+def _pairs(reference: Sequence[int]) -> tuple[int, int]:
+    """First and last pair of a window [start, stop)."""
+    return reference[0], reference[1] - 1
+
+
+def _provenance(summary: Mapping[str, Any], warmup: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance without what stands twice: in the settings, or about the model and about the study."""
+    rows = {key: value for key, value in summary["provenance"].items() if key not in ("settings", "model")}
+    said = {**summary["settings"], **rows}
+    model = _unsaid(summary["provenance"].get("model") or {}, said)
+    how = _unsaid(warmup, said)
+    if "reference" in how:
+        how["reference"] = "pairs {}–{}".format(*_pairs(how["reference"]))
+    return {"model": model, **({"warm-up": how} if how else {}), **rows}
+
+
+def _unsaid(values: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in said or said[key] != value}
 
 
 def _sentences(text: str) -> tuple[str, str]:

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _CLASSES = {
+    "angles": ("laminar_lens.results", "StudyResult"),
     "sequential": ("laminar_lens.results", "StudyResult"),
     "warmup": ("laminar_lens.studies.warmup", "WarmupResult"),
 }
@@ -205,7 +206,7 @@ def make_provenance(
         Keys `model`, `settings`, `backend`, `seed`, `n_texts`, `texts_sha256`, `versions`, `platform`, `date`
         (in UTC).
     """
-    n_texts, digest = _fingerprint(texts)
+    n_texts, digest = texts_fingerprint(texts)
     packages = ("laminar-lens", "transformer-lens", "torch", "transformers", "numpy", "scipy", "scikit-learn")
     return {
         "model": json_safe(info),
@@ -220,7 +221,8 @@ def make_provenance(
     }
 
 
-def _fingerprint(texts: Any) -> tuple[int, str]:
+def texts_fingerprint(texts: Any) -> tuple[int, str]:
+    """Number and SHA-256 of texts, or of token ids."""
     if isinstance(texts, str):
         texts = [texts]
     if isinstance(texts, Sequence) and all(isinstance(text, str) for text in texts):

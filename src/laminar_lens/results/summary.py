@@ -26,6 +26,7 @@ class Summary(dict[str, Any]):
         parts = [textwrap.fill(str(self.get("sentence", "")), WIDTH)]
         if self.get("claims"):
             parts.append(claims_table(self["claims"]))
+            parts.extend(_without_interval(self["claims"]))
         if self.get("by_layer"):
             parts.append("Warm-up by layer\n" + layer_table(self["by_layer"]))
         for warning in self.get("warnings", ()):
@@ -137,6 +138,16 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
     for row, value in zip(claims, estimates, strict=True):
         lines.append(_columns((row["claim"], row["verdict"], row["text"], value), widths))
     return "\n".join(lines)
+
+
+def _without_interval(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For the claims with an estimate and no interval, their evidence, which says why it is withheld."""
+    bare = [
+        row
+        for row in claims
+        if row.get("estimate") is not None and row.get("low") is None and row.get("high") is None
+    ]
+    return ["\n".join(_hanging(f"{row['claim']}: ", str(row["evidence"])) for row in bare)] if bare else []
 
 
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 12
 Young, Resampling-Based Multiple Testing (1993) (maximum of |t|).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +45,6 @@ class Interval:
     n: int
     n_valid: Int[np.ndarray, "*shape"]
     withheld: str
-
-    def excludes(self, value: float) -> Bool[np.ndarray, "*shape"]:
-        """True where the interval exists and `value` lies outside it."""
-        return np.asarray((self.low > value) | (self.high < value))
 
 
 def mean_interval(
@@ -117,43 +113,6 @@ def simultaneous_band(
     return finish(
         moments.mean, moments.mean - reach, moments.mean + reach, moments.n, level, "band", values.shape[1:]
     )
-
-
-def selected_interval(
-    x: Shaped[np.ndarray, "n layer"],
-    choose: Callable[[Float[np.ndarray, " layer"]], Bool[np.ndarray, " layer"]],
-    *,
-    groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
-    n_boot: int = N_BOOT,
-    seed: int = 0,
-) -> tuple[Interval, Bool[np.ndarray, " layer"]]:
-    """Choose layers on one random half of the texts, estimate their mean on the other: free of selection.
-
-    Args:
-        x: a quantity by text and layer.
-        choose: takes the means over the first half, returns which layers to keep.
-
-    Returns:
-        The interval of the mean over the chosen layers (estimate NaN if none was chosen), and the choice.
-
-    Raises:
-        InputError: fewer than four texts, or as `mean_interval`.
-    """
-    values = observations(x, groups)
-    n = len(values)
-    if n < 4:
-        raise InputError(f"{n} texts cannot be halved to choose layers on one half: give at least 4")
-    order = np.random.default_rng(seed).permutation(n)
-    first, second = values[order[: n // 2]], values[order[n // 2 :]]
-    chosen = np.asarray(choose(_Moments.of(first).mean), dtype=bool)
-    if not chosen.any():
-        nothing = np.asarray(np.nan)
-        reason = "no layer was chosen on the first half of the texts"
-        return Interval(
-            nothing, nothing, nothing, level, len(second), np.asarray(len(second)), reason
-        ), chosen
-    return mean_interval(second[:, chosen].mean(axis=1), level=level, n_boot=n_boot, seed=seed), chosen
 
 
 def observations(

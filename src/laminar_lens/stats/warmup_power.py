@@ -10,8 +10,10 @@ from scipy.stats import t as student_t
 
 Array = np.ndarray
 
-MIN_TEXTS = 30
-"""Below this many independent texts equivalence is never claimed, whatever the intervals say."""
+MIN_TEXTS = 150
+"""Below this many independent texts equivalence is never claimed, whatever the intervals say: texts that hold
+no trace of an effect say nothing of how large it is where it occurs. 2.5% of texts moved by 2 rad are a mean
+of 0.05 rad, and n texts hold none of them with a chance of 0.975ⁿ: 47% at 30, 8% at 100, 2% at 150."""
 
 MAX_TEXTS = 1_000_000
 """A larger number of texts that would decide is not named."""

@@ -66,6 +66,9 @@ def effects(
     order = np.random.default_rng([seed, 2]).permutation(len(d))
     choose, measure = np.sort(order[: len(d) // 2]), np.sort(order[len(d) // 2 :])
     band = simultaneous_band(d[choose, :, :k], level=level, seed=seed)
+    shifted = np.zeros(d.shape[1:], dtype=bool)  # pairs that have a shift: with a BOS, the first has none
+    if paired is not None:
+        shifted[:, : paired.shape[-1]] = np.isfinite(paired).any(axis=0)
     found = []
     for sign, shown in (("wider", band.low > tau), ("narrower", band.high < -tau)):
         rows, pairs = np.nonzero(shown)
@@ -73,7 +76,7 @@ def effects(
             continue
         interval = mean_interval(d[measure][:, rows, pairs].mean(1), level=level, seed=seed)
         shift = None
-        if paired is not None and (near := pairs < paired.shape[-1]).any():
+        if paired is not None and (near := shifted[rows, pairs]).any():
             shift = mean_interval(paired[measure][:, rows[near], pairs[near]].mean(1), level=level, seed=seed)
         cells = tuple(zip(rows.tolist(), pairs.tolist(), strict=True))
         found.append(Effect(tuple(sorted(set(rows.tolist()))), sign, cells, interval, shift))

@@ -7,6 +7,7 @@ import numpy as np
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.mixture import MIN_TEXTS as MODES_FROM
 from laminar_lens.stats.mixture import Attribution, TwoModes, attribute, two_modes_by_layer
 from laminar_lens.stats.permutation import SignFlip, sign_flip
 
@@ -21,7 +22,6 @@ class Difference:
     band: Interval | None
     flip: SignFlip | None
     note: str = ""
-    left_out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Baseline:
         mean: interval of the mean over texts of each text's mean over draws, by layer.
         median, iqr: of the single draws, averaged over draws, by layer.
         modes, attribution: of draw 0, by layer.
-        difference: of all pairs; not run where the baseline has two modes.
+        difference: of all pairs; not run where the baseline has two modes, or too few texts to see them.
         stratified: without the pairs at the position that explains the two modes.
     """
 
@@ -76,7 +76,7 @@ def compare(
         if positions:
             stratified = _without(target, target_pairs, angle, pairs, positions, n_perm, seed)
     else:
-        difference = _difference(target - averaged, n_perm, seed)
+        difference = _difference(target - averaged, single, n_perm, seed)
     return Baseline(
         name,
         angle,
@@ -162,16 +162,21 @@ def _without(
     single = np.take_along_axis(left, np.broadcast_to(first[:, None], (len(left), *first.shape, 1)), axis=2)
     named = " and ".join(map(str, positions))
     if any(found.has_two for found in modes_by_layer(single[:, :, 0], seed)):
-        return Difference(None, None, f"two modes remain without position {named}", positions)
+        return Difference(None, None, f"two modes remain without position {named}")
     aimed = np.where(np.isin(target_pairs, positions).any(axis=-1), np.nan, target)
-    found = _difference(aimed - mean(left, axis=2), n_perm, seed)
-    return Difference(found.band, found.flip, found.note, positions)
+    return _difference(aimed - mean(left, axis=2), single[:, :, 0], n_perm, seed)
 
 
-def _difference(difference: np.ndarray, n_perm: int, seed: int) -> Difference:
+def _difference(difference: np.ndarray, single: np.ndarray, n_perm: int, seed: int) -> Difference:
+    """Band and test, where the single draw [layer prompt] has enough texts to have shown two modes."""
     count = int(np.isfinite(difference).any(axis=0).sum())
     if count < MIN_TEXTS:
         return Difference(None, None, f"not run: {count} texts have both angles")
+    in_layer = np.isfinite(single).sum(axis=1)
+    seen = int(in_layer[in_layer > 0].min(initial=len(single[0])))
+    if seen < MODES_FROM:
+        why = "so the difference may not be symmetric under the null"
+        return Difference(None, None, f"not run: {seen} texts, too few to look for two modes, {why}")
     band = simultaneous_band(difference.T, seed=seed)
     return Difference(band, sign_flip(difference.T, n_perm=n_perm, seed=seed))
 

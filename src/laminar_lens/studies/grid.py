@@ -11,9 +11,15 @@ from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.forward import check_model
 from laminar_lens.prompts import find_targets
-from laminar_lens.stats.warmup import warmup
+from laminar_lens.stats.warmup import reference_pairs, warmup
 from laminar_lens.studies.comparison import mean, modes_by_layer
-from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles, measured_angles
+from laminar_lens.studies.measurement import (
+    Adjacent,
+    Capture,
+    adjacent_angles,
+    chosen_layers,
+    measured_angles,
+)
 from laminar_lens.studies.plan import Settings, check_settings, make_plan
 from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, Texts, chosen_texts
 
@@ -33,6 +39,11 @@ def sensitivity_grid(
     length: int | None = None,
     groups: Any = None,
     target: str = " her",
+    occurrence: str = "error",
+    regex: bool = False,
+    baseline: str = "published",
+    skip: int = 0,
+    layers: Any = None,
     bos: Any = (False, True),
     final_norm: Any = (False, True),
     tau: Any = TOLERANCES,
@@ -49,44 +60,48 @@ def sensitivity_grid(
         model: any causal TransformerLens model.
         prompts: texts with a `target`, as in `sequential_study`; None for the warm-up alone.
         texts, n_texts, length, groups: as in `warmup_study`.
-        target: of the prompts.
-        bos, final_norm, tau, reference: the choices, as lists; one that this model does not have keeps its
-            rows, and `note` says why they are empty.
+        target, occurrence, regex, baseline, skip: of the prompts, as in `sequential_study`; not "matched", as
+            this table has no donors.
+        layers: hidden states, all by default.
+        bos, final_norm, tau, reference: the choices, as lists; one that this model or the texts do not have
+            keeps its rows, and `note` says why they are empty.
         seed, backend, progress: as in the studies.
 
     Returns:
         One row a combination: the choices, `verdict`, `k_lo`, `k_hi`, `skip`, `n_needed` (missing where there
         is none), `sign`, `first_pair` (mean excess of pair 0 over the reference in radians, in the layer
         `layer` where it is largest); with prompts also `target_angle`, `rotation`, `target_minus_baseline`
-        (radians, means over prompts and layers; the published baseline averaged over draws) and
+        (radians, means over prompts and layers; the baseline averaged over draws) and
         `layers_with_two_modes`; `note`.
 
     Raises:
         InputError: texts, prompts, a tolerance or a reference that do not fit.
     """
     check_model(model)
-    asked = None if prompts is None else _checked_prompts(model, prompts, Settings(target, seed=seed))
+    settings = Settings(target, occurrence, regex, baseline, skip, seed)
+    asked = None if prompts is None else _checked_prompts(model, prompts, settings)
     _check_choices({"bos": bos, "final_norm": final_norm, "tau": tau, "reference": reference})
+    chosen_rows = chosen_layers(model, layers)
     spare = any(bos)  # texts of one length for all settings, with room for the BOS
     chosen = chosen_texts(model, texts, n_texts, length, groups, spare, seed, [], progress)
     plain: dict[bool, Adjacent] = {}
     rows: list[dict[str, Any]] = []
     total = len(bos) * len(final_norm) * len(tau) * len(reference)
     for with_bos, normed in product(bos, final_norm):
-        how = Capture(bool(with_bos), bool(normed), backend=backend)
+        how = Capture(bool(with_bos), bool(normed), chosen_rows, backend)
         base = {"prepend_bos": how.prepend_bos, "final_norm": how.final_norm}
         try:
             angles = _angles(model, chosen.tokens, how, plain, progress)
-            beside = {} if asked is None else _prompt_columns(model, asked, target, how, seed, progress)
+            beside = {} if asked is None else _prompt_columns(model, asked, settings, how, progress)
         except InputError as error:
             missing = product(tau, reference)
             rows += [
-                {**base, "tau": t, "reference": str(window), "note": str(error)} for t, window in missing
+                {**base, "tau": t, "reference": _window(pairs), "note": str(error)} for t, pairs in missing
             ]
             continue
-        for tolerance, window in product(tau, reference):
-            answer = _warmup_columns(angles, chosen, tolerance, window, seed)
-            rows.append({**base, "tau": tolerance, "reference": str(window), **answer, **beside, "note": ""})
+        for tolerance, pairs in product(tau, reference):
+            answer = _warmup_columns(angles, chosen, tolerance, pairs, seed)
+            rows.append({**base, "tau": tolerance, "reference": _window(pairs), **answer, **beside})
             if progress is not None:
                 progress("sensitivity grid", len(rows), total)
     return _table(rows)
@@ -95,8 +110,12 @@ def sensitivity_grid(
 def _checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str, ...]:
     """The prompts, all of which have a target: only what BOS or norm rule out becomes a note."""
     texts = check_settings(prompts, settings)
+    if settings.baseline == "matched":
+        raise InputError(
+            "baseline 'matched' has no place in the sensitivity grid, which has no donors: choose another"
+        )
     if tokenizer := getattr(model, "tokenizer", None):
-        find_targets(tokenizer, texts, settings.target)
+        find_targets(tokenizer, texts, settings.target, settings.occurrence, settings.regex)
     return texts
 
 
@@ -118,7 +137,7 @@ def _angles(
         without = replace(how, final_norm=False)
         plain[how.prepend_bos] = adjacent_angles(model, tokens, without, label=label, progress=progress)
     found = plain[how.prepend_bos]
-    if not how.final_norm:
+    if not how.final_norm or found.layers[-1] != int(model.cfg.n_layers):
         return found
     last = replace(how, layers=(int(model.cfg.n_layers),))
     normed = adjacent_angles(model, tokens, last, label="capturing the final norm", progress=progress)
@@ -127,6 +146,12 @@ def _angles(
 
 def _warmup_columns(angles: Adjacent, chosen: Texts, tau: float, reference: Any, seed: int) -> dict[str, Any]:
     theta = np.swapaxes(angles.angle, 0, 1)
+    try:
+        reference_pairs(theta.shape[-1], reference)
+    except InputError as error:
+        if isinstance(reference, str):  # a name that no texts would fit
+            raise
+        return {"note": str(error)}
     answer = warmup(theta, tau=tau, reference=reference, groups=chosen.groups, seed=seed)
     overall, layer = answer.overall, int(np.argmax(np.abs(answer.delta[:, 0])))
     return {
@@ -138,20 +163,29 @@ def _warmup_columns(angles: Adjacent, chosen: Texts, tau: float, reference: Any,
         "sign": overall.sign,
         "first_pair": float(answer.delta[layer, 0]),
         "layer": angles.layers[layer],
+        "note": "",
     }
 
 
+def _window(reference: Any) -> str:
+    """A reference as it is called: by name, or by its first and last pair."""
+    if isinstance(reference, tuple):
+        return f"{reference[0]}-{reference[1] - 1}"
+    return str(reference)
+
+
 def _prompt_columns(
-    model: Any, prompts: tuple[str, ...], target: str, how: Capture, seed: int, progress: Progress | None
+    model: Any, prompts: tuple[str, ...], settings: Settings, how: Capture, progress: Progress | None
 ) -> dict[str, Any]:
     """The prompts' own numbers, which depend on BOS and final norm alone."""
-    settings = Settings(target, seed=seed, prepend_bos=how.prepend_bos)
-    plan = make_plan(getattr(model, "tokenizer", None), prompts, settings)
-    draws = plan.draws["published"]
-    pairs = {"target": plan.target, "published": np.swapaxes(draws, 0, 1)}
+    plan = make_plan(
+        getattr(model, "tokenizer", None), prompts, replace(settings, prepend_bos=how.prepend_bos)
+    )
+    draws = plan.draws[settings.baseline]
+    pairs = {"target": plan.target, "baseline": np.swapaxes(draws, 0, 1)}
     found = measured_angles(model, prompts, pairs, plan.target[:, :, 1], how, progress=progress)
-    aimed, baseline = mean(found.pair_angle["target"], axis=2), found.pair_angle["published"]
-    modes = modes_by_layer(baseline[:, :, 0], seed)
+    aimed, baseline = mean(found.pair_angle["target"], axis=2), found.pair_angle["baseline"]
+    modes = modes_by_layer(baseline[:, :, 0], settings.seed)
     return {
         "target_angle": float(mean(aimed, axis=(0, 1))),
         "rotation": float(mean(found.rotation, axis=(0, 1, 2))),

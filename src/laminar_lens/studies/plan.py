@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from laminar_lens.errors import InputError
+from laminar_lens.models.sample import check_seed
 from laminar_lens.pairs import (
     BASELINES,
     adjacent_pairs,
@@ -74,6 +75,7 @@ def check_settings(prompts: object, settings: Settings) -> tuple[str, ...]:
     check_baseline(settings.baseline)
     check_skip(settings.skip)
     check_target(settings.target, settings.occurrence, settings.regex)
+    check_seed(settings.seed)
     if settings.n_draws < 1:
         raise InputError(f"n_draws={settings.n_draws} draws no baseline: give at least 1, usually 200")
     return texts
@@ -101,6 +103,11 @@ def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
     target = target_pairs(targets, skip=settings.skip, bos=bos)
     notes = _left_out(np.asarray((target >= 0).any(axis=(1, 2))), "target", settings.skip)
     draws = _draws(n_tokens, target_mask(marked, n_tokens, bos=bos), settings, notes)
+    if repeated := len(texts) - len(set(texts)):
+        notes.append(
+            f"{repeated} of {len(texts)} prompts repeat an earlier one: they are counted as independent, "
+            "so intervals are too narrow."
+        )
     permuted = _permuted(n_tokens, settings.seed)
     return Plan(texts, ids, n_tokens, targets, target, draws, permuted, notes)
 
@@ -109,10 +116,11 @@ def draw_matched(plan: Plan, donors: Adjacent, settings: Settings) -> np.ndarray
     """Donor text, i, i + 1 of each prompt [draw prompt 3]; None where no donor fits (a note says so).
 
     Raises:
-        InputError: no donor fits and `matched` is the chosen baseline.
+        InputError: a donor is a prompt of the study; no donor fits and `matched` is the chosen baseline.
     """
+    _refuse_prompts_among(donors.tokens, plan, bos=int(settings.prepend_bos))
     try:
-        return matched_pairs(
+        drawn = matched_pairs(
             plan.target, donors.tokens, sorted(plan.forbidden), n_draws=settings.n_draws, seed=settings.seed
         )
     except InputError as error:
@@ -120,6 +128,22 @@ def draw_matched(plan: Plan, donors: Adjacent, settings: Settings) -> np.ndarray
             raise
         plan.notes.append(f"No matched baseline: {error}.")
         return None
+    has = (drawn[0] >= 0).all(axis=-1) | (plan.target < 0).all(axis=(1, 2))
+    plan.notes.extend(_left_out(has, "matched", settings.skip))
+    return drawn
+
+
+def _refuse_prompts_among(tokens: np.ndarray, plan: Plan, *, bos: int) -> None:
+    """Refuses a donor that is a prompt, the beginning of one, or begins with one."""
+    for donor, row in enumerate(tokens):
+        ids = row[row >= 0][bos:].tolist()
+        for index, prompt in enumerate(plan.ids):
+            n = min(len(ids), len(prompt))
+            if n >= 2 and ids[:n] == prompt[:n]:
+                raise InputError(
+                    f"donor {donor} begins like prompt {index} ({plan.prompts[index]!r}): donors must be "
+                    "texts from outside the study"
+                )
 
 
 def check_donors(donors: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...]:

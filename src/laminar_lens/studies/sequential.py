@@ -9,7 +9,7 @@ from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models import describe, processing_note, random_twin, sample_tokens
 from laminar_lens.pairs import BASELINES
-from laminar_lens.results import StudyResult, label_dataset, make_provenance
+from laminar_lens.results import StudyResult, label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.studies.claims import answer_claims, sentence
 from laminar_lens.studies.comparison import Baseline, compare, mean
 from laminar_lens.studies.measurement import (
@@ -73,7 +73,8 @@ def sequential_study(
         final_norm: takes the last hidden state after the final norm, as the original did.
         layers: hidden states, all by default.
         donors: texts, or token ids [text pos], from outside the study for `matched`; by default the texts of
-            the warm-up part, or, without it, `n_donors` that the model writes.
+            the warm-up part, or, without it, `n_donors` that the model writes. Each prompt has donors of
+            its own, at least two where the model writes them.
         warmup: an earlier `warmup_study` of this model, None to run one, False to leave it out (C7 is then
             undetermined).
         random_init: also measures the same architecture with random weights.
@@ -106,7 +107,8 @@ def sequential_study(
     dataset = sequential_dataset(plan, measured, baselines, random, warm, chosen=baseline, seed=seed)
     claims = answer_claims(dataset, baselines, chosen=baseline, warmup=warm, seed=seed)
     used = {**asdict(settings), "final_norm": final_norm, "layers": list(measured.layers), "n_perm": n_perm}
-    used |= {"n_donors": len(donated.tokens), "random_init": random_init, "warmup": warm is not None}
+    used |= {"n_donors": len(donated.tokens), "donors_sha256": texts_fingerprint(donated.tokens)[1]}
+    used |= {"random_init": random_init, "warmup": warm is not None}
     return StudyResult(
         label_dataset(
             dataset.assign(claims),
@@ -219,10 +221,13 @@ def _donors(
     progress: Progress | None,
 ) -> Adjacent:
     """Adjacent angles of texts from outside the study: given, those of the warm-up, or fresh samples."""
-    reach = int(plan.target.max()) + 1 - int(how.prepend_bos)
-    if donors is None and warm is not None and warm.tokens is not None and warm.tokens.shape[1] >= reach:
-        return _shared(warm, model, how)
+    reach, prompts = int(plan.target.max()) + 1 - int(how.prepend_bos), len(plan.prompts)
+    if donors is None and warm is not None and warm.tokens is not None:
+        n_texts, length = warm.tokens.shape
+        if length >= reach and n_texts >= prompts:
+            return _shared(warm, model, how)
     if donors is None:
+        n = max(n, 2 * prompts)
         length = min(max(DONOR_LENGTH, reach), int(model.cfg.n_ctx) - int(how.prepend_bos))
         donors = sample_tokens(model, n, length, seed=seed, progress=progress)
     elif not hasattr(donors, "ndim"):

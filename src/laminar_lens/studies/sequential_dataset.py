@@ -10,12 +10,13 @@ from laminar_lens.pairs import BASELINES
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.studies.comparison import (
     Baseline,
+    Difference,
     mean,
     modes_by_layer,
     quantile,
     without_position,
 )
-from laminar_lens.studies.intervals import first_shift, layer_means, spreads
+from laminar_lens.studies.intervals import FEW, first_shift, layer_means, spreads
 from laminar_lens.studies.measurement import Measured
 from laminar_lens.studies.plan import Plan
 
@@ -71,8 +72,10 @@ def sequential_dataset(
     return dataset if warmup is None else _with_warmup(dataset, warmup.dataset)
 
 
-def _rad(dims: Sequence[str], values: Any, name: str) -> xr.Variable:
-    return xr.Variable(tuple(dims), np.asarray(values, dtype=np.float64), {"units": "rad", "long_name": name})
+def _rad(dims: Sequence[str], values: Any, name: str, withheld: str = "") -> xr.Variable:
+    """A variable in radians; the attribute `withheld` says why an interval's end is missing."""
+    attrs = {"units": "rad", "long_name": name} | ({"withheld": withheld} if withheld else {})
+    return xr.Variable(tuple(dims), np.asarray(values, dtype=np.float64), attrs)
 
 
 def _angles(plan: Plan, measured: Measured, baselines: Mapping[str, Baseline], chosen: str) -> Variables:
@@ -122,8 +125,8 @@ def _target_statistics(variables: Variables, seed: int) -> Variables:
         **_interval("target", layer_means(target, seed), "mean angle at the target"),
         "target_median": _rad(("layer",), quantile(target, 0.5), "median angle at the target"),
         "target_iqr": _rad(("layer",), wide.estimate, "interquartile range of the angle at the target"),
-        "target_iqr_low": _rad(("layer",), wide.low, "its interval, lower end"),
-        "target_iqr_high": _rad(("layer",), wide.high, "its interval, upper end"),
+        "target_iqr_low": _rad(("layer",), wide.low, "its interval, lower end", wide.withheld),
+        "target_iqr_high": _rad(("layer",), wide.high, "its interval, upper end", wide.withheld),
         **_interval("rotation", turned, "mean rotation of the target since the layer before"),
     }
 
@@ -131,14 +134,17 @@ def _target_statistics(variables: Variables, seed: int) -> Variables:
 def _baseline_statistics(layers: Sequence[int], baselines: Mapping[str, Baseline]) -> Variables:
     table = {name: np.full((len(BASELINES), len(layers)), np.nan) for name in _BY_BASELINE}
     overall = {kind: np.full(len(BASELINES), np.nan) for kind in ("difference", "stratified_difference")}
-    notes = np.array(["there is no such baseline for these prompts"] * len(BASELINES), dtype=object)
+    missing = ["there is no such baseline for these prompts"] * len(BASELINES)
+    notes = {kind: np.array(missing, dtype=object) for kind in overall}
+    withheld: dict[str, dict[str, str]] = {"baseline": {}, "difference": {}, "stratified_difference": {}}
     for name, found in baselines.items():
         row = BASELINES.index(name)
-        notes[row] = found.difference.note
+        withheld["baseline"][name] = FEW if found.mean is None else found.mean.withheld
         table["baseline_median"][row], table["baseline_iqr"][row] = found.median, found.iqr
         if found.mean is not None:
             _fill(table, row, ("baseline_mean", "baseline_low", "baseline_high"), found.mean)
         for kind, result in (("difference", found.difference), ("stratified_difference", found.stratified)):
+            notes[kind][row] = withheld[kind][name] = _why(result)
             if result.band is not None and result.flip is not None:
                 _fill(table, row, (kind, f"{kind}_low", f"{kind}_high"), result.band)
                 table[f"{kind}_p"][row], overall[kind][row] = result.flip.p, result.flip.p_overall
@@ -146,7 +152,24 @@ def _baseline_statistics(layers: Sequence[int], baselines: Mapping[str, Baseline
     for kind, values in overall.items():
         made[f"{kind}_p"].attrs.pop("units")
         made[f"{kind}_p_overall"] = xr.Variable(("baseline",), values)
-    return made | {"difference_note": xr.Variable(("baseline",), notes)}
+        made[f"{kind}_note"] = xr.Variable(("baseline",), notes[kind])
+    for kind, why in withheld.items():
+        for end in ("low", "high"):
+            if any(why.values()):
+                made[f"{kind}_{end}"].attrs["withheld"] = _by_baseline(why)
+    return made
+
+
+def _why(found: Difference) -> str:
+    """Why a difference or its band is missing; empty if neither is."""
+    return found.note or ("" if found.band is None else found.band.withheld)
+
+
+def _by_baseline(why: Mapping[str, str]) -> str:
+    """One reason if it is every baseline's, else each with its baseline's name."""
+    if len(set(why.values())) == 1:
+        return next(iter(why.values()))
+    return "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
 
 
 def _fill(table: dict[str, np.ndarray], row: int, names: Sequence[str], found: Interval) -> None:
@@ -201,12 +224,11 @@ def _first_shift(single: np.ndarray, pairs: np.ndarray, seed: int) -> Variables:
 
 def _interval(name: str, found: Interval, about: str, *, bare: bool = False) -> Variables:
     """`name_mean`, `name_low`, `name_high` by layer; with `bare` the estimate is called `name` itself."""
-    ends = {
-        name if bare else f"{name}_mean": found.estimate,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
+    return {
+        name if bare else f"{name}_mean": _rad(("layer",), found.estimate, about),
+        f"{name}_low": _rad(("layer",), found.low, f"{about}: lower end of its interval", found.withheld),
+        f"{name}_high": _rad(("layer",), found.high, f"{about}: upper end of its interval", found.withheld),
     }
-    return {key: _rad(("layer",), values, about) for key, values in ends.items()}
 
 
 def _with_warmup(dataset: xr.Dataset, warmup: xr.Dataset) -> xr.Dataset:

@@ -14,8 +14,10 @@ from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models import processing_note
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.sample import check_seed
 from laminar_lens.results import StudyResult, label_dataset, layer_rows, make_provenance
 from laminar_lens.stats.sinks import sink_tokens
+from laminar_lens.stats.warmup import check_tau
 from laminar_lens.studies.warmup_dataset import answer_dataset
 from laminar_lens.studies.warmup_measurement import measure, random_angles
 from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, chosen_texts
@@ -62,7 +64,8 @@ class WarmupResult(StudyResult):
 
     @property
     def tokens(self) -> Tensor | None:
-        """The texts that were measured, as token ids [text pos]; None if the result does not hold them."""
+        """The texts that were measured, as token ids [text pos] without the BOS that `prepend_bos` put before
+        them; None if the result does not hold them."""
         if "token_id" not in self.dataset:
             return None
         return torch.from_numpy(np.array(self.dataset["token_id"].values, dtype=np.int64))
@@ -79,7 +82,8 @@ class WarmupResult(StudyResult):
         """Which tokens to keep in any other analysis: True = keep, padding False.
 
         Args:
-            tokens: ids [batch pos] on either padding side, or give `states`.
+            tokens: ids [batch pos] on either padding side, or give `states`. Where the study put a BOS before
+                its texts, a row without one starts at position 1, as it would in `capture_residuals`.
             states: captured states; tokens that are sinks by their vectors are then left out wherever they
                 stand (see `laminar_lens.stats.sinks.sink_tokens`).
             layers: hidden states in which to look for sinks; all that were captured by default.
@@ -94,13 +98,20 @@ class WarmupResult(StudyResult):
             raise InputError("mask() takes either tokens [batch pos] or states=, one of the two")
         skip = self._skip_for_mask(strict)
         if states is None:
-            return _position_mask(tokens, padding, skip)
+            return _position_mask(tokens, padding, skip, self._bos())
         self._check_same_bos(states)
         keep = states.mask & (torch.tensor(states.positions, device=states.mask.device) >= skip)
         rows = range(len(states.layers)) if layers is None else _rows(states, layers)
         values = states.values[list(rows)].detach().float().cpu().numpy()
         sinks = sink_tokens(values, states.mask.cpu().numpy())
         return keep & ~torch.from_numpy(sinks).to(keep.device)
+
+    def _bos(self) -> int | None:
+        """The BOS that the study put before its texts, -1 where its id is not known; None without one."""
+        if not self.settings.get("prepend_bos"):
+            return None
+        bos = self.provenance.get("model", {}).get("bos_token_id")
+        return -1 if bos is None else int(bos)
 
     def _skip_for_mask(self, strict: bool) -> int:
         if self.skip is not None:
@@ -148,13 +159,16 @@ def warmup_study(
 ) -> WarmupResult:
     """How many first tokens stand apart from the rest of their texts: decided, undetermined, or drift.
 
+    Decided by δ, the mean over texts of a pair's angle minus that of the same text's reference pairs. The
+    paired shift, the same bigram first and deep inside its text, is reported beside it and decides nothing.
+
     Args:
         model: any causal TransformerLens model.
         texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
             one text a line, several files (windows of one file are one group), or token ids [text pos].
         n_texts: how many the model writes.
         length: tokens a text, 64 by default (or what the context or the given ids allow).
-        tau: differences below this, in radians, do not matter.
+        tau: differences below this, in radians, do not matter; between 0 and π.
         reference: pairs that all others are compared with: "last third" (default), "last half",
             "last quarter", a slice, or (first, stop).
         groups: one label a text; texts of one group count as one observation.
@@ -170,6 +184,8 @@ def warmup_study(
     Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued answer".
     """
     check_model(model)
+    check_seed(seed)
+    check_tau(tau)
     notes = [note] if (note := processing_note(model)) else []
     chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
     how = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
@@ -205,15 +221,20 @@ def warmup_study(
     )
 
 
-def _position_mask(tokens: Any, padding: Any, skip: int) -> Bool[Tensor, "batch pos"]:
-    """Real tokens from the skip-th of each row on, whichever side is padded."""
+def _position_mask(tokens: Any, padding: Any, skip: int, bos: int | None) -> Bool[Tensor, "batch pos"]:
+    """Real tokens from the skip-th of each row on, whichever side is padded; a `bos` that the row lacks
+    counts as its first."""
     ids = torch.as_tensor(tokens)
     if ids.ndim != 2 or ids.dtype.is_floating_point:
         raise ShapeError(f"tokens has shape {tuple(ids.shape)} of {ids.dtype}; give integer ids [batch pos]")
     real = ids >= 0 if padding is None else torch.as_tensor(padding).bool()
     if real.shape != ids.shape:
         raise ShapeError(f"padding has shape {tuple(real.shape)}, tokens {tuple(ids.shape)}; they must agree")
-    return real & (real.cumsum(dim=1) > skip)
+    count = real.cumsum(dim=1)
+    if bos is not None:
+        begins = (real & (count == 1) & (ids == bos)).any(dim=1, keepdim=True)
+        count = count + (~begins).long()
+    return real & (count > skip)
 
 
 def _rows(states: ResidualStates, layers: Any) -> list[int]:

@@ -67,7 +67,8 @@ def answer_dataset(
     if progress is not None:
         progress("statistics", 2, 2)
     dataset = xr.Dataset(variables, coords, _attributes(answer, found, measured, n_dropped))
-    return dataset, sentence(answer, found, measured.layers, measured.bos)
+    grouped = measured.groups is not None
+    return dataset, sentence(answer, found, measured.layers, measured.bos, grouped=grouped)
 
 
 def _independent(measured: Measurement) -> tuple[np.ndarray, np.ndarray | None, int]:

@@ -22,25 +22,33 @@ def named_pairs(k: int) -> int:
     return k if k <= MANY_PAIRS else 1
 
 
-def sentence(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], bos: int = 0) -> str:
+def sentence(
+    answer: WarmupAnswer,
+    found: Sequence[Effect],
+    layers: Sequence[int],
+    bos: int = 0,
+    *,
+    grouped: bool = False,
+) -> str:
     """One or two sentences that a reader can act on; angles in radians, layers as hidden states.
 
     Args:
         found: effects in the first `named_pairs(k_lo)` pairs, see `laminar_lens.stats.warmup_shape.effects`.
         layers: hidden state of each row of `answer`.
         bos: 1 where position 0 is a BOS.
+        grouped: texts of one group were averaged, so that `answer.n` counts groups.
     """
-    said = _said(answer, found, layers)
+    texts = f"{answer.n:,} {'independent ' if grouped else ''}texts"
+    said = _said(answer, found, layers, texts)
     return f"{said} Position 0 is the BOS." if bos and "position" in said else said
 
 
-def _said(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int]) -> str:
+def _said(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], texts: str) -> str:
     overall = answer.overall
     if overall.verdict == "drift":
-        return _drift(answer, layers)
+        return _drift(answer, layers, texts)
     if overall.verdict == "undetermined":
-        return _undetermined(answer, found, layers)
-    texts = f"{answer.n:,} texts"
+        return _undetermined(answer, found, layers, texts)
     if overall.skip == 0:
         where = "in the one layer measured" if len(layers) == 1 else f"in all {len(layers)} layers"
         return (
@@ -71,9 +79,13 @@ def _size(interval: Interval, sign: str) -> str:
 def _ci(interval: Interval, sign: str) -> str:
     if not np.isfinite(interval.low):
         return f"no interval: {interval.withheld or 'too few texts'}"
-    low, high = float(interval.low), float(interval.high)
+    return f"95% CI {_bounds(float(interval.low), float(interval.high), sign)}"
+
+
+def _bounds(low: float, high: float, sign: str) -> str:
+    """From the smaller to the larger effect, positive in its direction."""
     low, high = (low, high) if sign == "wider" else (-high, -low)
-    return f"95% CI {_number(low)}–{_number(high)}"
+    return f"{_number(low)}–{_number(high)}"
 
 
 def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], k: int, texts: str) -> str:
@@ -81,7 +93,7 @@ def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int
     none."""
     fading = "" if named_pairs(k) == k else f", and the difference fades over the first {k} pairs"
     if not found:
-        return f"{_pairs(named_pairs(k))} are {_largest(answer, layers, named_pairs(k))} ({texts}){fading}"
+        return f"{_largest(answer, layers, k)} ({texts}){fading}"
     parts = []
     for effect in found:
         where = named_layers(layers[row] for row in effect.layers)
@@ -92,13 +104,19 @@ def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int
 
 
 def _largest(answer: WarmupAnswer, layers: Sequence[int], k: int) -> str:
-    row, pair = np.unravel_index(np.abs(answer.delta[:, :k]).argmax(), answer.delta[:, :k].shape)
+    """The largest difference that was shown: in the first pairs that are named, else in the first k."""
+    low, high = answer.band_low[:, :k], answer.band_high[:, :k]
+    shown = (low > answer.tau) | (high < -answer.tau)
+    named = named_pairs(k)
+    near = bool(shown[:, :named].any())
+    shown[:, named:] &= not near
+    row, pair = np.unravel_index(np.where(shown, np.abs(answer.delta[:, :k]), -1.0).argmax(), shown.shape)
     value = float(answer.delta[row, pair])
-    low, high = sorted((abs(float(answer.band_low[row, pair])), abs(float(answer.band_high[row, pair]))))
     sign = "wider" if value > 0 else "narrower"
     return (
-        f"up to {_number(abs(value))} rad {sign}, in layer {layers[row]} "
-        f"(simultaneous 95% band {_number(low)}–{_number(high)})"
+        f"{_pairs(named) if near else f'pairs that start at position {pair}'} are up to "
+        f"{_number(abs(value))} rad {sign}, in layer {layers[int(row)]} "
+        f"(simultaneous 95% band {_bounds(float(low[row, pair]), float(high[row, pair]), sign)})"
     )
 
 
@@ -114,7 +132,7 @@ def _paired(found: Sequence[Effect]) -> str:
     return f" The same bigrams, taken from deep in a text to its start, become {' and '.join(parts)}."
 
 
-def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int]) -> str:
+def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], texts: str) -> str:
     overall = answer.overall
     k_lo = overall.k_lo or 0
     if overall.n_needed is None:
@@ -129,14 +147,14 @@ def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequenc
         text = f"Undetermined: {_tokens(k_lo)} or more stand apart, no upper bound was shown"
     else:
         text = "Undetermined: neither was it shown that first tokens stand apart, nor that they do not"
-    text += f"; there were {answer.n:,} texts, {needed}."
+    text += f"; there were {texts}, {needed}."
     if k_lo:
-        size = _effects(answer, found, layers, k_lo, f"{answer.n:,} texts")
+        size = _effects(answer, found, layers, k_lo, texts)
         text += f" At least {_tokens(k_lo)} must go: {size}."
     return text
 
 
-def _drift(answer: WarmupAnswer, layers: Sequence[int]) -> str:
+def _drift(answer: WarmupAnswer, layers: Sequence[int], texts: str) -> str:
     last = answer.reference[0] - 1
     rows = [i for i, a in enumerate(answer.layers) if a.verdict == "drift"]
     row = max(rows, key=lambda i: abs(answer.delta[i, last]))
@@ -146,5 +164,5 @@ def _drift(answer: WarmupAnswer, layers: Sequence[int]) -> str:
     return (
         f"Drift: next to the reference pairs ({answer.reference[0]}–{answer.reference[1] - 1}) angles still "
         f"differ from them in {where} (pair {last}: {_number(abs(value))} rad {sign} in layer {layers[row]}, "
-        f"{answer.n:,} texts), so no number of first tokens can be named; see the curve."
+        f"{texts}), so no number of first tokens can be named; see the curve."
     )

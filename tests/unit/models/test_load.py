@@ -1,6 +1,7 @@
 """load_model and describe: names, folders, faithfulness to Hugging Face, and every refusal in one line."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import laminar_lens.models.load as load
+import laminar_lens.models.local as local
 from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models import check_name, describe, load_model, near_matches, processing_note
@@ -44,6 +46,26 @@ def test_fingerprint_tells_weights_apart(tiny_gpt2: Path, make_model_folder: Any
     first, again = describe(load_model(tiny_gpt2)), describe(load_model(tiny_gpt2))
     assert first.weights_sha256 == again.weights_sha256
     assert describe(load_model(make_model_folder("gpt2", seed=1))).weights_sha256 != first.weights_sha256
+
+
+@pytest.mark.usefixtures("seed")
+def test_fingerprint_sees_any_changed_value(tiny_gpt2: Path) -> None:
+    model = load_model(tiny_gpt2)
+    before = describe(model).weights_sha256
+    for name, parameter in model.named_parameters():
+        place = tuple(int(torch.randint(size, ())) for size in parameter.shape)
+        kept = parameter.data[place].clone()
+        parameter.data[place] += 0.25
+        assert describe(model).weights_sha256 != before, name
+        parameter.data[place] = kept
+    assert describe(model).weights_sha256 == before
+
+
+@pytest.mark.parametrize("bridge", [None, True])
+def test_loading_leaves_the_global_generator_alone(tiny_gpt2: Path, bridge: bool | None) -> None:
+    before = torch.random.get_rng_state()
+    load_model(tiny_gpt2, bridge=bridge)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_loading_prints_nothing(tiny_gpt2: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +137,7 @@ def test_a_user_built_model_is_taken_as_it_is() -> None:
     model = HookedTransformer(shape)
     info = describe(model)
     assert (info.weight_processing, info.bos_token_id, info.vocab_size) == ("none", None, 50)
-    assert info.name == "unnamed" or isinstance(info.name, str)
+    assert info.name
     tokens = torch.tensor([[1, 2, 3]])
     before = capture_residuals(model, tokens)
     assert before.values.shape == (3, 1, 3, 16)
@@ -159,6 +181,7 @@ def test_unknown_names() -> None:
     assert "gpt2-xl" in refused("gpt2-xll")
     assert near_matches("pythia-70")[0].startswith("pythia-70")
     assert "empty" in refused("")
+    assert "is a dict; give a name or a folder" in refused({})
     assert "no such folder" in refused("./nowhere")
     assert "no such folder" in refused(Path("nowhere"))
     assert "not the name of a model" in refused("two words")
@@ -197,6 +220,38 @@ def test_damaged_folders(copied: Path) -> None:
     (copied / "config.json").unlink()
     assert "has no config.json" in refused(copied)
     assert "is a file" in refused(copied / "tokenizer.json")
+
+
+def test_damaged_torch_weights(copied: Path) -> None:
+    (copied / "model.safetensors").unlink()
+    for content in (b"", b"PK half of a zip file"):
+        (copied / "pytorch_model.bin").write_bytes(content)
+        assert "half-written" in refused(copied)
+
+
+def test_weights_that_are_not_finite_are_said_to_be(copied: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = copied / "model.safetensors"
+    tensors = load_file(weights)
+    next(iter(tensors.values())).fill_(float("nan"))
+    save_file(tensors, weights, {"format": "pt"})
+    for bridge in (None, True):
+        assert "is not finite" in refused(copied, bridge=bridge)
+
+
+def test_a_small_difference_is_refused_too(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousandth of a radian, as rotary scaling that a converter ignores would make it."""
+    reference = local._reference
+
+    def turned(hf: Any) -> Any:
+        tokens, states = reference(hf)
+        axis = torch.nn.functional.normalize(torch.randn_like(states[2]), dim=-1)
+        states[2] = states[2] + 3e-3 * states[2].norm(dim=-1, keepdim=True) * axis
+        return tokens, states
+
+    monkeypatch.setattr(local, "_reference", turned)
+    assert "hidden state 2" in refused(copied)
 
 
 def test_missing_tensors_are_not_filled_in_silently(copied: Path) -> None:
@@ -246,10 +301,22 @@ def test_the_other_generation_by_name(tiny_gpt2: Path) -> None:
         assert "transformer-lens<4" in refused(tiny_gpt2, bridge=False)
 
 
+@pytest.mark.network
+@pytest.mark.skipif(
+    os.environ.get("LAMINAR_LENS_NETWORK") != "1",
+    reason="downloads gpt2 from a model hub: LAMINAR_LENS_NETWORK=1 runs it",
+)
+@pytest.mark.parametrize("bridge", [None, True])
+def test_a_hub_model_loads_and_is_not_processed(bridge: bool | None) -> None:
+    info = describe(load_model("gpt2", bridge=bridge))
+    assert (info.n_layers, info.d_model, info.n_ctx, info.weight_processing) == (12, 768, 1024, "none")
+    assert info.bos_token_id == 50256
+
+
 def test_novella_is_embedded(novella: Any) -> None:
     info = describe(novella)
     assert info.name == "novella"
     assert info.n_ctx >= 128
     assert info.bos_token_id is not None
-    assert len(novella.tokenizer(" her")["input_ids"]) >= 1
+    assert len(novella.tokenizer(" her", add_special_tokens=False)["input_ids"]) == 1
     assert (NOVELLA / "model.safetensors").stat().st_size <= 10_000_000

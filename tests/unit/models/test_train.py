@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,9 +79,6 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, how: Callable[[], None])
 def test_killed_and_resumed_is_the_run_it_would_have_been(
     data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die() -> None:
-        raise KeyboardInterrupt  # stands for a kill: nothing of the run's own code comes after it
-
     with monkeypatch.context() as patch:
         stop_at(patch, 13, die)
         patch.setattr(train.Run, "train", always_saving_at(7))
@@ -122,6 +120,119 @@ def always_saving_at(step: int) -> Callable[..., bool]:
 def losses(out: Path) -> list[tuple[int, float]]:
     lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
     return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
+def die() -> None:
+    raise KeyboardInterrupt  # stands for a kill: nothing of the run's own code comes after it
+
+
+def test_saves_every_few_minutes_and_goes_on_from_there_after_a_kill(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    advance = train.Run.advance
+
+    def a_minute_long(self: train.Run) -> torch.Tensor:
+        begun.append(self.step)
+        clock.append(clock[-1] + 60)
+        return advance(self)
+
+    clock = [0]
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: clock[-1]))
+    monkeypatch.setattr(train.Run, "advance", a_minute_long)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 11, die)
+        with pytest.raises(KeyboardInterrupt):
+            go(data, tmp_path, "--tokens", "1280", "--checkpoint-minutes", "3.5")
+    state = train.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state["step"] == 8, "after 4 minutes, after 8, and not in between"
+    assert state["seconds"] == 480
+
+    begun.clear()
+    assert go(data, tmp_path, "--resume") == 0
+    assert begun == [*range(8, 20)]
+    model = "novella/model.safetensors"
+    assert (tmp_path / model).read_bytes() == (finished / model).read_bytes()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 1e5])
+def test_a_good_checkpoint_outlives_weights_that_diverge(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    bad: float,
+) -> None:
+    advance = train.Run.advance
+
+    def diverging(self: train.Run) -> torch.Tensor:
+        loss = advance(self)
+        if self.step == 7:
+            with torch.no_grad():
+                self.params["transformer.h.1.mlp.c_fc.bias"][3] = bad  # 1e5 is infinite in float16
+        return loss
+
+    monkeypatch.setattr(train.Run, "advance", diverging)
+    capsys.readouterr()
+    assert go(data, tmp_path, "--tokens", "1280", "--checkpoint-minutes", "1e-9") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "not finite at step 7" in error
+    assert "smaller --lr" in error
+    state = train.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state["step"] == 6
+
+    state["params"]["transformer.wte.weight"][0, 0] = bad
+    train.save_checkpoint(tmp_path / "bad.pt", state)
+    assert train.main(["--export", str(tmp_path / "bad.pt"), "--out", str(tmp_path / "novella")]) == 2
+    assert "not finite at step 6" in capsys.readouterr().err
+    assert not (tmp_path / "novella").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20])
+def test_a_learning_rate_of_a_million_ends_in_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: int
+) -> None:
+    assert go(data, tmp_path, "--tokens", str(64 * steps), "--lr", "1e6") == 2
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert "parameters" in first
+    assert last.startswith("train: ")
+    assert "not finite" in last
+    assert not (tmp_path / "checkpoint.pt").exists()
+    assert not (tmp_path / "novella").exists()
+
+
+def test_resumes_an_old_checkpoint_beside_half_a_log_line(data: Path, finished: Path, tmp_path: Path) -> None:
+    state = train.load_checkpoint(finished / "checkpoint.pt")
+    assert "rng" not in state, "nothing draws from torch's own generator"
+    train.save_checkpoint(tmp_path / "checkpoint.pt", state | {"rng": torch.get_rng_state()})
+    whole = '{"step": 5, "tokens": 320, "loss": 4.5}\n'
+    (tmp_path / "log.jsonl").write_bytes(whole.encode() + b'\xff\n7\n{"step": 10, "tok')
+    assert go(data, tmp_path, "--resume", "--tokens", "1344") == 0
+    lines = (tmp_path / "log.jsonl").read_text().splitlines(keepends=True)
+    assert lines[0] == whole
+    assert [json.loads(line)["step"] for line in lines] == [5, 21, 21]
+
+
+def test_a_new_run_never_takes_the_token_file_of_an_attempt_that_died(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    other.mkdir()
+    for seed, name in enumerate(("Gamma_3", *train.HELD_OUT)):
+        with gzip.open(other / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(sentences(seed, 40)) + "\n")
+    more = ["--out", str(out), *SMALL, "--vocab", "300"]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 0, die)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(["--corpus", str(corpus), *more])
+    assert (out / "novella.tokens").is_file()
+    assert train.main(["--corpus", str(other), *more, "--tokens", "64"]) == 0
+    state = train.load_checkpoint(out / "checkpoint.pt")
+    assert json.loads(state["meta"]["novels"])["train"] == ["Gamma_3"]
+
+    monkeypatch.setattr(train, "prepare", lambda *_: pytest.fail("prepared again at --resume"))
+    assert train.main(["--corpus", str(other), *more, "--tokens", "128", "--resume"]) == 0
 
 
 def test_minutes_save_and_stop(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,6 +397,42 @@ def test_files_that_are_not_what_they_should_be(
     assert "Persuasion_105" in refused("--corpus", str(empty_corpus(tmp_path)), "--out", str(tmp_path / "c"))
     if not torch.cuda.is_available():
         assert "no CUDA" in refused("--data", str(data), "--out", str(tmp_path / "d"), "--device", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "not a whole gzip file: fetch it again"),
+        (lambda whole: whole[:40] + bytes(40) + whole[80:], "not a whole gzip file: fetch it again"),
+        (lambda whole: b"Once upon a time.\n", "not a whole gzip file: fetch it again"),
+        (lambda whole: gzip.compress("naïve\n".encode("latin-1")), "not UTF-8 text: convert it"),
+        (lambda whole: b"", "no text in it: fetch it again"),
+    ],
+)
+def test_a_novel_that_cannot_be_read_is_named(
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[bytes], bytes],
+    said: str,
+) -> None:
+    bad = tmp_path / "Alpha_1.txt.gz"
+    bad.write_bytes(change((corpus / bad.name).read_bytes()))
+    assert train.main(["--corpus", str(tmp_path), "--prepare", str(tmp_path / "x.tokens")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"train: {bad}: {said}")
+    assert error.count("\n") == 1
+
+
+def test_a_system_error_without_a_file_name_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    stop_at(monkeypatch, 0, full)
+    assert go(data, tmp_path) == 2
+    assert "train: [Errno 28] No space left on device" in capsys.readouterr().err
 
 
 def empty_corpus(folder: Path) -> Path:

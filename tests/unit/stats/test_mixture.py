@@ -77,6 +77,28 @@ def test_one_mode_comes_with_its_reason(x: np.ndarray, says: str) -> None:
     assert any(word in answer.reason for word in says.split("|")), answer.reason
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"delta_bic": 9.9}, "ΔBIC is 9.9, not above 10"),
+        ({"weight": 0.049, "n": 200}, "weight 0.049, below 0.05"),
+        ({"weight": 0.06, "n": 40}, "2.4 texts, fewer than 3"),
+        ({"ashman_d": 1.95}, "D is 1.95, not above 2"),
+        ({"valley_ratio": 0.52}, "valley is 0.52 of the lower peak, more than 0.5"),
+    ],
+)
+def test_each_criterion_stops_at_its_threshold(change: dict[str, float], says: str) -> None:
+    enough = {"delta_bic": 10.1, "weight": 0.051, "n": 54, "ashman_d": 2.05, "valley_ratio": 0.49}
+    assert mixture._cheap_reason(**enough) == ""
+    assert says in mixture._cheap_reason(**(enough | change))
+
+
+def test_a_group_of_equal_values_keeps_the_floor_of_variance() -> None:
+    x = np.concatenate([np.random.default_rng(3).normal(size=30), np.full(10, 12.0)])
+    fit = fit_two(x[None])
+    assert fit.sds[0, 1] == pytest.approx(np.sqrt(1e-3) * x.std())
+
+
 def test_layers_together_equal_layers_alone_and_are_fast() -> None:
     rng = np.random.default_rng(4)
     x = np.stack(
@@ -122,6 +144,16 @@ def test_attribution_names_the_position_with_precision_and_recall() -> None:
     assert partial.recall == 1.0
     assert partial.precision == pytest.approx((holds.sum() - 2) / holds.sum())
     assert attribute(~holds, pairs).position != 3
+
+
+def test_p_of_an_attribution_is_over_the_maximum_of_positions() -> None:
+    rng = np.random.default_rng(7)
+    pairs = np.stack([np.sort(rng.choice(20, size=2, replace=False)) for _ in range(54)])
+    upper = np.arange(54) < 18
+    found = attribute(upper, pairs)
+    largest = np.array([attribute(rng.permutation(upper), pairs, n_perm=1).ami for _ in range(500)])
+    assert found.p == pytest.approx((largest >= found.ami - 1e-9).mean(), abs=0.08)
+    assert found.p > 0.05  # nothing is there, but the best of 20 positions looks as if
 
 
 def test_attribution_without_anything_to_explain_or_without_pairs() -> None:

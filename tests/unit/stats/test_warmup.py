@@ -1,13 +1,24 @@
 """The three-valued warm-up answer, its power, its shape and its cost; sink tokens by vector."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.sinks import sink_tokens
-from laminar_lens.stats.warmup import Answer, contrast, encode, independent_texts, reference_pairs, warmup
+from laminar_lens.stats.warmup import (
+    MIN_SHOWN,
+    Answer,
+    check_tau,
+    contrast,
+    encode,
+    independent_texts,
+    reference_pairs,
+    warmup,
+)
 from laminar_lens.stats.warmup_power import MIN_TEXTS
 from laminar_lens.stats.warmup_shape import effects, keeping_costs, leading_axis_turn, shape, share_affected
 from tests.validate import warmup as simulated
@@ -48,12 +59,12 @@ class TestAnswer:
         assert enough.overall.skip == 0
 
     def test_few_texts_can_still_show_a_lower_bound(self, seed: int) -> None:
-        answer = warmup(texts(seed, 20, sd=0.1, delta=simulated.first(1, 1.0)), seed=seed).overall
+        answer = warmup(texts(seed, MIN_SHOWN, sd=0.1, delta=simulated.first(1, 1.0)), seed=seed).overall
         assert (answer.verdict, answer.k_lo, answer.k_hi, answer.sign) == ("undetermined", 1, None, "wider")
 
     def test_what_is_not_shown_beside_the_reference_is_not_drift(self, seed: int) -> None:
         near = np.where(np.arange(24) == 15, 0.06, 0.0)
-        unclear = warmup(texts(seed, 100, sd=0.2, delta=near), seed=seed).overall
+        unclear = warmup(texts(seed, MIN_TEXTS, sd=0.2, delta=near), seed=seed).overall
         assert (unclear.verdict, unclear.k_hi) == ("undetermined", None)
         clear = warmup(texts(seed, 400, sd=0.1, delta=3 * near), seed=seed).overall
         assert clear == Answer("drift", None, None, None, "wider")
@@ -69,7 +80,7 @@ class TestAnswer:
         assert (answer.band_low < answer.low90)[:, :16].all()
 
     def test_identical_angles_give_an_answer_without_warnings(self) -> None:
-        answer = warmup(np.full((40, 2, 12), 1.2))
+        answer = warmup(np.full((MIN_TEXTS, 2, 12), 1.2))
         assert answer.overall.skip == 0
 
     def test_same_seed_same_bytes(self, seed: int) -> None:
@@ -83,6 +94,73 @@ class TestAnswer:
         before = theta.copy()
         warmup(theta)
         np.testing.assert_array_equal(theta, before)
+
+
+class TestFewTexts:
+    @pytest.mark.parametrize("n", [2, 3, MIN_SHOWN - 1])
+    @pytest.mark.parametrize("size", [0.0, 3.0])
+    def test_below_forty_nothing_is_shown(self, seed: int, n: int, size: float) -> None:
+        """Every resample of two texts has t = 0: a band of no width would show any difference."""
+        for data in range(seed, seed + 10):
+            theta = texts(data, n, sd=0.3, layers=2, delta=simulated.first(16, size))
+            answer = warmup(theta, seed=data)
+            assert (answer.overall.verdict, answer.overall.k_lo, answer.overall.k_hi) == (
+                "undetermined",
+                0,
+                None,
+            )
+            assert answer.overall.sign == "none"
+            assert answer.overall.n_needed is None or answer.overall.n_needed >= MIN_TEXTS
+            assert np.isnan([answer.band_low, answer.band_high]).all()
+            assert np.isfinite(answer.low90[:, :16]).all()
+
+    def test_a_huge_difference_is_shown_from_forty_texts_on(self, seed: int) -> None:
+        answer = warmup(texts(seed, MIN_SHOWN, sd=0.3, delta=simulated.first(1, 3.0)), seed=seed)
+        assert (answer.overall.k_lo, answer.overall.sign) == (1, "wider")
+        assert np.isfinite(answer.band_low[:, :16]).all()
+
+    def test_two_books_of_many_windows_are_two_texts(self, seed: int) -> None:
+        answer = warmup(texts(seed, 60, sd=0.3), groups=np.repeat([0, 1], 30), seed=seed).overall
+        assert (answer.verdict, answer.k_lo, answer.k_hi) == ("undetermined", 0, None)
+
+
+class TestBounds:
+    """Each bound on data that lie between it and the next best one."""
+
+    def angles(self, first: np.ndarray) -> np.ndarray:
+        """Texts that differ in the first pair only, by these."""
+        theta = np.full((len(first), 1, 24), 1.2)
+        theta[:, 0, 0] += first
+        return theta
+
+    def scatter(self, n: int, mean: float, error: float, seed: int) -> np.ndarray:
+        """Symmetric, of exactly this mean and standard error."""
+        half = np.random.default_rng(seed).standard_normal(n // 2)
+        x = np.r_[half, -half]
+        return mean + error * np.sqrt(n) * x / x.std(ddof=1)
+
+    def test_equivalence_is_tested_on_one_side_at_a_time(self, seed: int) -> None:
+        """1.8 errors below τ: inside by one-sided 95%, not by two-sided."""
+        answer = warmup(self.angles(self.scatter(400, 0.032, 0.01, seed)), seed=seed)
+        assert 0.048 < answer.high90[0, 0] < 0.05
+        assert answer.overall.skip == 0
+
+    def test_few_texts_that_carry_the_mean_are_no_equivalence(self, seed: int) -> None:
+        """Student's bound alone would do: one text of 200 is moved by 2 rad."""
+        first = np.where(np.arange(200) == 0, 2.0, self.scatter(200, 0.0, 0.001, seed))
+        student = first.mean() + student_t.ppf(0.95, 199) * first.std(ddof=1) / np.sqrt(200)
+        assert student < 0.04
+        answer = warmup(self.angles(first), seed=seed)
+        assert answer.high90[0, 0] > 0.05
+        assert (answer.overall.verdict, answer.overall.k_hi) == ("undetermined", 1)
+
+    def test_the_band_holds_in_all_columns_at_once(self, seed: int) -> None:
+        """16 tested pairs whose scatter is their own ask for about 2.9 errors; one pair for about 2."""
+        n = 400
+        answer = warmup(texts(seed, n, sd=0.2), seed=seed)
+        width = (answer.band_high - answer.delta)[0, :16] * np.sqrt(n) / answer.sd[0, :16]
+        np.testing.assert_allclose(width, width[0])
+        assert 2.6 < width[0] < 3.2
 
 
 class TestTextsAreTheUnit:
@@ -129,10 +207,29 @@ class TestReference:
         with pytest.raises(InputError, match="reference"):
             reference_pairs(63, bad)
 
-    @pytest.mark.parametrize(("name", "value"), [("tau", 0.0), ("tau", -1.0), ("level", 1.0), ("level", 0.4)])
-    def test_settings_out_of_range(self, name: str, value: float) -> None:
-        with pytest.raises(InputError, match=f"{name} is {value}"):
-            warmup(np.ones((40, 1, 12)), **{name: value})  # type: ignore[arg-type]
+    @pytest.mark.parametrize("bad", [[1, 2, 3], (1,), 3, (1.5, 4), ("a", "b"), [[1, 2], [3, 4]], True])
+    def test_what_is_no_window(self, bad: Any) -> None:
+        with pytest.raises(InputError, match=r"is no window of pairs; give \(first, stop\)"):
+            reference_pairs(63, bad)
+
+    def test_a_list_is_a_window(self) -> None:
+        assert reference_pairs(63, [30, np.int64(40)]) == slice(30, 40)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *[("tau", tau) for tau in (0.0, -1.0, np.pi, np.inf, np.nan)],
+            *[("level", level) for level in (1.0, 0.4)],
+        ],
+    )
+    def test_settings_out_of_range(self, name: str, value: Any) -> None:
+        with pytest.raises(InputError, match=re.escape(f"{name} is {value!r}")):
+            warmup(np.ones((40, 1, 12)), **{name: value})
+
+    @pytest.mark.parametrize("bad", [True, "0.05", None, [0.05]])
+    def test_a_tolerance_is_a_number(self, bad: Any) -> None:
+        with pytest.raises(InputError, match=re.escape(f"tau is {bad!r}; give a tolerance in radians")):
+            check_tau(bad)
 
     def test_two_axes_are_refused(self) -> None:
         with pytest.raises(ShapeError, match=r"\(40, 12\)"):
@@ -144,7 +241,7 @@ class TestNumberOfTexts:
         small, large = (warmup(texts(seed, 60, sd=sd), seed=seed).overall.n_needed for sd in (0.17, 0.28))
         assert small is not None
         assert large is not None
-        assert 150 < small < large < 1500
+        assert MIN_TEXTS <= small < large < 1500
 
     def test_a_difference_at_tau_cannot_be_decided(self, seed: int) -> None:
         answer = warmup(texts(seed, 4000, sd=0.1, delta=simulated.first(1, 0.0502)), seed=seed).overall
@@ -203,6 +300,17 @@ class TestEffects:
         d = contrast(texts(seed, 100, sd=0.1), slice(16, 24))
         assert effects(d, 0, 0.05) == []
         assert effects(d, 1, 0.05) == []
+
+    def test_a_first_pair_without_a_shift_has_none(self, seed: int) -> None:
+        """With a BOS, the first pair holds it, and no bigram deep in a text is the same."""
+        d = contrast(texts(seed, 200, sd=0.1, delta=simulated.first(2, 0.4)), slice(16, 24))
+        paired = np.full((200, 1, 3), 0.4)
+        paired[..., 0] = np.nan
+        (one,) = effects(d, 1, 0.05, paired=paired, seed=seed)
+        assert one.paired is None
+        (two,) = effects(d, 2, 0.05, paired=paired, seed=seed)
+        assert two.paired is not None
+        assert float(two.paired.estimate) == pytest.approx(0.4)
 
     def test_paired_goes_as_far_as_it_was_measured(self, seed: int) -> None:
         d = contrast(texts(seed, 200, sd=0.1, delta=simulated.first(2, 0.4)), slice(16, 24))
@@ -282,6 +390,21 @@ class TestSinks:
         x = np.ones((1, 2, 5, 8)) + 0.01 * np.random.default_rng(0).standard_normal((1, 2, 5, 8))
         x[0, 0, 0] *= 100
         assert sink_tokens(x).sum() == 1
+
+    @pytest.mark.parametrize(("ratio", "sink"), [(4.9, False), (5.1, True)])
+    def test_a_norm_is_large_from_five_medians_on(self, ratio: float, sink: bool) -> None:
+        x = np.eye(10, 16)[None, None].copy()
+        x[0, 0, 4] *= ratio
+        assert sink_tokens(x)[0, 4] == sink
+        assert sink_tokens(x).sum() == sink
+
+    @pytest.mark.parametrize(("cosine", "sink"), [(0.89, False), (0.91, True)])
+    def test_a_sink_s_direction_reaches_to_nine_tenths(self, cosine: float, sink: bool) -> None:
+        x = np.eye(10, 16)[None, None].copy()
+        x[0, 0, 4] *= 30
+        x[0, 0, 7] = cosine * np.eye(16)[4] + np.sqrt(1 - cosine**2) * np.eye(16)[12]
+        assert sink_tokens(x)[0, 4]
+        assert sink_tokens(x)[0, 7] == sink
 
     def test_padding_is_neither_sink_nor_counted(self, seed: int) -> None:
         x = self.states(seed)

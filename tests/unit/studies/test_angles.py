@@ -8,7 +8,7 @@ import pytest
 
 import laminar_lens as ll
 from laminar_lens.errors import InputError
-from laminar_lens.results import StudyResult
+from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies.angles import KINDS, angle_rows, angle_table
 
 PROMPTS = ("They admired her courage.", "He drove her to the old house by the river.", "They saw her.")
@@ -68,7 +68,11 @@ def test_rows_carry_their_tokens(model: Any, what: str) -> None:
 
 def test_it_is_saved_with_provenance(model: Any, tmp_path: Path) -> None:
     table = angle_table(model, PROMPTS)
-    assert StudyResult(table).save(tmp_path / "angles.nc").is_file()
+    path = StudyResult(table).save(tmp_path / "angles.nc")
+    again = load_result(path)
+    assert again.summary()["sentence"] == table.attrs["sentence"]
+    assert again.dataset["sequential"].equals(table["sequential"])
+    assert again.report(tmp_path / "angles.html").is_file()
     assert table["sequential"].attrs["units"] == "rad"
     assert "3 prompts" in table.attrs["sentence"]
 

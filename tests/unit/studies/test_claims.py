@@ -1,5 +1,6 @@
 """Claims answered on invented angles whose truth is known: each rule in each direction."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from laminar_lens.stats.mixture import TwoModes
 from laminar_lens.studies import mode_claims
 from laminar_lens.studies.claims import (
     TEXTS,
@@ -18,6 +20,7 @@ from laminar_lens.studies.claims import (
 )
 from laminar_lens.studies.comparison import Baseline, compare, named_layers, quantile
 from laminar_lens.studies.mode_claims import attribution_claim, mean_claim, modes_claim
+from laminar_lens.studies.sequential_dataset import _baseline_statistics, _mode_statistics, _target_statistics
 
 LAYERS = list(range(9))
 N = 54
@@ -55,6 +58,26 @@ def baseline(
     return compare(aimed, places, name, angle, pairs, LAYERS, n_perm=499, seed=0)
 
 
+def described(found: Baseline, single: np.ndarray) -> Baseline:
+    """The same, with these single draws and modes 1.25 ± 0.1 and 2.75 ± 0.1 rad in every layer."""
+    modes = TwoModes(
+        has_two=True,
+        means=(1.25, 2.75),
+        sds=(0.1, 0.1),
+        weights=(0.5, 0.5),
+        delta_bic=50.0,
+        ashman_d=15.0,
+        valley_ratio=0.0,
+        p_one_mode=0.003,
+        reason="",
+        upper=single[0] > 2,
+        n=single.shape[1],
+    )
+    angle = found.angle.copy()
+    angle[:, :, 0] = single
+    return replace(found, angle=angle, modes=[modes] * len(LAYERS))
+
+
 class TestRotation:
     def test_holds_fails_undetermined(self, rng: np.random.Generator) -> None:
         target = angles(rng)
@@ -78,6 +101,18 @@ class TestRotation:
         assert "withheld" in few.evidence
         assert rotation_claim([0], target[:1], rotation[:1], 0).verdict == "undetermined"
 
+    @pytest.mark.parametrize(("ratio", "verdict"), [(2.0, "undetermined"), (1.2, "fails")])
+    def test_four_layers_of_nine_do_not_decide_however_wide_they_are(
+        self, rng: np.random.Generator, ratio: float, verdict: str
+    ) -> None:
+        target = angles(rng)
+        turned = np.where(np.arange(len(LAYERS)) < 4, 100.0, ratio)[:, None]
+        noise = 0.2 * rng.normal(size=target.shape)
+        rotation = target / turned * np.exp(noise - noise.mean(axis=1, keepdims=True))
+        claim = rotation_claim(LAYERS, target, rotation, 0)
+        assert claim.low > 2
+        assert claim.verdict == verdict
+
 
 class TestFanOut:
     def test_holds_fails_undetermined(self, rng: np.random.Generator) -> None:
@@ -90,6 +125,14 @@ class TestFanOut:
         assert narrower.high < 0
         assert fan_out_claim(LAYERS, angles(rng, sd=0.4), 0).verdict == "undetermined"
         assert fan_out_claim([0, 1], same[:2], 0).verdict == "undetermined"
+
+    def test_a_change_that_may_be_below_the_threshold_does_not_hold(self, rng: np.random.Generator) -> None:
+        text = rng.normal(size=60)
+        change = np.linspace(0.05, 0.05 + 0.054 / 1.349, 5)[:, None]  # the IQR grows by about 0.06 rad
+        steady = 1.2 + np.concatenate([np.full((4, 1), 0.05), change]) * text
+        claim = fan_out_claim(LAYERS, steady, 0)
+        assert 0 < claim.low < 0.05 < claim.high
+        assert claim.verdict == "undetermined"
 
 
 class TestSteadiness:
@@ -112,6 +155,12 @@ class TestSteadiness:
         assert (fails.verdict, fails.low > 1) == ("fails", True)
         assert self.answer(rng, 0.2).verdict == "undetermined"
 
+    def test_one_baseline_is_not_three(self, rng: np.random.Generator) -> None:
+        target = angles(rng, sd=0.02)
+        claim = steadiness_claim(target, {"matched": baseline(rng, "matched", n_first=0, sd=0.5)}, 0)
+        assert claim.high < 1
+        assert claim.verdict == "undetermined"
+
     def test_a_split_baseline_is_taken_without_the_position_that_splits_it(
         self, rng: np.random.Generator
     ) -> None:
@@ -126,14 +175,19 @@ class TestModes:
         found = baseline(rng)
         modes = modes_claim(LAYERS, found)
         assert modes.verdict == "holds"
-        assert modes.low < 1.5 < modes.high
+        assert modes.estimate == pytest.approx(1.5, abs=0.05)
+        assert np.isnan([modes.low, modes.high]).all()
+        assert "interval is withheld" in modes.evidence
         exact = attribution_claim(LAYERS, found)
         assert exact.verdict == "holds"
         assert exact.estimate == 1
         mixed = mean_claim(LAYERS, found, 0)
-        assert mixed.verdict == "holds"
+        assert mixed.verdict == "undetermined"  # the median of so small an upper mode lies in the lower one
         assert mixed.low < 0.5 < mixed.high
-        assert "layers 0–8" in mixed.evidence
+        assert "the mean is more than 2 sd from both modes in layers 0–8" in mixed.evidence
+        assert "the median is more than 2 sd from both modes in no layer" in mixed.evidence
+        assert "move the mean by +0.5" in mixed.evidence
+        assert "the median by +0." in mixed.evidence
 
     def test_modes_elsewhere(self, rng: np.random.Generator) -> None:
         assert modes_claim(LAYERS, baseline(rng, upper=2.0)).verdict == "fails"
@@ -144,7 +198,28 @@ class TestModes:
         assert (modes.verdict, modes.estimate, modes.unit) == ("fails", 0, "share")
         assert 0 < modes.high < 18 / 54
         assert attribution_claim(LAYERS, found).verdict == "undetermined"
-        assert mean_claim(LAYERS, found, 0).verdict == "fails"
+        mixed = mean_claim(LAYERS, found, 0)
+        assert mixed.verdict == "fails"
+        assert "one group in every layer" in mixed.evidence
+
+    def test_two_modes_that_could_not_be_seen_are_not_denied(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, n=20, n_first=2)
+        assert not any(modes.has_two for modes in found.modes)
+        mixed = mean_claim(LAYERS, found, 0)
+        assert modes_claim(LAYERS, found).verdict == mixed.verdict == "undetermined"
+        assert "an upper one could hide" in mixed.evidence
+        said = sentence(LAYERS, found, None)
+        assert "could hide" in said
+        assert "one group" not in said
+        for part in (mixed.evidence, modes_claim(LAYERS, found).evidence):
+            assert "one group" not in part
+
+    def test_two_modes_in_fewer_than_a_third_of_the_layers(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        one = baseline(rng, upper=1.25).modes[0]
+        for count, verdict in ((2, "undetermined"), (3, "holds")):
+            modes = [*found.modes[:count], *[one] * (len(LAYERS) - count)]
+            assert modes_claim(LAYERS, replace(found, modes=modes)).verdict == verdict
 
     def test_no_pair_with_position_0_settles_nothing_about_the_upper_mode(
         self, rng: np.random.Generator
@@ -165,8 +240,49 @@ class TestModes:
         other = compare(angles(rng), moved[0], "published", found.angle, moved, LAYERS, n_perm=99, seed=0)
         assert attribution_claim(LAYERS, other).verdict == "fails"
 
-    def test_a_mean_inside_a_mode_describes_it(self, rng: np.random.Generator) -> None:
-        assert mean_claim(LAYERS, baseline(rng, n_first=4, sd=0.15), 0).verdict == "fails"
+    def test_an_upper_mode_that_no_position_explains_settles_nothing(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, n=20, n_first=4)
+        unexplained = [replace(a, position=None) for a in found.attribution if a is not None]
+        assert len(unexplained) == len(LAYERS)
+        assert attribution_claim(LAYERS, replace(found, attribution=unexplained)).verdict == "undetermined"
+
+    def test_the_worse_of_precision_and_recall_counts(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        more = [replace(m, upper=m.upper | (np.arange(N) < 36)) for m in found.modes]
+        claim = attribution_claim(LAYERS, replace(found, modes=more))
+        assert claim.verdict == "fails"
+        assert claim.estimate == pytest.approx(0.5)  # recall; precision is 1
+
+    @pytest.mark.parametrize(
+        ("low", "middle", "verdict"),
+        [
+            (160, 80, "holds"),  # mean and median at 2.0
+            (390, 0, "fails"),  # both at the lower mode
+            (260, 0, "undetermined"),  # the median in the lower mode, the mean in none
+        ],
+    )
+    def test_mean_and_median_are_both_asked(
+        self, rng: np.random.Generator, low: int, middle: int, verdict: str
+    ) -> None:
+        centres = np.repeat([1.25, 2.0, 2.75], [low, middle, 400 - low - middle])
+        single = centres + 0.02 * rng.normal(size=(len(LAYERS), 400))
+        found = described(baseline(rng, n=400, n_draws=2), single)
+        claim = mean_claim(LAYERS, found, 0)
+        assert claim.verdict == verdict
+        assert "; the median is" in claim.evidence
+
+    def test_layers_are_counted_by_simultaneous_intervals(self, rng: np.random.Generator) -> None:
+        noise = rng.normal(size=N)
+        noise = (noise - noise.mean()) / noise.std(ddof=1)
+        # 2.3 standard errors beyond the reach of the lower mode: outside by a pointwise interval only
+        single = 1.45 + 2.3 * 0.3 / N**0.5 + 0.3 * np.stack([np.roll(noise, 6 * k) for k in LAYERS])
+        claim = mean_claim(LAYERS, described(baseline(rng), single), 0)
+        assert "the mean is more than 2 sd from both modes in no layer" in claim.evidence
+
+    def test_below_the_texts_of_a_band_the_reason_is_given(self, rng: np.random.Generator) -> None:
+        claim = mean_claim(LAYERS, baseline(rng, n=24, n_first=9), 0)
+        assert claim.verdict == "undetermined"
+        assert "24 texts" in claim.evidence
 
     def test_thresholds_are_in_the_documentation(self) -> None:
         from laminar_lens.studies import claims
@@ -218,13 +334,49 @@ class TestAlike:
 
 
 class TestComparison:
+    def test_the_mean_is_over_draws(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        assert found.mean is not None
+        assert np.allclose(found.mean.estimate, found.angle.mean(axis=(1, 2)))
+        assert not np.allclose(found.mean.estimate, found.angle[:, :, 0].mean(axis=1), atol=0.1)
+
+    @pytest.mark.parametrize("n", [19, 20])
+    def test_where_two_modes_are_not_sought_no_difference_is_tested(
+        self, rng: np.random.Generator, n: int
+    ) -> None:
+        found = baseline(rng, n=n, n_first=0)
+        assert (found.difference.flip is None) == (found.difference.band is None) == (n < 20)
+        assert ("not run: 19 texts, too few to look for two modes" in found.difference.note) == (n < 20)
+
+    def test_nor_is_what_is_left_without_the_position(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, n=24, n_first=8, n_draws=1)
+        assert found.stratified.flip is None
+        assert "not run: 16 texts" in found.stratified.note
+
+    def test_target_pairs_at_the_position_are_left_out_too(self, rng: np.random.Generator) -> None:
+        found, places = baseline(rng), np.tile([3, 4], (N, 1))
+        places[:7] = (0, 1)
+        again = compare(angles(rng), places, "published", found.angle, found.pairs, LAYERS, n_perm=99, seed=0)
+        assert again.stratified.band is not None
+        assert again.stratified.band.n == N - 7
+
+    def test_two_modes_that_remain_without_the_position_stop_the_test(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        angle = found.angle.copy()
+        angle[5:] = 1.25 + 0.1 * rng.normal(size=angle[5:].shape)
+        angle[5:, rng.permutation(N)[:20]] += 1.5  # whole texts, whatever their pairs
+        both = compare(
+            angles(rng), np.tile([3, 4], (N, 1)), "published", angle, found.pairs, LAYERS, n_perm=99, seed=0
+        )
+        assert both.stratified.band is None
+        assert both.stratified.note == "two modes remain without position 0"
+
     def test_two_modes_stop_the_test_and_the_rest_is_tested_without_the_position(
         self, rng: np.random.Generator
     ) -> None:
         found = baseline(rng)
         assert found.difference.band is None
         assert "two modes in layers 0–8" in found.difference.note
-        assert found.stratified.left_out == (0,)
         assert found.stratified.band is not None
         assert np.allclose(found.stratified.band.estimate, -0.05, atol=0.06)
         assert found.stratified.flip is not None
@@ -263,6 +415,42 @@ class TestComparison:
         assert np.allclose(quantile(x, 0.5), [2, 6, np.nan], equal_nan=True)
 
 
+class TestDataset:
+    def test_the_reason_for_a_missing_interval_reaches_the_result(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, n=24, n_first=0)
+        made = _baseline_statistics(LAYERS, {"published": found})
+        assert np.isfinite(made["difference"].values[0]).all()
+        assert np.isnan(made["difference_low"].values).all()
+        for end in ("low", "high"):
+            assert "24 texts" in made[f"difference_{end}"].attrs["withheld"]
+            assert "withheld" not in made[f"baseline_{end}"].attrs
+        assert "24 texts" in made["difference_note"].values[0]
+        assert "no such baseline" in made["difference_note"].values[1]
+        few = baseline(rng, n=12, n_first=0)
+        two = _baseline_statistics(LAYERS, {"published": found, "adjacent": few})
+        assert two["baseline_low"].attrs["withheld"].startswith("adjacent: interval withheld: 12 texts")
+        shift = _mode_statistics(few, 0)["first_shift_mean_low"]
+        assert shift.attrs["withheld"] == "no pair contains position 0"
+        angle = xr.Variable(("layer", "prompt"), angles(rng, n=12))
+        target = _target_statistics({"target_angle": angle, "target_rotation": angle}, 0)
+        for name in ("target_low", "target_high", "target_iqr_low", "target_iqr_high", "rotation_low"):
+            assert "12 texts" in target[name].attrs["withheld"]
+        assert "withheld" not in target["target_mean"].attrs
+
+    def test_the_stratified_comparison_keeps_its_note(self, rng: np.random.Generator) -> None:
+        found = baseline(rng, n=24, n_first=8, n_draws=1)
+        made = _baseline_statistics(LAYERS, {"published": found})
+        assert made["stratified_difference_note"].values[0] == found.stratified.note != ""
+        assert made["stratified_difference_low"].attrs["withheld"] == found.stratified.note
+
+    def test_an_upper_group_moves_the_median_up(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        moved = _mode_statistics(found, 0)["first_shift_median"].values
+        single = found.angle[:, :, 0]
+        assert np.allclose(moved, np.median(single, axis=1) - np.median(single[:, 18:], axis=1))
+        assert (moved > 0).all()
+
+
 def test_layers_are_named() -> None:
     assert named_layers([]) == "no layer"
     assert named_layers([3, 1, 2, 7]) == "layers 1–3 and 7"
@@ -280,7 +468,7 @@ class TestSentence:
         assert "explained by position 0 (precision 1.00, recall 1.00)" in said
         assert "does not split" in self.make(baseline(rng, upper=1.25))
         assert "Too few prompts" in self.make(baseline(rng, n=12, n_first=4))
-        assert self.make(baseline(rng)).startswith("How many tokens to leave out was not measured")
+        assert self.make(baseline(rng)).endswith("How many tokens to leave out was not measured.")
 
 
 def test_every_claim_has_its_published_text() -> None:

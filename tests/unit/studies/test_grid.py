@@ -52,6 +52,23 @@ def test_a_row_is_the_study_s_answer(model: Any, frame: Any, final_norm: bool) -
     assert abs(row["first_pair"] - delta[np.argmax(np.abs(delta))]) < 1e-5
 
 
+def test_a_window_that_the_texts_do_not_have_is_a_note(model: Any) -> None:
+    frame = sensitivity_grid(
+        model,
+        n_texts=30,
+        length=12,
+        bos=(False,),
+        final_norm=(False, True),
+        layers=(1, 2),
+        tau=(0.05,),
+        reference=((4, 9), (9, 20)),
+    )
+    assert frame["reference"].tolist() == ["4-8", "9-19"] * 2
+    assert frame["verdict"].isna().tolist() == [False, True] * 2
+    assert frame["note"].str.startswith("reference pairs 9…19 of 11").tolist() == [False, True] * 2
+    assert set(frame["layer"].dropna()) <= {1, 2}
+
+
 def test_without_prompts_and_without_a_bos(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(model: Any, tokens: Any, how: Any, *args: Any, **kwargs: Any) -> Any:
         if how.prepend_bos:
@@ -75,6 +92,7 @@ def test_without_prompts_and_without_a_bos(model: Any, monkeypatch: pytest.Monke
         ({"bos": ()}, "give the choices to try as a list"),
         ({"tau": (0.05, -1)}, "tau holds -1"),
         ({"prompts": ["He left."], "n_texts": 4, "length": 8}, "in none of the 1 prompts"),
+        ({"prompts": PROMPTS, "baseline": "matched", "n_texts": 4, "length": 8}, "has no donors"),
         ({"reference": ("all",), "n_texts": 4, "length": 8}, "'all' is unknown"),
     ],
 )

@@ -16,7 +16,9 @@ from laminar_lens.prompts import find_targets
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies import sequential
 from laminar_lens.studies.measurement import Capture, measured_angles
+from laminar_lens.studies.plan import Settings, make_plan
 from laminar_lens.studies.sequential import sequential_study
+from laminar_lens.studies.warmup import warmup_study
 
 VERBS = ("saw", "met", "liked", "heard", "asked", "called", "thanked", "knew")
 PROMPTS = tuple(
@@ -26,7 +28,11 @@ PROMPTS = tuple(
 )
 FEW_ROWS = [0, 1, 2, 8, 9, 10, 16, 17]
 FEW = tuple(PROMPTS[row] for row in FEW_ROWS)
-DONORS = tuple(f"The {word} company gave him the old book in the morning." for word in VERBS)
+DONORS = tuple(
+    f"The {word} company gave him {what} in the morning."
+    for what in ("the old book", "a house", "the river", "an answer", "some courage", "the manager")
+    for word in VERBS
+)
 
 Study = Callable[..., StudyResult]
 
@@ -109,7 +115,8 @@ class TestAngles:
         row = data.sel(baseline="matched")
         assert np.array_equal(row["pair_by_baseline"], data["target_pair"])
         for prompt, (i, j) in enumerate(data["target_pair"].values):
-            candidates = [turned(donors[1, text, i], donors[1, text, j]) for text in range(len(DONORS))]
+            own = range(prompt, len(DONORS), len(PROMPTS))
+            candidates = [turned(donors[1, text, i], donors[1, text, j]) for text in own]
             assert np.min(np.abs(candidates - row["angle_by_baseline"].values[1, prompt])) < 1e-5
 
     def test_every_adjacent_pair_and_the_permuted_null(
@@ -264,6 +271,16 @@ class TestSettings:
         assert data["target_pair"].values[0].tolist() == [0, 1]
         assert data["token"].values[0, 0] == "<|endoftext|>"
 
+    def test_no_baseline_holds_the_target_or_an_occurrence_that_was_not_chosen(self, model: Any) -> None:
+        prompts = [f"He {verb} her and then she {verb} her too." for verb in VERBS]
+        for bos in (False, True):
+            settings = Settings(occurrence="first", prepend_bos=bos, n_draws=200)
+            plan = make_plan(model.tokenizer, prompts, settings)
+            for pairs in plan.draws.values():
+                for prompt, ids in enumerate(plan.ids):
+                    tokens = [*[None] * bos, *(model.tokenizer.decode([token]) for token in ids)]
+                    assert " her" not in {tokens[place] for place in pairs[:, prompt].ravel() if place >= 0}
+
     def test_several_occurrences(self, study: Study) -> None:
         prompts = [f"He {verb} her and then she {verb} her too." for verb in VERBS]
         with pytest.raises(InputError, match="occurs 2 times"):
@@ -313,8 +330,6 @@ class TestParts:
         assert any("its class takes no configuration" in note for note in result.warnings)
 
     def test_warm_up_shares_its_texts_and_answers_c7(self, model: Any, study: Study) -> None:
-        from laminar_lens.studies.warmup import warmup_study
-
         warm = warmup_study(model, n_texts=40, length=32, random_init=False)
         result = study(FEW, warmup=warm, donors=None)
         data = result.dataset
@@ -363,7 +378,9 @@ class TestRefusals:
             ({"layers": (9,)}, "layer 9 is out of range"),
             ({"layers": ()}, "layers is empty"),
             ({"donors": [PROMPTS[0]]}, "also a prompt"),
-            ({"donors": ["A b"], "baseline": "matched"}, "give longer donors"),
+            ({"donors": ["A b"] * 24, "baseline": "matched"}, "give longer donors"),
+            ({"donors": DONORS[:20], "baseline": "matched"}, "20 donor texts for 24 prompts"),
+            ({"donors": np.array([[5, 6, 7, 8]] * 24), "baseline": "matched", "seed": -1}, "seed is -1"),
             ({"n_draws": 0}, "n_draws=0"),
             ({"n_perm": 0}, "n_perm=0"),
             ({"prompts": PROMPTS[:1]}, "at least 2"),
@@ -373,6 +390,20 @@ class TestRefusals:
         with pytest.raises(InputError, match=message) as error:
             study(**given)
         assert "\n" not in str(error.value)
+
+    def test_tokens_of_the_prompts_are_no_donors(self, model: Any, study: Study) -> None:
+        prompts = PROMPTS[:8]
+        ids = capture_residuals(model, prompts).tokens
+        with pytest.raises(InputError, match="donor 0 begins like prompt 0"):
+            study(prompts, donors=ids)
+        shortest = int((ids >= 0).sum(dim=1).min())
+        warm = warmup_study(model, ids[:, :shortest], random_init=False)
+        with pytest.raises(InputError, match="donor 0 begins like prompt 0"):
+            study(prompts, warmup=warm, donors=None)
+
+    def test_repeated_prompts_are_warned_about(self, study: Study) -> None:
+        notes = study([*PROMPTS[:3], PROMPTS[0]]).warnings
+        assert any("1 of 4 prompts repeat an earlier one" in note for note in notes)
 
     def test_no_tokenizer(self, model: Any, monkeypatch: pytest.MonkeyPatch, study: Study) -> None:
         monkeypatch.setattr(model, "tokenizer", None)

@@ -10,11 +10,12 @@ import torch
 
 from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.figures.warmup import cost, k_by_layer, warmup_delta
 from laminar_lens.kernels import sequential_angles
 from laminar_lens.models import load_model
 from laminar_lens.results import json_safe, label_dataset, load_result
 from laminar_lens.stats.sinks import sink_tokens
-from laminar_lens.stats.warmup import contrast, warmup
+from laminar_lens.stats.warmup import Answer, WarmupAnswer, contrast, warmup
 from laminar_lens.stats.warmup_shape import effects
 from laminar_lens.studies.warmup import WarmupResult, warmup_study
 from laminar_lens.studies.warmup_sentence import sentence
@@ -37,14 +38,17 @@ def result(model: Any, tokens: torch.Tensor) -> WarmupResult:
     return warmup_study(model, tokens, seed=3)
 
 
-def answered(verdict: str, skip: int, k_lo: int, k_hi: int, *, bos: bool = False) -> WarmupResult:
-    """A result with that answer, and nothing else."""
+def answered(verdict: str, skip: int, k_lo: int, k_hi: int, *, bos: int | None = None) -> WarmupResult:
+    """A result with that answer, and nothing else; `bos` is the id of the BOS that was put in front."""
     import xarray as xr
 
     attrs = {"verdict": verdict, "skip": skip, "k_lo": k_lo, "k_hi": k_hi, "n_needed": -1}
-    settings = {"prepend_bos": bos}
+    settings = {"prepend_bos": bos is not None}
+    provenance = {"model": {"bos_token_id": bos}}
     dataset = xr.Dataset(attrs=attrs)
-    return WarmupResult(label_dataset(dataset, study="warmup", sentence="", provenance={}, settings=settings))
+    return WarmupResult(
+        label_dataset(dataset, study="warmup", sentence="", provenance=provenance, settings=settings)
+    )
 
 
 class TestStudy:
@@ -82,6 +86,23 @@ class TestStudy:
         assert np.isnan(curve[:, 0]).all()
         np.testing.assert_allclose(study.dataset["paired_shift"], curve[:, 1])
         assert study.dataset["token_id"].shape == tuple(tokens.shape)
+
+    def test_the_default_tolerance_is_a_twentieth(self, result: WarmupResult) -> None:
+        assert result.dataset.attrs["tau"] == result.settings["tau"] == 0.05
+
+    def test_cost_is_what_keeping_them_adds(self, result: WarmupResult) -> None:
+        theta = result.dataset["angle"].values.astype(float)
+        for k in result.dataset["k"].values:
+            moved = theta.mean((0, 2)) - theta[:, :, k:].mean((0, 2))
+            np.testing.assert_allclose(result.dataset["cost_mean"].sel(k=k), moved, atol=1e-9)
+
+    def test_two_texts_give_an_answer_and_figures_without_a_band(self, model: Any) -> None:
+        study = warmup_study(model, n_texts=2, length=12, random_init=False)
+        assert (study.verdict, study.k_lo, study.k_hi) == ("undetermined", 0, None)
+        assert np.isnan(study.dataset["band_low"]).all()
+        assert "there were 2 texts, " in study.sentence
+        for draw in (warmup_delta, k_by_layer, cost):
+            assert draw(study.dataset) is not None
 
     def test_random_twin_is_beside_it(self, result: WarmupResult) -> None:
         assert result.dataset["random_delta"].shape == result.dataset["delta"].shape
@@ -144,6 +165,7 @@ class TestTexts:
         assert study.dataset.attrs["n_texts"] == 3
         assert study.dataset.sizes["text"] > 3
         assert study.settings["grouped"]
+        assert "there were 3 independent texts, " in study.sentence
 
     def test_groups_count_once(self, model: Any, tokens: torch.Tensor) -> None:
         study = warmup_study(model, tokens, groups=np.repeat(np.arange(20), 3), random_init=False)
@@ -156,7 +178,11 @@ class TestTexts:
             ({"length": 65}, "length is 65"),
             ({"length": 64, "prepend_bos": True}, "expected 4 … 63"),
             ({"n_texts": 1}, "n_texts is 1"),
-            ({"n_texts": 5, "length": 8, "tau": 0.0}, "tau is 0"),
+            ({"tau": 0.0}, "tau is 0"),
+            ({"tau": float("inf")}, "tau is inf; give a tolerance in radians between 0 and π"),
+            ({"tau": 3.2}, r"tau is 3\.2"),
+            ({"n_texts": 5, "length": 8, "reference": [1, 2, 3]}, r"reference \[1, 2, 3\] is no window"),
+            ({"n_texts": 5, "length": 8, "reference": 3}, "reference 3 is no window"),
             ({"n_texts": 5, "length": 8, "reference": "the end"}, "reference 'the end' is unknown"),
             ({"n_texts": 5, "length": 8, "layers": [9]}, "layer 9 is out of range"),
             ({"n_texts": 5, "length": 8, "groups": [1]}, "groups has shape"),
@@ -173,6 +199,27 @@ class TestMask:
         tokens = torch.tensor([[5, 6, 7, -1, -1], [-1, -1, 5, 6, 7], [1, 2, 3, 4, 5]])
         kept = answered("decided", 1, 1, 1).mask(tokens)
         assert kept.int().tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1]]
+
+    def test_a_bos_that_a_row_lacks_counts(self) -> None:
+        """With or without the BOS in front, the same tokens are kept; without a BOS in the study none
+        counts."""
+        skip_bos, skip_two = (answered("decided", k, k, k, bos=0) for k in (1, 2))
+        bare, whole = torch.tensor([[5, 6, 7], [-1, 5, 6]]), torch.tensor([[0, 5, 6, 7], [-1, 0, 5, 6]])
+        assert skip_bos.mask(bare).int().tolist() == [[1, 1, 1], [0, 1, 1]]
+        assert skip_two.mask(bare).int().tolist() == [[0, 1, 1], [0, 0, 1]]
+        assert skip_bos.mask(whole).int().tolist() == [[0, 1, 1, 1], [0, 0, 1, 1]]
+        assert skip_two.mask(whole).int().tolist() == [[0, 0, 1, 1], [0, 0, 0, 1]]
+        assert answered("decided", 1, 1, 1).mask(whole[:1]).int().tolist() == [[0, 1, 1, 1]]
+
+    def test_its_own_tokens_agree_with_states_behind_a_bos(self, model: Any, tokens: torch.Tensor) -> None:
+        study = warmup_study(model, tokens, prepend_bos=True, random_init=False)
+        attrs = {"verdict": "decided", "skip": 2, "k_lo": 2, "k_hi": 2}
+        study = WarmupResult(study.dataset.assign_attrs(attrs))
+        states = capture_residuals(model, tokens[:3], prepend_bos=True)
+        sinks = torch.from_numpy(sink_tokens(states.values.numpy(), states.mask.numpy()))
+        kept = study.mask(study.tokens)
+        assert torch.equal(kept[:3] & ~sinks[:, 1:], study.mask(states=states)[:, 1:])
+        assert kept.int().sum(dim=1).tolist() == [tokens.shape[1] - 1] * len(tokens)
 
     def test_padding_is_given(self) -> None:
         tokens, padding = torch.zeros(1, 4, dtype=torch.long), torch.tensor([[False, True, True, True]])
@@ -213,7 +260,7 @@ class TestMask:
     def test_another_bos_setting_is_refused(self, model: Any, tokens: torch.Tensor) -> None:
         states = capture_residuals(model, tokens[:2])
         with pytest.raises(InputError, match="prepend_bos=False, the warm-up measured with True"):
-            answered("decided", 1, 1, 1, bos=True).mask(states=states)
+            answered("decided", 1, 1, 1, bos=0).mask(states=states)
 
     def test_one_of_the_two(self) -> None:
         with pytest.raises(InputError, match="one of the two"):
@@ -267,6 +314,33 @@ class TestSentence:
         assert text.startswith("Drift: next to the reference pairs (16–23) angles still differ")
         assert "from them in layers 2–4 and 7 (pair 15: 0." in text
         assert "no number of first tokens can be named" in text
+
+    def shown(self, delta: Any, low: Any, high: Any, k: int, *, grouped: bool = False) -> str:
+        """What is said of these curves [layer, pair] where no effect was named."""
+        fine = Answer("decided", k, k, None, "mixed")
+        curves = [np.array(x, dtype=float) for x in (delta, low, high)]
+        answer = WarmupAnswer(
+            0.05, 400, 0, (8, 12), curves[0], curves[0], curves[1], curves[2], curves[1], curves[2], (), fine
+        )
+        return sentence(answer, [], [2, 5], grouped=grouped)
+
+    def test_the_largest_is_one_that_was_shown(self) -> None:
+        """0.3 rad with a band across 0 is no difference; −0.2 rad outside ±τ is one."""
+        text = self.shown([[0.3, 0], [-0.2, 0]], [[-0.02, -1], [-0.26, -1]], [[0.62, 1], [-0.14, 1]], 1)
+        assert text == (
+            "Leave out 1 token: pairs with position 0 are up to 0.20 rad narrower, in layer 5 "
+            "(simultaneous 95% band 0.14–0.26) (400 texts)."
+        )
+
+    def test_what_was_shown_beyond_the_named_pairs_is_named(self) -> None:
+        low, high = np.full((2, 8), -0.02), np.full((2, 8), 0.3)
+        delta = np.full((2, 8), 0.14)
+        delta[0, 5], low[0, 5] = 0.2, 0.1
+        text = self.shown(delta, low, high, 6, grouped=True)
+        assert text.startswith(
+            "Leave out 6 tokens: pairs that start at position 5 are up to 0.20 rad wider, in layer 2 "
+            "(simultaneous 95% band 0.10–0.30) (400 independent texts)"
+        )
 
     def test_a_long_decay_is_named_by_its_first_pair(self, seed: int) -> None:
         theta = simulated.texts(seed, 2000, sd=0.1, delta=np.where(np.arange(24) < 7, 0.3, 0.0))

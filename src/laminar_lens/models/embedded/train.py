@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,20 @@ CHANGEABLE = ("tokens", "lr", "weight_decay", "warmup")
 # ------------------------------------------------------------------------------------------------------- data
 
 
+def read_novel(file: Path) -> list[str]:
+    """Paragraphs of a novel, one a line of the file."""
+    try:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            text = [s for s in (line.strip() for line in lines) if s]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as reason:
+        raise TrainError(f"{file}: not a whole gzip file: fetch it again or take it away") from reason
+    except UnicodeDecodeError as reason:
+        raise TrainError(f"{file}: not UTF-8 text: convert it or take it away") from reason
+    if not text:
+        raise TrainError(f"{file}: no text in it: fetch it again or take it away")
+    return text
+
+
 def read_corpus(folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Paragraphs by novel, of the training novels and of the two held out."""
     files = sorted(folder.glob("*.txt.gz"))
@@ -83,8 +98,7 @@ def read_corpus(folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]
         raise TrainError(f"--corpus {folder}: no *.txt.gz there")
     novels = {}
     for file in files:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            novels[file.name.removesuffix(".txt.gz")] = [s for s in (line.strip() for line in lines) if s]
+        novels[file.name.removesuffix(".txt.gz")] = read_novel(file)
     if absent := [name for name in HELD_OUT if name not in novels]:
         raise TrainError(f"--corpus {folder}: the held-out {', '.join(absent)} is not there")
     train = {name: text for name, text in novels.items() if name not in HELD_OUT}
@@ -308,6 +322,19 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     return state
 
 
+def diverged(what: str, step: int) -> TrainError:
+    """Numbers that are not worth keeping."""
+    advice = "take a smaller --lr (--resume goes on from the last good checkpoint, if there is one)"
+    return TrainError(f"{what} not finite at step {step}, nothing was saved: {advice}")
+
+
+def check_finite(state: dict[str, Any]) -> None:
+    """Raises unless every weight is finite in float16, as it is exported; a loss of nan makes weights nan."""
+    for p in state["params"].values():
+        if not p.half().isfinite().all():
+            raise diverged("weights are", state["step"])
+
+
 def text_of(ids: list[int], tokenizer: dict[str, Any]) -> str:
     """Text of token ids: GPT-2's byte alphabet turned back, without the tokenizers library."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -346,6 +373,7 @@ def export(state: dict[str, Any], folder: Path) -> Params:
     import torch
     from safetensors.torch import save
 
+    check_finite(state)
     cfg, meta = Config(**state["config"]), state["meta"]
     tokenizer = json.loads(meta["tokenizer"])
     vocab = tokenizer["model"]["vocab"]
@@ -439,6 +467,14 @@ class Progress:
             print(file=sys.stderr)
 
 
+def step_of(line: bytes) -> float:
+    """The step of a log line; infinity for a line that was not written to its end."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+
+
 class Run:
     """A training run: parameters and optimizer on the device, and a folder with its checkpoint and log."""
 
@@ -465,7 +501,7 @@ class Run:
             self.loss = torch.compile(loss_of, dynamic=False)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes up a checkpoint; log lines written after it are dropped."""
+        """Takes up a checkpoint; log lines written after it, or only in part, are dropped."""
         import torch
 
         with torch.no_grad():
@@ -474,22 +510,18 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         for group, decay in zip(self.optimizer.param_groups, (self.cfg.weight_decay, 0.0), strict=True):
             group["weight_decay"] = decay
-        torch.set_rng_state(state["rng"])
         self.step, self.seconds = state["step"], state["seconds"]
         log = self.out / "log.jsonl"
         if log.exists():
-            kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            write_whole(log, "".join(line + "\n" for line in kept).encode())
+            kept = [line for line in log.read_bytes().splitlines() if step_of(line) <= self.step]
+            write_whole(log, b"".join(line + b"\n" for line in kept))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        import torch
-
         return {
             "config": dataclasses.asdict(self.cfg),
             "params": {n: p.detach().cpu() for n, p in self.params.items()},
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
             "step": self.step,
             "tokens": self.step * self.cfg.batch * self.cfg.context,
             "seconds": self.seconds,
@@ -497,8 +529,10 @@ class Run:
         }
 
     def save(self) -> None:
-        """Writes the checkpoint."""
-        save_checkpoint(self.out / "checkpoint.pt", self.state())
+        """Writes the checkpoint, never over a good one when training has diverged."""
+        state = self.state()
+        check_finite(state)
+        save_checkpoint(self.out / "checkpoint.pt", state)
 
     def record(self, **numbers: float | int) -> None:
         """Appends a line to the log."""
@@ -538,7 +572,7 @@ class Run:
                 if self.step % log_every == 0 or self.step == self.cfg.steps:
                     value = float(loss)
                     if not math.isfinite(value):
-                        raise TrainError(f"loss is {value} at step {self.step}: take a smaller --lr")
+                        raise diverged("loss is", self.step)
                     now = time.monotonic()
                     size = self.cfg.batch * self.cfg.context
                     rate = ((self.step - 1) % log_every + 1) * size / (now - mark)
@@ -548,6 +582,8 @@ class Run:
                     progress.show(self.step, rate, left, value)
                 if self.step % (20 * log_every) == 0:
                     val = validation_loss(self.params, self.cfg, self.val, most=128)
+                    if not math.isfinite(val):
+                        raise diverged("validation loss is", self.step)
                     self.record(val_loss=val, bits_per_byte=val / math.log(2) / self.data.bytes_per_token)
                 if now - saved > checkpoint_s:
                     self.save()
@@ -674,7 +710,7 @@ def run(a: argparse.Namespace) -> None:
         return None
     a.out.mkdir(parents=True, exist_ok=True)
     file = a.data or a.out / "novella.tokens"
-    if a.corpus is not None and not file.exists():
+    if a.corpus is not None and not (a.resume and file.exists()):
         prepare(a.corpus, file, a.vocab)
     device = device_of(a.device)
     torch.set_float32_matmul_precision("high")
@@ -704,7 +740,7 @@ def main(argv: list[str] | None = None) -> int:
         say(f"train: {problem}")
         return 2
     except OSError as problem:
-        say(f"train: {problem.filename}: {problem.strerror}")
+        say(f"train: {problem.filename}: {problem.strerror}" if problem.filename else f"train: {problem}")
         return 2
     return 0
 

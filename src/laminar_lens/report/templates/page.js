@@ -2,8 +2,11 @@ function parse(id) { return JSON.parse(document.getElementById(id).textContent);
 
 function forPhones(layout, data) {
   if (window.innerWidth >= 700) return layout;
-  const bar = layout.margin.r > 100, entries = data.filter(t => t.name && t.showlegend !== false).length;
-  layout.margin = {...layout.margin, l: 52, r: bar ? 84 : 40, t: 20 + 19 * entries};
+  const bar = data.map(t => t.marker && t.marker.colorbar).find(Boolean);
+  const entries = data.filter(t => t.name && t.showlegend !== false).length;
+  layout.margin = {...layout.margin, l: 52, r: bar ? 62 : 40, t: 20 + 19 * entries + (layout.updatemenus ? 40 : 0)};
+  if (bar) { bar.x = 1.03; layout.yaxis2.visible = false; }  // degrees and the bar do not fit beside each other
+  for (const t of data) if (t.error_y && t.marker.symbol === "line-ew") { t.marker.size *= 0.4; t.error_y.width *= 0.4; }
   const ticks = layout.xaxis.tickvals || [];
   if (ticks.length > 8) layout.xaxis.tickvals = ticks.filter((_, i) => i % Math.ceil(ticks.length / 7) === 0);
   layout.font = {size: 12};
@@ -44,11 +47,10 @@ function drawTokens() {
   const data = parse("token-data");
   const find = id => document.getElementById(id);
   const [choice, slider, shown, view] = ["token-prompt", "token-layer", "token-layer-shown", "token-view"].map(find);
-  const visible = word => word.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^ /, "");
+  const visible = word => word.replace(/^ /, "");
   const degrees = rad => Math.round(rad * 180 / Math.PI) + "°";
   data.prompts.forEach((prompt, row) => {
-    const text = prompt.words.join("");
-    choice.add(new Option((row + 1) + ". " + (text.length > 90 ? text.slice(0, 89) + "…" : text), row));
+    choice.add(new Option(row + ": " + prompt.text, row));
   });
   slider.max = data.layers.length - 1;
   slider.value = Math.round((data.layers.length - 1) * 0.6);
