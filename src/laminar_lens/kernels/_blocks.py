@@ -11,8 +11,11 @@ from torch import Tensor
 from laminar_lens.kernels._checks import is_watched
 
 _SUM_BLOCK = 128
-BLOCK_BYTES = {"cpu": 2**20}
+BLOCK_BYTES = {"cpu": 2**22}
 _BLOCK_BYTES_ELSEWHERE = 2**24  # an accelerator needs large launches more than it needs its cache
+_LEAST_BLOCK_BYTES = 2**18
+_SHARE = 20
+"""All buffers together are at most 1/20 of the input, where that leaves blocks worth a call."""
 _SHORT, _LONG = 1e-12, 1e12
 """Between these, a length needs no scaling by max|u|: its squares are far from the ends of float32."""
 
@@ -44,12 +47,14 @@ class Scratch:
         dtype: of the arithmetic and the result.
     """
 
-    def __init__(self, *inputs: Tensor) -> None:
+    def __init__(self, *inputs: Tensor, buffers: int = 2) -> None:
         first = inputs[0]
         self.watched = any(is_watched(x) for x in inputs)
         self.branches = not self.watched and first.device.type == "cpu" and not torch.compiler.is_compiling()
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32
-        budget = BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
+        most = BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
+        share = sum(x.numel() * x.element_size() for x in inputs) // (_SHARE * buffers)
+        budget = min(most, max(share, _LEAST_BLOCK_BYTES))
         self.rows = max(2, budget // (first.shape[-1] * self.dtype.itemsize))
         if self.watched:
             self.rows = 2 * max(1, first.numel())
@@ -104,15 +109,24 @@ class Scratch:
 
 def length_of(vectors: Tensor) -> Tensor:
     """Euclidean length, summed over at most 128 coordinates at a time."""
+    return _in_blocks(norm_of, vectors)
+
+
+def sum_of(products: Tensor) -> Tensor:
+    """Sum over the last axis, over at most 128 coordinates at a time."""
+    return _in_blocks(lambda values: values.sum(-1), products)
+
+
+def _in_blocks(reduce: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
     d_model = vectors.shape[-1]
     if d_model <= _SUM_BLOCK:
-        return norm_of(vectors)
+        return reduce(vectors)
     size = _even_block(d_model) or _SUM_BLOCK
     whole = d_model - d_model % size
-    parts = norm_of(vectors[..., :whole].reshape(*vectors.shape[:-1], whole // size, size))
+    parts = reduce(vectors[..., :whole].reshape(*vectors.shape[:-1], whole // size, size))
     if whole < d_model:
-        parts = torch.cat([parts, norm_of(vectors[..., whole:])[..., None]], -1)
-    return norm_of(parts)
+        parts = torch.cat([parts, reduce(vectors[..., whole:])[..., None]], -1)
+    return reduce(parts)
 
 
 def norm_of(vectors: Tensor) -> Tensor:
