@@ -42,13 +42,7 @@ _HOME = {
     "WarmupResult": "studies.warmup",
     "StudyResult": "results",
     "load_result": "results",
-    "BackendError": "errors",
-    "CaptureError": "errors",
-    "InputError": "errors",
     "LaminarLensError": "errors",
-    "ModelError": "errors",
-    "ResultError": "errors",
-    "ShapeError": "errors",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
@@ -58,13 +52,7 @@ if TYPE_CHECKING:
     from laminar_lens.capture import capture_residuals as capture_residuals
     from laminar_lens.capture import iter_residuals as iter_residuals
     from laminar_lens.capture import residuals_from_cache as residuals_from_cache
-    from laminar_lens.errors import BackendError as BackendError
-    from laminar_lens.errors import CaptureError as CaptureError
-    from laminar_lens.errors import InputError as InputError
     from laminar_lens.errors import LaminarLensError as LaminarLensError
-    from laminar_lens.errors import ModelError as ModelError
-    from laminar_lens.errors import ResultError as ResultError
-    from laminar_lens.errors import ShapeError as ShapeError
     from laminar_lens.kernels import angle as angle
     from laminar_lens.kernels import angle_profile as angle_profile
     from laminar_lens.kernels import pair_angles as pair_angles

@@ -16,6 +16,7 @@ ORDER = [
     {"axes", "errors"},
     {"kernels", "stats"},
     {"prompts", "models"},
+    {"interventions"},
     {"capture"},
     {"meter"},
     {"pairs"},

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.models.edits import Changes, Intervention, check_interventions
 
 Visit = Callable[[int, Tensor], None]
 """Called as `visit(layer, state)` with each hidden state [batch pos d_model], as soon as it is there."""
@@ -75,28 +76,44 @@ def run_states(
     visit: Visit,
     *,
     final_norm: bool = False,
+    interventions: Sequence[Intervention] = (),
+    indices: Sequence[int] | None = None,
 ) -> None:
     """Runs sequences without padding, without gradients, as far as the last of `layers` (0 … n_layers).
 
+    Args:
+        model, tokens, layers, final_norm: of the run.
+        visit: sees each hidden state, without what interventions put before the text.
+        interventions: change the run; see `laminar_lens.interventions`.
+        indices: which prompts `tokens` are, for interventions that differ between prompts.
+
     Raises:
-        CaptureError: the model never reached one of the hooks.
+        InputError: an intervention that does not fit the model, the length of the text, or another one.
+        CaptureError: the model never reached one of the hooks, or an intervention's hook did not fire.
     """
     last = max(layers)
     seen: set[int] = set()
+    changes = None
+    if interventions:
+        check_interventions(model, interventions, [tokens.shape[1]])
+        changes = Changes(model, interventions, last=last, indices=indices)
+    before = len(changes.before) if changes else 0
 
     def take(layer: int, state: Tensor) -> None:
-        visit(layer, state)
+        visit(layer, state[:, before:] if before else state)
         seen.add(layer)
         if layer == last:
             raise _Reached
 
     tokens = tokens.to(model.cfg.device)
+    tokens = changes.prepended(tokens) if changes else tokens
     # Without an explicit mask, TransformerLens guesses one from the padding token when the tokenizer pads
     # left.
     mask = torch.ones_like(tokens)
     with torch.no_grad():
         try:
-            hooks = state_hooks(model, layers, take, final_norm=final_norm)
+            reads = state_hooks(model, layers, take, final_norm=final_norm)
+            hooks = [*(changes.hooks() if changes else ()), *reads]
             model.run_with_hooks(tokens, return_type=None, fwd_hooks=hooks, attention_mask=mask)
         except _Reached:
             pass
@@ -104,6 +121,8 @@ def run_states(
         raise CaptureError(
             f"hidden state {missing[0]}: the model has no hook {hook_name(missing[0])!r} that fires"
         )
+    if changes:
+        changes.check_fired(last)
 
 
 def residual_states(
@@ -113,6 +132,8 @@ def residual_states(
     *,
     final_norm: bool = False,
     keep: Callable[[Tensor], Tensor] = lambda state: state,
+    interventions: Sequence[Intervention] = (),
+    indices: Sequence[int] | None = None,
 ) -> Float[Tensor, "layer batch kept d_model"]:
     """Hidden states of sequences without padding, in the order of `layers`; see `run_states`.
 
@@ -123,5 +144,7 @@ def residual_states(
     def take(layer: int, state: Tensor) -> None:
         found[layer] = keep(state.detach())
 
-    run_states(model, tokens, layers, take, final_norm=final_norm)
+    run_states(
+        model, tokens, layers, take, final_norm=final_norm, interventions=interventions, indices=indices
+    )
     return torch.stack([found[layer] for layer in layers])

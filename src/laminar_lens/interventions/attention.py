@@ -1,0 +1,77 @@
+"""What a position may see: edits of the attention scores, in every head of every block.
+
+Scores come after the causal mask, [batch head query key]; minus infinity there is a weight of exactly 0, and
+every position still sees itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laminar_lens.errors import CaptureError
+from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
+from laminar_lens.models.edits import Edit, Intervention, Span
+
+ARCHITECTURES = "those with softmax attention, for example GPT-2, Llama, GPT-NeoX"
+
+
+@dataclass(frozen=True)
+class _Masked(Intervention):
+    """Some rows do not see some columns."""
+
+    t: int
+
+    def check(self, model: Any, length: int) -> None:
+        names = [f"blocks.{block}.attn.hook_attn_scores" for block in range(int(model.cfg.n_layers))]
+        check_hooks(self.label, model, names, ARCHITECTURES)
+        check_positions(self.label, [self.t], length)
+
+    def edits(self, model: Any) -> list[Edit]:
+        return [
+            Edit(f"blocks.{block}.attn.hook_attn_scores", block + 1, self._mask)
+            for block in range(int(model.cfg.n_layers))
+        ]
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        return "it is the same intervention twice" if self == other else ""
+
+    def _mask(self, scores: Tensor, span: Span) -> Tensor:
+        if scores.ndim != 4 or scores.shape[-1] != scores.shape[-2]:
+            raise CaptureError(
+                f"{self.label}: attention scores have shape {list(scores.shape)}; expected "
+                "[batch head pos pos], a run of whole texts without cached keys"
+            )
+        n = scores.shape[-1]
+        hidden = torch.zeros(n, n, dtype=torch.bool, device=scores.device)
+        self._hide(hidden, span.before + self.t)
+        return scores.masked_fill(hidden, -torch.inf)
+
+    def _hide(self, hidden: Tensor, at: int) -> None:
+        """Marks what is hidden in [row column]; `at` is the column of position t."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Cut(_Masked):
+    name = "cut"
+    does = "positions from t on do not see those before t"
+
+    def _hide(self, hidden: Tensor, at: int) -> None:
+        hidden[at:, :at] = True
+
+
+def cut(t: Any) -> Intervention:
+    """In every head and block, positions from `t` on cannot see those before `t`.
+
+    >>> cut(5).label
+    'cut(5)'
+
+    `cut(t)` with `restart(t)` is the plain run of the text from `t` on, at all positions from `t` on; where
+    positions are rotary, `cut` alone already is.
+
+    Raises:
+        InputError: `t` is no whole number of at least 0. Where it is used: a prompt that lacks position `t`.
+    """
+    return _Cut(whole("t", t))
