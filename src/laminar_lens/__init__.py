@@ -33,6 +33,16 @@ _HOME = {
     "capture_residuals": "capture",
     "iter_residuals": "capture",
     "residuals_from_cache": "capture",
+    "bos": "interventions",
+    "cut": "interventions",
+    "no_context": "interventions",
+    "patch_residual": "interventions",
+    "prefix": "interventions",
+    "remove_dimensions": "interventions",
+    "remove_write": "interventions",
+    "restart": "interventions",
+    "scale_norm": "interventions",
+    "set_position": "interventions",
     "her_prompts": "prompts",
     "read_prompts": "prompts",
     "sequential_study": "studies.sequential",
@@ -53,6 +63,16 @@ if TYPE_CHECKING:
     from laminar_lens.capture import iter_residuals as iter_residuals
     from laminar_lens.capture import residuals_from_cache as residuals_from_cache
     from laminar_lens.errors import LaminarLensError as LaminarLensError
+    from laminar_lens.interventions import bos as bos
+    from laminar_lens.interventions import cut as cut
+    from laminar_lens.interventions import no_context as no_context
+    from laminar_lens.interventions import patch_residual as patch_residual
+    from laminar_lens.interventions import prefix as prefix
+    from laminar_lens.interventions import remove_dimensions as remove_dimensions
+    from laminar_lens.interventions import remove_write as remove_write
+    from laminar_lens.interventions import restart as restart
+    from laminar_lens.interventions import scale_norm as scale_norm
+    from laminar_lens.interventions import set_position as set_position
     from laminar_lens.kernels import angle as angle
     from laminar_lens.kernels import angle_profile as angle_profile
     from laminar_lens.kernels import pair_angles as pair_angles

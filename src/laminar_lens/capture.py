@@ -85,6 +85,8 @@ class _Plan:
             run.layers,
             final_norm=run.final_norm,
             keep=lambda state: state[:, select.to(state.device)].to(self.device),
+            interventions=run.interventions,
+            indices=indices,
         )
         check_finite(finite_vectors(values), run.layers, indices, columns)
         texts = None if run.texts is None else tuple(run.texts[index] for index in indices)
@@ -112,6 +114,7 @@ def capture_residuals(
     mask: Any = None,
     batch_size: int | None = None,
     device: str = "cpu",
+    interventions: Any = None,
     progress: Progress | None = None,
 ) -> ResidualStates:
     """Residual vectors of every prompt, layer and position, in the dtype of the model.
@@ -129,6 +132,7 @@ def capture_residuals(
         mask: True for real tokens of a token tensor, padded on either side.
         batch_size: prompts a forward pass; by default as many as hold about 4,096 tokens.
         device: where the vectors are kept.
+        interventions: change the run, such as `cut(5)`; one or a list, applied together.
         progress: called with the number of prompts done.
 
     Raises:
@@ -144,6 +148,7 @@ def capture_residuals(
         layers=layers,
         mask=mask,
         batch_size=batch_size,
+        interventions=interventions,
     )
     plan = _Plan(run, position_indices(positions, run.longest), str(device))
     n, width = len(run.rows), len(plan.positions)
@@ -172,6 +177,7 @@ def iter_residuals(
     mask: Any = None,
     batch_size: int | None = None,
     device: str = "cpu",
+    interventions: Any = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[tuple[int, ...], ResidualStates]]:
     """The same as `capture_residuals`, batch by batch: (indices of the prompts, their states).
@@ -188,6 +194,7 @@ def iter_residuals(
         layers=layers,
         mask=mask,
         batch_size=batch_size,
+        interventions=interventions,
     )
     plan = _Plan(run, position_indices(positions, run.longest), str(device))
     plan.check_memory(max(len(batch) * len(run.rows[batch[0]]) for batch in run.indices()))

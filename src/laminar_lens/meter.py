@@ -25,6 +25,7 @@ from laminar_lens.kernels import (
     turning_angles,
 )
 from laminar_lens.kernels._checks import check_pairs
+from laminar_lens.models.edits import as_interventions, attached_changes
 from laminar_lens.models.forward import check_model, hook_name, state_hooks
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.selection import layer_indices
@@ -49,7 +50,8 @@ class AngleMeter:
 
     Every forward pass starts anew: `result` is of the last one. A pass begins with a hidden state that does
     not come after the last one seen, so that a pass cut in two (`stop_at_layer`, then `start_at_layer`) is
-    one. Nothing that flows is changed, and angles carry no gradient unless `gradient` asks for it.
+    one. Nothing that flows is changed but by `interventions`; angles carry no gradient unless `gradient` asks
+    for it.
 
     Hooks at one place run in the order in which they were attached. A state is measured as the hooks before
     the meter's left it: put your own first, `fwd_hooks=[*patches, *meter.hooks()]`, or attach them before
@@ -74,6 +76,7 @@ class AngleMeter:
         final_norm: bool = False,
         backend: str = "auto",
         gradient: bool = False,
+        interventions: Any = None,
     ) -> None:
         """Checks what can be checked before a forward pass.
 
@@ -90,6 +93,8 @@ class AngleMeter:
             final_norm: measures the last hidden state after the model's final norm.
             backend: of the angle kernels.
             gradient: the angles carry the gradients of the pass, which keeps what a backward pass needs.
+            interventions: change the pass, such as `cut(5)`; one or a list, applied together. Their hooks are
+                attached with the meter's and fit texts without padding before them.
 
         Raises:
             InputError: names the argument that does not fit.
@@ -104,12 +109,14 @@ class AngleMeter:
         self._measures = _checked_measures(measures, len(self.layers), needed=pairs is None)
         self._lags, self._final_norm, self._gradient = lags, bool(final_norm), bool(gradient)
         self._asked = backend
+        self._changes = attached_changes(model, as_interventions(interventions), self._mask)
         self._attached: AbstractContextManager[Any] | None = None
         self._pass = _Pass()
 
-    def hooks(self) -> list[tuple[str, Callable[..., None]]]:
-        """The meter's hooks, for `run_with_hooks(..., fwd_hooks=...)`."""
-        return state_hooks(self._model, self.layers, self.observe, final_norm=self._final_norm)
+    def hooks(self) -> list[tuple[str, Callable[..., Tensor | None]]]:
+        """The meter's hooks, for `run_with_hooks(..., fwd_hooks=...)`; those of interventions come first."""
+        reads = state_hooks(self._model, self.layers, self.observe, final_norm=self._final_norm)
+        return [*(self._changes.hooks() if self._changes else ()), *reads]
 
     def __enter__(self) -> "AngleMeter":
         if self._attached is not None:
@@ -177,6 +184,8 @@ class AngleMeter:
         for name, values in found.items():
             self._pass.found.setdefault(name, []).append(values)
         self._pass.seen.append(layer)
+        if self._changes and layer == self.layers[-1]:
+            self._changes.check_fired(layer)
 
     def _measure(self, state: Tensor) -> dict[str, Tensor]:
         before = self._pass.previous

@@ -4,7 +4,12 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
 from laminar_lens.errors import InputError
+from laminar_lens.models.edits import Span
 from laminar_lens.models.info import describe_name
 
 
@@ -68,3 +73,39 @@ def check_hooks(label: str, model: Any, names: Iterable[str], have: str) -> None
                 f"{label} needs the hook point {name!r}, which {describe_name(model)} does not have; "
                 f"architectures that have it: {have}"
             )
+
+
+def whole_or_mean(name: str, by: Any, positions: Any) -> str:
+    """What replaces something that is removed: "zero" or "mean".
+
+    Raises:
+        InputError: something else, or a mean that has no other positions to be taken over.
+    """
+    if by not in ("zero", "mean"):
+        raise InputError(f"{name}: by is {by!r}; expected 'zero' or 'mean'")
+    if by == "mean" and positions is None:
+        raise InputError(
+            f"{name}: by='mean' takes the mean over the other positions of the same text; give positions="
+        )
+    return str(by)
+
+
+def others(label: str, by: str, positions: tuple[int, ...] | None, length: int) -> tuple[int, ...]:
+    """A text's positions that are not among `positions`; none are needed where `by` is "zero".
+
+    Raises:
+        InputError: by is "mean" and none are left.
+    """
+    rest = tuple(position for position in range(length) if position not in set(positions or ()))
+    if by == "mean" and not rest:
+        raise InputError(
+            f"{label}: by='mean' has no other position to be taken over in a prompt of {length} tokens"
+        )
+    return rest
+
+
+def columns(positions: tuple[int, ...] | None, span: Span, value: Tensor) -> Int[Tensor, " chosen"]:
+    """Columns of [batch pos …] in which positions stand; None is every column, a prefix's too."""
+    if positions is None:
+        return torch.arange(value.shape[1], device=value.device)
+    return torch.tensor(positions, device=value.device) + span.before

@@ -56,7 +56,7 @@ class _Masked(Intervention):
 @dataclass(frozen=True)
 class _Cut(_Masked):
     name = "cut"
-    does = "positions from t on do not see those before t"
+    does = "positions from t on do not see those before t, in any head or block"
 
     def _hide(self, hidden: Tensor, at: int) -> None:
         hidden[at:, :at] = True
@@ -75,3 +75,35 @@ def cut(t: Any) -> Intervention:
         InputError: `t` is no whole number of at least 0. Where it is used: a prompt that lacks position `t`.
     """
     return _Cut(whole("t", t))
+
+
+@dataclass(frozen=True)
+class _NoContext(_Masked):
+    name = "no_context"
+    does = "position t sees only itself; hidden from later positions too if `hidden`"
+    hidden: bool = False
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        same = isinstance(other, _NoContext) and self.t == other.t
+        return "position t is masked twice" if same else ""
+
+    def _hide(self, hidden: Tensor, at: int) -> None:
+        hidden[at, :at] = True
+        if self.hidden:
+            hidden[at + 1 :, at] = True
+
+
+def no_context(t: Any, hidden: bool = False) -> Intervention:
+    """Position `t` sees only itself, in every head and block: what its own token makes of its vector.
+
+    >>> no_context(5, hidden=True).label
+    'no_context(5, hidden=True)'
+
+    Args:
+        t: the position.
+        hidden: later positions do not see position `t` either, which takes away its effect on them.
+
+    Raises:
+        InputError: as `cut`.
+    """
+    return _NoContext(whole("t", t), bool(hidden))

@@ -48,11 +48,40 @@ class _Restart(_Placed):
     does = "positions from t on get the positional embeddings P0, P1, …"
 
     def clash(self, other: Intervention, model: Any, length: int) -> str:
-        return "both place the positions from the later one on" if isinstance(other, _Restart) else ""
+        if isinstance(other, _Restart):
+            return "both place the positions from the later one on"
+        if isinstance(other, _SetPosition) and other.t >= self.t:
+            return f"both place position {other.t}"
+        return ""
 
     def _place(self, embeddings: Tensor, span: Span) -> Tensor:
         at = span.before + self.t
         return torch.cat([embeddings[:, :at], embeddings[:, : embeddings.shape[1] - at]], dim=1)
+
+
+@dataclass(frozen=True)
+class _SetPosition(_Placed):
+    name = "set_position"
+    does = "position t gets the positional embedding of place p; no other position changes"
+    p: int
+
+    def check(self, model: Any, length: int) -> None:
+        super().check(model, length)
+        if self.p >= (places := int(model.cfg.n_ctx)):
+            raise InputError(f"{self.label}: place {self.p} does not exist; the model has 0 … {places - 1}")
+
+    def edits(self, model: Any) -> list[Edit]:
+        def place(embeddings: Tensor, span: Span) -> Tensor:
+            out = embeddings.clone()
+            inside = self.p < embeddings.shape[1]
+            out[:, span.before + self.t] = embeddings[:, self.p] if inside else model.pos_embed.W_pos[self.p]
+            return out
+
+        return [Edit(HOOK, 0, place)]
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        same = isinstance(other, _SetPosition) and self.t == other.t
+        return f"both place position {self.t}" if same else ""
 
 
 def restart(t: Any) -> Intervention:
@@ -66,3 +95,17 @@ def restart(t: Any) -> Intervention:
             or a model without learned absolute positions.
     """
     return _Restart(whole("t", t))
+
+
+def set_position(t: Any, p: Any) -> Intervention:
+    """Position `t` gets the positional embedding of place `p`: what being at `p` does to one token.
+
+    >>> set_position(5, 0).label
+    'set_position(5, 0)'
+
+    The embedding is overwritten, never exchanged, so that no other position changes directly.
+
+    Raises:
+        InputError: as `restart`; where it is used, a place that the model's context lacks.
+    """
+    return _SetPosition(whole("t", t), whole("p", p))

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.models.edits import Intervention, as_interventions, before_text, check_interventions
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import check_final_norm, describe, warn_if_processed
 from laminar_lens.models.selection import layer_indices
@@ -30,6 +31,8 @@ class PromptBatches:
         texts: the prompts, where they were texts.
         layers: hidden states that are wanted, in the order they were asked for.
         info: the model and the settings, JSON-safe.
+        interventions: change every run.
+        n_before: tokens that they put before each prompt.
     """
 
     model: Any
@@ -39,6 +42,8 @@ class PromptBatches:
     final_norm: bool
     batch_size: int | None
     info: dict[str, object]
+    interventions: tuple[Intervention, ...] = ()
+    n_before: int = 0
 
     @property
     def longest(self) -> int:
@@ -52,7 +57,7 @@ class PromptBatches:
             by_length.setdefault(len(row), []).append(index)
         batches = []
         for length in sorted(by_length):
-            size = self.batch_size or max(1, BATCH_TOKENS // length)
+            size = self.batch_size or max(1, BATCH_TOKENS // (length + self.n_before))
             indices = by_length[length]
             batches += [tuple(indices[start : start + size]) for start in range(0, len(indices), size)]
         return batches
@@ -64,7 +69,7 @@ class PromptBatches:
     def largest(self) -> tuple[int, int]:
         """Prompts and tokens of the batch whose run needs the most memory."""
         indices = max(self.indices(), key=lambda batch: len(batch) * len(self.rows[batch[0]]) ** 2)
-        return len(indices), len(self.rows[indices[0]])
+        return len(indices), len(self.rows[indices[0]]) + self.n_before
 
 
 def prompt_batches(
@@ -76,6 +81,7 @@ def prompt_batches(
     layers: Any,
     mask: Any = None,
     batch_size: Any = None,
+    interventions: Any = None,
 ) -> PromptBatches:
     """Checks everything that can be checked before a run; arguments and errors as in `capture_residuals`."""
     check_model(model)
@@ -86,14 +92,20 @@ def prompt_batches(
         raise InputError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
     if final_norm:
         check_final_norm(model)
+    changes = as_interventions(interventions)
     rows, texts = token_rows(model, prompts, mask=mask, prepend_bos=prepend_bos)
+    if changes:
+        check_interventions(model, changes, list(map(len, rows)), prepend_bos=bool(prepend_bos))
     warn_if_processed(model)
     info: dict[str, object] = {
         **describe(model).as_dict(),
         "prepend_bos": bool(prepend_bos),
         "final_norm": bool(final_norm),
     }
-    return PromptBatches(model, rows, texts, wanted, final_norm, batch_size, info)
+    if changes:
+        info["interventions"] = [one.describe(model) for one in changes]
+    before = len(before_text(model, changes))
+    return PromptBatches(model, rows, texts, wanted, final_norm, batch_size, info, changes, before)
 
 
 def token_strings(

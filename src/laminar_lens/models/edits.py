@@ -4,7 +4,7 @@ The interventions themselves are in `laminar_lens.interventions`; this is what a
 """
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
@@ -88,6 +88,22 @@ class Intervention:
             InputError: names the intervention, and the position, layer or hook point that is missing.
         """
 
+    def check_texts(
+        self,
+        model: Any,
+        lengths: Sequence[int],
+        *,
+        indices: Sequence[int] | None = None,
+        prepend_bos: bool | None = None,
+    ) -> None:
+        """Refuses texts of these `lengths` (prompts `indices` of the measurement, if known) that do not fit.
+
+        Raises:
+            InputError: as `check`.
+        """
+        for length in sorted({min(lengths), max(lengths)}):
+            self.check(model, length)
+
     def tokens_before(self, model: Any) -> list[int]:
         """Token ids that it puts before position 0."""
         return []
@@ -135,6 +151,8 @@ class Changes:
             edits = [(one, edit) for one, edit in edits if edit.layer <= last]
         self._edits = sorted(edits, key=lambda pair: pair[1].stage)
         self._fired: set[int] = set()
+        self._interventions = tuple(interventions)
+        self._checked: tuple[int, int] | None = None
 
     def hooks(self) -> list[tuple[str, Callable[..., Tensor | None]]]:
         """Forward hooks; they must come before those that measure."""
@@ -164,6 +182,7 @@ class Changes:
 
     def _hook(self, index: int, edit: Edit) -> Callable[..., Tensor | None]:
         def run(value: Tensor, hook: Any) -> Tensor | None:
+            self._check(value, edit)
             self._fired.add(index)
             return edit.call(value, self._span)
 
@@ -172,30 +191,71 @@ class Changes:
             return run
         return torch.compiler.disable(run)  # type: ignore[no-untyped-call, no-any-return]
 
+    def _check(self, value: Tensor, edit: Edit) -> None:
+        """Checks the texts of a run once: who attaches hooks to a pass of their own tells nobody before."""
+        n = value.shape[-1] if edit.hook.endswith("scores") else value.shape[1]
+        found = (len(value), n - self._span.before)
+        if found != self._checked:
+            check_interventions(
+                self._model, self._interventions, [found[1]] * found[0], indices=self._span.indices
+            )
+            self._checked = found
+
+
+def attached_changes(
+    model: Any, interventions: tuple[Intervention, ...], mask: Tensor | None
+) -> Changes | None:
+    """Interventions for passes that somebody else runs; `mask` is True for real tokens.
+
+    Raises:
+        InputError: there is padding, or they put tokens before the text.
+    """
+    if not interventions:
+        return None
+    if mask is not None and not bool(mask.all()):
+        raise InputError(
+            "interventions count positions from a text's first token: measure texts of one length at a time, "
+            "without padding"
+        )
+    changes = Changes(model, interventions)
+    if changes.before:
+        raise InputError(
+            f"{' and '.join(one.label for one in interventions if one.tokens_before(model))} puts tokens "
+            "before the text, which a meter cannot: put them into the tokens that you run, or use "
+            "capture_residuals or a study"
+        )
+    return changes
+
 
 def before_text(model: Any, interventions: Sequence[Intervention]) -> list[int]:
-    """Token ids that come before each text."""
-    return [token for one in interventions for token in one.tokens_before(model)]
+    """Token ids that come before each text: a BOS first, then prefixes in the order that they were given."""
+    tokens = [one.tokens_before(model) for one in sorted(interventions, key=lambda one: one.name != "bos")]
+    return [token for part in tokens for token in part]
 
 
 def check_interventions(
-    model: Any, interventions: Sequence[Intervention], lengths: Collection[int], *, prepend_bos: bool = False
+    model: Any,
+    interventions: Sequence[Intervention],
+    lengths: Sequence[int],
+    *,
+    indices: Sequence[int] | None = None,
+    prepend_bos: bool | None = None,
 ) -> None:
     """Refuses interventions that do not fit the model, the texts or each other.
 
     Args:
-        model: runs texts of these `lengths`, in tokens.
+        model: runs the texts.
         interventions: applied together.
-        lengths: of the texts, BOS included.
-        prepend_bos: whether the first of those tokens is a BOS.
+        lengths: tokens of each text, BOS included.
+        indices: which prompts of the measurement they are; None where that is not known.
+        prepend_bos: whether the first of those tokens is a BOS; None where that is not known.
 
     Raises:
         InputError: names the intervention and what does not fit.
     """
-    shortest, longest = min(lengths), max(lengths)
+    longest = max(lengths)
     for one in interventions:
-        for length in sorted({shortest, longest}):
-            one.check(model, length)
+        one.check_texts(model, lengths, indices=indices, prepend_bos=prepend_bos)
     for index, one in enumerate(interventions):
         for other in interventions[index + 1 :]:
             if why := one.clash(other, model, longest) or other.clash(one, model, longest):

@@ -95,7 +95,7 @@ def run_states(
     seen: set[int] = set()
     changes = None
     if interventions:
-        check_interventions(model, interventions, [tokens.shape[1]])
+        check_interventions(model, interventions, [tokens.shape[1]] * len(tokens), indices=indices)
         changes = Changes(model, interventions, last=last, indices=indices)
     before = len(changes.before) if changes else 0
 

@@ -22,6 +22,7 @@ class Source:
     revision: str | None = None
     hf_config: Any = None
     has_bos: bool | None = None
+    adds_bos: tuple[str, str] | None = None
 
 
 SOURCES: "WeakKeyDictionary[Any, Source]" = WeakKeyDictionary()
@@ -98,6 +99,21 @@ def bos_token_id(model: Any) -> int | None:
         if "bos_token" not in own or own["bos_token"] is None:
             return None
     return int(tokenizer.bos_token_id)
+
+
+def bos_training(model: Any) -> tuple[str, str]:
+    """Whether a model was trained with its BOS before texts, as far as its files tell: "yes", "rarely", "no"
+    or "unknown", and why.
+
+    A tokenizer that TransformerLens loaded always puts a BOS there, so that it tells nothing; what a local
+    folder's own tokenizer does was noted when it was loaded.
+    """
+    source = SOURCES.get(model)
+    if source is not None and source.adds_bos is not None:
+        return source.adds_bos
+    if getattr(model.cfg, "default_prepend_bos", None) is False:
+        return "no", "TransformerLens counts this architecture among those trained without one"
+    return "unknown", "nothing in the model's files says so"
 
 
 def weight_processing(model: Any) -> str:

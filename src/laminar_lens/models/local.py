@@ -32,6 +32,7 @@ def load_folder(
     hf = load_hf(folder, device=device, dtype=exact, trust_remote_code=trust_remote_code)
     tokenizer = _tokenizer(AutoTokenizer, folder, trust_remote_code)
     has_bos = tokenizer is not None and tokenizer.bos_token_id is not None
+    adds_bos = _adds_bos(tokenizer, name)
     tokens, expected = _reference(hf)
     config = hf.config
 
@@ -53,7 +54,17 @@ def load_folder(
             else None
         )
         model = build(dtype, source)
-    return model, Source(name, None, config, has_bos)
+    return model, Source(name, None, config, has_bos, adds_bos)
+
+
+def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:
+    """What is known of a BOS in training: see `bos_training`. TransformerLens changes a HookedTransformer's
+    tokenizer, so it is asked here."""
+    if name == EMBEDDED:
+        return "rarely", "its model card: 1% of the training windows began with it"
+    if tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        return "yes", "the model's own tokenizer puts it before every text"
+    return "unknown", "the model's own tokenizer puts no BOS before a text"
 
 
 def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:

@@ -43,7 +43,8 @@ def random_twin(model: Any, *, seed: int = 0) -> Any:
                 f"no random twin of {describe_name(model)}: {type(error).__name__}: {reason}"
             ) from error
     twin.eval()
-    SOURCES[twin] = Source(name, None, config, source.has_bos if source else None)
+    untrained = ("no", "its weights are random")
+    SOURCES[twin] = Source(name, None, config, source.has_bos if source else None, untrained)
     return twin
 
 

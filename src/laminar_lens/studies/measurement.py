@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.models.edits import Intervention
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 
 
@@ -21,6 +22,7 @@ class Capture:
     final_norm: bool = False
     layers: tuple[int, ...] | None = None
     backend: str = "auto"
+    interventions: tuple[Intervention, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _stream(
         final_norm=how.final_norm,
         layers=layers,
         backend=how.backend,
+        interventions=how.interventions,
         **more,
     )
 

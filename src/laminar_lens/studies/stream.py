@@ -59,6 +59,7 @@ def iter_angles(
     batch_size: int | None = None,
     backend: str = "auto",
     visit: Visit | None = None,
+    interventions: Any = None,
     label: str = "angles",
     progress: Progress | None = None,
 ) -> Iterator[AngleBatch]:
@@ -70,6 +71,7 @@ def iter_angles(
         pairs: [prompt pair 2], −1 for none; measured as "pair".
         backend: of the angle kernels.
         visit: sees each hidden state too.
+        interventions: as in `capture_residuals`.
         label, progress: progress is called as (label, prompts done, prompts).
 
     Raises:
@@ -77,7 +79,13 @@ def iter_angles(
         CaptureError: a vector is not finite: names prompt, hidden state and position.
     """
     run = prompt_batches(
-        model, prompts, prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, batch_size=batch_size
+        model,
+        prompts,
+        prepend_bos=prepend_bos,
+        final_norm=final_norm,
+        layers=layers,
+        batch_size=batch_size,
+        interventions=interventions,
     )
     chosen = tuple(measures)
     _check_lengths(run, chosen)
@@ -126,7 +134,15 @@ def _measure(
         if visit is not None:
             visit(layer, state)
 
-    run_states(run.model, tokens, meter.layers, see, final_norm=run.final_norm)
+    run_states(
+        run.model,
+        tokens,
+        meter.layers,
+        see,
+        final_norm=run.final_norm,
+        interventions=run.interventions,
+        indices=indices,
+    )
     together = torch.stack([part.cpu() for part in finite])
     check_finite(together, meter.layers, indices, range(tokens.shape[1]))
 

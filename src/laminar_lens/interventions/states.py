@@ -1,0 +1,212 @@
+"""Edits of hidden states: what the blocks after them read, and what is measured, is the edited state."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from laminar_lens.errors import InputError
+from laminar_lens.interventions.arguments import check_positions, columns, others, whole_or_mean, wholes
+from laminar_lens.models.edits import Edit, Intervention, Span
+from laminar_lens.models.forward import hook_name
+from laminar_lens.models.selection import layer_indices
+
+
+@dataclass(frozen=True)
+class Edited(Intervention):
+    """An edit of hidden states in some layers, at some positions."""
+
+    linear: ClassVar[bool] = False
+    """Whether it commutes with a change of norm."""
+
+    def where(self) -> tuple[Any, tuple[int, ...] | None]:
+        """Layers as they were given, and positions; None is all."""
+        raise NotImplementedError
+
+    def chosen_layers(self, model: Any) -> tuple[int, ...]:
+        """Hidden states, in increasing order."""
+        try:
+            return tuple(sorted(set(layer_indices(self.where()[0], int(model.cfg.n_layers)))))
+        except InputError as error:
+            raise InputError(f"{self.label}: {error}") from None
+
+    def check(self, model: Any, length: int) -> None:
+        """See `Intervention.check`."""
+        self.chosen_layers(model)
+        check_positions(self.label, self.where()[1] or (), length)
+
+    def edits(self, model: Any) -> list[Edit]:
+        """See `Intervention.edits`."""
+        return [
+            Edit(hook_name(layer), layer, self.editor(layer, model)) for layer in self.chosen_layers(model)
+        ]
+
+    def editor(self, layer: int, model: Any) -> Any:
+        """What edits hidden state `layer`."""
+        raise NotImplementedError
+
+    def meets(self, other: "Edited", model: Any) -> str:
+        """Where both edit the same vectors; empty if nowhere."""
+        layers = set(self.chosen_layers(model)) & set(other.chosen_layers(model))
+        mine, theirs = self.where()[1], other.where()[1]
+        shared = set(mine or theirs or (0,)) & set(theirs or mine or (0,))
+        if not layers or not shared:
+            return ""
+        return f"both edit hidden state {min(layers)}" + (
+            f" at position {min(shared)}" if mine or theirs else ""
+        )
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        """See `Intervention.clash`."""
+        if not isinstance(other, Edited) or (self.linear and other.linear and type(self) is not type(other)):
+            return ""
+        return self.meets(other, model)
+
+
+@dataclass(frozen=True)
+class _RemoveDimensions(Edited):
+    name = "remove_dimensions"
+    does = "coordinates of the residual stream replaced by zero, or by the mean of the text's other positions"
+    dims: tuple[int, ...]
+    layers: tuple[int, ...] | None = None
+    positions: tuple[int, ...] | None = None
+    by: str = "zero"
+
+    @property
+    def linear(self) -> bool:  # type: ignore[override]
+        return self.by == "zero"
+
+    def where(self) -> tuple[Any, tuple[int, ...] | None]:
+        return self.layers, self.positions
+
+    def check(self, model: Any, length: int) -> None:
+        super().check(model, length)
+        width = int(model.cfg.d_model)
+        if self.dims[-1] >= width:
+            raise InputError(
+                f"{self.label}: dimension {self.dims[-1]} does not exist; there are 0 … {width - 1}"
+            )
+        if len(self.dims) == width:
+            raise InputError(
+                f"{self.label} removes all {width} dimensions, which leaves no vector; keep some"
+            )
+        others(self.label, self.by, self.positions, length)
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        if isinstance(other, _RemoveDimensions) and not set(self.dims) & set(other.dims):
+            return ""
+        return super().clash(other, model, length)
+
+    def editor(self, layer: int, model: Any) -> Any:
+        def remove(state: Tensor, span: Span) -> Tensor:
+            place = columns(self.positions, span, state)
+            dims = torch.tensor(self.dims, device=state.device)
+            out = state.clone()
+            if self.by == "zero":
+                out[:, place[:, None], dims] = 0
+            else:
+                rest = others(self.label, self.by, self.positions, state.shape[1] - span.before)
+                kept = columns(rest, span, state)
+                out[:, place[:, None], dims] = state[:, kept][..., dims].mean(1, keepdim=True)
+            return out
+
+        return remove
+
+
+def remove_dimensions(dims: Any, layers: Any = None, positions: Any = None, by: str = "zero") -> Intervention:
+    """Takes some coordinates out of the residual stream, for the blocks that follow and for what is measured.
+
+    >>> remove_dimensions([3, 1], layers=4).label
+    'remove_dimensions([1, 3], layers=[4])'
+
+    Args:
+        dims: coordinates, 0 … d_model − 1.
+        layers: hidden states 0 … n_layers (negative from the end); all by default.
+        positions: all by default, those of a prefix too.
+        by: "zero", or "mean": the mean over the same text's positions that are not in `positions`.
+
+    Raises:
+        InputError: an argument that is no such number, or another `by`. Where it is used: a dimension, layer
+            or position that is not there, or all dimensions.
+    """
+    by = whole_or_mean("remove_dimensions", by, positions)
+    chosen = wholes("dims", dims)
+    if chosen is None:
+        raise InputError("dims is None; give the dimensions to remove, such as [447]")
+    return _RemoveDimensions(chosen, as_layers(layers), wholes("positions", positions), by)
+
+
+@dataclass(frozen=True)
+class _ScaleNorm(Edited):
+    name = "scale_norm"
+    does = "vectors of the residual stream times a factor: their directions, and so all angles there, stay"
+    linear: ClassVar[bool] = True
+    factor: float
+    layers: tuple[int, ...]
+    positions: tuple[int, ...] | None = None
+
+    def where(self) -> tuple[Any, tuple[int, ...] | None]:
+        return self.layers, self.positions
+
+    def editor(self, layer: int, model: Any) -> Any:
+        def scale(state: Tensor, span: Span) -> Tensor:
+            place = columns(self.positions, span, state)
+            out = state.clone()
+            out[:, place] = state[:, place] * self.factor
+            return out
+
+        return scale
+
+
+def scale_norm(factor: Any, layers: Any, positions: Any = None) -> Intervention:
+    """Multiplies vectors of the residual stream by a factor: their norm alone, since angles are scale-free.
+
+    >>> scale_norm(0.1, layers=4, positions=0).label
+    'scale_norm(0.1, [4], positions=[0])'
+
+    Args:
+        factor: above 0.
+        layers: hidden states 0 … n_layers (negative from the end).
+        positions: all by default, those of a prefix too.
+
+    Raises:
+        InputError: a factor that is not above 0, or layers or positions that are not numbers. Where it is
+            used: a layer or position that is not there.
+    """
+    number = float(factor) if isinstance(factor, int | float) and not isinstance(factor, bool) else 0.0
+    if not 0 < number < float("inf"):
+        raise InputError(f"factor is {factor!r}; expected a finite number above 0")
+    return _ScaleNorm(number, needed_layers("scale_norm", layers), wholes("positions", positions))
+
+
+def as_layers(layers: Any) -> tuple[int, ...] | None:
+    """Hidden states as given, as a tuple; None stays None.
+
+    Raises:
+        InputError: none at all, or one that is no whole number.
+    """
+    if layers is None:
+        return None
+    values = layers if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
+    numbers = []
+    for value in values:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise InputError(f"layers is {layers!r}; expected whole numbers")
+        numbers.append(value.__index__())
+    if not numbers:
+        raise InputError("layers is empty; give at least one")
+    return tuple(sorted(set(numbers)))
+
+
+def needed_layers(name: str, layers: Any) -> tuple[int, ...]:
+    """`as_layers` where there must be some.
+
+    Raises:
+        InputError: names what needs them.
+    """
+    chosen = as_layers(layers)
+    if chosen is None:
+        raise InputError(f"{name} needs layers; give at least one")
+    return chosen

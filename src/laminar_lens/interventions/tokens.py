@@ -1,0 +1,91 @@
+"""What stands before a text: tokens that take part in the run and are left out of everything measured.
+
+Context, positions and the token that may become the sink change together: no verdict on a cause.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from laminar_lens.errors import InputError
+from laminar_lens.models.edits import Intervention
+from laminar_lens.models.info import bos_token_id, bos_training, describe_name
+from laminar_lens.models.quiet import quiet
+
+
+@dataclass(frozen=True)
+class _Prefix(Intervention):
+    name = "prefix"
+    does = "a text before position 0, which takes part in the run and is not measured"
+    text: str
+
+    def tokens_before(self, model: Any) -> list[int]:
+        tokenizer = getattr(model, "tokenizer", None)
+        if tokenizer is None:
+            raise InputError(f"{self.label} needs a tokenizer, which {describe_name(model)} does not have")
+        with quiet():
+            tokens = tokenizer(self.text, add_special_tokens=False)["input_ids"]
+        if not tokens:
+            raise InputError(f"{self.label}: the text has no tokens in this model's vocabulary")
+        return list(map(int, tokens))
+
+    def describe(self, model: Any = None) -> dict[str, Any]:
+        found = super().describe(model)
+        return found if model is None else {**found, "token_ids": self.tokens_before(model)}
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        return "give one prefix with the whole text" if isinstance(other, _Prefix) else ""
+
+
+def prefix(text: Any) -> Intervention:
+    """Puts a text before position 0, joined to it as it stands: give the space that belongs between them.
+
+    >>> prefix("Once upon a time").label
+    "prefix('Once upon a time')"
+
+    Raises:
+        InputError: no text, or a blank one. Where it is used: a prompt that with it is longer than the
+            model's context.
+    """
+    if not isinstance(text, str) or not text:
+        raise InputError(f"prefix is {text!r}; expected a text, such as 'Once upon a time.'")
+    return _Prefix(text)
+
+
+@dataclass(frozen=True)
+class _Bos(Intervention):
+    name = "bos"
+    does = "the model's BOS before position 0, which takes part in the run and is not measured"
+
+    def tokens_before(self, model: Any) -> list[int]:
+        token = bos_token_id(model)
+        if token is None:
+            raise InputError(
+                f"bos() needs a BOS token, which the tokenizer of {describe_name(model)} does not have; "
+                "use prefix(text)"
+            )
+        return [token]
+
+    def describe(self, model: Any = None) -> dict[str, Any]:
+        found = super().describe(model)
+        if model is None:
+            return found
+        trained, why = bos_training(model)
+        return {**found, "token_ids": self.tokens_before(model), "trained_with_bos": trained, "why": why}
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        return "there is one BOS" if self == other else ""
+
+
+def bos() -> Intervention:
+    """Puts the model's BOS token before position 0.
+
+    >>> bos().label
+    'bos()'
+
+    With `prepend_bos=True` the BOS is position 0 and is measured; here it is neither. Whether the model was
+    trained with it is said in the provenance, as far as its files tell, and as a warning where it was not.
+
+    Raises:
+        InputError: where it is used, with `prepend_bos=True`, or on a model whose tokenizer has no BOS.
+    """
+    return _Bos()

@@ -1,0 +1,132 @@
+"""Removing what a component writes: attention or MLP of some blocks.
+
+That hook values are the writes is no matter of course (a norm may follow): in every pass, input + attention +
+MLP = output is checked in each block that is edited.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.interventions.arguments import (
+    check_hooks,
+    check_positions,
+    columns,
+    others,
+    whole_or_mean,
+    wholes,
+)
+from laminar_lens.models.edits import CHECK, READ, Edit, Intervention, Span
+
+COMPONENTS = ("attn", "mlp")
+ARCHITECTURES = "those whose blocks add attention and MLP to the stream, for example GPT-2, Llama, GPT-NeoX"
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+@dataclass(frozen=True)
+class _RemoveWrite(Intervention):
+    name = "remove_write"
+    does = (
+        "what a component adds to the residual stream replaced by zero, or by its mean over other positions"
+    )
+    component: str
+    layers: tuple[int, ...]
+    positions: tuple[int, ...] | None = None
+    by: str = "zero"
+
+    def check(self, model: Any, length: int) -> None:
+        n_blocks = int(model.cfg.n_layers)
+        if self.layers[-1] >= n_blocks:
+            raise InputError(
+                f"{self.label}: block {self.layers[-1]} does not exist; this model has blocks 0 … "
+                f"{n_blocks - 1}"
+            )
+        names = [f"blocks.{block}.hook_{part}_out" for block in self.layers for part in COMPONENTS]
+        check_hooks(self.label, model, names, ARCHITECTURES)
+        check_positions(self.label, self.positions or (), length)
+        others(self.label, self.by, self.positions, length)
+
+    def edits(self, model: Any) -> list[Edit]:
+        found = []
+        for block in self.layers:
+            at, terms = f"blocks.{block}.hook_", _Terms(self.label, block)
+            found += [
+                Edit(at + "resid_pre", block + 1, terms.add, READ),
+                Edit(at + f"{self.component}_out", block + 1, self._remove),
+                Edit(at + "attn_out", block + 1, terms.add, READ),
+                Edit(at + "mlp_out", block + 1, terms.add, READ),
+                Edit(at + "resid_post", block + 1, terms.check, CHECK),
+            ]
+        return found
+
+    def clash(self, other: Intervention, model: Any, length: int) -> str:
+        if not isinstance(other, _RemoveWrite) or self.component != other.component:
+            return ""
+        blocks = set(self.layers) & set(other.layers)
+        mine, theirs = self.positions, other.positions
+        shared = set(mine or theirs or (0,)) & set(theirs or mine or (0,))
+        return f"both remove the {self.component} write of block {min(blocks)}" if blocks and shared else ""
+
+    def _remove(self, write: Tensor, span: Span) -> Tensor:
+        place = columns(self.positions, span, write)
+        out = write.clone()
+        if self.by == "zero":
+            out[:, place] = 0
+        else:
+            rest = others(self.label, self.by, self.positions, write.shape[1] - span.before)
+            out[:, place] = write[:, columns(rest, span, write)].mean(1, keepdim=True)
+        return out
+
+
+class _Terms:
+    """The terms of one block in one pass; they are let go at its end."""
+
+    def __init__(self, label: str, block: int) -> None:
+        self._label, self._block = label, block
+        self._terms: list[Tensor] = []
+
+    def add(self, value: Tensor, span: Span) -> None:
+        """Keeps the block's input, or what a component adds to it."""
+        self._terms.append(value.detach())
+
+    def check(self, after: Tensor, span: Span) -> None:
+        """Asserts that the terms add up to the block's output."""
+        terms, self._terms = self._terms, []
+        if len(terms) != 3:
+            return  # a hook that did not fire has its own error
+        apart = float((sum(terms[1:], terms[0]) - after.detach()).abs().max())
+        size = float(torch.stack([term.abs().max() for term in terms]).max())
+        if not apart <= _TOLERANCE.get(after.dtype, 1e-4) * size:
+            raise CaptureError(
+                f"{self._label}: in block {self._block} input + attention + MLP is not the output (off by "
+                f"{apart:.1e} where values reach {size:.1e}): the hook is not what this model writes"
+            )
+
+
+def remove_write(component: Any, layers: Any, positions: Any = None, by: str = "zero") -> Intervention:
+    """Removes what the attention or the MLP of some blocks writes: who writes the sink, and who erases it.
+
+    >>> remove_write("mlp", layers=[0, 2], positions=0).label
+    "remove_write('mlp', [0, 2], positions=[0])"
+
+    Args:
+        component: "attn" or "mlp".
+        layers: blocks 0 … n_layers − 1; block b writes between hidden states b and b + 1.
+        positions: all by default, those of a prefix too.
+        by: "zero", or "mean": the mean write over the same text's positions that are not in `positions`.
+
+    Raises:
+        InputError: another component or `by`, or layers or positions that are not numbers. Where it is used:
+            a block, position or hook point that is not there.
+        CaptureError: while it runs, input + attention + MLP is not the block's output.
+    """
+    if component not in COMPONENTS:
+        raise InputError(f"component is {component!r}; expected 'attn' or 'mlp'")
+    by = whole_or_mean("remove_write", by, positions)
+    blocks = wholes("layers", layers)
+    if blocks is None:
+        raise InputError("remove_write needs layers; give at least one block")
+    return _RemoveWrite(str(component), blocks, wholes("positions", positions), by)
