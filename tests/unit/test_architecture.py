@@ -17,6 +17,7 @@ ORDER = [
     {"kernels", "stats"},
     {"prompts", "models"},
     {"interventions"},
+    {"geometry"},
     {"capture"},
     {"meter"},
     {"pairs"},
