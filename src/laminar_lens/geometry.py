@@ -24,14 +24,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.calibration import Calibration, calibrate, reads_of
 from laminar_lens.models.forward import check_model
-from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.selection import dimension_indices, layer_indices
+from laminar_lens.models.tokens import PADDING
 
 GEOMETRIES = (
     "raw",
@@ -64,12 +65,12 @@ class Geometry:
     settings: Mapping[str, Any]
     _affine: Mapping[int, Affine] = dataclasses.field(default_factory=dict, repr=False)
     _norms: Mapping[int, Callable[[Tensor], Tensor]] = dataclasses.field(default_factory=dict, repr=False)
-    _fitted_on: frozenset[tuple[int, ...]] = dataclasses.field(default=frozenset(), repr=False)
+    _fitted_on: tuple[tuple[int, ...], ...] = dataclasses.field(default=(), repr=False)
 
     def describe(self) -> dict[str, Any]:
         """Name and settings, JSON-safe: number and SHA-256 of the calibration texts, positions left out,
         dimensions, what the next block reads."""
-        return {"name": self.name, **self.settings}
+        return {"name": self.name} | (dict(self.settings) if self.name != "raw" else {})
 
     def apply(self, layer: int, state: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The vectors of hidden state `layer` in this geometry; half precision becomes float32.
@@ -108,15 +109,38 @@ class Geometry:
         Raises:
             InputError: names the text.
         """
-        for index, row in enumerate(rows if self._fitted_on else ()):
-            if tuple(row) in self._fitted_on:
+        fitted_on = set(self._fitted_on)
+        for index, row in enumerate(rows if fitted_on else ()):
+            if tuple(row) in fitted_on:
                 raise InputError(
                     f"text {index} is one of the texts that geometry {self.name!r} was fitted on: vectors "
                     "centred on themselves have a negative mean cosine by construction; fit it on other texts"
                 )
 
+    def for_model(self, model: Any) -> "Geometry":
+        """The same geometry of another model, such as the random twin: fitted on the same texts.
+
+        Raises:
+            InputError: the texts or dimensions do not fit that model.
+        """
+        if self.name == "raw":
+            return self
+        options = {key: self.settings[key] for key in ("skip", "prepend_bos") if key in self.settings}
+        if self._fitted_on:
+            options["texts"] = padded(self._fitted_on)
+        elif "dimensions" in self.settings:
+            options["dimensions"] = self.settings["dimensions"]
+        final_norm = bool(self.settings.get("final_norm", False))
+        return fit_geometry(model, self.name, **options, final_norm=final_norm, layers=self.layers)
+
 
 RAW = Geometry("raw", (), {})
+
+
+def padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "text pos"]:
+    """Token ids in one tensor, −1 after a text's end."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[PADDING] * (width - len(row))] for row in rows])
 
 
 def fit_geometry(
@@ -176,13 +200,16 @@ def fit_geometries(
         check_name(name)
     covered = tuple(sorted(set(layer_indices(layers, int(model.cfg.n_layers)))))
     width = int(model.cfg.d_model)
-    chosen = None if dimensions is None else check_dimensions(dimensions, width)
+    chosen = None if dimensions is None else dimension_indices(dimensions, width)
     calibration = None
     if any(name in FITTED or (name == "without_dimensions" and chosen is None) for name in names):
         calibration = calibrate(model, layers=covered, final_norm=final_norm, progress=progress, **options)
     made = {}
     for name in names:
-        base = Geometry(name, covered, {"d_model": width})
+        if name == "raw":
+            made[name] = RAW
+            continue
+        base = Geometry(name, covered, {"d_model": width, "final_norm": bool(final_norm)})
         if name == "layernormed":
             norms, reads = reads_of(model, covered, final_norm)
             base = dataclasses.replace(base, settings={**base.settings, "reads": reads}, _norms=norms)
@@ -233,27 +260,6 @@ def check_name(name: Any) -> str:
     if name not in GEOMETRIES:
         raise InputError(f"geometry {name!r} is unknown: use one of {', '.join(GEOMETRIES)}")
     return str(name)
-
-
-def check_dimensions(dimensions: Any, width: int) -> tuple[int, ...]:
-    """Dimensions as sorted numbers 0 … width − 1.
-
-    Raises:
-        InputError: none, one that the model does not have, or all of them.
-    """
-    given = [dimensions] if isinstance(dimensions, int) else list(dimensions)
-    try:
-        chosen = tuple(sorted({int(k) for k in given}))
-    except (TypeError, ValueError):
-        raise InputError(f"dimensions is {dimensions!r}; expected whole numbers") from None
-    if not chosen:
-        raise InputError("dimensions is empty; give at least one, or None for those that weigh most")
-    if chosen[0] < 0 or chosen[-1] >= width:
-        bad = chosen[0] if chosen[0] < 0 else chosen[-1]
-        raise InputError(f"dimension {bad} is out of range: this model has dimensions 0 … {width - 1}")
-    if len(chosen) == width:
-        raise InputError(f"dimensions names all {width} of the model: no vector would be left to compare")
-    return chosen
 
 
 def _without(base: Geometry, chosen: tuple[int, ...] | None, calibration: Calibration | None) -> Geometry:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError, ShapeError
+from laminar_lens.geometry import FITTED, Geometry, named_geometry
 from laminar_lens.kernels import (
     MEASURES,
     angle_profile,
@@ -77,6 +78,7 @@ class AngleMeter:
         backend: str = "auto",
         gradient: bool = False,
         interventions: Any = None,
+        geometry: Any = "raw",
     ) -> None:
         """Checks what can be checked before a forward pass.
 
@@ -95,6 +97,8 @@ class AngleMeter:
             gradient: the angles carry the gradients of the pass, which keeps what a backward pass needs.
             interventions: change the pass, such as `cut(5)`; one or a list, applied together. Their hooks are
                 attached with the meter's and fit texts without padding before them.
+            geometry: in which the vectors are measured, as the interventions left them: what `fit_geometry`
+                returned, or a name that needs no other texts. Lengths are then of the mapped vectors.
 
         Raises:
             InputError: names the argument that does not fit.
@@ -110,6 +114,7 @@ class AngleMeter:
         self._lags, self._final_norm, self._gradient = lags, bool(final_norm), bool(gradient)
         self._asked = backend
         self._changes = attached_changes(model, as_interventions(interventions), self._mask)
+        self._geometry = _unfitted(model, geometry, self.layers, self._final_norm)
         self._attached: AbstractContextManager[Any] | None = None
         self._pass = _Pass()
 
@@ -180,7 +185,8 @@ class AngleMeter:
                 f"{list(state.shape[:-1])}; give the mask of these tokens"
             )
         with torch.set_grad_enabled(self._gradient and torch.is_grad_enabled()), _as_it_is(state):
-            found = self._measure(state if self._gradient else state.detach())
+            seen = state if self._gradient else state.detach()
+            found = self._measure(self._geometry.apply(layer, seen))
         for name, values in found.items():
             self._pass.found.setdefault(name, []).append(values)
         self._pass.seen.append(layer)
@@ -229,6 +235,15 @@ class AngleMeter:
                 f"hidden state {missing[0]}: its hook {hook_name(missing[0])!r} did not fire in the last "
                 f"forward pass, which gave {seen}; run the whole model, or choose layers={seen}"
             )
+
+
+def _unfitted(model: Any, geometry: Any, layers: tuple[int, ...], final_norm: bool) -> Geometry:
+    """A geometry that is there, or that a name makes without other texts."""
+    if isinstance(geometry, str) and geometry in (*FITTED, "without_dimensions"):
+        raise InputError(
+            f"geometry {geometry!r} is fitted on other texts: give a meter fit_geometry(model, {geometry!r})"
+        )
+    return named_geometry(model, geometry, final_norm=final_norm, layers=layers)
 
 
 def _increasing(layers: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,9 +8,12 @@ import torch
 from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import GEOMETRIES, fit_geometries, fit_geometry, named_geometry
-from laminar_lens.models import load_model
+from laminar_lens.kernels import rotation_angles, sequential_angles
+from laminar_lens.meter import AngleMeter
+from laminar_lens.models import load_model, random_twin
 from laminar_lens.models.info import bos_token_id
 from laminar_lens.models.sample import sample_tokens
+from laminar_lens.studies.stream import iter_angles
 
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]
 LENGTH = 24
@@ -167,7 +170,12 @@ def test_names_are_fitted_and_geometries_pass(model: Any) -> None:
     assert named_geometry(model, "centred", layers=[0, 2], seed=1).layers == (0, 2)
     mine = fit_geometry(model, "without_dimensions", dimensions=[3, 1, 3])
     assert named_geometry(model, mine, prepend_bos=True) is mine
-    assert mine.describe() == {"name": "without_dimensions", "d_model": 32, "dimensions": [1, 3]}
+    assert mine.describe() == {
+        "name": "without_dimensions",
+        "d_model": 32,
+        "final_norm": False,
+        "dimensions": [1, 3],
+    }
     state = torch.ones(2, 32)
     assert mine.apply(2, state).sum().item() == 60
     assert torch.equal(state, torch.ones(2, 32)), "the input is not changed"
@@ -224,3 +232,52 @@ def test_a_geometry_of_another_model_or_layer_is_refused(model: Any) -> None:
         geometry.apply(1, torch.ones(8))
     with pytest.raises(InputError, match="geometry is a int"):
         named_geometry(model, 3)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_the_random_twin_has_its_own(model: Any, name: str) -> None:
+    """Fitted on the same texts; dimensions that were named stay those."""
+    twin = random_twin(model, seed=1)
+    options = {"dimensions": [4]} if name == "without_dimensions" else {}
+    mine = fit_geometry(model, name, n_texts=6, length=20, layers=[0, 2], **options)
+    theirs = mine.for_model(twin)
+    assert {**theirs.describe(), "texts": 0, "seed": 0} == {**mine.describe(), "texts": 0, "seed": 0}
+    state = torch.randn(3, 32)
+    same = torch.equal(theirs.apply(2, state), mine.apply(2, state))
+    assert same == (name not in ("centred", "standardised", "layernormed"))
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_meter_and_stream_measure_in_the_geometry(model: Any, name: str) -> None:
+    tokens = sample_tokens(model, 5, 12, seed=9)
+    geometry = fit_geometry(model, name, n_texts=6, length=20)
+    states = capture_residuals(model, tokens)
+    mapped = torch.stack([geometry.apply(layer, states.values[layer]) for layer in range(4)])
+    meter = AngleMeter(model, geometry=geometry)
+    with meter:
+        model(tokens)
+    torch.testing.assert_close(meter.result()["sequential"], sequential_angles(mapped), atol=2e-6, rtol=0)
+    torch.testing.assert_close(meter.result()["rotation"], rotation_angles(mapped), atol=2e-6, rtol=0)
+    torch.testing.assert_close(meter.result()["norm"], mapped.norm(dim=-1), atol=1e-4, rtol=1e-5)
+    raw: list[torch.Tensor] = []
+    stream = iter_angles(
+        model,
+        tokens,
+        ("sequential",),
+        geometry=geometry,
+        visit=lambda layer, state: raw.append(state.clone()),
+    )
+    (batch,) = stream
+    np.testing.assert_allclose(batch.angles["sequential"], sequential_angles(mapped), atol=2e-6)
+    assert torch.equal(torch.stack(raw), states.values)
+    assert batch.info["geometry"] == geometry.describe()
+
+
+def test_a_stream_refuses_the_texts_of_the_geometry(model: Any) -> None:
+    tokens = sample_tokens(model, 5, 12, seed=9)
+    centred = fit_geometry(model, "centred", texts=tokens[3:], prepend_bos=True)
+    with pytest.raises(InputError, match="text 3 is one of the texts that geometry 'centred' was fitted on"):
+        iter_angles(model, tokens, ("sequential",), geometry=centred, prepend_bos=True)
+    with pytest.raises(InputError, match=r"give a meter fit_geometry\(model, 'centred'\)"):
+        AngleMeter(model, geometry="centred")
+    assert AngleMeter(model, geometry="layernormed").layers == (0, 1, 2, 3)

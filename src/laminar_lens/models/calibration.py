@@ -38,7 +38,7 @@ class Calibration:
     mean: Float[Tensor, "layer d_model"]
     sd: Float[Tensor, "layer d_model"]
     contribution: Float[Tensor, "layer d_model"]
-    rows: frozenset[tuple[int, ...]]
+    rows: tuple[tuple[int, ...], ...]
     settings: dict[str, Any]
 
 
@@ -89,7 +89,7 @@ def calibrate(
         "final_norm": bool(final_norm),
     }
     mean, sd, contribution = sums.moments()
-    return Calibration(mean, sd, contribution, frozenset(map(tuple, rows)), settings)
+    return Calibration(mean, sd, contribution, tuple(map(tuple, rows)), settings)
 
 
 class _Sums:

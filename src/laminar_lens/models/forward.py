@@ -14,6 +14,9 @@ from laminar_lens.models.edits import Changes, Intervention, check_interventions
 Visit = Callable[[int, Tensor], None]
 """Called as `visit(layer, state)` with each hidden state [batch pos d_model], as soon as it is there."""
 
+Watch = tuple[str, Callable[[Tensor, Any], None]]
+"""A hook point and a function that looks at what passes there and changes nothing."""
+
 
 class _Reached(Exception):  # noqa: N818 - it is no error
     """The last wanted hidden state is there: the rest of the forward pass, unembedding too, is not needed."""
@@ -78,6 +81,7 @@ def run_states(
     final_norm: bool = False,
     interventions: Sequence[Intervention] = (),
     indices: Sequence[int] | None = None,
+    watch: Sequence[Watch] = (),
 ) -> None:
     """Runs sequences without padding, without gradients, as far as the last of `layers` (0 … n_layers).
 
@@ -86,6 +90,7 @@ def run_states(
         visit: sees each hidden state, without what interventions put before the text.
         interventions: change the run; see `laminar_lens.interventions`.
         indices: which prompts `tokens` are, for interventions that differ between prompts.
+        watch: other hook points to look at, as interventions leave them; with what these put before the text.
 
     Raises:
         InputError: an intervention that does not fit the model, the length of the text, or another one.
@@ -113,7 +118,7 @@ def run_states(
     with torch.no_grad():
         try:
             reads = state_hooks(model, layers, take, final_norm=final_norm)
-            hooks = [*(changes.hooks() if changes else ()), *reads]
+            hooks = [*(changes.hooks() if changes else ()), *watch, *reads]
             model.run_with_hooks(tokens, return_type=None, fwd_hooks=hooks, attention_mask=mask)
         except _Reached:
             pass

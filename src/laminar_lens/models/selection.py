@@ -44,6 +44,23 @@ def position_indices(positions: Any, longest: int) -> tuple[int, ...]:
     return tuple(wanted)
 
 
+def dimension_indices(dimensions: Any, d_model: int) -> tuple[int, ...]:
+    """Coordinates of the residual stream 0 … d_model − 1, in increasing order, each once.
+
+    Raises:
+        InputError: none, one that is out of range, or all of them.
+    """
+    wanted = tuple(sorted(set(_whole_numbers("dimensions", dimensions))))
+    for dimension in (wanted[0], wanted[-1]):
+        if not 0 <= dimension < d_model:
+            raise InputError(
+                f"dimension {dimension} is out of range: this model has dimensions 0 … {d_model - 1}"
+            )
+    if len(wanted) == d_model:
+        raise InputError(f"dimensions names all {d_model} of the model: no vector would be left to compare")
+    return wanted
+
+
 def _whole_numbers(name: str, given: Any) -> list[int]:
     try:
         numbers = [operator.index(number) for number in ([given] if _is_one(given) else given)]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.meter import AngleMeter
 from laminar_lens.models.batches import (
     PromptBatches,
@@ -60,6 +61,7 @@ def iter_angles(
     backend: str = "auto",
     visit: Visit | None = None,
     interventions: Any = None,
+    geometry: Geometry = RAW,
     label: str = "angles",
     progress: Progress | None = None,
 ) -> Iterator[AngleBatch]:
@@ -72,10 +74,12 @@ def iter_angles(
         backend: of the angle kernels.
         visit: sees each hidden state too.
         interventions: as in `capture_residuals`.
+        geometry: in which angles are measured; `visit` sees the states as they are.
         label, progress: progress is called as (label, prompts done, prompts).
 
     Raises:
-        InputError: an argument that does not fit, or more angles than memory holds.
+        InputError: an argument that does not fit, more angles than memory holds, or a text that the geometry
+            was fitted on.
         CaptureError: a vector is not finite: names prompt, hidden state and position.
     """
     run = prompt_batches(
@@ -88,16 +92,19 @@ def iter_angles(
         interventions=interventions,
     )
     chosen = tuple(measures)
+    geometry.check_others([row[int(prepend_bos) :] for row in run.rows])
+    run.info["geometry"] = geometry.describe()
     _check_lengths(run, chosen)
     _check_memory(run, chosen, 0 if pairs is None else pairs.shape[1])
-    return _run(run, chosen, pairs, backend, visit, label, progress)
+    how = {"backend": backend, "geometry": geometry}
+    return _run(run, chosen, pairs, how, visit, label, progress)
 
 
 def _run(
     run: PromptBatches,
     measures: tuple[str, ...],
     pairs: np.ndarray | None,
-    backend: str,
+    how: dict[str, Any],
     visit: Visit | None,
     label: str,
     progress: Progress | None,
@@ -108,7 +115,7 @@ def _run(
     for indices in run.indices():
         tokens = run.tokens(indices)
         asked, place = (None, None) if pairs is None else _distinct(pairs[list(indices)])
-        meter = AngleMeter(run.model, measures=measures, pairs=asked, layers=layers, backend=backend)
+        meter = AngleMeter(run.model, measures=measures, pairs=asked, layers=layers, **how)
         _measure(run, meter, indices, tokens, visit)
         ran.add(meter.backend)
         angles = {name: _numpy(values) for name, values in meter.result().items()}

@@ -49,7 +49,7 @@ def test_angles_are_those_of_captured_states(
                 np.testing.assert_allclose(batch.angles[name][:, row], values[:, 0], atol=TOLERANCE_RAD)
             assert batch.tokens[row].tolist() == states.tokens[0].tolist()
             assert batch.token_strings[row] == states.token_strings()[0]
-            assert batch.info == {**states.info, "backend": "eager"}
+            assert batch.info == {**states.info, "backend": "eager", "geometry": {"name": "raw"}}
         seen += batch.indices
     assert sorted(seen) == [0, 1, 2, 3]
 
