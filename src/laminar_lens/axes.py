@@ -13,6 +13,9 @@ Angles are radians in [0, π] everywhere.
 
 from collections.abc import Callable
 
+PLAIN = "plain"
+"""The condition without interventions, which every study has."""
+
 AXES: tuple[str, ...] = ("layer", "batch", "pos", "pair", "d_model")
 
 Progress = Callable[[str, int, int], None]

@@ -53,6 +53,10 @@ class _Patch(Edited):
             "states_sha256": hashlib.sha256(raw).hexdigest(),
         }
 
+    @property
+    def portable(self) -> bool:
+        return self.source.values.shape[1] == 1 and self.positions is not None
+
     def where(self) -> tuple[Any, tuple[int, ...] | None]:
         return self.layers, self.positions
 

@@ -72,6 +72,15 @@ class _Bos(Intervention):
         trained, why = bos_training(model)
         return {**found, "token_ids": self.tokens_before(model), "trained_with_bos": trained, "why": why}
 
+    def note(self, model: Any) -> str:
+        trained, why = bos_training(model)
+        how = {
+            "no": "The model was not trained with a BOS before texts",
+            "rarely": "The model was rarely trained with a BOS before texts",
+            "unknown": "Whether the model was trained with a BOS before texts is not known",
+        }
+        return f"{how[trained]}: {why}." if trained in how else ""
+
     def clash(self, other: Intervention, model: Any, length: int) -> str:
         return "there is one BOS" if self == other else ""
 

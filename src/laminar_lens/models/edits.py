@@ -104,6 +104,15 @@ class Intervention:
         for length in sorted({min(lengths), max(lengths)}):
             self.check(model, length)
 
+    @property
+    def portable(self) -> bool:
+        """Whether it makes sense on other texts than those it was made for."""
+        return True
+
+    def note(self, model: Any) -> str:
+        """What a reader must know of it before trusting a number; empty if nothing."""
+        return ""
+
     def tokens_before(self, model: Any) -> list[int]:
         """Token ids that it puts before position 0."""
         return []

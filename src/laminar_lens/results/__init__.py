@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
+from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
+from laminar_lens.results.conditions import (
+    condition_dataset,
+    condition_names,
+    contrast,
+    contrast_rows,
+    stack_conditions,
+)
 from laminar_lens.results.storage import (
     FORMAT,
     atomic_path,
@@ -39,6 +47,7 @@ __all__ = [
     "load_result",
     "make_provenance",
     "numbers_sha256",
+    "stack_conditions",
     "write_text",
 ]
 
@@ -46,6 +55,7 @@ _CLASSES = {
     "angles": ("laminar_lens.results", "StudyResult"),
     "sequential": ("laminar_lens.results", "StudyResult"),
     "warmup": ("laminar_lens.studies.warmup", "WarmupResult"),
+    "why": ("laminar_lens.studies.why", "WhyResult"),
 }
 
 
@@ -99,14 +109,56 @@ class StudyResult:
         """SHA-256 of the numbers alone: equal for two runs that gave the same bytes, whatever their date."""
         return numbers_sha256(self.dataset)
 
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What was measured: "plain", then each condition with interventions."""
+        return condition_names(self.dataset)
+
+    def condition(self, name: str) -> "StudyResult":
+        """The result of one condition, as its study alone would have given it.
+
+        Raises:
+            InputError: no such condition; the message names those there are.
+        """
+        return type(self)(condition_dataset(self.dataset, name))
+
+    def contrast(self, a: str, b: str = PLAIN, what: str | None = None) -> xr.Dataset:
+        """Condition `a` minus condition `b`, paired within each text.
+
+        Args:
+            a, b: names of `conditions`.
+            what: a variable with one value for each text; by default the angle of each adjacent pair, or what
+                the study is about.
+
+        Returns:
+            `difference` with the 95% interval `low` … `high` over texts (bootstrap-t, each entry by itself),
+            the means `a` and `b`, and the number of texts `n`; dims those of `what` without texts, in its
+            unit. NaN where nothing is defined; below 20 texts the ends are NaN and the attribute `withheld`
+            says why.
+
+        Raises:
+            InputError: a name or variable that is not there, or twice the same condition.
+
+        Source: Efron & Tibshirani (1993), 12.5.
+        """
+        return contrast(self.dataset, a, b, what, self._seed())
+
+    def _seed(self) -> int:
+        return int(self.provenance.get("seed") or 0)
+
     def summary(self) -> Summary:
-        """Sentence, claims, warm-up by layer, settings, provenance, warnings; `str()` is a readable table."""
+        """Sentence, claims, warm-up by layer, settings, provenance, warnings; `str()` is a readable table.
+
+        With several conditions: those of the plain run, and the contrasts of the others with it.
+        """
+        plain = condition_dataset(self.dataset, PLAIN)
         return Summary(
             {
                 "study": self.kind,
                 "sentence": self.sentence,
-                "claims": claim_rows(self.dataset),
-                "by_layer": layer_rows(self.dataset),
+                "claims": claim_rows(plain),
+                "by_layer": layer_rows(plain),
+                "contrasts": contrast_rows(self.dataset, self._seed()),
                 "settings": self.settings,
                 "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
                 "warnings": self.warnings,
@@ -114,7 +166,10 @@ class StudyResult:
         )
 
     def figures(self) -> dict[str, Any]:
-        """Every plotly figure of the study by name; angles in radians left, in degrees on the right axis."""
+        """Every plotly figure of the study by name; angles in radians left, in degrees on the right axis.
+
+        With several conditions: those of the plain run, and one of the contrasts with it.
+        """
         from laminar_lens.figures import figures
 
         return dict(figures(self))
@@ -145,7 +200,8 @@ class StudyResult:
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
             for cells in (
-                (r["claim"], r["verdict"], r["text"], estimate_text(r)) for r in claim_rows(self.dataset)
+                (r["claim"], r["verdict"], r["text"], estimate_text(r))
+                for r in claim_rows(condition_dataset(self.dataset, PLAIN))
             )
         )
         return f"<p><strong>{html.escape(self.sentence)}</strong></p>" + (

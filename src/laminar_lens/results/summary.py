@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.results.effects import effect_table
+
 WIDTH = 100
 
 
@@ -16,7 +18,8 @@ class Summary(dict[str, Any]):
 
     Keys: `study`, `sentence`, `claims` (dictionaries with `claim`, `text`, `verdict`, `estimate`, `low`,
     `high`, `unit`, `evidence`), `settings`, `provenance`, `warnings`, and `by_layer` (the warm-up's answer by
-    layer, empty where there is none). A number that is not finite is None.
+    layer, empty where there is none); of a why-study also `effects` by layer. A number that is not finite is
+    None.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -29,6 +32,12 @@ class Summary(dict[str, Any]):
             parts.extend(_without_interval(self["claims"]))
         if self.get("by_layer"):
             parts.append("Warm-up by layer\n" + layer_table(self["by_layer"]))
+        if self.get("effects"):
+            parts.append("Effects by layer (rad)\n" + effect_table(self["effects"]))
+        if self.get("contrasts"):
+            parts.append(
+                "Against the plain run (mean over texts and layers)\n" + contrast_table(self["contrasts"])
+            )
         for warning in self.get("warnings", ()):
             parts.append(_hanging("Warning: ", str(warning)))
         parts.append(_about(self.get("provenance") or {}, self.get("settings") or {}))
@@ -176,6 +185,15 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ).rstrip()
         for line in cells
     ]
+    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+
+
+def contrast_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each condition's contrasts with the plain run as text."""
+    cells = [["condition", "what", "difference, 95% interval", "texts"]]
+    cells += [[r["condition"], r["what"], estimate_text(r), number(r["n"])] for r in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(4)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
 
 

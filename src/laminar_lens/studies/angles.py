@@ -7,9 +7,12 @@ import xarray as xr
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.interventions import Intervention
+from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
 from laminar_lens.models.info import processing_note
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
+from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.measurement import chosen_layers
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 
@@ -37,6 +40,7 @@ def angle_table(
     final_norm: bool = False,
     layers: Any = None,
     backend: str = "auto",
+    interventions: Any = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Angles of every prompt, layer and place, with tokens as coordinates.
@@ -47,6 +51,8 @@ def angle_table(
         what: "sequential", "rotation", "turning", "step_length" or "pairwise".
         prepend_bos, final_norm, layers: as in `capture_residuals`.
         backend: of the angle kernels.
+        interventions: one, a list (applied together), or a mapping from names to lists, such as
+            `[cut(5), restart(5)]`; the table then has an axis `intervention`, "plain" first.
         progress: called as (label, done, total).
 
     Returns:
@@ -60,6 +66,28 @@ def angle_table(
     if what not in KINDS:
         raise InputError(f"what {what!r} is unknown: use one of {', '.join(KINDS)}")
     texts = check_prompts(prompts)
+    conditions = as_conditions(interventions)
+    how = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
+    tables = {
+        name: _table(model, texts, changes, backend=backend, progress=named_progress(progress, name), **how)
+        for name, changes in conditions.items()
+    }
+    return with_conditions(model, tables, conditions)
+
+
+def _table(
+    model: Any,
+    texts: tuple[str, ...],
+    changes: tuple[Intervention, ...],
+    *,
+    what: str,
+    prepend_bos: bool,
+    final_norm: bool,
+    layers: Any,
+    backend: str,
+    progress: Progress | None,
+) -> xr.Dataset:
+    """The table of one condition."""
     measure, axes, unit, meaning = KINDS[what]
     shown = chosen_layers(model, layers) or tuple(range(int(model.cfg.n_layers) + 1))
     since = what in SINCE_LAYER_BEFORE
@@ -75,6 +103,7 @@ def angle_table(
         final_norm=final_norm,
         layers=measured,
         backend=backend,
+        interventions=changes,
         label="residual stream",
         progress=progress,
     )
@@ -85,13 +114,14 @@ def angle_table(
         info = batch.info
     note = processing_note(model)
     used = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": list(shown)}
+    used |= {"interventions": [one.label for one in changes]} if changes else {}
     return label_dataset(
         _dataset(parts, tokens, texts, what, shown, axes, {"units": unit, "long_name": meaning}),
         study="angles",
         sentence=f"{meaning.capitalize()}: {len(texts)} prompts, {len(shown)} hidden states.",
         provenance=make_provenance(info, used, backend=str(info["backend"]), seed=0, texts=texts),
         settings=used,
-        warnings=[note] if note else [],
+        warnings=[*([note] if note else []), *notes(model, changes)],
     )
 
 
@@ -99,13 +129,14 @@ def angle_rows(table: xr.Dataset) -> "pd.DataFrame":
     """A table of `angle_table` as rows, one for each angle that is defined, with the tokens it belongs to.
 
     Returns:
-        Columns layer, prompt, the place, `token` (at a pair's first position, a corner's middle), then
-        `next_token` or `other_token` where there are two, and the angle.
+        Columns layer, prompt (before them the intervention, where the table has several), the place, `token`
+        (at a pair's first position, a corner's middle), then `next_token` or `other_token` where there are
+        two, and the angle.
     """
     what = str(table.attrs["what"])
     rows = table[what].to_series().dropna().reset_index()
-    tokens, prompt = table["token"].values, rows["prompt"].to_numpy()
-    place = rows[str(table[what].dims[2])].to_numpy()
+    tokens, prompt, dims = table["token"].values, rows["prompt"].to_numpy(), table[what].dims
+    place = rows[str(dims[dims.index("prompt") + 1])].to_numpy()
     rows["token"] = tokens[prompt, place + 1 if what == "turning" else place]
     if what == "sequential":
         rows["next_token"] = tokens[prompt, place + 1]

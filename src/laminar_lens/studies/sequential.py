@@ -1,17 +1,26 @@
 """The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
-from laminar_lens.models import describe, processing_note, random_twin, sample_tokens
+from laminar_lens.interventions import Intervention
+from laminar_lens.interventions.conditions import (
+    as_conditions,
+    named_progress,
+    notes,
+)
+from laminar_lens.models import processing_note, random_twin
+from laminar_lens.models.edits import check_interventions
 from laminar_lens.pairs import BASELINES
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.studies.claims import answer_claims, sentence
 from laminar_lens.studies.comparison import Baseline, compare, mean
+from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.measurement import (
     Adjacent,
     Capture,
@@ -23,17 +32,16 @@ from laminar_lens.studies.measurement import (
 from laminar_lens.studies.plan import (
     Plan,
     Settings,
-    check_donors,
     check_settings,
     check_tokens,
     draw_matched,
     make_plan,
 )
 from laminar_lens.studies.sequential_dataset import sequential_dataset
-from laminar_lens.studies.warmup import WarmupResult, warmup_study
+from laminar_lens.studies.sequential_texts import donor_angles, donor_texts, warmup_part
+from laminar_lens.studies.warmup import WarmupResult
 
 N_DONORS = 128
-DONOR_LENGTH = 64
 
 
 def sequential_study(
@@ -56,6 +64,7 @@ def sequential_study(
     n_draws: int = 200,
     n_perm: int = 10_000,
     backend: str = "auto",
+    interventions: Any = None,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Measure a target's sequential angle against its baselines, layer by layer, and answer the claims C1–C7.
@@ -81,6 +90,9 @@ def sequential_study(
         n_draws: seeded draws of each random baseline; the first is the published single draw.
         n_perm: sign flips of each test.
         backend: of the angle kernels.
+        interventions: one, a list (applied together), or a mapping from names to lists, such as
+            `[cut(5), restart(5)]`; prompts, donors and warm-up are measured again under each, on an axis
+            `intervention` with "plain" first. Texts are always written by the model as it is.
         progress: called as (label, done, total).
 
     Returns:
@@ -96,30 +108,69 @@ def sequential_study(
         raise InputError(f"n_perm={n_perm} draws no sign flip: give at least 1, usually 10000")
     plan = make_plan(getattr(model, "tokenizer", None), texts, settings)
     how = Capture(prepend_bos, final_norm, chosen_layers(model, layers), backend)
-    measured = _measure(model, plan, how, progress)
     if note := processing_note(model):
         plan.notes.insert(0, note)
-    check_tokens(plan, measured.tokens, bos=int(prepend_bos))
-    warm = _warmup(model, warmup, how, seed, progress)
-    donated = _donors(model, donors, n_donors, warm, plan, how, seed, progress)
-    baselines = _baselines(plan, measured, donated, settings, n_perm, progress)
-    random = _random_curve(model, plan, how, seed, progress) if random_init else None
-    dataset = sequential_dataset(plan, measured, baselines, random, warm, chosen=baseline, seed=seed)
-    claims = answer_claims(dataset, baselines, chosen=baseline, warmup=warm, seed=seed)
-    used = {**asdict(settings), "final_norm": final_norm, "layers": list(measured.layers), "n_perm": n_perm}
+    conditions = as_conditions(interventions)
+    for changes in conditions.values():  # before anything runs
+        lengths = plan.n_tokens.tolist()
+        check_interventions(model, changes, lengths, prepend_bos=prepend_bos)
+    warm = warmup_part(model, warmup, conditions, how, seed, progress)
+    tokens = donor_texts(model, donors, n_donors, warm, plan, how, seed, progress)
+    study = _Study(model, plan, settings, how, warm, tokens, random_init, n_perm)
+    found = {
+        name: _condition(study, name, changes, named_progress(progress, name))
+        for name, changes in conditions.items()
+    }
+    return StudyResult(with_conditions(model, found, conditions))
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What is the same in every condition; `warm` holds every condition that a warm-up has."""
+
+    model: Any
+    plan: Plan
+    settings: Settings
+    how: Capture
+    warm: WarmupResult | None
+    donors: Any
+    random_init: bool
+    n_perm: int
+
+
+def _condition(
+    study: _Study, name: str, changes: tuple[Intervention, ...], progress: Progress | None
+) -> xr.Dataset:
+    """The labelled dataset of one condition."""
+    model, settings, seed = study.model, study.settings, study.settings.seed
+    plan = replace(study.plan, notes=[*study.plan.notes, *notes(model, changes)])
+    how = replace(study.how, interventions=changes)
+    measured = _measure(model, plan, how, progress)
+    check_tokens(plan, measured.tokens, bos=int(how.prepend_bos))
+    warm = None if study.warm is None or name not in study.warm.conditions else study.warm.condition(name)
+    donated = donor_angles(model, study.donors, study.warm, name, how, plan.notes, progress)
+    baselines = _baselines(plan, measured, donated, settings, study.n_perm, progress)
+    random = _random_curve(model, plan, how, seed, progress) if study.random_init else None
+    dataset = sequential_dataset(plan, measured, baselines, random, warm, chosen=settings.baseline, seed=seed)
+    claims = answer_claims(dataset, baselines, chosen=settings.baseline, warmup=warm, seed=seed)
+    used = {
+        **asdict(settings),
+        "final_norm": how.final_norm,
+        "layers": list(measured.layers),
+        "n_perm": study.n_perm,
+    }
     used |= {"n_donors": len(donated.tokens), "donors_sha256": texts_fingerprint(donated.tokens)[1]}
-    used |= {"random_init": random_init, "warmup": warm is not None}
-    return StudyResult(
-        label_dataset(
-            dataset.assign(claims),
-            study="sequential",
-            sentence=sentence(measured.layers, baselines[baseline], warm),
-            provenance=make_provenance(
-                measured.info, used, backend=str(measured.info["backend"]), seed=seed, texts=texts
-            ),
-            settings=used,
-            warnings=plan.notes,
-        )
+    used |= {"random_init": study.random_init, "warmup": warm is not None}
+    used |= {"interventions": [one.label for one in changes]} if changes else {}
+    return label_dataset(
+        dataset.assign(claims),
+        study="sequential",
+        sentence=sentence(measured.layers, baselines[settings.baseline], warm),
+        provenance=make_provenance(
+            measured.info, used, backend=str(measured.info["backend"]), seed=seed, texts=plan.prompts
+        ),
+        settings=used,
+        warnings=plan.notes,
     )
 
 
@@ -166,84 +217,6 @@ def _baselines(
     if progress is not None:
         progress("comparing baselines", len(BASELINES), len(BASELINES))
     return compared
-
-
-def _warmup(
-    model: Any, warmup: Any, how: Capture, seed: int, progress: Progress | None
-) -> WarmupResult | None:
-    """The warm-up part: run now, given and checked, or left out."""
-    if warmup is False:
-        return None
-    if warmup is None or warmup is True:
-        return warmup_study(
-            model,
-            prepend_bos=how.prepend_bos,
-            final_norm=how.final_norm,
-            layers=how.layers,
-            seed=seed,
-            backend=how.backend,
-            progress=progress,
-        )
-    if not isinstance(warmup, WarmupResult):
-        raise InputError(
-            f"warmup is a {type(warmup).__name__}: give a result of warmup_study, None to run one, or False"
-        )
-    _check_warmup(warmup, model, how)
-    return warmup
-
-
-def _check_warmup(warmup: WarmupResult, model: Any, how: Capture) -> None:
-    """Refuses a warm-up of another model, or one that was captured differently."""
-    made, info = warmup.provenance.get("model", {}), describe(model)
-    if made.get("weights_sha256", info.weights_sha256) != info.weights_sha256:
-        raise InputError(
-            f"warmup was measured on model {made.get('name')!r}, this is {info.name!r}: measure it again"
-        )
-    for name in ("prepend_bos", "final_norm"):
-        was, now = bool(warmup.settings.get(name)), getattr(how, name)
-        if was != now:
-            raise InputError(
-                f"warmup was measured with {name}={was}, this study has {name}={now}: use the same"
-            )
-    missing = set(how.layers or range(info.n_layers + 1)) - set(warmup.dataset["layer"].values.tolist())
-    if missing:
-        raise InputError(f"warmup lacks layer {min(missing)}: measure it on the layers of this study")
-
-
-def _donors(
-    model: Any,
-    donors: Any,
-    n: int,
-    warm: WarmupResult | None,
-    plan: Plan,
-    how: Capture,
-    seed: int,
-    progress: Progress | None,
-) -> Adjacent:
-    """Adjacent angles of texts from outside the study: given, those of the warm-up, or fresh samples."""
-    reach, prompts = int(plan.target.max()) + 1 - int(how.prepend_bos), len(plan.prompts)
-    if donors is None and warm is not None and warm.tokens is not None:
-        n_texts, length = warm.tokens.shape
-        if length >= reach and n_texts >= prompts:
-            return _shared(warm, model, how)
-    if donors is None:
-        n = max(n, 2 * prompts)
-        length = min(max(DONOR_LENGTH, reach), int(model.cfg.n_ctx) - int(how.prepend_bos))
-        donors = sample_tokens(model, n, length, seed=seed, progress=progress)
-    elif not hasattr(donors, "ndim"):
-        donors = check_donors(donors, plan.prompts)
-    return adjacent_angles(model, donors, how, label="capturing donors", progress=progress)
-
-
-def _shared(warm: WarmupResult, model: Any, how: Capture) -> Adjacent:
-    """The warm-up's texts as donors: their angles are already measured."""
-    tokens = np.asarray(warm.tokens)
-    if how.prepend_bos:
-        tokens = np.pad(tokens, ((0, 0), (1, 0)), constant_values=int(describe(model).bos_token_id or 0))
-    chosen = warm.dataset["angle"].transpose("layer", "text", "pair")
-    layers = tuple(how.layers or range(int(model.cfg.n_layers) + 1))
-    angle = np.asarray(chosen.sel(layer=list(layers)).values, dtype=np.float64)
-    return Adjacent(layers, tokens, [], angle, {})
 
 
 def _random_curve(

@@ -2,31 +2,44 @@
 sentence."""
 
 import warnings
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import xarray as xr
 from jaxtyping import Bool
 from torch import Tensor
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.interventions import Intervention
+from laminar_lens.interventions.conditions import as_conditions, named_progress
+from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.models import processing_note
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.sample import check_seed
 from laminar_lens.results import StudyResult, label_dataset, layer_rows, make_provenance
 from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.stats.warmup import check_tau
+from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.warmup_dataset import answer_dataset
 from laminar_lens.studies.warmup_measurement import measure, random_angles
-from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, chosen_texts
+from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, Texts, chosen_texts
 
 
 class WarmupResult(StudyResult):
-    """The three-valued answer of `warmup_study`, with its curves; see `mask` for using it elsewhere."""
+    """The three-valued answer of `warmup_study`, with its curves; see `mask` for using it elsewhere.
+
+    With several conditions, the answer is that of the plain run; `condition(name)` has another's.
+    """
 
     study: ClassVar[str | None] = "warmup"
+
+    def condition(self, name: str) -> "WarmupResult":
+        """As `StudyResult.condition`."""
+        return WarmupResult(super().condition(name).dataset)
 
     def _number(self, name: str) -> int | None:
         value = int(self.dataset.attrs[name])
@@ -60,15 +73,16 @@ class WarmupResult(StudyResult):
     @property
     def by_layer(self) -> list[dict[str, Any]]:
         """The answer of each layer by itself, one dictionary a layer."""
-        return layer_rows(self.dataset)
+        return layer_rows(self.condition(PLAIN).dataset)
 
     @property
     def tokens(self) -> Tensor | None:
         """The texts that were measured, as token ids [text pos] without the BOS that `prepend_bos` put before
         them; None if the result does not hold them."""
-        if "token_id" not in self.dataset:
+        plain = self.condition(PLAIN).dataset
+        if "token_id" not in plain:
             return None
-        return torch.from_numpy(np.array(self.dataset["token_id"].values, dtype=np.int64))
+        return torch.from_numpy(np.array(plain["token_id"].values, dtype=np.int64))
 
     def mask(
         self,
@@ -155,6 +169,7 @@ def warmup_study(
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
+    interventions: Any = None,
     progress: Progress | None = None,
 ) -> WarmupResult:
     """How many first tokens stand apart from the rest of their texts: decided, undetermined, or drift.
@@ -176,6 +191,9 @@ def warmup_study(
         seed: of the texts, the bootstrap, the random twin and the split of the texts.
         random_init: measure the same architecture with random weights beside it.
         backend: kernel of the angles.
+        interventions: one, a list (applied together), or a mapping from names to lists, such as
+            `[cut(5), restart(5)]`; the same texts are measured again under each, on an axis `intervention`
+            with "plain" first. Texts are always written by the model as it is.
         progress: called as `progress(label, done, total)`.
 
     Raises:
@@ -186,38 +204,81 @@ def warmup_study(
     check_model(model)
     check_seed(seed)
     check_tau(tau)
-    notes = [note] if (note := processing_note(model)) else []
-    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
+    conditions = as_conditions(interventions)
     how = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
-    measured = measure(model, chosen, how, reference, backend, progress)
-    random = random_angles(model, chosen.tokens, how, backend, seed, notes, progress) if random_init else None
+    said = [note] if (note := processing_note(model)) else []
+    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, said, progress)
+    plan = _Plan(model, chosen, how, tau, reference, seed, random_init, backend, texts is not None)
+    found = {
+        name: _condition(plan, changes, said, named_progress(progress, name))
+        for name, changes in conditions.items()
+    }
+    return WarmupResult(with_conditions(model, found, conditions, groups=chosen.groups))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same in every condition of a study."""
+
+    model: Any
+    texts: Texts
+    how: dict[str, Any]
+    tau: float
+    reference: Any
+    seed: int
+    random_init: bool
+    backend: str
+    given: bool
+
+
+def _condition(
+    plan: _Plan, changes: tuple[Intervention, ...], said: list[str], progress: Progress | None
+) -> xr.Dataset:
+    """The labelled dataset of one condition."""
+    said = [*said, *intervention_notes(plan.model, changes)]
+    how = {**plan.how, "interventions": changes}
+    measured = measure(plan.model, plan.texts, how, plan.reference, plan.backend, said, progress)
+    random = (
+        random_angles(plan.model, plan.texts.tokens, how, plan.backend, plan.seed, said, progress)
+        if plan.random_init
+        else None
+    )
     dataset, sentence = answer_dataset(
-        measured, random, tau=tau, reference=reference, seed=seed, notes=notes, progress=progress
+        measured,
+        random,
+        tau=plan.tau,
+        reference=plan.reference,
+        seed=plan.seed,
+        notes=said,
+        progress=progress,
     )
     settings = {
-        "texts": "written by the model" if texts is None else "given",
-        "n_texts": len(chosen.tokens),
-        "length": chosen.tokens.shape[1],
-        "tau": tau,
+        "texts": "given" if plan.given else "written by the model",
+        "n_texts": len(plan.texts.tokens),
+        "length": plan.texts.tokens.shape[1],
+        "tau": plan.tau,
         "reference": [int(dataset.attrs["reference_start"]), int(dataset.attrs["reference_stop"])],
-        "grouped": chosen.groups is not None,
-        "prepend_bos": prepend_bos,
-        "final_norm": final_norm,
+        "grouped": plan.texts.groups is not None,
+        "prepend_bos": plan.how["prepend_bos"],
+        "final_norm": plan.how["final_norm"],
         "layers": list(measured.layers),
-        "random_init": random_init,
+        "random_init": plan.random_init,
     }
+    settings |= {"interventions": [one.label for one in changes]} if changes else {}
     provenance = make_provenance(
-        measured.info, settings, backend=str(measured.info["backend"]), seed=seed, texts=chosen.tokens.numpy()
+        measured.info,
+        settings,
+        backend=str(measured.info["backend"]),
+        seed=plan.seed,
+        texts=plan.texts.tokens.numpy(),
     )
-    return WarmupResult(
-        label_dataset(
-            dataset,
-            study="warmup",
-            sentence=sentence,
-            provenance=provenance,
-            settings=settings,
-            warnings=notes,
-        )
+    return label_dataset(
+        dataset,
+        study="warmup",
+        sentence=sentence,
+        provenance=provenance,
+        settings=settings,
+        warnings=said,
     )
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.errors import ModelError
+from laminar_lens.errors import InputError, ModelError
+from laminar_lens.interventions.conditions import portable
+from laminar_lens.models.edits import as_interventions, check_interventions
 from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.warmup_shape import leading_axis_turn
 from laminar_lens.studies.stream import iter_angles
@@ -48,6 +50,7 @@ def measure(
     how: dict[str, Any],
     reference: Any,
     backend: str,
+    notes: list[str],
     progress: Progress | None,
 ) -> Measurement:
     """Angles of every text, of the same text started anew at the reference window, and leading axes of a
@@ -60,12 +63,26 @@ def measure(
     assert axes is not None
     anew = texts.tokens[:, start:]
     paired = None
-    if anew.shape[1] >= 2:
+    if anew.shape[1] >= 2 and _fits(model, how, anew.shape[1] + bos, notes):
         fresh, *_ = _angles(model, anew, how, backend, "the same pairs as first pairs", progress)
         reach = min(fresh.shape[-1], angle.shape[-1] - start, start)
         paired = fresh[..., :reach] - angle[..., start : start + reach]
         paired[..., :bos] = np.nan  # the pair of BOS and first token has no counterpart
     return Measurement(angle, paired, axes, layers, texts.tokens.numpy(), texts.groups, bos, info)
+
+
+def _fits(model: Any, how: dict[str, Any], length: int, notes: list[str]) -> bool:
+    """Whether the interventions can be repeated on the same texts started anew; if not, `notes` says why."""
+    changes = as_interventions(how.get("interventions"))
+    try:
+        check_interventions(model, changes, [length])
+    except InputError as error:
+        notes.append(f"No paired shift: {error}.")
+        return False
+    if portable(changes) != changes:
+        notes.append("No paired shift: the patched states belong to the texts as they are.")
+        return False
+    return True
 
 
 def _angles(

@@ -1,0 +1,59 @@
+"""Several conditions of one study: the plain run, and beside it each set of interventions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.errors import InputError
+from laminar_lens.models.edits import Intervention, as_interventions
+
+Conditions = dict[str, tuple[Intervention, ...]]
+
+
+def as_conditions(given: Any) -> Conditions:
+    """The conditions of a study, "plain" first; only that one for None.
+
+    One intervention or a list is one condition, named by its labels; a mapping names several.
+
+    Raises:
+        InputError: neither, a condition without interventions, or one that is called "plain".
+    """
+    if given is None:
+        return {PLAIN: ()}
+    if not isinstance(given, Mapping):
+        changes = as_interventions(given)
+        given = {" + ".join(one.label for one in changes): changes}
+    found: Conditions = {PLAIN: ()}
+    for name, changes in given.items():
+        if not isinstance(name, str) or not name.strip() or name == PLAIN:
+            raise InputError(
+                f"interventions has a condition named {name!r}; give each a name of its own ('plain' is "
+                "the run without any, which every study has)"
+            )
+        found[name] = as_interventions(changes)
+        if not found[name]:
+            raise InputError(f"condition {name!r} has no intervention; give at least one")
+    if len(found) == 1:
+        raise InputError("interventions is empty; give at least one, or None for the plain run alone")
+    return found
+
+
+def notes(model: Any, changes: tuple[Intervention, ...]) -> list[str]:
+    """What a reader must know of interventions before trusting a number."""
+    return [note for one in changes if (note := one.note(model))]
+
+
+def portable(changes: tuple[Intervention, ...]) -> tuple[Intervention, ...]:
+    """Those that make sense on other texts than the ones they were made for."""
+    return tuple(one for one in changes if one.portable)
+
+
+def named_progress(progress: Progress | None, name: str) -> Progress | None:
+    """Progress that says which condition runs."""
+    if progress is None or name == PLAIN:
+        return progress
+
+    def show(label: str, done: int, total: int) -> None:
+        progress(f"{name}: {label}", done, total)
+
+    return show

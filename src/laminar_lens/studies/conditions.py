@@ -1,0 +1,27 @@
+"""A study under several conditions: one dataset for each, then one with the axis `intervention`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from laminar_lens.axes import PLAIN
+from laminar_lens.interventions.conditions import Conditions
+from laminar_lens.results import stack_conditions
+
+
+def with_conditions(
+    model: Any, found: Mapping[str, xr.Dataset], conditions: Conditions, *, groups: Any = None
+) -> xr.Dataset:
+    """The plain dataset as it is where there is no other; else all of them, stacked.
+
+    Args:
+        model: that was measured.
+        found: labelled datasets by condition.
+        conditions: the interventions of each.
+        groups: one label a text, where texts of one group count as one.
+    """
+    if list(conditions) == [PLAIN]:
+        return found[PLAIN]
+    described = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
+    return stack_conditions(found, described, groups=groups)

@@ -1,0 +1,136 @@
+"""The other texts of a sequential study: its warm-up part, and the donors of the matched baseline."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.interventions.conditions import Conditions, portable
+from laminar_lens.models import describe, sample_tokens
+from laminar_lens.results import json_safe
+from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
+from laminar_lens.studies.plan import Plan, check_donors
+from laminar_lens.studies.warmup import WarmupResult, warmup_study
+
+DONOR_LENGTH = 64
+
+
+def warmup_part(
+    model: Any, warmup: Any, conditions: Conditions, how: Capture, seed: int, progress: Progress | None
+) -> WarmupResult | None:
+    """The warm-up part: run now, given and checked, or left out. Patched states fit no other texts: a
+    condition with them has none."""
+    if warmup is False:
+        return None
+    fit = {name: changes for name, changes in conditions.items() if portable(changes) == changes}
+    if warmup is None or warmup is True:
+        return warmup_study(
+            model,
+            prepend_bos=how.prepend_bos,
+            final_norm=how.final_norm,
+            layers=how.layers,
+            seed=seed,
+            backend=how.backend,
+            interventions={name: changes for name, changes in fit.items() if changes} or None,
+            progress=progress,
+        )
+    if not isinstance(warmup, WarmupResult):
+        raise InputError(
+            f"warmup is a {type(warmup).__name__}: give a result of warmup_study, None to run one, or False"
+        )
+    _check_warmup(warmup, model, fit, how)
+    return warmup
+
+
+def _check_warmup(warmup: WarmupResult, model: Any, conditions: Conditions, how: Capture) -> None:
+    """Refuses a warm-up of another model, or one that was captured differently."""
+    made, info = warmup.provenance.get("model", {}), describe(model)
+    if made.get("weights_sha256", info.weights_sha256) != info.weights_sha256:
+        raise InputError(
+            f"warmup was measured on model {made.get('name')!r}, this is {info.name!r}: measure it again"
+        )
+    for name in ("prepend_bos", "final_norm"):
+        was, now = bool(warmup.settings.get(name)), getattr(how, name)
+        if was != now:
+            raise InputError(
+                f"warmup was measured with {name}={was}, this study has {name}={now}: use the same"
+            )
+    missing = set(how.layers or range(info.n_layers + 1)) - set(warmup.dataset["layer"].values.tolist())
+    if missing:
+        raise InputError(f"warmup lacks layer {min(missing)}: measure it on the layers of this study")
+    for name, changes in conditions.items():
+        done = None
+        if name in warmup.conditions:
+            done = warmup.condition(name).provenance.get("model", {}).get("interventions", [])
+        if done != json_safe([one.describe(model) for one in changes]):
+            raise InputError(
+                f"warmup was not measured under {name!r} as this study is: measure it with the same "
+                "interventions, or give warmup=None to do so now, or False to leave it out"
+            )
+
+
+def donor_texts(
+    model: Any,
+    donors: Any,
+    n: int,
+    warm: WarmupResult | None,
+    plan: Plan,
+    how: Capture,
+    seed: int,
+    progress: Progress | None,
+) -> Any:
+    """Texts from outside the study: given, fresh samples, or None for those of the warm-up."""
+    reach, prompts = int(plan.target.max()) + 1 - int(how.prepend_bos), len(plan.prompts)
+    if donors is None and warm is not None and warm.tokens is not None:
+        n_texts, length = warm.tokens.shape
+        if length >= reach and n_texts >= prompts:
+            return None
+    if donors is None:
+        n = max(n, 2 * prompts)
+        length = min(max(DONOR_LENGTH, reach), int(model.cfg.n_ctx) - int(how.prepend_bos))
+        return sample_tokens(model, n, length, seed=seed, progress=progress)
+    return donors if hasattr(donors, "ndim") else check_donors(donors, plan.prompts)
+
+
+def donor_angles(
+    model: Any,
+    donors: Any,
+    warm: WarmupResult | None,
+    name: str,
+    how: Capture,
+    notes: list[str],
+    progress: Progress | None,
+) -> Adjacent:
+    """Adjacent angles of the donors under the condition `name`; patched states are the prompts' own.
+
+    Args:
+        model: of the study.
+        donors: of `donor_texts`.
+        warm: every condition's warm-up, if there is one.
+        name: of the condition.
+        how: with its interventions.
+        notes: get what a reader must know.
+        progress: called as (label, done, total).
+    """
+    fit = portable(how.interventions)
+    if fit != how.interventions:
+        notes.append('The donors of the baseline "matched" are measured without the patched states.')
+    if donors is None and warm is not None:
+        if name in warm.conditions:
+            return _shared(warm.condition(name), model, how)
+        donors = warm.tokens
+    how = replace(how, interventions=fit)
+    return adjacent_angles(model, donors, how, label="capturing donors", progress=progress)
+
+
+def _shared(warm: WarmupResult, model: Any, how: Capture) -> Adjacent:
+    """The warm-up's texts as donors: their angles are already measured."""
+    tokens = np.asarray(warm.tokens)
+    if how.prepend_bos:
+        tokens = np.pad(tokens, ((0, 0), (1, 0)), constant_values=int(describe(model).bos_token_id or 0))
+    chosen = warm.dataset["angle"].transpose("layer", "text", "pair")
+    layers = tuple(how.layers or range(int(model.cfg.n_layers) + 1))
+    angle = np.asarray(chosen.sel(layer=list(layers)).values, dtype=np.float64)
+    return Adjacent(layers, tokens, [], angle, {})
