@@ -3,7 +3,10 @@
 from typing import Any
 
 import plotly.graph_objects as go
+import xarray as xr
 
+from laminar_lens.axes import PLAIN
+from laminar_lens.figures.contrasts import contrasts
 from laminar_lens.figures.modes import mixture
 from laminar_lens.figures.positions import by_position, by_position_skipped, tokens
 from laminar_lens.figures.sequential import (
@@ -14,6 +17,7 @@ from laminar_lens.figures.sequential import (
     target_by_layer,
 )
 from laminar_lens.figures.warmup import cost, k_by_layer, paired_shift, random_init, warmup_delta
+from laminar_lens.results.conditions import condition_dataset, condition_names, contrast_curves
 
 __all__ = ["figures"]
 
@@ -45,8 +49,18 @@ def figures(result: Any) -> dict[str, go.Figure]:
 
     Returns:
         Plotly figures; angles in radians on the left axis, in degrees on the right. `layout.meta["caption"]`
-        says what to look at.
+        says what to look at. Of several conditions, those of the plain run, after one of the contrasts.
     """
+    dataset = result.dataset
+    if len(condition_names(dataset)) == 1:
+        return _figures(dataset)
+    curves = contrast_curves(dataset, int(result.provenance.get("seed") or 0))
+    found = {"contrasts": contrasts(curves), **_figures(condition_dataset(dataset, PLAIN))}
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _figures(dataset: xr.Dataset) -> dict[str, go.Figure]:
+    """Those of one condition."""
     makers = {**_SEQUENTIAL, **_WARMUP}
-    drawn = {name: make(result.dataset) for name, make in makers.items()}
+    drawn = {name: make(dataset) for name, make in makers.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}

@@ -13,9 +13,11 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from laminar_lens import __version__
+from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
 from laminar_lens.figures.style import SHADES, visible
 from laminar_lens.results import Summary
+from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.summary import estimate_text, number, texts_needed
 
 _STUDIES = {"sequential": "Sequential-angle study", "warmup": "Warm-up study"}
@@ -32,6 +34,7 @@ def render(result: Any) -> str:
     """
     summary: Summary = result.summary()
     figures = {name: _figure(figure) for name, figure in result.figures().items() if name != "tokens"}
+    plain = condition_dataset(result.dataset, PLAIN)
     warmup = json.loads(result.dataset.attrs.get("warmup_settings", "{}"))
     page: str = _template("page.html.jinja").render(
         kind=_STUDIES.get(result.kind, f"{result.kind} study"),
@@ -41,7 +44,8 @@ def render(result: Any) -> str:
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
         layers=[_layer_row(row) for row in summary["by_layer"]],
         sections=_sections(figures),
-        tokens=script_json(token_data(result.dataset)) if "position_angle" in result.dataset else None,
+        contrasts=[{**row, "shown": estimate_text(row)} for row in summary["contrasts"]],
+        tokens=script_json(token_data(plain)) if "position_angle" in plain else None,
         settings=list(_flatten(summary["settings"])),
         provenance=list(_flatten(_provenance(summary, warmup))),
         shades=SHADES,
@@ -126,6 +130,7 @@ def _figure(figure: Any) -> dict[str, Any]:
 
 _ORDER = (
     ("The answer in pictures", ("target_by_layer", "baseline_split")),
+    ("Interventions", ("contrasts",)),
     ("Along the positions", ("by_position", "by_position_skipped")),
     ("What decides the claims", ("mixture", "difference", "rotation", "dispersion")),
     ("Warm-up", ("warmup_delta", "warmup_k", "warmup_random_init", "warmup_paired_shift", "warmup_cost")),

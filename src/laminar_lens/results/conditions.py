@@ -248,3 +248,46 @@ def _warnings(found: Mapping[str, xr.Dataset]) -> list[str]:
 
 def _merged(text: Any, more: Mapping[str, Any]) -> str:
     return json.dumps({**json.loads(text or "{}"), **more}, ensure_ascii=False)
+
+
+def contrast_curves(dataset: xr.Dataset, seed: int) -> xr.Dataset:
+    """Each condition minus the plain run, along pairs (mean over layers) or else along layers.
+
+    Returns:
+        `difference` with the paired 95% interval `low` … `high`, and `n` texts: (condition, pair or layer).
+        Attributes `about` and `units`.
+    """
+    names = condition_names(dataset)[1:]
+    what = _default(condition_dataset(dataset, PLAIN))
+    by_pair = str(dataset[what].dims[-1]) == "pair" and "pair" in dataset.coords
+    keep = "pair" if by_pair else "layer"
+    plain = _along(condition_dataset(dataset, PLAIN)[what], keep)
+    found = [
+        mean_interval(
+            _along(condition_dataset(dataset, name)[what], keep) - plain, groups=_groups(dataset), seed=seed
+        )
+        for name in names
+    ]
+    withheld = {"withheld": next((one.withheld for one in found if one.withheld), "")}
+    dims = ("condition", keep)
+    variable = dataset[what]
+    return xr.Dataset(
+        {
+            "difference": (dims, np.stack([one.estimate for one in found])),
+            "low": (dims, np.stack([one.low for one in found]), withheld),
+            "high": (dims, np.stack([one.high for one in found]), withheld),
+            "n": (dims, np.stack([one.n_valid for one in found])),
+        },
+        {"condition": list(names), keep: dataset[keep].values},
+        {"about": str(variable.attrs.get("long_name", what)), "units": str(variable.attrs.get("units", ""))},
+    )
+
+
+def _along(variable: xr.DataArray, keep: str) -> np.ndarray:
+    """Values [text keep], means over every other axis."""
+    axis = next(name for name in TEXT_AXES if name in variable.dims)
+    rest = [name for name in variable.dims if name not in (axis, keep)]
+    values = variable.transpose(axis, keep, *rest).values.astype(float)
+    while values.ndim > 2:
+        values = _mean(values, -1)
+    return values
