@@ -53,7 +53,9 @@ __all__ = [
 
 _CLASSES = {
     "angles": ("laminar_lens.results", "StudyResult"),
+    "dimensions": ("laminar_lens.results", "StudyResult"),
     "sequential": ("laminar_lens.results", "StudyResult"),
+    "sinks": ("laminar_lens.results", "StudyResult"),
     "warmup": ("laminar_lens.studies.warmup", "WarmupResult"),
     "why": ("laminar_lens.studies.why", "WhyResult"),
 }

@@ -1,4 +1,7 @@
-"""Which tokens are sinks by what their vectors are, wherever in the text they stand."""
+"""Which tokens are sinks by what their vectors are, wherever in the text they stand, and shares of texts."""
+
+import unicodedata
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -8,14 +11,16 @@ from laminar_lens.errors import InputError, ShapeError
 Array = np.ndarray
 
 CHUNK = 4096
+NORM_RATIO, MIN_COSINE = 5.0, 0.9
+NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 
 def sink_tokens(
     values: Shaped[Array, "..."],
     mask: Shaped[Array, "..."] | None = None,
     *,
-    norm_ratio: float = 5.0,
-    min_cosine: float = 0.9,
+    norm_ratio: float = NORM_RATIO,
+    min_cosine: float = MIN_COSINE,
 ) -> Bool[Array, "batch pos"]:
     """True at tokens whose vector is a sink's in some layer.
 
@@ -60,11 +65,60 @@ def _in_layer(
     large = norm > norm_ratio * np.median(norm) if len(norm) else np.zeros(0, dtype=bool)
     if not large.any():
         return large
-    unit = x / np.where(norm > 0, norm, 1.0)[:, None]
-    sinks = unit[large]
-    nearest = np.concatenate(
+    return extended(large, nearest_cosine(x, unit_vectors(x[large])), min_cosine)
+
+
+def unit_vectors(x: Float[Array, "token d_model"]) -> Float[Array, "token d_model"]:
+    """Vectors of length 1; a zero vector stays one."""
+    norm = np.linalg.norm(x, axis=-1)
+    return np.asarray(x / np.where(norm > 0, norm, 1.0)[:, None])
+
+
+def nearest_cosine(
+    x: Float[Array, "token d_model"], sinks: Float[Array, "sink d_model"]
+) -> Float[Array, " token"]:
+    """The largest cosine of each vector with any of the sinks' unit vectors."""
+    unit = unit_vectors(x)
+    return np.concatenate(
         [(unit[i : i + CHUNK] @ sinks.T).max(axis=1) for i in range(0, len(unit), CHUNK)]
+        or [np.zeros(0, x.dtype)]
     )
-    if np.median(nearest[~large]) > min_cosine:
+
+
+def extended(
+    large: Bool[Array, " token"], nearest: Float[Array, " token"], min_cosine: float
+) -> Bool[Array, " token"]:
+    """The large vectors and those that point as they do, unless the typical other vector does too."""
+    rest = nearest[~large]
+    if len(rest) and np.median(rest) > min_cosine:
         return large
-    return large | (nearest > min_cosine)
+    return np.asarray(large | (nearest > min_cosine))
+
+
+def token_kind(text: str) -> str:
+    """What a token is as a place for a sink: "newline", "delimiter" (nothing but punctuation) or "other"."""
+    if "\n" in text:
+        return NEWLINE
+    plain = text.strip()
+    punctuation = plain and all(unicodedata.category(letter).startswith("P") for letter in plain)
+    return DELIMITER if punctuation else OTHER
+
+
+def share_interval(
+    flags: Shaped[Array, " n"], *, groups: Shaped[Array, " n"] | None = None, level: float = 0.95
+) -> tuple[float, float, float]:
+    """A share of texts and its interval [low, high]; texts of one group are one observation.
+
+    Returns:
+        In [0, 1]; right also where every text or none has the property, where a bootstrap has no variance.
+
+    Source: Wilson, Journal of the American Statistical Association 22 (1927).
+    """
+    values = np.asarray(flags, dtype=float)
+    if groups is not None:
+        values = np.array([values[groups == label].mean() for label in np.unique(groups)])
+    n, share = len(values), float(values.mean())
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
+    return share, max(0.0, centre - reach), min(1.0, centre + reach)

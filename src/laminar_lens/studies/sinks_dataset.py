@@ -1,0 +1,256 @@
+"""From what a sink study measured to its dataset: every length, share and write with its interval."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from laminar_lens.models.batches import token_strings
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.sinks import NORM_RATIO, token_kind
+from laminar_lens.studies.answer import Claim
+from laminar_lens.studies.sinks_claims import TEXTS, Facts, answer_claims, sentence
+from laminar_lens.studies.sinks_measurement import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
+
+MOST_TOKENS = 20
+"""So many kinds of tokens beside position 0 are listed."""
+
+
+def answer_dataset(
+    measured: Sinks, random: Sinks | None, groups: np.ndarray | None, model: Any, *, seed: int
+) -> tuple[xr.Dataset, str]:
+    """The dataset of study "sinks", without the attributes that every result has, and its sentence."""
+    ratio = length_ratios(measured.norm)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(ratio)
+    facts = Facts(
+        ratio=ratio,
+        by_place=_exponential(simultaneous_band(logs, groups=groups, seed=seed)),
+        heads=_heads(measured, groups, seed),
+        first=measured.first,
+        massive=_massive(measured),
+        measured=measured,
+        groups=groups,
+        seed=seed,
+    )
+    claims = answer_claims(facts)
+    variables = (
+        _lengths(facts)
+        | _attention(facts)
+        | _activations(facts)
+        | _writes(facts)
+        | _tokens(facts, model)
+        | _random(random)
+        | _claim_columns(claims)
+    )
+    n_layers, length = measured.norm.shape[1], measured.norm.shape[2]
+    coords = {
+        "layer": np.arange(n_layers),
+        "block": np.arange(n_layers - 1),
+        "pos": np.arange(length),
+        "variant": list(VARIANTS),
+        "component": list(COMPONENTS),
+        "claim": list(claims),
+    }
+    attrs = {"n_texts": len(measured.norm), "length": length, "threshold": NORM_RATIO}
+    return xr.Dataset(variables, coords, attrs), sentence(facts, claims)
+
+
+def length_ratios(norm: np.ndarray) -> np.ndarray:
+    """Each length over the median of its text in that layer, [text layer pos]; NaN where that is 0."""
+    typical = np.median(norm, axis=-1, keepdims=True)
+    nothing = np.full(norm.shape, np.nan, np.float32)
+    return np.asarray(np.divide(norm, typical, out=nothing, where=typical > 0))
+
+
+def _exponential(band: Interval) -> Interval:
+    """An interval of logarithms as one of ratios."""
+    return Interval(
+        np.exp(band.estimate),
+        np.exp(band.low),
+        np.exp(band.high),
+        band.level,
+        band.n,
+        band.n_valid,
+        band.withheld,
+    )
+
+
+def _heads(measured: Sinks, groups: np.ndarray | None, seed: int) -> Interval | None:
+    """Mean attention of each head to position 0, [block head], in a band that covers all heads."""
+    if measured.first is None:
+        return None
+    return simultaneous_band(measured.first, groups=groups, seed=seed)
+
+
+def _massive(measured: Sinks) -> np.ndarray:
+    """Whether a token has a massive activation, [variant text layer pos]."""
+    median, typical = measured.median[..., None], np.median(measured.norm, axis=-1, keepdims=True)
+    relative = measured.value > RELATIVE * median
+    return np.stack([relative & (measured.value > FLOOR), relative, measured.value > NORMS * typical])
+
+
+def _column(dims: tuple[str, ...], values: Any, name: str, units: str = "1", **attrs: Any) -> xr.Variable:
+    return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": name, **attrs})
+
+
+def _lengths(facts: Facts) -> dict[str, xr.Variable]:
+    by = ("layer", "pos")
+    band, norm = facts.by_place, facts.measured.norm
+    name = "length over the median length of the same text and layer"
+    return {
+        "ratio": _column(("text", *by), facts.ratio.astype(np.float32), name),
+        "norm_ratio": _column(by, band.estimate, f"geometric mean over texts of the {name}"),
+        "norm_ratio_low": _column(
+            by, band.low, "lower limit of its simultaneous 95% band", withheld=band.withheld
+        ),
+        "norm_ratio_high": _column(by, band.high, "upper limit of its simultaneous 95% band"),
+        "norm": _column(by, norm.mean(0), "mean length", "unit of the residual stream"),
+        "norm_median": _column(
+            ("layer",), np.median(norm, axis=(0, 2)), "median length", "unit of the residual stream"
+        ),
+    }
+
+
+def _attention(facts: Facts) -> dict[str, xr.Variable]:
+    measured = facts.measured
+    if facts.heads is None or measured.received is None or measured.resting is None:
+        return {}
+    name = "mean attention that a position and those after it pay to the position"
+    by = ("block", "head")
+    return {
+        "attention": _column((*by, "pos"), measured.received.astype(np.float32), name),
+        "attention_first": _column(by, facts.heads.estimate, "the same of position 0"),
+        "attention_first_low": _column(by, facts.heads.low, "lower limit of its simultaneous 95% band"),
+        "attention_first_high": _column(by, facts.heads.high, "upper limit of its simultaneous 95% band"),
+        "resting_heads": _column(
+            ("block", "pos"), measured.resting.mean(0), "share of heads with more than 0.3 of that, by text"
+        ),
+        "resting_first": _column(
+            ("text",), measured.resting[:, :, 0].mean(1), "share of all heads that rest on position 0"
+        ),
+    }
+
+
+def _activations(facts: Facts) -> dict[str, xr.Variable]:
+    measured = facts.measured
+    median = np.maximum(measured.median[..., None], np.finfo(np.float32).tiny)
+    common, share = _most_common(measured.dimension)
+    return {
+        "massive": _column(
+            ("variant", "layer", "pos"), facts.massive.mean(1), "share of texts with a massive activation"
+        ),
+        "massive_dimension": _column(
+            ("variant", "layer", "dimension"),
+            measured.massive / len(measured.norm),
+            "share of texts with a massive activation in that dimension",
+        ),
+        "largest": _column(
+            ("layer", "pos"), np.exp(np.log(np.maximum(measured.value / median, 1e-30)).mean(0)),
+            "largest |coordinate| over the text's median |coordinate|, geometric mean",
+        ),
+        "largest_dimension": _column(("layer", "pos"), common, "dimension that most often is the largest"),
+        "largest_dimension_share": _column(("layer", "pos"), share, "share of texts in which it is"),
+    }  # fmt: skip
+
+
+def _most_common(dimension: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most frequent entry over texts of [text layer pos], and its share."""
+    ordered = np.sort(dimension, axis=0)
+    n = len(ordered)
+    run = np.ones(ordered.shape, int)
+    for row in range(1, n):
+        run[row] = np.where(ordered[row] == ordered[row - 1], run[row - 1] + 1, 1)
+    at = run.argmax(axis=0)[None]
+    return np.take_along_axis(ordered, at, 0)[0], np.take_along_axis(run, at, 0)[0] / n
+
+
+def _writes(facts: Facts) -> dict[str, xr.Variable]:
+    measured = facts.measured
+    if measured.write is None or measured.error is None:
+        return {}
+    units = "unit of the residual stream"
+    found: dict[str, xr.Variable] = {
+        "write": _column(
+            ("block", "component", "pos"),
+            measured.write.mean(0),
+            "growth of the length by a component",
+            units,
+        ),
+        "write_first": _column(
+            ("text", "block", "component"), measured.write[..., 0], "the same at position 0, by text", units
+        ),
+        "identity_error": _column(
+            ("block",), measured.error, "largest distance of a step from attn + mlp, over the output's length"
+        ),
+    }
+    if facts.writes is not None:
+        by, band = ("block", "component"), facts.writes
+        name = "growth of position 0's length by a component, over its growth to the longest"
+        found |= {
+            "write_share": _column(by, band.estimate, name),
+            "write_share_low": _column(by, band.low, "lower limit of its simultaneous 95% band"),
+            "write_share_high": _column(by, band.high, "upper limit of its simultaneous 95% band"),
+        }
+    return found
+
+
+def _tokens(facts: Facts, model: Any) -> dict[str, xr.Variable]:
+    """Tokens beside position 0 that are sinks by their length in some layer, the most frequent first."""
+    tokens, beside = facts.measured.tokens[:, 1:], facts.sinks[:, 1:]
+    ids, counts = np.unique(tokens[beside], return_counts=True)
+    ids = ids[np.argsort(-counts, kind="stable")][:MOST_TOKENS]
+    rows = torch.tensor(ids[None] if len(ids) else np.zeros((1, 0)), dtype=torch.long)
+    words = token_strings(getattr(model, "tokenizer", None), rows, torch.ones_like(rows).bool())[0]
+    first = np.zeros(tokens.shape, bool)
+    for text, row in enumerate(tokens):
+        first[text, np.unique(row, return_index=True)[1]] = True
+    columns: dict[str, list[Any]] = {"sinks": [], "occurrences": [], "share": [], "first_share": []}
+    for token in ids:
+        here = tokens == token
+        columns["sinks"].append(int((here & beside).sum()))
+        columns["occurrences"].append(int(here.sum()))
+        columns["share"].append(float(beside[here].mean()))
+        columns["first_share"].append(float(beside[here & first].mean()))
+    rest = MOST_TOKENS - len(ids)
+    about = {
+        "sinks": "how often it is a sink beside position 0",
+        "occurrences": "how often it occurs there",
+        "share": "share of these that are sinks",
+        "first_share": "the same of its first occurrence in each text",
+    }
+    return {
+        "sink_token": _column(("sink",), [*words, *[""] * rest], "token that is a sink beside position 0"),
+        "sink_token_kind": _column(("sink",), [*map(token_kind, words), *[""] * rest], "what it is"),
+        **{
+            f"sink_token_{name}": _column(
+                ("sink",), np.array([*column, *[np.nan] * rest], float), about[name]
+            )
+            for name, column in columns.items()
+        },
+    }
+
+
+def _random(random: Sinks | None) -> dict[str, xr.Variable]:
+    if random is None:
+        return {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.exp(np.log(length_ratios(random.norm)).mean(0))
+    found = {"random_norm_ratio": _column(("layer", "pos"), ratio, "norm_ratio with random weights")}
+    if random.resting is not None:
+        found["random_resting_heads"] = _column(
+            ("block", "pos"), random.resting.mean(0), "resting_heads with random weights"
+        )
+    return found
+
+
+def _claim_columns(claims: dict[str, Claim]) -> dict[str, Any]:
+    columns: dict[str, Any] = {"claim_text": ("claim", [TEXTS[name] for name in claims])}
+    for column in fields(Claim):
+        columns[f"claim_{column.name}"] = (
+            "claim",
+            [getattr(claim, column.name) for claim in claims.values()],
+        )
+    return columns
