@@ -183,12 +183,24 @@ def random_texts(n: int, *, seed: int, sink: bool = False) -> np.ndarray:
     return tokens
 
 
-def forward(w: Weights, tokens: np.ndarray) -> np.ndarray:
+def forward(
+    w: Weights,
+    tokens: np.ndarray,
+    *,
+    positions: np.ndarray | None = None,
+    hidden: np.ndarray | None = None,
+) -> np.ndarray:
     """Hidden states [layer, text, pos, d] in float64, written from the definition of GPT-2; no library
-    model in it."""
+    model in it.
+
+    `positions` [pos] are the rows of the positional embedding, 0, 1, … by default; `hidden` [row, column] is
+    True where a row may not see a column, besides the columns after it.
+    """
     n, length = tokens.shape
-    x = w["transformer.wte.weight"][tokens] + w["transformer.wpe.weight"][:length]
-    hidden = np.triu(np.ones((length, length), dtype=bool), 1)
+    rows = np.arange(length) if positions is None else positions
+    x = w["transformer.wte.weight"][tokens] + w["transformer.wpe.weight"][rows]
+    later = np.triu(np.ones((length, length), dtype=bool), 1)
+    hidden = later if hidden is None else later | hidden
     states = [x]
     for i in range(BLOCKS):
         h = f"transformer.h.{i}."

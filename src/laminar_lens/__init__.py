@@ -49,6 +49,7 @@ _HOME = {
     "warmup_study": "studies.warmup",
     "sensitivity_grid": "studies.grid",
     "angle_table": "studies.angles",
+    "why_study": "studies.why",
     "WarmupResult": "studies.warmup",
     "StudyResult": "results",
     "load_result": "results",
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.sequential import sequential_study as sequential_study
     from laminar_lens.studies.warmup import WarmupResult as WarmupResult
     from laminar_lens.studies.warmup import warmup_study as warmup_study
+    from laminar_lens.studies.why import why_study as why_study
 
 
 def __getattr__(name: str) -> object:

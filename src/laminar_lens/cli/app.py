@@ -10,18 +10,17 @@ import typer
 from laminar_lens import __version__
 from laminar_lens.cli import checks, preflight
 from laminar_lens.cli import options as opt
+from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files
 from laminar_lens.cli.requests import (
     AnglesRequest,
-    ModelChoice,
-    Output,
     Request,
     SequentialRequest,
     ShowRequest,
     WarmupRequest,
 )
+from laminar_lens.cli.why import why
 from laminar_lens.errors import LaminarLensError
 
-DEFAULT_OUT = Path("laminar-lens-out")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 FAILED = 2
@@ -147,8 +146,8 @@ def sequential(  # one line a parameter: the command's whole surface
         grid=grid,
         seed=checks.at_least("--seed", seed, 0),
         prompts=checks.prompts(prompts),
-        model=_model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
-        output=_output(out, "sequential", json, quiet),
+        model=model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
+        output=output_files(out, "sequential", json, quiet),
     )
     return preflight.check_sequential(request)
 
@@ -179,7 +178,7 @@ def warmup(
 
     Writes warmup.nc and warmup.html into --out.
     """
-    choice = _model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
+    choice = model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
     request = WarmupRequest(
         model=choice,
         n_texts=checks.count(n_texts),
@@ -189,9 +188,12 @@ def warmup(
         grid=grid,
         seed=checks.at_least("--seed", seed, 0),
         texts=checks.texts(texts),
-        output=_output(out, "warmup", json, quiet),
+        output=output_files(out, "warmup", json, quiet),
     )
     return preflight.check_warmup(request)
+
+
+app.command()(why)
 
 
 @app.command()
@@ -214,7 +216,7 @@ def angles(
     quiet: opt.Quiet = False,
 ) -> Request:
     """Every angle of one kind, for each prompt of FILE: written as angles.nc or angles.csv into --out."""
-    choice = _model(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
+    choice = model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
     name = f"angles.{checks.choice('--format', format, checks.FORMATS)}"
     request = AnglesRequest(
         model=choice,
@@ -240,36 +242,3 @@ def show(
 ) -> Request:
     """A saved result again: its sentence, its tables and, on request, its page."""
     return ShowRequest(checks.readable_file(file), checks.page(file, report), json, quiet)
-
-
-def _model(
-    name: str,
-    device: str,
-    dtype: str,
-    bridge: bool,
-    trust: bool,
-    bos: bool,
-    final_norm: bool,
-    layers: str,
-    backend: str,
-) -> ModelChoice:
-    """The checked choice of a model; that it exists is checked without TransformerLens."""
-    from laminar_lens.models import check_name
-
-    chosen = ModelChoice(
-        name=name,
-        device=checks.device(device),
-        dtype=checks.choice("--dtype", dtype, checks.DTYPES),
-        bridge=bridge or None,
-        trust_remote_code=trust,
-        prepend_bos=bos,
-        final_norm=final_norm,
-        layers=checks.parse_layers(layers),
-        backend=checks.choice("--backend", backend, checks.BACKENDS),
-    )
-    check_name(name)
-    return chosen
-
-
-def _output(out: Path, stem: str, json: bool, quiet: bool) -> Output:
-    return Output(checks.writable(out, [f"{stem}.nc", f"{stem}.html"]), json, quiet)

@@ -41,9 +41,9 @@ def at_least(option: str, value: int, minimum: int) -> int:
     return value
 
 
-def count(value: int | None) -> int | None:
+def count(value: int | None, minimum: int = 2) -> int | None:
     """How many texts the model is to write: enough for an interval, and no more than was ever needed."""
-    if value is not None and at_least("--n-texts", value, 2) > MOST_TEXTS:
+    if value is not None and at_least("--n-texts", value, minimum) > MOST_TEXTS:
         raise InputError(f"--n-texts {value} is too large: give {MOST_TEXTS} or less, usually 1200")
     return value
 
@@ -73,6 +73,18 @@ def tolerance(value: float) -> float:
 
 def parse_layers(text: str) -> tuple[int, ...] | None:
     """`"0,3-5"` as (0, 3, 4, 5), in order and without repeats; an empty text, all layers, as None."""
+    return _numbers("--layers", text, "layer", "no model has so many hidden states")
+
+
+def parse_places(text: str) -> tuple[int, ...] | None:
+    """Positions in a text, written as layers are; None where none is given."""
+    found = _numbers("--at", text, "position", "no text is so long")
+    if found and found[0] < 1:
+        raise InputError("--at 0 leaves no context before the pair: begin at 1 or later, for example 42-62")
+    return found
+
+
+def _numbers(option: str, text: str, what: str, why_not: str) -> tuple[int, ...] | None:
     if not text.strip():
         return None
     chosen: set[int] = set()
@@ -80,12 +92,9 @@ def parse_layers(text: str) -> tuple[int, ...] | None:
         match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
         first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
         if last < first:
-            raise InputError(f"--layers {text!r}: {part!r} is no layer or range; write for example 0,3-8")
+            raise InputError(f"{option} {text!r}: {part!r} is no {what} or range; write for example 0,3-8")
         if last > MOST_LAYERS:
-            raise InputError(
-                f"--layers {text!r}: {last} is out of range, no model has so many hidden states; write for "
-                "example 0,3-8"
-            )
+            raise InputError(f"{option} {text!r}: {last} is out of range, {why_not}; write for example 0,3-8")
         chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))
 

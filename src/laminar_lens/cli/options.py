@@ -31,7 +31,7 @@ OPTIONS = {
     **{
         name: f"--{name}"
         for name in (
-            *("baseline", "bridge", "device", "dtype", "layers", "length", "occurrence", "reference"),
+            *("baseline", "at", "bridge", "device", "dtype", "layers", "length", "occurrence", "reference"),
             *("regex", "seed", "skip", "target", "tau"),
         )
     },
@@ -151,7 +151,7 @@ NTexts = Annotated[
     typer.Option(
         parser=whole_number,
         metavar="N",
-        help="How many texts the model writes for the warm-up.",
+        help="How many texts the model writes.",
         rich_help_panel=TEXT,
         show_default=False,
     ),
@@ -164,6 +164,15 @@ Length = Annotated[
         help="Tokens a text. Default: 64, or what the context holds.",
         rich_help_panel=TEXT,
         show_default=False,
+    ),
+]
+
+At = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Positions of the pair inside a text, for example 42-62. Default: the last third of a text.",
+        rich_help_panel=TEXT,
     ),
 ]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from laminar_lens.cli.requests import AnglesRequest, ModelChoice, SequentialRequest, WarmupRequest
+from laminar_lens.cli.requests import AnglesRequest, ModelChoice, SequentialRequest, WarmupRequest, WhyRequest
 from laminar_lens.errors import InputError
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
@@ -93,6 +93,26 @@ def check_warmup(request: WarmupRequest) -> WarmupRequest:
     length = _text_length(choice) if request.length is None else check_length(choice, request.length)
     if isinstance(request.reference, tuple):
         check_reference(request.reference, length, int(choice.prepend_bos))
+    if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
+        check_texts(request.texts, tokenizer, length)
+    return request
+
+
+def check_why(request: WhyRequest) -> WhyRequest:
+    """The request, if its layers, length, places and texts fit each other and the model.
+
+    Raises:
+        InputError: a layer out of range; a length beyond the context; a place that texts of this length do
+            not have; fewer than 2 texts of the length.
+    """
+    choice = request.model
+    check_layers(choice)
+    length = _text_length(choice) if request.length is None else check_length(choice, request.length)
+    if length is not None and request.at is not None and request.at[-1] > length - 2:
+        raise InputError(
+            f"--at {request.at[-1]} is out of range: texts of {length} tokens have pairs 0 to {length - 2}; "
+            "give less, or a greater --length"
+        )
     if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
         check_texts(request.texts, tokenizer, length)
     return request

@@ -71,6 +71,22 @@ class WarmupRequest:
 
 
 @dataclass(frozen=True)
+class WhyRequest:
+    """`laminar-lens why`; without texts the model writes its own, without places every reference pair is
+    one."""
+
+    model: ModelChoice
+    output: Output
+    texts: tuple[str, ...] | tuple[Path, ...] | None = None
+    n_texts: int | None = None
+    length: int | None = None
+    at: tuple[int, ...] | None = None
+    tau: float = 0.05
+    random: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class AnglesRequest:
     """`laminar-lens angles FILE`: one kind of angle of every prompt, written to one file."""
 
@@ -92,4 +108,4 @@ class ShowRequest:
     quiet: bool = False
 
 
-Request = SequentialRequest | WarmupRequest | AnglesRequest | ShowRequest
+Request = SequentialRequest | WarmupRequest | WhyRequest | AnglesRequest | ShowRequest

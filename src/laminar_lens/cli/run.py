@@ -17,6 +17,7 @@ from laminar_lens.cli.requests import (
     SequentialRequest,
     ShowRequest,
     WarmupRequest,
+    WhyRequest,
 )
 from laminar_lens.cli.screen import say, working
 from laminar_lens.results import StudyResult, atomic_path, layer_rows, load_result
@@ -28,6 +29,8 @@ def execute(request: Request) -> None:
         _sequential(request)
     elif isinstance(request, WarmupRequest):
         _warmup(request)
+    elif isinstance(request, WhyRequest):
+        _why(request)
     elif isinstance(request, AnglesRequest):
         _angles(request)
     else:
@@ -72,6 +75,29 @@ def _warmup(request: WarmupRequest) -> None:
         frame = _grid(model, request, progress) if request.grid else None
         files = _save(study, frame, request.output, "warmup", progress)
     _tell(study, request.output, files, frame)
+
+
+def _why(request: WhyRequest) -> None:
+    with working(quiet=request.output.quiet) as progress:
+        from laminar_lens.studies.why import why_study
+
+        model = _load(request.model, progress)
+        study = why_study(
+            model,
+            request.texts,
+            **({} if request.n_texts is None else {"n_texts": request.n_texts}),
+            length=request.length,
+            at=request.at,
+            tau=request.tau,
+            final_norm=request.model.final_norm,
+            layers=request.model.layers,
+            seed=request.seed,
+            random_init=request.random,
+            backend=request.model.backend,
+            progress=progress,
+        )
+        files = _save(study, None, request.output, "why", progress)
+    _tell(study, request.output, files, None)
 
 
 def _angles(request: AnglesRequest) -> None:
@@ -233,6 +259,8 @@ def _parts(study: StudyResult, frame: Any) -> list[Any]:
         parts.append(tables.sequential_by_layer(study.dataset, baseline))
     if rows := layer_rows(study.dataset):
         parts.append(tables.warmup_by_layer(rows))
+    if effects := summary.get("effects"):
+        parts.append(tables.effects_by_layer(effects))
     if frame is not None:
         parts.append(tables.grid(frame))
     return parts + [f"warning: {warning}" for warning in summary["warnings"]]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from laminar_lens.cli.screen import table
+from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.summary import estimate_text, number, texts_needed
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ WARMUP_COLUMNS = {
     "first pairs are": "sign",
     "texts needed": "n_needed",
 }
+EFFECT_COLUMNS = {"token_x_place": "token × place"}
+SPARE_EFFECTS = ("token × place", "interaction", "excess")
 SPARE_BY_LAYER = ("base IQR", "IQR", "base median", "rotation", "modes")
 SPARE_WARMUP = ("first pairs are", "texts needed")
 SPARE_GRID = ("in layer", "first pairs are", "excess (rad)", "target − baseline (rad)", "k_lo")
@@ -78,6 +81,14 @@ def warmup_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
         if name in rows[0]
     }
     return _by_layer("Warm-up by layer", [row["layer"] for row in rows], columns, SPARE_WARMUP)
+
+
+def effects_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """The effects of a why-study, in radians, one row a layer."""
+    columns = {EFFECT_COLUMNS.get(name, name): [radians(row[name]) for row in rows] for name in EFFECTS_SHOWN}
+    columns["answer"] = [str(row["verdict"]) for row in rows]
+    title = "Effects by layer (rad); E10: context cut, E01: positions restarted, E11: both; excess = T + E11"
+    return _by_layer(title, [row["layer"] for row in rows], columns, SPARE_EFFECTS)
 
 
 def grid(frame: "pd.DataFrame") -> "Table":

@@ -17,6 +17,7 @@ from laminar_lens.figures.sequential import (
     target_by_layer,
 )
 from laminar_lens.figures.warmup import cost, k_by_layer, paired_shift, random_init, warmup_delta
+from laminar_lens.figures.why import why_cells, why_effects, why_excess, why_places, why_verdict
 from laminar_lens.results.conditions import condition_dataset, condition_names, contrast_curves
 
 __all__ = ["figures"]
@@ -38,6 +39,13 @@ _WARMUP = {
     "warmup_random_init": random_init,
     "warmup_paired_shift": paired_shift,
     "warmup_cost": cost,
+}
+_WHY = {
+    "why_effects": why_effects,
+    "why_verdict": why_verdict,
+    "why_excess": why_excess,
+    "why_cells": why_cells,
+    "why_places": why_places,
 }
 
 
@@ -61,6 +69,6 @@ def figures(result: Any) -> dict[str, go.Figure]:
 
 def _figures(dataset: xr.Dataset) -> dict[str, go.Figure]:
     """Those of one condition."""
-    makers = {**_SEQUENTIAL, **_WARMUP}
+    makers = {**_SEQUENTIAL, **_WARMUP, **_WHY}
     drawn = {name: make(dataset) for name, make in makers.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}

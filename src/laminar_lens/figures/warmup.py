@@ -51,7 +51,7 @@ def _ends(tau: float | None) -> list[float]:
     return [] if tau is None else [-tau, tau]
 
 
-def _tolerance_band(figure: go.Figure, tau: float | None) -> None:
+def tolerance_band(figure: go.Figure, tau: float | None) -> None:
     """Shade ±τ."""
     if tau is not None:
         figure.add_hrect(
@@ -104,7 +104,7 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
     seen = [part[name].values for name in ("delta", "band_low", "band_high", "random_delta") if name in part]
     seen.append(np.array(_ends(tau)))
     angle_axis(figure, seen, title="shift δ (rad)", zero=True)
-    _tolerance_band(figure, tau)
+    tolerance_band(figure, tau)
     _reference_window(figure, dataset)
     return figure
 
@@ -153,7 +153,7 @@ def random_init(dataset: xr.Dataset) -> go.Figure | None:
     position_axis(figure, x)
     tau = tolerance(dataset)
     angle_axis(figure, [random, _ends(tau)], title="shift δ (rad)", zero=True)
-    _tolerance_band(figure, tau)
+    tolerance_band(figure, tau)
     return figure
 
 
@@ -243,7 +243,7 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     layer_axis(figure, layers.tolist())
     tau = tolerance(dataset)
     angle_axis(figure, [*band, _ends(tau)], title="paired shift (rad)", zero=True)
-    _tolerance_band(figure, tau)
+    tolerance_band(figure, tau)
     return figure
 
 

@@ -18,9 +18,10 @@ from laminar_lens.errors import ResultError
 from laminar_lens.figures.style import SHADES, visible
 from laminar_lens.results import Summary
 from laminar_lens.results.conditions import condition_dataset
+from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.summary import estimate_text, number, texts_needed
 
-_STUDIES = {"sequential": "Sequential-angle study", "warmup": "Warm-up study"}
+_STUDIES = {"sequential": "Sequential-angle study", "warmup": "Warm-up study", "why": "Why-study"}
 
 
 def render(result: Any) -> str:
@@ -43,6 +44,8 @@ def render(result: Any) -> str:
         facts=_facts(summary, warmup),
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
         layers=[_layer_row(row) for row in summary["by_layer"]],
+        effects=[_effect_row(row) for row in summary.get("effects", [])],
+        effect_names=EFFECTS_SHOWN,
         sections=_sections(figures),
         contrasts=[{**row, "shown": estimate_text(row)} for row in summary["contrasts"]],
         tokens=script_json(token_data(plain)) if "position_angle" in plain else None,
@@ -131,6 +134,8 @@ def _figure(figure: Any) -> dict[str, Any]:
 _ORDER = (
     ("The answer in pictures", ("target_by_layer", "baseline_split")),
     ("Interventions", ("contrasts",)),
+    ("Why first pairs stand apart", ("why_effects", "why_verdict")),
+    ("What the verdict rests on", ("why_excess", "why_cells", "why_places")),
     ("Along the positions", ("by_position", "by_position_skipped")),
     ("What decides the claims", ("mixture", "difference", "rotation", "dispersion")),
     ("Warm-up", ("warmup_delta", "warmup_k", "warmup_random_init", "warmup_paired_shift", "warmup_cost")),
@@ -150,7 +155,9 @@ def _facts(summary: Mapping[str, Any], warmup: Mapping[str, Any]) -> list[str]:
     model = provenance.get("model") or {}
     facts = [f"model {model.get('name', 'unknown')}"]
     if provenance.get("n_texts"):
-        facts.append(f"{provenance['n_texts']:,} {'texts' if summary['study'] == 'warmup' else 'prompts'}")
+        facts.append(
+            f"{provenance['n_texts']:,} {'prompts' if summary['study'] == 'sequential' else 'texts'}"
+        )
     if warmup:
         facts.append(_warmup_fact(warmup))
     if "prepend_bos" in settings:
@@ -204,6 +211,15 @@ def _sentences(text: str) -> tuple[str, str]:
 def _layer_row(row: Mapping[str, Any]) -> dict[str, Any]:
     share = row.get("share_affected")
     return {**row, "share_affected": None if share is None else f"{100 * share:.0f}%"}
+
+
+def _effect_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    cells = []
+    for name in EFFECTS_SHOWN:
+        ends = [row[f"{name}_{end}"] for end in ("low", "high")]
+        shown = "" if None in ends else "[{}, {}]".format(*map(radians, ends))
+        cells.append({"value": radians(row[name]), "interval": shown})
+    return {"layer": row["layer"], "verdict": row["verdict"], "cells": cells}
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

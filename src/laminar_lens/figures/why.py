@@ -1,0 +1,191 @@
+"""Figures of the why-study: effects of context and position by layer, the cells behind them, the verdicts."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures.style import (
+    BASELINE,
+    INK,
+    RANDOM,
+    SOFT,
+    TARGET,
+    WITH_FIRST,
+    WITHOUT_FIRST,
+    angle_axis,
+    layer_axis,
+    line_mode,
+    mean_and_band,
+    new_figure,
+    withheld_note,
+)
+from laminar_lens.figures.warmup import tolerance, tolerance_band
+
+_EFFECTS = {
+    "excess": ("first pair minus the body's mean", INK),
+    "T": ("T: the tokens' own part", BASELINE),
+    "E11": ("E11: both, as in a first pair", TARGET),
+    "E10": ("E10: context cut", WITHOUT_FIRST),
+    "E01": ("E01: positions restarted", WITH_FIRST),
+    "E11_body": ("E11 of bigrams from inside", BASELINE),
+}
+_CELLS = {
+    "plain": ("in the body", BASELINE),
+    "cut": ("context cut", WITHOUT_FIRST),
+    "restart": ("positions restarted", WITH_FIRST),
+    "both": ("both: a first pair", TARGET),
+}
+_VERDICTS = {
+    "undetermined": ("white", "circle"),
+    "none": (BASELINE, "circle"),
+    "jointly": (TARGET, "diamond"),
+    "either": (RANDOM, "star"),
+    "context": (WITHOUT_FIRST, "square"),
+    "position": (WITH_FIRST, "triangle-up"),
+}
+"""From the bottom up."""
+
+
+def _is_why(dataset: xr.Dataset) -> bool:
+    return "effect_band_low" in dataset
+
+
+def _layers(dataset: xr.Dataset) -> list[int]:
+    return [int(layer) for layer in dataset["layer"].values]
+
+
+def _lines(figure: go.Figure, dataset: xr.Dataset, names: tuple[str, ...]) -> list[Any]:
+    """Effects with their simultaneous bands; those that this model does not have are left out."""
+    seen: list[Any] = []
+    for name in names:
+        one = dataset.sel(effect=name)
+        band = [one[f"effect_{part}"].values for part in ("mean", "band_low", "band_high")]
+        if not np.isfinite(band[0]).any():
+            continue
+        text, color = _EFFECTS[name]
+        hover = f"layer %{{x}}, {name}: %{{y:.3f}} rad"
+        mean_and_band(
+            figure, dataset["layer"].values, *band, name=text, color=color, hover=hover, opacity=0.18
+        )
+        seen += band
+    return seen
+
+
+def _finish(
+    figure: go.Figure, dataset: xr.Dataset, seen: list[Any], title: str = "effect (rad)"
+) -> go.Figure:
+    layer_axis(figure, _layers(dataset))
+    tau = tolerance(dataset)
+    angle_axis(figure, [*seen, [] if tau is None else [-tau, tau]], title=title, zero=True)
+    tolerance_band(figure, tau)
+    return figure
+
+
+def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=x, y=y, name=name, mode=line_mode(x), line={"color": color, "width": 2, "dash": "4px,3px"},
+            marker={"color": color, "size": 9, "symbol": "line-ew", "line": {"width": 2, "color": color}},
+            hovertemplate=f"layer %{{x}}, {name}: %{{y:.3f}} rad<extra></extra>",
+        )
+    )  # fmt: skip
+
+
+def why_effects(dataset: xr.Dataset) -> go.Figure | None:
+    """What cutting the context and restarting positions do to a bigram, by layer."""
+    if not _is_why(dataset):
+        return None
+    figure = new_figure(
+        "What makes a pair a first pair",
+        "Each alone against both: a cause that is enough by itself runs beyond the dotted half of E11 "
+        "(bands: 95%, all layers together)." + withheld_note(dataset, "effect_band_low"),
+    )
+    seen = _lines(figure, dataset, ("E11", "E10", "E01"))
+    half = dataset.sel(effect="E11")["effect_mean"].values / 2
+    _dotted(figure, dataset["layer"].values, half, "½E11", SOFT)
+    return _finish(figure, dataset, seen)
+
+
+def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
+    """The verdict of each layer."""
+    if not _is_why(dataset):
+        return None
+    figure = new_figure(
+        "The verdict, layer by layer",
+        "What is enough to make a pair in the body behave as the first: all verdicts together are right with "
+        "95% confidence. Layer 0 has no context, so that position can be its only cause.",
+    )
+    verdicts, layers = dataset["verdict"].values.astype(str), np.array(_layers(dataset))
+    e11 = dataset.sel(effect="E11")["effect_mean"].values
+    names = list(_VERDICTS)
+    for name, (color, symbol) in _VERDICTS.items():
+        rows = verdicts == name
+        figure.add_trace(
+            go.Scatter(
+                x=layers[rows], y=[name] * int(rows.sum()), mode="markers", showlegend=False,
+                customdata=e11[rows],
+                marker={"color": color, "size": 15, "symbol": symbol, "line": {"width": 2, "color": SOFT}},
+                hovertemplate=f"layer %{{x}}: {name}, E11 %{{customdata:.3f}} rad<extra></extra>",
+            )
+        )  # fmt: skip
+    layer_axis(figure, layers.tolist())
+    figure.update_yaxes(categoryorder="array", categoryarray=names, range=[-0.6, len(names) - 0.4])
+    figure.update_layout(height=320, margin={"t": 56})
+    return figure
+
+
+def why_excess(dataset: xr.Dataset) -> go.Figure | None:
+    """The first pair's excess and its two parts."""
+    if not _is_why(dataset):
+        return None
+    figure = new_figure(
+        "The excess of first pairs, and its two parts",
+        "Excess = T + E11, text by text: T belongs to the tokens wherever they stand, E11 to being first."
+        + withheld_note(dataset, "effect_band_low"),
+    )
+    return _finish(figure, dataset, _lines(figure, dataset, ("excess", "T", "E11")))
+
+
+def why_cells(dataset: xr.Dataset) -> go.Figure | None:
+    """Mean angles of first bigrams in the four cells."""
+    if not _is_why(dataset):
+        return None
+    figure = new_figure(
+        "The same bigrams in four cells",
+        "First bigrams of texts, measured behind another text's tokens, there with either or both changes; "
+        "dotted: the mean pair of a text's last third." + withheld_note(dataset, "cell_low"),
+    )
+    x, seen = dataset["layer"].values, []
+    for name, (text, color) in _CELLS.items():
+        one = dataset.sel(place="first", cell=name)
+        band = [one[f"cell_{part}"].values for part in ("mean", "low", "high")]
+        if np.isfinite(band[0]).any():
+            mean_and_band(
+                figure, x, *band, name=text, color=color, hover=f"layer %{{x}}, {text}: %{{y:.3f}} rad"
+            )
+            seen += band
+    body = dataset["reference_angle"].mean("text").values
+    _dotted(figure, x, body, "the body's mean", SOFT)
+    layer_axis(figure, _layers(dataset))
+    angle_axis(figure, [*seen, body])
+    return figure
+
+
+def why_places(dataset: xr.Dataset) -> go.Figure | None:
+    """E11 of first bigrams against bigrams from inside, and against random weights."""
+    if not _is_why(dataset):
+        return None
+    figure = new_figure(
+        "Does it matter which tokens are first?",
+        "What being first does to a text's first two tokens, and to two from inside a text that are moved "
+        "to the start; random weights do something too, which no training explains."
+        + withheld_note(dataset, "effect_band_low"),
+    )
+    seen = _lines(figure, dataset, ("E11", "E11_body"))
+    if "random_effect" in dataset:
+        random = dataset.sel(effect="E11")["random_effect"].values
+        _dotted(figure, dataset["layer"].values, random, "E11 with random weights", RANDOM)
+        seen.append(random)
+    return _finish(figure, dataset, seen, "E11 (rad)")

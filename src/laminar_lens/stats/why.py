@@ -1,0 +1,332 @@
+"""Why first pairs stand apart: position, context, either of them, both jointly, or neither.
+
+A bigram is measured in four cells: in the body of a text as it is (θ00), with the context cut off (θ10), with
+its positions restarted (θ01), and with both, which makes it the first of its text (θ11). E_ab = θ_ab − θ00.
+
+| verdict | E11 apart from 0 by more than τ, and in its sign |
+|---|---|
+| position | E01 ≥ ½E11 > E10: being at position 0 is enough, being without context is not |
+| context | E10 ≥ ½E11 > E01: the reverse |
+| either | E01 ≥ ½E11 and E10 ≥ ½E11: each is enough |
+| jointly | E01 < ½E11 and E10 < ½E11: only together |
+| none | E11's simultaneous interval lies within ±τ |
+| undetermined | an interval crosses one of these thresholds, or there are too few texts |
+
+By layer, one simultaneous band covers E11, E01 − ½E11 and E10 − ½E11 in all layers, so that every verdict
+named holds together with all others. The overall verdict is that of layers chosen on one half of the
+observations and measured on the other, so that it is not one of a selected maximum.
+
+Source: laminar-lens, definition of the experiment, §4.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from laminar_lens.errors import InputError
+from laminar_lens.stats.bootstrap import (
+    MIN_TEXTS,
+    N_BOOT,
+    Interval,
+    mean_interval,
+    observations,
+    simultaneous_band,
+)
+from laminar_lens.stats.warmup_power import MIN_TEXTS as MIN_EQUIVALENCE
+
+Array = np.ndarray
+
+CELLS = ("plain", "cut", "restart", "both")
+CAUSES = ("position", "context", "either", "jointly")
+VERDICTS = (*CAUSES, "none", "undetermined")
+EFFECTS = {
+    "excess": "angle of the first pair minus the body's mean: T + E11",
+    "T": "the same bigram in the body minus the body's mean: the tokens' own part",
+    "E11": "context cut and positions restarted, minus the body: what being first does to the bigram",
+    "E10": "context cut alone, minus the body",
+    "E01": "positions restarted alone, minus the body",
+    "interaction": "E11 − E10 − E01",
+    "E11_body": "E11 of bigrams from inside a text, moved to its start",
+    "token_x_place": "E11 of first bigrams minus E11 of bigrams from inside",
+}
+"""What is reported by layer, in radians."""
+
+MIN_HALVES = 2 * MIN_TEXTS["band"]
+"""Below so many observations no layers are named: one half must have a band."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Layers that stand apart in one direction, chosen on one half, and why, measured on the other half.
+
+    Attributes:
+        layers: rows of the data.
+        sign: "wider" or "narrower".
+        verdict: one of `VERDICTS`, without "none".
+        effects: mean over the layers of E11, E10 and E01, in radians.
+    """
+
+    layers: tuple[int, ...]
+    sign: str
+    verdict: str
+    effects: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class WhyAnswer:
+    """The answer, with the numbers behind it.
+
+    Attributes:
+        intervals: by effect, the mean over texts in each layer and its own 95% interval.
+        bands: the same, covering all layers at once.
+        verdicts, signs: by layer; signs are "wider", "narrower" or "none".
+        verdict: over all layers, one of `VERDICTS`.
+        sign: of the layers that decided it; "mixed" where they differ.
+        found: what the overall verdict rests on, at most one a direction, the larger one first.
+        n: independent observations; n_independent: texts or groups of texts that do not depend on each other.
+        reason: why there is no verdict, or empty.
+    """
+
+    tau: float
+    intervals: dict[str, Interval]
+    bands: dict[str, Interval]
+    verdicts: tuple[str, ...]
+    signs: tuple[str, ...]
+    verdict: str
+    sign: str
+    found: tuple[Found, ...]
+    n: int
+    n_independent: int
+    reason: str
+
+
+def effects(
+    first: Float[Array, "cell n layer"],
+    body: Float[Array, "cell n layer"],
+    reference: Float[Array, "n layer"],
+) -> dict[str, Float[Array, "n layer"]]:
+    """Every effect of `EFFECTS` for each text, in radians; NaN where a cell does not exist.
+
+    Args:
+        first: angles of texts' first bigrams in the cells of `CELLS`.
+        body: angles of bigrams from inside the texts.
+        reference: the mean angle of each text's reference pairs: the body's mean.
+    """
+    plain, cut, restart, both = np.asarray(first, dtype=np.float64)
+    inside = np.asarray(body, dtype=np.float64)
+    moved, moved_body = both - plain, inside[3] - inside[0]
+    return {
+        "excess": both - reference,
+        "T": plain - reference,
+        "E11": moved,
+        "E10": cut - plain,
+        "E01": restart - plain,
+        "interaction": moved - (cut - plain) - (restart - plain),
+        "E11_body": moved_body,
+        "token_x_place": moved - moved_body,
+    }
+
+
+def cause(bounds: Sequence[tuple[float, float]], tau: float, *, has_positions: bool = True) -> str:
+    """The verdict that intervals allow.
+
+    Args:
+        bounds: (low, high) of E11, E01 − ½E11 and E10 − ½E11, oriented so that E11 is positive; NaN where
+            withheld.
+        has_positions: False where positions cannot be restarted: cutting is then all there is.
+    """
+    if not bounds[0][0] > tau:
+        return "undetermined"
+    if not has_positions:
+        return "context"
+    enough = []
+    for low, high in bounds[1:]:
+        if not (low >= 0 or high < 0):
+            return "undetermined"
+        enough.append(low >= 0)
+    names = {(True, False): "position", (False, True): "context", (True, True): "either"}
+    return names.get((enough[0], enough[1]), "jointly")
+
+
+def why(
+    values: Mapping[str, Float[Array, "n layer"]],
+    *,
+    tau: float = 0.05,
+    groups: Any = None,
+    units: Any = None,
+    control: int | None = None,
+    has_positions: bool = True,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> WhyAnswer:
+    """The verdict by layer and over all layers, from the effects of each text.
+
+    Args:
+        values: as `effects` gives them.
+        tau: an effect smaller than this, in radians, is none.
+        groups: one label a text; texts of one group are averaged.
+        units: one label a text; texts of one unit were measured with each other's tokens and are one
+            observation. A group lies within one unit.
+        control: the row of hidden state 0, which has no context: position can be its only cause, so that it
+            decides the overall verdict only where nothing else stands apart.
+        has_positions: False for models without positional embeddings that can be restarted.
+
+    Raises:
+        InputError: fewer than 2 observations; labels of another length; level out of range.
+    """
+    averaged, n_independent = _independent(values, groups, units)
+    n = len(averaged["E11"])
+    resample: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
+    intervals = _each(averaged, resample)
+    bands = {
+        name: simultaneous_band(x, **resample) if np.isfinite(x).any() else _nothing(x)
+        for name, x in averaged.items()
+    }
+    within = _within(bands["E11"], tau) & (n_independent >= MIN_EQUIVALENCE)
+    verdicts, signs = _by_layer(averaged, within, tau, has_positions, resample)
+    found = _named(averaged, tau, control, has_positions, resample)
+    verdict, sign, reason = _overall(bands["E11"], within, found, tau, n, n_independent)
+    return WhyAnswer(
+        tau, intervals, bands, verdicts, signs, verdict, sign, tuple(found), n, n_independent, reason
+    )
+
+
+def _each(x: Mapping[str, Float[Array, "n *shape"]], resample: dict[str, Any]) -> dict[str, Interval]:
+    """By effect, an interval for each entry by itself, from the same resamples."""
+    known = [name for name in x if np.isfinite(x[name]).any()]
+    whole = mean_interval(np.stack([x[name] for name in known], axis=1), **resample)
+    found = {
+        name: replace(
+            whole,
+            estimate=np.asarray(whole.estimate[k]),
+            low=np.asarray(whole.low[k]),
+            high=np.asarray(whole.high[k]),
+            n_valid=np.asarray(whole.n_valid[k]),
+        )
+        for k, name in enumerate(known)
+    }
+    return {name: found.get(name, _nothing(x[name])) for name in x}
+
+
+def _nothing(x: Array) -> Interval:
+    nan = np.full(x.shape[1:], np.nan)
+    return Interval(nan, nan.copy(), nan.copy(), 0.95, 0, np.zeros(x.shape[1:], dtype=int), "")
+
+
+def _independent(values: Mapping[str, Array], groups: Any, units: Any) -> tuple[dict[str, Array], int]:
+    """One row an observation: groups averaged first, then the groups of a unit; and how many groups."""
+    n = len(values["E11"])
+    labels = np.arange(n) if groups is None else np.asarray(groups)
+    outer = labels if units is None else np.asarray(units)
+    if labels.shape != (n,) or outer.shape != (n,):
+        raise InputError(f"groups and units need one label for each of the {n} texts")
+    distinct, first, member = np.unique(labels, return_index=True, return_inverse=True)
+    if (outer[first][member] != outer).any():
+        raise InputError("texts of one group are in different units: a unit is a set of whole groups")
+    flat = np.stack(list(values.values()), axis=1)
+    known = np.isfinite(flat).any(axis=(0, 2))
+    out = np.full((len(np.unique(outer)), *flat.shape[1:]), np.nan)
+    if known.any():
+        out[:, known] = observations(observations(flat[:, known], labels), outer[first])
+    return {name: out[:, k] for k, name in enumerate(values)}, len(distinct)
+
+
+def _within(band: Interval, tau: float) -> Bool[Array, " layer"]:
+    return np.asarray((band.low > -tau) & (band.high < tau))
+
+
+def _contrasts(x: Mapping[str, Array], has_positions: bool) -> Float[Array, "n layer contrast"]:
+    half = x["E11"] / 2
+    parts = [x["E11"], x["E01"] - half, x["E10"] - half] if has_positions else [x["E11"]]
+    return np.stack(parts, axis=-1)
+
+
+def _oriented(low: Array, high: Array, up: bool) -> list[tuple[float, float]]:
+    """Intervals of the contrasts [contrast], in the effect's sign."""
+    pairs = zip(low.tolist(), high.tolist(), strict=True)
+    found = [(a, b) if up else (-b, -a) for a, b in pairs]
+    return found + [(np.nan, np.nan)] * (3 - len(found))
+
+
+def _by_layer(
+    x: Mapping[str, Array], within: Array, tau: float, has_positions: bool, resample: dict[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    band = simultaneous_band(_contrasts(x, has_positions), **resample)
+    verdicts, signs = [], []
+    for layer, none in enumerate(within):
+        up = bool(band.estimate[layer, 0] > 0)
+        oriented = _oriented(band.low[layer], band.high[layer], up)
+        found = "none" if none else cause(oriented, tau, has_positions=has_positions)
+        apart = oriented[0][0] > tau
+        signs.append(("wider" if up else "narrower") if apart else "none")
+        verdicts.append(found)
+    return tuple(verdicts), tuple(signs)
+
+
+def _named(
+    x: Mapping[str, Array], tau: float, control: int | None, has_positions: bool, resample: dict[str, Any]
+) -> list[Found]:
+    """Layers named by one half of the observations, and the cause in their mean over the other half."""
+    n = len(x["E11"])
+    if n < MIN_HALVES:
+        return []
+    order = np.random.default_rng([resample["seed"], 4]).permutation(n)
+    choose, measure = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+    band = simultaneous_band(x["E11"][choose], **resample)
+    found = []
+    for sign, shown in (("wider", band.low > tau), ("narrower", band.high < -tau)):
+        rows = np.flatnonzero(shown)
+        deeper = rows[rows != control] if control is not None else rows
+        if len(deeper):
+            found.append((float(np.abs(band.estimate[deeper]).sum()), sign, deeper))
+        elif len(rows):
+            found.append((0.0, sign, rows))
+    if any(size > 0 for size, *_ in found):
+        found = [entry for entry in found if entry[0] > 0]
+    found.sort(key=lambda entry: -entry[0])
+    return [_measured(x, measure, sign, rows, tau, has_positions, resample) for _, sign, rows in found]
+
+
+def _measured(
+    x: Mapping[str, Array],
+    measure: Int[Array, " m"],
+    sign: str,
+    rows: Int[Array, " row"],
+    tau: float,
+    has_positions: bool,
+    resample: dict[str, Any],
+) -> Found:
+    """Contrasts and effects, averaged over the layers."""
+    contrasts = _contrasts(x, has_positions)[measure][:, rows].mean(axis=1)
+    interval = mean_interval(contrasts, **resample)
+    oriented = _oriented(interval.low, interval.high, sign == "wider")
+    verdict = cause(oriented, tau, has_positions=has_positions)
+    sizes = _each({name: x[name][measure][:, rows].mean(axis=1) for name in ("E11", "E10", "E01")}, resample)
+    return Found(tuple(rows.tolist()), sign, verdict, sizes)
+
+
+def _overall(
+    band: Interval, within: Array, found: list[Found], tau: float, n: int, n_independent: int
+) -> tuple[str, str, str]:
+    """Verdict, sign, and why there is no verdict."""
+    if within.all():
+        return "none", "none", ""
+    if found:
+        verdicts = {entry.verdict for entry in found}
+        sign = found[0].sign if len(found) == 1 else "mixed"
+        if len(verdicts) == 1:
+            verdict = verdicts.pop()
+            unclear = "an interval of the named layers crosses a threshold"
+            return verdict, sign, unclear if verdict == "undetermined" else ""
+        return "undetermined", sign, "layers that are wider and layers that are narrower have other causes"
+    if n < MIN_HALVES:
+        few = f"{n} observations; layers are named from {MIN_HALVES} up, half to choose and half to measure"
+        return "undetermined", "none", few
+    if n_independent < MIN_EQUIVALENCE:
+        few = f"{n_independent} independent texts; that nothing is there is said from {MIN_EQUIVALENCE} up"
+        return "undetermined", "none", few
+    return "undetermined", "none", f"E11 was shown neither to leave ±{tau:g} rad nor to stay inside"

@@ -1,0 +1,191 @@
+"""From the four cells of a why-study to its dataset: every cell, effect, interval and verdict."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.errors import InputError
+from laminar_lens.stats.bootstrap import Interval, mean_interval
+from laminar_lens.stats.why import CELLS, EFFECTS, Found, WhyAnswer, effects, why
+from laminar_lens.studies.answer import Claim
+from laminar_lens.studies.why_measurement import Cells, Exchange
+from laminar_lens.studies.why_sentence import TEXT, claim, sentence
+
+PLACES = ("first", "body")
+
+
+def answer_dataset(
+    cells: Cells,
+    swapped: Exchange,
+    tokens: np.ndarray,
+    groups: np.ndarray | None,
+    layers: tuple[int, ...],
+    *,
+    tau: float,
+    has_positions: bool,
+    random: Mapping[str, np.ndarray],
+    seed: int,
+    notes: list[str],
+) -> tuple[xr.Dataset, str]:
+    """The dataset of study "why", without the attributes that every result has, and its sentence.
+
+    Raises:
+        InputError: fewer than 2 observations have angles.
+    """
+    keep = _complete(cells, has_positions)
+    if not keep.all():
+        notes.append(
+            f"{(~keep).sum()} of {len(keep)} texts left out: an angle is not defined (a zero vector)."
+        )
+    if len(np.unique(swapped.unit[keep])) < 2:
+        raise InputError(
+            f"{int(keep.sum())} texts make {len(np.unique(swapped.unit[keep]))} observation: texts exchange "
+            "their beginnings in twos; give at least 4 texts or groups, better 600"
+        )
+    first, body = cells.angle[:, :, keep]
+    answer = why(
+        effects(first, body, cells.reference[keep]),
+        tau=tau,
+        groups=None if groups is None else groups[keep],
+        units=swapped.unit[keep],
+        control=layers.index(0) if 0 in layers else None,
+        has_positions=has_positions,
+        seed=seed,
+    )
+    c8 = claim(answer, layers, cells.identity, has_positions=has_positions, random=random)
+    variables = (
+        _cells(cells, swapped, keep, seed)
+        | _effects(answer)
+        | _random(random)
+        | _texts(cells, swapped, tokens)
+        | _claim(c8)
+        | {
+            "verdict": xr.Variable(("layer",), np.array(answer.verdicts)),
+            "sign": xr.Variable(("layer",), np.array(answer.signs)),
+        }
+    )
+    coords = {
+        "layer": np.array(layers),
+        "place": list(PLACES),
+        "cell": list(CELLS),
+        "effect": list(EFFECTS),
+        "claim": ["C8"],
+    }
+    attributes = {
+        "verdict": answer.verdict,
+        "overall_sign": answer.sign,
+        "reason": answer.reason,
+        "tau": tau,
+        "n_texts": int(keep.sum()),
+        "n_observations": answer.n,
+        "n_independent": answer.n_independent,
+        "n_dropped": int((~keep).sum()),
+        "position_factor": "applicable" if has_positions else "not applicable",
+        "identity": cells.identity,
+        "found": json.dumps([_found(one, layers) for one in answer.found]),
+    }
+    said = sentence(answer, layers, int(keep.sum()), has_positions=has_positions)
+    return xr.Dataset(variables, coords, attributes), said
+
+
+def _complete(cells: Cells, has_positions: bool) -> np.ndarray:
+    """Texts with every angle that there should be."""
+    wanted = [0, 1, 2, 3] if has_positions else [0, 1, 3]
+    whole = np.isfinite(cells.angle[:, wanted]).all(axis=(0, 1, 3))
+    return np.asarray(whole & np.isfinite(cells.reference).all(axis=1))
+
+
+def _rad(dims: tuple[str, ...], values: Any, name: str, withheld: str = "") -> xr.Variable:
+    attrs = {"units": "rad", "long_name": name}
+    return xr.Variable(dims, np.asarray(values), attrs | ({"withheld": withheld} if withheld else {}))
+
+
+def _cells(cells: Cells, swapped: Exchange, keep: np.ndarray, seed: int) -> dict[str, xr.Variable]:
+    """Angles of each text, and their means with intervals over observations."""
+    dims = ("place", "cell", "layer")
+    shape = (len(PLACES), len(CELLS), cells.angle.shape[-1])
+    ends = np.full((3, *shape), np.nan)
+    withheld = ""
+    for place in range(len(PLACES)):
+        for cell in range(len(CELLS)):
+            x = cells.angle[place, cell][keep]
+            if np.isfinite(x).any():
+                found = mean_interval(x, groups=swapped.unit[keep], seed=seed)
+                ends[:, place, cell] = found.estimate, found.low, found.high
+                withheld = withheld or found.withheld
+    name = "angle of the pair, mean over texts"
+    return {
+        "angle": _rad(("place", "cell", "text", "layer"), cells.angle, "angle of the pair"),
+        "reference_angle": _rad(
+            ("text", "layer"), cells.reference, "mean angle of the text's reference pairs"
+        ),
+        "cell_mean": _rad(dims, ends[0], name),
+        "cell_low": _rad(dims, ends[1], "lower 95% limit", withheld),
+        "cell_high": _rad(dims, ends[2], "upper 95% limit", withheld),
+    }
+
+
+def _effects(answer: WhyAnswer) -> dict[str, xr.Variable]:
+    dims = ("effect", "layer")
+
+    def stack(of: dict[str, Interval], what: str) -> np.ndarray:
+        return np.stack([getattr(of[name], what) for name in EFFECTS])
+
+    one = next((x.withheld for x in answer.intervals.values() if x.withheld), "")
+    all_ = next((x.withheld for x in answer.bands.values() if x.withheld), "")
+    return {
+        "effect_mean": _rad(dims, stack(answer.intervals, "estimate"), "effect, mean over texts"),
+        "effect_low": _rad(dims, stack(answer.intervals, "low"), "lower 95% limit", one),
+        "effect_high": _rad(dims, stack(answer.intervals, "high"), "upper 95% limit", one),
+        "effect_band_low": _rad(
+            dims, stack(answer.bands, "low"), "lower limit, simultaneous over layers", all_
+        ),
+        "effect_band_high": _rad(
+            dims, stack(answer.bands, "high"), "upper limit, simultaneous over layers", all_
+        ),
+        "effect_text": xr.Variable(("effect",), np.array(list(EFFECTS.values()))),
+    }
+
+
+def _random(random: Mapping[str, np.ndarray]) -> dict[str, xr.Variable]:
+    if not random:
+        return {}
+    name = "the same effect of the same architecture with random weights"
+    return {
+        "random_effect": _rad(("effect", "layer"), np.stack([random[effect] for effect in EFFECTS]), name)
+    }
+
+
+def _texts(cells: Cells, swapped: Exchange, tokens: np.ndarray) -> dict[str, xr.Variable]:
+    return {
+        "token_id": xr.Variable(("text", "pos"), tokens.astype(np.int64)),
+        "at": xr.Variable(("text",), cells.at, {"long_name": "position of the bigrams in the body"}),
+        "donor": xr.Variable(
+            ("text",), swapped.donor, {"long_name": "text whose first tokens go before this one's"}
+        ),
+        "unit": xr.Variable(("text",), swapped.unit, {"long_name": "observation that the text is part of"}),
+    }
+
+
+def _claim(found: Claim) -> dict[str, xr.Variable]:
+    columns = {f"claim_{field.name}": [getattr(found, field.name)] for field in fields(Claim)}
+    return {
+        name: xr.Variable(("claim",), np.array(x)) for name, x in {"claim_text": [TEXT], **columns}.items()
+    }
+
+
+def _found(one: Found, layers: tuple[int, ...]) -> dict[str, Any]:
+    """The layers that were chosen on one half, and the effects on the other, in radians."""
+    out: dict[str, Any] = {
+        "layers": [layers[row] for row in one.layers],
+        "sign": one.sign,
+        "verdict": one.verdict,
+    }
+    for name, x in one.effects.items():
+        values = {"estimate": float(x.estimate), "low": float(x.low), "high": float(x.high)}
+        out[name] = {key: value if np.isfinite(value) else None for key, value in values.items()}
+    return out

@@ -1,0 +1,156 @@
+"""The answer of a why-study in plain words, and as claim C8."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.why import CAUSES, Found, WhyAnswer
+from laminar_lens.studies.answer import NOTHING, Claim, because, numbers, signed
+from laminar_lens.studies.comparison import named_layers
+
+TEXT = "the cause is the missing context of the first token"
+
+_SAID = {
+    "position": "being at position 0 is enough for it ({e01}), being without context is not ({e10})",
+    "context": "being without context is enough for it ({e10}), being at position 0 is not ({e01})",
+    "either": "each is enough for it: being at position 0 ({e01}), being without context ({e10})",
+    "jointly": "neither is enough for it, position 0 ({e01}) or no context ({e10}); it takes both",
+}
+_CLAIM = {
+    "position": "The claim does not hold: it is the position.",
+    "context": "The claim holds.",
+    "either": "The claim holds in part: missing context is enough, and so is position 0.",
+    "jointly": "The claim holds in part: it takes position 0 besides.",
+    "none": "The claim has nothing to explain.",
+    "undetermined": "The claim is open.",
+}
+
+
+def sentence(answer: WhyAnswer, layers: Sequence[int], n_texts: int, *, has_positions: bool) -> str:
+    """One or two sentences; angles in radians, layers as hidden states."""
+    texts = f"{n_texts:,} texts"
+    if answer.verdict == "none":
+        return (
+            f"None: being first moves a pair of tokens by less than {answer.tau:g} rad, in all {len(layers)} "
+            f"hidden states (simultaneous 95% band, {texts}).{_tokens(answer, layers)}"
+        )
+    if not answer.found:
+        return f"Undetermined: {answer.reason} ({texts}).{_tokens(answer, layers)}"
+    others = _others(answer, layers)
+    if len(answer.found) == 1:
+        return _one(answer.found[0], answer, layers, texts, has_positions) + others
+    parts = [f"{one.verdict} where they are {_size(one, layers)}" for one in answer.found]
+    head = "Undetermined" if answer.verdict == "undetermined" else answer.verdict.capitalize()
+    return f"{head}: first pairs have the cause {' and the cause '.join(parts)} ({texts}).{others}"
+
+
+def _one(found: Found, answer: WhyAnswer, layers: Sequence[int], texts: str, has_positions: bool) -> str:
+    size = f"being first makes a pair {_size(found, layers, texts)}"
+    head = found.verdict.capitalize()
+    if found.verdict == "undetermined":
+        return f"{head}: {size}, but {answer.reason}{_factors(found)}."
+    if not has_positions:
+        return (
+            f"{head}: {size}, and cutting the context off is all it takes; a restart of positions is not "
+            "applicable to this model."
+        )
+    return f"{head}: {size}, and {_said(found)}."
+
+
+def _others(answer: WhyAnswer, layers: Sequence[int]) -> str:
+    """Layers whose own verdict is another cause, or none where they were named."""
+    named = {row for one in answer.found for row in one.layers}
+    own = {row: verdict for row, verdict in enumerate(answer.verdicts) if verdict in CAUSES}
+    own |= {row: verdict for row, verdict in enumerate(answer.verdicts) if verdict == "none" and row in named}
+    said = {row: one.verdict for one in answer.found for row in one.layers}
+    rows = {row: verdict for row, verdict in own.items() if verdict != said.get(row)}
+    parts = []
+    for verdict in dict.fromkeys(rows.values()):
+        parts.append(f"{verdict} in {named_layers(layers[row] for row in rows if rows[row] == verdict)}")
+    return f" Layer by layer, the answer is {', '.join(parts)}." if parts else ""
+
+
+def _said(found: Found) -> str:
+    numbers = {name.lower(): f"{signed(found.effects[name].estimate)} rad" for name in ("E01", "E10")}
+    return _SAID[found.verdict].format(**numbers)
+
+
+def _size(found: Found, layers: Sequence[int], texts: str = "") -> str:
+    """`0.24 rad narrower in layers 1–7 (95% CI 0.23–0.25, 600 texts)`."""
+    e11 = found.effects["E11"]
+    up = 1 if found.sign == "wider" else -1
+    low, high = sorted((up * float(e11.low), up * float(e11.high)))
+    ci = f"95% CI {low:.2f}–{high:.2f}" if np.isfinite(low) else e11.withheld
+    where = named_layers(layers[row] for row in found.layers)
+    value = up * float(e11.estimate)
+    return f"{value:.2f} rad {found.sign} in {where} ({ci}{', ' if texts else ''}{texts})".replace("-", "−")
+
+
+def _factors(found: Found) -> str:
+    parts = [
+        f"{name} {signed(x.estimate)} {_ci(x)}" for name, x in found.effects.items() if name in ("E01", "E10")
+    ]
+    return f" ({', '.join(parts)} rad)" if parts else ""
+
+
+def _ci(x: Interval) -> str:
+    return f"[{signed(x.low)}, {signed(x.high)}]" if np.isfinite(x.low) else ""
+
+
+def _tokens(answer: WhyAnswer, layers: Sequence[int]) -> str:
+    """What first tokens' own part is, where it was shown to be more than nothing."""
+    band = answer.bands["T"]
+    shown = (band.low > answer.tau) | (band.high < -answer.tau)
+    if not shown.any():
+        return ""
+    row = int(np.where(shown, np.abs(band.estimate), -1.0).argmax())
+    where = named_layers(np.array(layers)[shown].tolist())
+    return (
+        f" The first tokens themselves stand apart wherever they are, in {where}: by "
+        f"{signed(band.estimate[row])} rad in layer {layers[row]}."
+    )
+
+
+def claim(
+    answer: WhyAnswer,
+    layers: Sequence[int],
+    identity: float,
+    *,
+    has_positions: bool,
+    random: Mapping[str, np.ndarray],
+) -> Claim:
+    """C8: the verdict, E11 in the layers that decide it, and what it rests on."""
+    both = "cut + restart" if has_positions else "cut"
+    checked = f" {both} is the plain run of the text alone within {identity:.1g} rad."
+    if not answer.found:
+        estimate = NOTHING
+        band = answer.bands["E11"]
+        widest = int(np.nanargmax(np.abs(band.estimate))) if np.isfinite(band.estimate).any() else 0
+        if np.isfinite(band.estimate).any():
+            estimate = tuple(float(x[widest]) for x in (band.estimate, band.low, band.high))  # type: ignore[assignment]
+        evidence = f"E11 is largest in layer {layers[widest]}"
+        evidence += (
+            f"; {answer.reason}." if answer.reason else f", inside ±{answer.tau:g} rad in every layer."
+        )
+        return Claim(
+            answer.verdict,
+            *estimate,
+            "rad",
+            f"{_CLAIM[answer.verdict]} {evidence}{checked}{because(band.withheld)}",
+        )
+    first = answer.found[0]
+    parts = []
+    for one in answer.found:
+        sizes = ", ".join(f"{name} {signed(x.estimate)} {_ci(x)}".strip() for name, x in one.effects.items())
+        parts.append(f"{one.verdict} in {named_layers(layers[row] for row in one.layers)}: {sizes} rad")
+    half = " Layers were chosen on one half of the texts and measured on the other."
+    lacking = (
+        "" if has_positions else " The position factor is not applicable: restart(t) does not fit this model."
+    )
+    if random:
+        rows = list(first.layers)
+        half += f" With random weights E11 is {signed(random['E11'][rows].mean())} rad in these layers."
+    reason = f" {answer.reason[0].upper()}{answer.reason[1:]}." if answer.reason else ""
+    evidence = f"{_CLAIM[answer.verdict]} {'; '.join(parts)}.{half}{lacking}{reason}{checked}"
+    return Claim(answer.verdict, *numbers(first.effects["E11"]), "rad", evidence)
