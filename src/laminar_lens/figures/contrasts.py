@@ -27,12 +27,14 @@ FEWEST_TEXTS = 10
 """A position that fewer texts reach is not drawn: its mean would be theirs alone."""
 
 
-def contrasts(curves: xr.Dataset) -> go.Figure | None:
+def contrasts(curves: xr.Dataset | None) -> go.Figure | None:
     """Each condition minus the plain run, a line a condition along positions or layers.
 
     Args:
         curves: of `contrast_curves`.
     """
+    if curves is None:
+        return None
     along = str(curves["difference"].dims[1])
     kept = _drawn(curves["n"].values)
     if not len(kept):

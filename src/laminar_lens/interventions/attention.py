@@ -85,7 +85,7 @@ class _NoContext(_Masked):
 
     def clash(self, other: Intervention, model: Any, length: int) -> str:
         same = isinstance(other, _NoContext) and self.t == other.t
-        return "position t is masked twice" if same else ""
+        return f"position {self.t} is masked twice" if same else ""
 
     def _hide(self, hidden: Tensor, at: int) -> None:
         hidden[at, :at] = True

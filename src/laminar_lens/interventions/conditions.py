@@ -22,7 +22,9 @@ def as_conditions(given: Any) -> Conditions:
         return {PLAIN: ()}
     if not isinstance(given, Mapping):
         changes = as_interventions(given)
-        given = {" + ".join(one.label for one in changes): changes}
+        given = {" + ".join(one.label for one in changes): changes} if changes else {}
+    if not given:
+        raise InputError("interventions is empty; give at least one, or None for the plain run alone")
     found: Conditions = {PLAIN: ()}
     for name, changes in given.items():
         if not isinstance(name, str) or not name.strip() or name == PLAIN:
@@ -33,8 +35,6 @@ def as_conditions(given: Any) -> Conditions:
         found[name] = as_interventions(changes)
         if not found[name]:
             raise InputError(f"condition {name!r} has no intervention; give at least one")
-    if len(found) == 1:
-        raise InputError("interventions is empty; give at least one, or None for the plain run alone")
     return found
 
 

@@ -7,12 +7,11 @@ nothing to overwrite, and `cut` alone already starts a text anew.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
-from laminar_lens.models.edits import Edit, Intervention, Span
+from laminar_lens.models.edits import CHECK, Edit, Intervention, Span
 
 HOOK = "hook_pos_embed"
 ARCHITECTURES = "those with learned absolute positions, for example GPT-2, GPT-Neo, OPT"
@@ -36,9 +35,21 @@ class _Placed(Intervention):
         check_positions(self.label, [self.t], length)
 
     def edits(self, model: Any) -> list[Edit]:
-        return [Edit(HOOK, 0, self._place)]
+        original: list[Tensor] = []
 
-    def _place(self, embeddings: Tensor, span: Span) -> Tensor:
+        def keep(embeddings: Tensor, span: Span) -> None:
+            original[:] = [embeddings]
+
+        def place(embeddings: Tensor, span: Span) -> Tensor:
+            """Another intervention may have placed some rows by now: what is moved is what stood there."""
+            out = embeddings.clone()
+            self._place(out, original.pop(), span.before + self.t, model)
+            return out
+
+        return [Edit(HOOK, 0, keep, CHECK), Edit(HOOK, 0, place)]
+
+    def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:
+        """Writes into `out` [batch pos d_model]; `at` is the column of position t."""
         raise NotImplementedError
 
 
@@ -54,9 +65,8 @@ class _Restart(_Placed):
             return f"both place position {other.t}"
         return ""
 
-    def _place(self, embeddings: Tensor, span: Span) -> Tensor:
-        at = span.before + self.t
-        return torch.cat([embeddings[:, :at], embeddings[:, : embeddings.shape[1] - at]], dim=1)
+    def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:
+        out[:, at:] = original[:, : original.shape[1] - at]
 
 
 @dataclass(frozen=True)
@@ -70,14 +80,9 @@ class _SetPosition(_Placed):
         if self.p >= (places := int(model.cfg.n_ctx)):
             raise InputError(f"{self.label}: place {self.p} does not exist; the model has 0 … {places - 1}")
 
-    def edits(self, model: Any) -> list[Edit]:
-        def place(embeddings: Tensor, span: Span) -> Tensor:
-            out = embeddings.clone()
-            inside = self.p < embeddings.shape[1]
-            out[:, span.before + self.t] = embeddings[:, self.p] if inside else model.pos_embed.W_pos[self.p]
-            return out
-
-        return [Edit(HOOK, 0, place)]
+    def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:
+        inside = self.p < original.shape[1]
+        out[:, at] = original[:, self.p] if inside else model.pos_embed.W_pos[self.p]
 
     def clash(self, other: Intervention, model: Any, length: int) -> str:
         same = isinstance(other, _SetPosition) and self.t == other.t

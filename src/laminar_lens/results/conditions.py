@@ -137,9 +137,10 @@ def contrast_rows(dataset: xr.Dataset, seed: int) -> list[dict[str, Any]]:
     """Each condition against the plain run, in a few numbers a text that are means over layers; empty where
     there is one condition."""
     names = condition_names(dataset)
-    if len(names) == 1:
+    first = condition_dataset(dataset, PLAIN)
+    if len(names) == 1 or not _with_texts(first) or _n_groups(dataset) < 2:
         return []
-    plain = _by_text(condition_dataset(dataset, PLAIN))
+    plain = _by_text(first)
     rows = []
     for name in names[1:]:
         there = _by_text(condition_dataset(dataset, name))
@@ -233,6 +234,13 @@ def _groups(dataset: xr.Dataset) -> np.ndarray | None:
     return np.asarray(dataset["group"].values) if "group" in dataset.coords else None
 
 
+def _n_groups(dataset: xr.Dataset) -> int:
+    """Independent texts."""
+    groups = _groups(dataset)
+    axis = next((name for name in TEXT_AXES if name in dataset.sizes), None)
+    return len(np.unique(groups)) if groups is not None else dataset.sizes[axis] if axis else 0
+
+
 def _labels(described: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(one["label"]) for one in described]
 
@@ -250,18 +258,22 @@ def _merged(text: Any, more: Mapping[str, Any]) -> str:
     return json.dumps({**json.loads(text or "{}"), **more}, ensure_ascii=False)
 
 
-def contrast_curves(dataset: xr.Dataset, seed: int) -> xr.Dataset:
+def contrast_curves(dataset: xr.Dataset, seed: int) -> xr.Dataset | None:
     """Each condition minus the plain run, along pairs (mean over layers) or else along layers.
 
     Returns:
         `difference` with the paired 95% interval `low` … `high`, and `n` texts: (condition, pair or layer).
-        Attributes `about` and `units`.
+        Attributes `about` and `units`. None where there are no two texts with a value in each layer.
     """
     names = condition_names(dataset)[1:]
-    what = _default(condition_dataset(dataset, PLAIN))
-    by_pair = str(dataset[what].dims[-1]) == "pair" and "pair" in dataset.coords
-    keep = "pair" if by_pair else "layer"
-    plain = _along(condition_dataset(dataset, PLAIN)[what], keep)
+    first = condition_dataset(dataset, PLAIN)
+    if not _with_texts(first) or _n_groups(dataset) < 2:
+        return None
+    what = _default(first)
+    keep = "pair" if "pair" in first[what].dims else "layer"
+    if keep not in first[what].dims:
+        return None
+    plain = _along(first[what], keep)
     found = [
         mean_interval(
             _along(condition_dataset(dataset, name)[what], keep) - plain, groups=_groups(dataset), seed=seed
