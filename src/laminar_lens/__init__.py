@@ -20,7 +20,6 @@ _HOME = {
     "sequential_angles": "kernels",
     "pair_angles": "kernels",
     "pairwise_angles": "kernels",
-    "pairwise_histogram": "kernels",
     "rotation_angles": "kernels",
     "turning_angles": "kernels",
     "step_lengths": "kernels",
@@ -50,7 +49,8 @@ _HOME = {
     "sensitivity_grid": "studies.grid",
     "angle_table": "studies.angles",
     "why_study": "studies.why",
-    "WarmupResult": "studies.warmup",
+    "sink_study": "studies.sinks",
+    "dimension_study": "studies.dimensions",
     "StudyResult": "results",
     "load_result": "results",
     "LaminarLensError": "errors",
@@ -78,7 +78,6 @@ if TYPE_CHECKING:
     from laminar_lens.kernels import angle_profile as angle_profile
     from laminar_lens.kernels import pair_angles as pair_angles
     from laminar_lens.kernels import pairwise_angles as pairwise_angles
-    from laminar_lens.kernels import pairwise_histogram as pairwise_histogram
     from laminar_lens.kernels import rotation_angles as rotation_angles
     from laminar_lens.kernels import sequential_angles as sequential_angles
     from laminar_lens.kernels import step_lengths as step_lengths
@@ -93,9 +92,10 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult as StudyResult
     from laminar_lens.results import load_result as load_result
     from laminar_lens.studies.angles import angle_table as angle_table
+    from laminar_lens.studies.dimensions import dimension_study as dimension_study
     from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.sequential import sequential_study as sequential_study
-    from laminar_lens.studies.warmup import WarmupResult as WarmupResult
+    from laminar_lens.studies.sinks import sink_study as sink_study
     from laminar_lens.studies.warmup import warmup_study as warmup_study
     from laminar_lens.studies.why import why_study as why_study
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import laminar_lens as ll
+from laminar_lens.studies.warmup import WarmupResult
 from tests import planted
 from tests.validate import planted as validation
 
@@ -36,7 +37,7 @@ def test_the_study_answers_with_length_layers_and_sign(strength: float, k: int, 
     truth = planted.plant(planted.Plan(strength, k, seed=k))
     tokens = planted.random_texts(500, seed=k)
     warm = ll.warmup_study(loaded(truth, tmp_path), torch.from_numpy(tokens), random_init=False)
-    assert isinstance(warm, ll.WarmupResult)
+    assert isinstance(warm, WarmupResult)
     assert warm.skip == k
     sign = "wider" if strength > 0 else "narrower"
     signs = [sign if k and layer in planted.PLANTED_LAYERS else "none" for layer in range(planted.BLOCKS + 1)]
@@ -94,7 +95,7 @@ def test_a_token_that_is_often_first_is_found_and_its_place_is_not_the_cause(
 def test_the_mask_by_vector_finds_the_token_anywhere(gated_model: Any, gated_tokens: np.ndarray) -> None:
     states = ll.capture_residuals(gated_model, torch.from_numpy(gated_tokens[:200]))
     warm = ll.warmup_study(gated_model, torch.from_numpy(gated_tokens[:60]), random_init=False)
-    warm = ll.WarmupResult(warm.dataset.assign_attrs(verdict="decided", skip=1, k_lo=1, k_hi=1))
+    warm = WarmupResult(warm.dataset.assign_attrs(verdict="decided", skip=1, k_lo=1, k_hi=1))
     expected = torch.from_numpy(gated_tokens[:200] != planted.SINK_TOKEN)
     expected[:, 0] = False
     assert torch.equal(warm.mask(states=states), expected)

@@ -7,6 +7,7 @@ import xarray as xr
 
 from laminar_lens.axes import PLAIN
 from laminar_lens.figures.contrasts import contrasts
+from laminar_lens.figures.dimensions import contributions, few_share, without
 from laminar_lens.figures.modes import mixture
 from laminar_lens.figures.positions import by_position, by_position_skipped, tokens
 from laminar_lens.figures.sequential import (
@@ -16,6 +17,7 @@ from laminar_lens.figures.sequential import (
     rotation,
     target_by_layer,
 )
+from laminar_lens.figures.sinks import activations, attention, beside, lengths, writes
 from laminar_lens.figures.warmup import cost, k_by_layer, paired_shift, random_init, warmup_delta
 from laminar_lens.figures.why import why_cells, why_effects, why_excess, why_places, why_verdict
 from laminar_lens.results.conditions import condition_dataset, condition_names, contrast_curves
@@ -48,6 +50,19 @@ _WHY = {
     "why_places": why_places,
 }
 
+_SINKS = {
+    "sink_lengths": lengths,
+    "sink_attention": attention,
+    "sink_writes": writes,
+    "sink_activations": activations,
+    "sink_tokens": beside,
+}
+_DIMENSIONS = {
+    "dimension_angles": few_share,
+    "dimension_removal": without,
+    "dimension_contributions": contributions,
+}
+
 
 def figures(result: Any) -> dict[str, go.Figure]:
     """Every figure that the result has the numbers for, by name, in reading order.
@@ -69,6 +84,6 @@ def figures(result: Any) -> dict[str, go.Figure]:
 
 def _figures(dataset: xr.Dataset) -> dict[str, go.Figure]:
     """Those of one condition."""
-    makers = {**_SEQUENTIAL, **_WARMUP, **_WHY}
+    makers = {**_SEQUENTIAL, **_WARMUP, **_WHY, **_SINKS, **_DIMENSIONS}
     drawn = {name: make(dataset) for name, make in makers.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}

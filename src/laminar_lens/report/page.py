@@ -21,7 +21,13 @@ from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.summary import estimate_text, number, texts_needed
 
-_STUDIES = {"sequential": "Sequential-angle study", "warmup": "Warm-up study", "why": "Why-study"}
+_STUDIES = {
+    "sequential": "Sequential-angle study",
+    "warmup": "Warm-up study",
+    "why": "Why-study",
+    "sinks": "Sink study",
+    "dimensions": "Dimension study",
+}
 
 
 def render(result: Any) -> str:
@@ -136,6 +142,10 @@ _ORDER = (
     ("Interventions", ("contrasts",)),
     ("Why first pairs stand apart", ("why_effects", "why_verdict")),
     ("What the verdict rests on", ("why_excess", "why_cells", "why_places")),
+    ("Position 0 against the rest", ("sink_lengths", "sink_attention")),
+    ("Who writes it, and where", ("sink_writes", "sink_activations", "sink_tokens")),
+    ("The angle without a few dimensions", ("dimension_angles", "dimension_removal")),
+    ("Dimension by dimension", ("dimension_contributions",)),
     ("Along the positions", ("by_position", "by_position_skipped")),
     ("What decides the claims", ("mixture", "difference", "rotation", "dispersion")),
     ("Warm-up", ("warmup_delta", "warmup_k", "warmup_random_init", "warmup_paired_shift", "warmup_cost")),

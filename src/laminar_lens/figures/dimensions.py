@@ -1,0 +1,161 @@
+"""Figures of the dimension study: what each dimension adds to a cosine, and angles without the first few."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures.style import (
+    RANDOM,
+    SHADES,
+    TARGET,
+    angle_axis,
+    colorscale,
+    fade,
+    layer_axis,
+    mean_and_band,
+    new_figure,
+    withheld_note,
+)
+
+PAIR_WORDS = {
+    "first": "the first pair",
+    "first_body": "position 0 and the body",
+    "body": "neighbours in the body",
+}
+RANKS = 8
+DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
+"""Against the cosine, nothing, towards it."""
+
+
+def contributions(dataset: xr.Dataset) -> go.Figure | None:
+    """The largest contributions to the cosine by layer; a menu picks the pairs and the geometry."""
+    if "top_contribution" not in dataset:
+        return None
+    figure = new_figure(
+        "What single dimensions add to the cosine",
+        "A cell is the part of the mean cosine that one dimension makes; its number is the dimension. The "
+        "row “cosine” is all of them together. Chosen in one half of the texts, measured in the other.",
+    )
+    layers = dataset["layer"].values
+    views = [(g, p) for g in dataset["geometry"].values for p in dataset["pairs"].values]
+    ranks = [f"no. {rank}" for rank in dataset["rank"].values[:RANKS]]
+    grids, texts = zip(*(_grid(dataset, g, p) for g, p in views), strict=True)
+    reach = float(np.nanmax(np.abs(np.stack(grids))))
+    figure.add_trace(
+        go.Heatmap(
+            z=grids[0], x=layers, y=["cosine", *ranks], text=texts[0], zmin=-reach, zmax=reach,
+            colorscale=colorscale(DIVERGING), xgap=2, ygap=2,
+            colorbar={"title": {"text": "part of the<br>cosine"}, "thickness": 10, "outlinewidth": 0},
+            hovertemplate="layer %{x}: %{text}, %{z:.3f}<extra></extra>",
+        )
+    )  # fmt: skip
+    if len(layers) <= 14:
+        figure.update_traces(texttemplate="%{text}", textfont={"size": 12})
+    buttons = [
+        {
+            "label": f"{PAIR_WORDS[p]}, {g}",
+            "method": "restyle",
+            "args": [{"z": [grid], "text": [text]}, [0]],
+        }
+        for (g, p), grid, text in zip(views, grids, texts, strict=True)
+    ]
+    figure.update_layout(updatemenus=[_menu(buttons)])
+    layer_axis(figure, layers.tolist())
+    figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])
+    figure.update_yaxes(title={"text": "the largest dimensions"}, autorange="reversed", type="category")
+    return figure
+
+
+def _grid(dataset: xr.Dataset, geometry: str, pairs: str) -> tuple[list[list[float]], list[list[str]]]:
+    part = dataset.sel(geometry=geometry, pairs=pairs)
+    whole = part["cosine"].values
+    values = np.concatenate([whole[None], part["top_contribution"].values.T[:RANKS]])
+    names = part["top_dimension"].values.T[:RANKS].astype(str)
+    labels = np.concatenate([np.array([[f"{value:.2f}" for value in whole]]), names])
+    return np.round(values, 4).tolist(), labels.tolist()
+
+
+def without(dataset: xr.Dataset) -> go.Figure | None:
+    """The angle by layer, without 0, 1, … dimensions; a menu picks the pairs and the geometry."""
+    if "angle_without" not in dataset:
+        return None
+    figure = new_figure(
+        "The angle without the dimensions that make most of the cosine",
+        "From dark to light: all dimensions, then without the first 1, 2, 3, … of each layer. The violet "
+        "band is the angle without as many dimensions drawn at random, 95% of the draws."
+        + withheld_note(dataset, "angle_without_low"),
+    )
+    layers = dataset["layer"].values
+    few = int(dataset.attrs["few"])
+    views = [(g, p) for g in dataset["geometry"].values for p in dataset["pairs"].values]
+    curves = [_curves(dataset, g, p, few) for g, p in views]
+    low, high, *lines = curves[0]
+    edge: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_trace(go.Scatter(x=layers, y=low, **edge, showlegend=False))
+    figure.add_trace(
+        go.Scatter(
+            x=layers, y=high, **edge, fill="tonexty", fillcolor=fade(RANDOM, 0.3),
+            name=f"without {few} random ones",
+        )
+    )  # fmt: skip
+    for m, line in enumerate(lines):
+        figure.add_trace(
+            go.Scatter(
+                x=layers, y=line, mode="lines+markers", marker={"size": 5},
+                name="all dimensions" if m == 0 else f"without {m}",
+                line={"color": fade(TARGET, 1 - 0.22 * m), "width": 3 if m in (0, few) else 1.6},
+                hovertemplate=f"layer %{{x}}, without {m}: %{{y:.3f}} rad<extra></extra>",
+            )
+        )  # fmt: skip
+    which = list(range(len(figure.data)))
+    buttons = [
+        {"label": f"{PAIR_WORDS[p]}, {g}", "method": "restyle", "args": [{"y": found}, which]}
+        for (g, p), found in zip(views, curves, strict=True)
+    ]
+    angle_axis(figure, [np.array(found) for found in curves], title="mean angle (rad)")
+    figure.update_layout(updatemenus=[_menu(buttons)], height=520)
+    figure.update_layout(legend={"y": -0.16, "yanchor": "top", "traceorder": "normal"})
+    layer_axis(figure, layers.tolist())
+    return figure
+
+
+def _curves(dataset: xr.Dataset, geometry: str, pairs: str, few: int) -> list[list[float]]:
+    part = dataset.sel(geometry=geometry, pairs=pairs)
+    bands = [part[f"angle_random_{end}"].sel(removed=few).values for end in ("low", "high")]
+    lines = [part["angle_without"].sel(removed=m).values for m in range(few + 1)]
+    return [np.round(line, 5).tolist() for line in (*bands, *lines)]
+
+
+def few_share(dataset: xr.Dataset) -> go.Figure | None:
+    """The first pair's angle with and without the few, with intervals, before and after centring."""
+    if "angle_without" not in dataset:
+        return None
+    few = int(dataset.attrs["few"])
+    figure = new_figure(
+        f"The first pair without {few} dimensions, before and after centring",
+        "Where the two lines of one colour lie apart, few dimensions make the angle; 95% intervals.",
+    )
+    layers = dataset["layer"].values
+    seen = []
+    for geometry, color in (("raw", TARGET), ("centred", RANDOM)):
+        for m, dash in ((0, "solid"), (few, "4px,3px")):
+            part = dataset.sel(geometry=geometry, pairs="first", removed=m)
+            band = [part[f"angle_without{end}"].values for end in ("", "_low", "_high")]
+            name = f"{geometry}, {'all dimensions' if m == 0 else f'without {m}'}"
+            mean_and_band(
+                figure, layers, *band, name=name, color=color, dash=dash,
+                hover=f"layer %{{x}}, {name}: %{{y:.3f}} rad",
+            )  # fmt: skip
+            seen += band
+    layer_axis(figure, layers.tolist())
+    angle_axis(figure, seen, title="mean angle (rad)")
+    return figure
+
+
+def _menu(buttons: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom",
+        "pad": {"t": 0, "b": 0}, "bgcolor": "white", "font": {"size": 13},
+    }  # fmt: skip

@@ -1,0 +1,193 @@
+"""Figures of the sink study: lengths by position, attention by head, activations, and who writes the sink."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures.style import (
+    BASELINE,
+    RANDOM,
+    SHADES,
+    TARGET,
+    WITH_FIRST,
+    colorscale,
+    layer_axis,
+    mean_and_band,
+    new_figure,
+    reference_line,
+    shown,
+    withheld_note,
+)
+
+POSITIONS = 12
+"""So many first positions are drawn; what lies beyond is the rest of a text."""
+_COMPONENTS = {"attn": ("attention", WITH_FIRST), "mlp": ("MLP", TARGET)}
+
+
+def lengths(dataset: xr.Dataset) -> go.Figure | None:
+    """Length of the first positions against the median of their text, by layer."""
+    if "norm_ratio" not in dataset:
+        return None
+    figure = new_figure(
+        "How long position 0 is, against the rest of its text",
+        "1 is the median of the text in that layer; a sink is above the dotted line. The thin lines are "
+        "positions 1 to 3 and, if measured, position 0 with random weights."
+        + withheld_note(dataset, "norm_ratio_low"),
+    )
+    layers = dataset["layer"].values
+    band = [dataset[f"norm_ratio{end}"].values for end in ("", "_low", "_high")]
+    mean_and_band(
+        figure, layers, *(part[:, 0] for part in band), name="position 0", band="95%, all together",
+        color=TARGET, hover="layer %{x}, position 0: %{y:.2f} times the median",
+    )  # fmt: skip
+    for place in range(1, min(4, band[0].shape[1])):
+        _thin(figure, layers, band[0][:, place], f"position {place}", BASELINE, "solid")
+    if "random_norm_ratio" in dataset:
+        random = dataset["random_norm_ratio"].values[:, 0]
+        _thin(figure, layers, random, "position 0, random weights", RANDOM, "4px,3px")
+    layer_axis(figure, layers.tolist())
+    threshold = float(dataset.attrs["threshold"])
+    top = max(float(np.nanmax(band[0])), threshold) * 1.25
+    figure.update_layout(
+        yaxis={"title": {"text": "length (times the text's median)"}, "type": "log", "range": [
+            float(np.log10(max(0.05, 0.8 * float(np.nanmin(band[0]))))), float(np.log10(top))
+        ], "dtick": "D2"}
+    )  # fmt: skip
+    reference_line(figure, threshold, f"{threshold:g} times: a sink")
+    return figure
+
+
+def _thin(figure: go.Figure, x: Any, y: Any, name: str, color: str, dash: str) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=x, y=y, mode="lines", name=name, line={"color": color, "width": 1.4, "dash": dash},
+            hovertemplate=f"layer %{{x}}, {name}: %{{y:.2f}} times the median<extra></extra>",
+        )
+    )  # fmt: skip
+
+
+def attention(dataset: xr.Dataset) -> go.Figure | None:
+    """Mean attention of each head to position 0, with the share of heads that rest there by block."""
+    if "attention_first" not in dataset:
+        return None
+    figure = new_figure(
+        "Attention to position 0, by head",
+        "A cell is one head: the mean, over the positions of a text, of what they give to position 0. "
+        f"Attention spread evenly would be {_even(dataset.sizes['pos']):.2f}; a head rests on position 0 "
+        "above 0.3.",
+        x="block",
+    )
+    values = dataset["attention_first"].values
+    figure.add_trace(
+        go.Heatmap(
+            z=values.T, x=dataset["block"].values, y=np.arange(values.shape[1]), zmin=0, zmax=1,
+            colorscale=colorscale(SHADES), xgap=2, ygap=2,
+            colorbar={"title": {"text": "attention"}, "thickness": 10, "outlinewidth": 0},
+            hovertemplate="block %{x}, head %{y}: %{z:.3f}<extra></extra>",
+        )
+    )  # fmt: skip
+    if values.size <= 96:
+        figure.update_traces(texttemplate="%{z:.2f}", textfont={"size": 12})
+    figure.update_xaxes(dtick=max(1, len(values) // 12))
+    figure.update_yaxes(title={"text": "head"}, dtick=max(1, values.shape[1] // 8))
+    return figure
+
+
+def _even(length: int) -> float:
+    """What position 0 would get on average if every position spread its attention evenly."""
+    return float(np.mean(1 / np.arange(1, length + 1)))
+
+
+def activations(dataset: xr.Dataset) -> go.Figure | None:
+    """The largest coordinate against the median coordinate, by layer and position."""
+    if "largest" not in dataset:
+        return None
+    figure = new_figure(
+        "The largest coordinate, by layer and position",
+        "How many times the median |coordinate| of the text the largest one is; the published massive "
+        "activations are above 1,000. The label names the dimension that most often is the largest.",
+    )
+    shown_places = slice(0, POSITIONS)
+    values = dataset["largest"].values[:, shown_places]
+    names = dataset["largest_dimension"].values[:, shown_places].astype(str)
+    figure.add_trace(
+        go.Heatmap(
+            z=np.log10(values).T, x=dataset["layer"].values, y=dataset["pos"].values[shown_places],
+            customdata=np.stack([values.T, names.T.astype(float)], -1), colorscale=colorscale(SHADES),
+            xgap=2, ygap=2, colorbar={
+                "title": {"text": "times the<br>median"}, "thickness": 10, "outlinewidth": 0,
+                "tickvals": list(range(5)), "ticktext": ["1", "10", "100", "1,000", "10,000"],
+            },
+            hovertemplate="layer %{x}, position %{y}: %{customdata[0]:.1f} times the median, most often "
+            "dimension %{customdata[1]:.0f}<extra></extra>",
+        )
+    )  # fmt: skip
+    if len(values) <= 14:
+        figure.update_traces(text=names.T, texttemplate="%{text}", textfont={"size": 11})
+    layer_axis(figure, dataset["layer"].values.tolist())
+    step = (dataset["layer"].values[-1] or 1) / max(1, len(values) - 1)
+    figure.update_xaxes(range=[-0.55 * step, float(dataset["layer"].values[-1]) + 0.55 * step])
+    figure.update_yaxes(title={"text": "position"}, autorange="reversed", dtick=1)
+    return figure
+
+
+def writes(dataset: xr.Dataset) -> go.Figure | None:
+    """What attention and MLP of each block do to the length of position 0, and of the rest."""
+    if "write" not in dataset or not np.isfinite(dataset["write"].values).any():
+        return None
+    figure = new_figure(
+        "Which blocks lengthen and shorten position 0",
+        "Bars add up to the change of its length in each block; lines are the mean of the text's later half. "
+        "A block without a bar does not show what it writes.",
+        x="block",
+    )
+    blocks, write = dataset["block"].values, dataset["write"].values
+    for row, (name, color) in enumerate(_COMPONENTS.values()):
+        figure.add_trace(
+            go.Bar(
+                x=blocks, y=write[:, row, 0], name=name, marker={"color": color},
+                hovertemplate=f"{name} of block %{{x}}: %{{y:.3g}}<extra></extra>",
+            )
+        )  # fmt: skip
+        rest = write[:, row, write.shape[2] // 2 :].mean(1)
+        figure.add_trace(
+            go.Scatter(
+                x=blocks, y=rest, name=f"{name}, rest of the text", mode="lines+markers",
+                line={"color": color, "width": 1.4, "dash": "3px,3px"}, marker={"size": 5},
+                hovertemplate=f"{name} of block %{{x}}, rest: %{{y:.3g}}<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.update_layout(
+        barmode="relative", yaxis={"title": {"text": "growth of the length (unit of the stream)"}}
+    )
+    figure.update_xaxes(dtick=max(1, len(blocks) // 12))
+    return figure
+
+
+def beside(dataset: xr.Dataset) -> go.Figure | None:
+    """Tokens beside position 0 that are sinks by their length."""
+    if "sink_token" not in dataset or not (dataset["sink_token_sinks"].values > 0).any():
+        return None
+    rows = np.flatnonzero(dataset["sink_token_sinks"].values > 0)
+    names = [shown(f"“{dataset['sink_token'].values[row]}”", 24) for row in rows]
+    figure = new_figure(
+        "Sinks beside position 0",
+        "Share of a token's occurrences after position 0 whose vector is over 5 times the median in some "
+        "layer, and the same of its first occurrence in each text.",
+        x="token",
+    )
+    for key, label, color in (
+        ("share", "all occurrences", BASELINE),
+        ("first_share", "the first in a text", TARGET),
+    ):
+        figure.add_trace(
+            go.Bar(
+                x=names, y=dataset[f"sink_token_{key}"].values[rows], name=label, marker={"color": color},
+                customdata=dataset["sink_token_occurrences"].values[rows],
+                hovertemplate="%{x}, " + label + ": %{y:.0%} (of %{customdata:.0f})<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.update_yaxes(title={"text": "share that are sinks"}, range=[0, 1.02], tickformat=".0%")
+    return figure
