@@ -101,8 +101,13 @@ class Intervention:
         Raises:
             InputError: as `check`.
         """
-        for length in sorted({min(lengths), max(lengths)}):
-            self.check(model, length)
+        shortest, longest = min(lengths), max(lengths)
+        self.check(model, longest)
+        if shortest < longest:
+            try:
+                self.check(model, shortest)
+            except InputError as error:
+                raise InputError(f"prompt {lengths.index(shortest)}: {error}") from None
 
     @property
     def portable(self) -> bool:
@@ -150,8 +155,12 @@ class Changes:
         *,
         last: int | None = None,
         indices: Sequence[int] | None = None,
+        checked: bool = True,
     ) -> None:
-        """Takes the edits up to hidden state `last`, in the order in which they run at one hook point."""
+        """Takes the edits up to hidden state `last`, in the order in which they run at one hook point.
+
+        What was not `checked` is, as soon as a run shows its length: who runs it tells nobody before.
+        """
         self._model = model
         self.before = before_text(model, interventions)
         self._span = Span(len(self.before), None if indices is None else tuple(indices))
@@ -161,7 +170,7 @@ class Changes:
         self._edits = sorted(edits, key=lambda pair: pair[1].stage)
         self._fired: set[int] = set()
         self._interventions = tuple(interventions)
-        self._checked: tuple[int, int] | None = None
+        self._checked: bool | tuple[int, int] = checked
 
     def hooks(self) -> list[tuple[str, Callable[..., Tensor | None]]]:
         """Forward hooks; they must come before those that measure."""
@@ -201,7 +210,9 @@ class Changes:
         return torch.compiler.disable(run)  # type: ignore[no-untyped-call, no-any-return]
 
     def _check(self, value: Tensor, edit: Edit) -> None:
-        """Checks the texts of a run once: who attaches hooks to a pass of their own tells nobody before."""
+        """Checks the texts of a run that nobody checked before."""
+        if self._checked is True:
+            return
         n = value.shape[-1] if edit.hook.endswith("scores") else value.shape[1]
         found = (len(value), n - self._span.before)
         if found != self._checked:
@@ -226,7 +237,7 @@ def attached_changes(
             "interventions count positions from a text's first token: measure texts of one length at a time, "
             "without padding"
         )
-    changes = Changes(model, interventions)
+    changes = Changes(model, interventions, checked=False)
     if changes.before:
         raise InputError(
             f"{' and '.join(one.label for one in interventions if one.tokens_before(model))} puts tokens "
