@@ -237,8 +237,8 @@ def test_conditions_have_names():
 
 
 def test_the_prompt_that_is_too_short_is_named(gpt2):
-    texts = ["The boy gave her the book", "her", "They admired her courage"]
-    with pytest.raises(InputError, match=r"^prompt 1: cut\(2\) needs position 2, but a prompt has 1 tokens"):
+    texts = ["The boy gave her the book", "A", "They admired her courage"]
+    with pytest.raises(InputError, match=r"^prompt 1: cut\(2\) needs position 2, but a prompt has 1 token"):
         ll.capture_residuals(gpt2, texts, interventions=ll.cut(2))
     with pytest.raises(InputError, match=r"^cut\(40\) needs position 40"):
         ll.capture_residuals(gpt2, texts, interventions=ll.cut(40))
