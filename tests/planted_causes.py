@@ -24,7 +24,7 @@ import numpy as np
 
 from tests.planted import BLOCKS, CONTEXT, ERASE, HEADS, INNER, VOCABULARY, WRITE, D, Weights, angles, forward
 
-LENGTH = CONTEXT
+LENGTH = 16
 SINKS = (6, 7)
 """The marked tokens, by tag: even ids have −1, odd ids +1."""
 FIRST_TOKEN = 8

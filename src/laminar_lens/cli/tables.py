@@ -87,7 +87,7 @@ def effects_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
     """The effects of a why-study, in radians, one row a layer."""
     columns = {EFFECT_COLUMNS.get(name, name): [radians(row[name]) for row in rows] for name in EFFECTS_SHOWN}
     columns["answer"] = [str(row["verdict"]) for row in rows]
-    title = "Effects by layer (rad); E10: context cut, E01: positions restarted, E11: both; excess = T + E11"
+    title = "Effects by layer (rad); E10: context cut, E01: positions restarted, E11: both"
     return _by_layer(title, [row["layer"] for row in rows], columns, SPARE_EFFECTS)
 
 

@@ -21,8 +21,8 @@ from laminar_lens.studies.warmup_texts import chosen_texts
 from laminar_lens.studies.why_dataset import answer_dataset
 from laminar_lens.studies.why_measurement import exchange, measure, places, random_effects
 
-DEFAULT_TEXTS = 600
-"""Effects of 2τ are then told from none, and from each other, where a bigram's angle scatters by 0.3 rad."""
+DEFAULT_TEXTS = 400
+"""Simultaneous intervals of ±0.04 rad where a bigram's angle moves by 0.3 rad (sd): an effect of 2τ shows."""
 
 
 class WhyResult(StudyResult):

@@ -44,7 +44,7 @@ def answer_dataset(
     if len(np.unique(swapped.unit[keep])) < 2:
         raise InputError(
             f"{int(keep.sum())} texts make {len(np.unique(swapped.unit[keep]))} observation: texts exchange "
-            "their beginnings in twos; give at least 4 texts or groups, better 600"
+            "their beginnings in twos; give at least 4 texts or groups, better 400"
         )
     first, body = cells.angle[:, :, keep]
     answer = why(

@@ -5,7 +5,6 @@ import pytest
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.why import EFFECTS, cause, effects, why
-from tests.validate import causes as validation
 
 TAU = 0.05
 
@@ -145,8 +144,3 @@ def test_cause_is_undetermined_at_every_crossing() -> None:
         assert cause(bounds, TAU) == "undetermined"
     assert cause([big, missing, missing], TAU, has_positions=False) == "context"
     assert cause([across, missing, missing], TAU, has_positions=False) == "undetermined"
-
-
-def test_simulated_effects_on_the_thresholds() -> None:
-    failed = [row for row in validation.simulated(20) if not row.ok]
-    assert not failed
