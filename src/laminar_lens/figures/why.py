@@ -142,8 +142,8 @@ def why_excess(dataset: xr.Dataset) -> go.Figure | None:
         return None
     figure = new_figure(
         "The excess of first pairs, and its two parts",
-        "Excess = T + E11, text by text: T belongs to the tokens wherever they stand, E11 to being first."
-        + withheld_note(dataset, "effect_band_low"),
+        "Excess = T + E11, text by text: T belongs to the tokens (as they stand behind another text), E11 to "
+        "being first." + withheld_note(dataset, "effect_band_low"),
     )
     return _finish(figure, dataset, _lines(figure, dataset, ("excess", "T", "E11")))
 

@@ -72,7 +72,8 @@ def why_study(
     Each text's first bigram is measured as it is, inside another text (behind the first tokens of another
     text, at positions t and t + 1), there with the context cut off (`cut(t)`), with restarted positions
     (`restart(t)`), and both, which is the text alone. The same is done with a bigram from inside. The excess
-    of a first pair is T + E11: the tokens' own part, and what being first adds. The verdict is on E11.
+    of a first pair is T + E11: the tokens' own part, and what being first adds. The verdict is on E11. T also
+    holds what the seam does, where one text goes on as another; bigrams from inside have none.
 
     There is no `prepend_bos`: a pair with a BOS has no counterpart inside a text.
 

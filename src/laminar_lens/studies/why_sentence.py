@@ -143,7 +143,9 @@ def claim(
     parts = []
     for one in answer.found:
         sizes = ", ".join(f"{name} {signed(x.estimate)} {_ci(x)}".strip() for name, x in one.effects.items())
-        parts.append(f"{one.verdict} in {named_layers(layers[row] for row in one.layers)}: {sizes} rad")
+        parts.append(
+            f"{one.verdict.capitalize()} in {named_layers(layers[row] for row in one.layers)}: {sizes} rad"
+        )
     half = " Layers were chosen on one half of the texts and measured on the other."
     lacking = (
         "" if has_positions else " The position factor is not applicable: restart(t) does not fit this model."
