@@ -226,7 +226,7 @@ def named_geometry(
     model: Any,
     geometry: Any,
     *,
-    prepend_bos: bool = False,
+    prepend_bos: bool | None = False,
     final_norm: bool = False,
     layers: Any = None,
     seed: int = 0,
@@ -234,12 +234,15 @@ def named_geometry(
 ) -> Geometry:
     """The geometry that a study was given: a name, fitted here on texts of the model's own, or one as it is.
 
+    `prepend_bos=None` leaves the BOS unchecked: a meter does not know whether there is one.
+
     Raises:
         InputError: an unknown name, or a geometry that was fitted with another BOS or final norm.
     """
     how: dict[str, Any] = {"prepend_bos": prepend_bos, "final_norm": final_norm}
     if isinstance(geometry, str):
         check_name(geometry)
+        how["prepend_bos"] = bool(prepend_bos)
         return fit_geometry(model, geometry, **how, layers=layers, seed=seed, progress=progress)
     if not isinstance(geometry, Geometry):
         raise InputError(
@@ -247,12 +250,23 @@ def named_geometry(
             "fit_geometry returned"
         )
     for key, value in how.items():
-        if bool(geometry.settings.get(key, value)) != bool(value):
+        if value is not None and bool(geometry.settings.get(key, value)) != bool(value):
             raise InputError(
                 f"geometry {geometry.name!r} was fitted with {key}={geometry.settings[key]}, but "
                 f"{key}={value} is measured: use the same"
             )
     return geometry
+
+
+def geometry_note(geometry: Any) -> str:
+    """What a reader must know of angles that are not those of the residual stream itself; empty for raw."""
+    name = getattr(geometry, "name", geometry)
+    if name == "raw":
+        return ""
+    return (
+        f"Angles are measured in the geometry {name!r}, not between residual vectors as they are; published "
+        "thresholds were set for those"
+    )
 
 
 def check_name(name: Any) -> str:

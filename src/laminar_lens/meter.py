@@ -243,7 +243,7 @@ def _unfitted(model: Any, geometry: Any, layers: tuple[int, ...], final_norm: bo
         raise InputError(
             f"geometry {geometry!r} is fitted on other texts: give a meter fit_geometry(model, {geometry!r})"
         )
-    return named_geometry(model, geometry, final_norm=final_norm, layers=layers)
+    return named_geometry(model, geometry, prepend_bos=None, final_norm=final_norm, layers=layers)
 
 
 def _increasing(layers: tuple[int, ...]) -> tuple[int, ...]:

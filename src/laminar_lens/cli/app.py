@@ -11,6 +11,7 @@ from laminar_lens import __version__
 from laminar_lens.cli import checks, preflight
 from laminar_lens.cli import options as opt
 from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files
+from laminar_lens.cli.mask import mask
 from laminar_lens.cli.requests import (
     AnglesRequest,
     Request,
@@ -119,6 +120,8 @@ def sequential(  # one line a parameter: the command's whole surface
     warmup: Annotated[
         bool, typer.Option("--warmup/--no-warmup", help="Also how many first tokens to leave out.")
     ] = True,
+    geometry: opt.Geometry = "raw",
+    geometries: opt.Geometries = False,
     grid: opt.Grid = False,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
@@ -143,6 +146,8 @@ def sequential(  # one line a parameter: the command's whole surface
         tau=checks.tolerance(tau),
         n_texts=checks.count(n_texts),
         warmup=warmup,
+        geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
+        geometries=geometries,
         grid=grid,
         seed=checks.at_least("--seed", seed, 0),
         prompts=checks.prompts(prompts),
@@ -163,6 +168,8 @@ def warmup(
     bos: opt.Bos = False,
     final_norm: opt.FinalNorm = False,
     layers: opt.Layers = "",
+    geometry: opt.Geometry = "raw",
+    geometries: opt.Geometries = False,
     grid: opt.Grid = False,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
@@ -185,6 +192,8 @@ def warmup(
         length=None if length is None else checks.at_least("--length", length, 4),
         tau=checks.tolerance(tau),
         reference=checks.parse_window(reference),
+        geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
+        geometries=geometries,
         grid=grid,
         seed=checks.at_least("--seed", seed, 0),
         texts=checks.texts(texts),
@@ -194,6 +203,7 @@ def warmup(
 
 
 app.command()(why)
+app.command()(mask)
 
 
 @app.command()
@@ -207,6 +217,7 @@ def angles(
     bos: opt.Bos = False,
     final_norm: opt.FinalNorm = False,
     layers: opt.Layers = "",
+    geometry: opt.Geometry = "raw",
     device: opt.Device = "cpu",
     dtype: opt.Dtype = "float32",
     backend: opt.Backend = "auto",
@@ -225,6 +236,7 @@ def angles(
         format=format,
         path=checks.writable(out, [name]) / name,
         quiet=quiet,
+        geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
     )
     return preflight.check_angles(request)
 

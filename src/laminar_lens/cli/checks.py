@@ -19,6 +19,14 @@ BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 SINCE_LAYER_BEFORE = ("rotation", "step_length")
 QUANTITIES = ("sequential", "rotation", "turning", "step_length", "pairwise")
+GEOMETRIES = (
+    "raw",
+    "centred",
+    "mean_over_d_model",
+    "standardised",
+    "without_dimensions",
+    "layernormed",
+)
 WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
 MOST_LAYERS = 9999

@@ -32,7 +32,7 @@ OPTIONS = {
         name: f"--{name}"
         for name in (
             *("baseline", "at", "bridge", "device", "dtype", "layers", "length", "occurrence", "reference"),
-            *("regex", "seed", "skip", "target", "tau"),
+            *("geometries", "geometry", "regex", "seed", "skip", "target", "tau"),
         )
     },
 }
@@ -213,6 +213,23 @@ Reference = Annotated[
 Seed = Annotated[
     int,
     typer.Option(parser=whole_number, metavar="N", help="Same seed, same numbers.", rich_help_panel=MEASURE),
+]
+Geometry = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="In which angles are measured: raw, centred, mean_over_d_model, standardised, "
+        "without_dimensions or layernormed.",
+        rich_help_panel=MEASURE,
+    ),
+]
+Geometries = Annotated[
+    bool,
+    typer.Option(
+        "--geometries",
+        help="Also how the headline changes in each geometry, on at most 200 texts.",
+        rich_help_panel=MEASURE,
+    ),
 ]
 Grid = Annotated[
     bool,

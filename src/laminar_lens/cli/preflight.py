@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from laminar_lens.cli.requests import AnglesRequest, ModelChoice, SequentialRequest, WarmupRequest, WhyRequest
+from laminar_lens.cli.requests import (
+    AnglesRequest,
+    MaskRequest,
+    ModelChoice,
+    SequentialRequest,
+    WarmupRequest,
+    WhyRequest,
+)
 from laminar_lens.errors import InputError
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
@@ -115,6 +122,19 @@ def check_why(request: WhyRequest) -> WhyRequest:
         )
     if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
         check_texts(request.texts, tokenizer, length)
+    return request
+
+
+def check_mask(request: MaskRequest) -> MaskRequest:
+    """The request, if its layers and texts fit the model.
+
+    Raises:
+        InputError: a layer out of range; a text longer than the context.
+    """
+    check_layers(request.model)
+    if tokenizer := _tokenizer(request.model):
+        texts = request.texts.texts
+        check_lengths(request.model, [len(tokenizer(text)["input_ids"]) for text in texts], texts, needed=1)
     return request
 
 

@@ -51,6 +51,8 @@ class SequentialRequest:
     tau: float = 0.05
     n_texts: int | None = None
     warmup: bool = True
+    geometry: str = "raw"
+    geometries: bool = False
     grid: bool = False
     seed: int = 0
 
@@ -66,6 +68,8 @@ class WarmupRequest:
     length: int | None = None
     tau: float = 0.05
     reference: str | tuple[int, int] | None = None
+    geometry: str = "raw"
+    geometries: bool = False
     grid: bool = False
     seed: int = 0
 
@@ -96,6 +100,22 @@ class AnglesRequest:
     format: str
     path: Path
     quiet: bool = False
+    geometry: str = "raw"
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """`laminar-lens mask`: which tokens of each text to keep; `skip` is None where a warm-up decides it."""
+
+    model: ModelChoice
+    texts: Texts
+    folder: Path
+    skip: int | None = None
+    n_texts: int | None = None
+    sinks: bool = True
+    seed: int = 0
+    json: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,4 +128,4 @@ class ShowRequest:
     quiet: bool = False
 
 
-Request = SequentialRequest | WarmupRequest | WhyRequest | AnglesRequest | ShowRequest
+Request = SequentialRequest | WarmupRequest | WhyRequest | AnglesRequest | MaskRequest | ShowRequest

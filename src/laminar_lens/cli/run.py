@@ -11,6 +11,7 @@ from laminar_lens.axes import Progress
 from laminar_lens.cli import tables
 from laminar_lens.cli.requests import (
     AnglesRequest,
+    MaskRequest,
     ModelChoice,
     Output,
     Request,
@@ -33,6 +34,8 @@ def execute(request: Request) -> None:
         _why(request)
     elif isinstance(request, AnglesRequest):
         _angles(request)
+    elif isinstance(request, MaskRequest):
+        _mask(request)
     else:
         _show(request)
 
@@ -54,6 +57,7 @@ def _sequential(request: SequentialRequest) -> None:
             baseline=request.baseline,
             skip=request.skip,
             warmup=warm,
+            geometries=request.geometries,
             **_common(request, progress),
         )
         frame = _grid(model, request, progress) if request.grid else None
@@ -71,6 +75,7 @@ def _warmup(request: WarmupRequest) -> None:
             chosen["n_texts"] = request.n_texts
         if request.reference is not None:
             chosen["reference"] = request.reference
+        chosen["geometries"] = request.geometries
         study = warmup_study(model, request.texts, **chosen, **_common(request, progress))
         frame = _grid(model, request, progress) if request.grid else None
         files = _save(study, frame, request.output, "warmup", progress)
@@ -114,6 +119,7 @@ def _angles(request: AnglesRequest) -> None:
             final_norm=choice.final_norm,
             layers=choice.layers,
             backend=choice.backend,
+            geometry=request.geometry,
             progress=progress,
         )
         request.path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +129,32 @@ def _angles(request: AnglesRequest) -> None:
             with atomic_path(request.path) as path:
                 angle_rows(dataset).to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
     say(str(request.path))
+
+
+def _mask(request: MaskRequest) -> None:
+    with working(quiet=request.quiet) as progress:
+        from laminar_lens.studies.mask_files import token_masks, write_masks
+
+        found = token_masks(
+            _load(request.model, progress),
+            request.texts.texts,
+            skip=request.skip,
+            n_texts=request.n_texts,
+            sinks=request.sinks,
+            prepend_bos=request.model.prepend_bos,
+            layers=request.model.layers,
+            seed=request.seed,
+            progress=progress,
+        )
+        files = write_masks(found, request.folder)
+    if request.json:
+        shown = {**found.summary(), "files": {name: str(path) for name, path in files.items()}}
+        say(json.dumps(shown, ensure_ascii=True, allow_nan=False, indent=2))
+    elif request.quiet:
+        say("\n".join(str(path) for path in files.values()))
+    else:
+        warned = [f"note: {note}" for note in found.notes]
+        say(found.sentence, *warned, *(f"{name}: {path}" for name, path in files.items()))
 
 
 def _show(request: ShowRequest) -> None:
@@ -160,6 +192,7 @@ def _common(request: SequentialRequest | WarmupRequest, progress: Progress) -> d
         "final_norm": request.model.final_norm,
         "layers": request.model.layers,
         "backend": request.model.backend,
+        "geometry": request.geometry,
         "progress": progress,
     }
 

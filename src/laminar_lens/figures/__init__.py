@@ -8,6 +8,7 @@ import xarray as xr
 from laminar_lens.axes import PLAIN
 from laminar_lens.figures.contrasts import contrasts
 from laminar_lens.figures.dimensions import contributions, few_share, without
+from laminar_lens.figures.geometries import baseline, excess, target
 from laminar_lens.figures.modes import mixture
 from laminar_lens.figures.positions import by_position, by_position_skipped, tokens
 from laminar_lens.figures.sequential import (
@@ -50,6 +51,11 @@ _WHY = {
     "why_places": why_places,
 }
 
+_GEOMETRIES = {
+    "geometry_excess": excess,
+    "geometry_target": target,
+    "geometry_baseline": baseline,
+}
 _SINKS = {
     "sink_lengths": lengths,
     "sink_attention": attention,
@@ -84,6 +90,6 @@ def figures(result: Any) -> dict[str, go.Figure]:
 
 def _figures(dataset: xr.Dataset) -> dict[str, go.Figure]:
     """Those of one condition."""
-    makers = {**_SEQUENTIAL, **_WARMUP, **_WHY, **_SINKS, **_DIMENSIONS}
+    makers = {**_SEQUENTIAL, **_WARMUP, **_WHY, **_GEOMETRIES, **_SINKS, **_DIMENSIONS}
     drawn = {name: make(dataset) for name, make in makers.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}

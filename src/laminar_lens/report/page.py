@@ -146,6 +146,7 @@ _ORDER = (
     ("Who writes it, and where", ("sink_writes", "sink_activations", "sink_tokens")),
     ("The angle without a few dimensions", ("dimension_angles", "dimension_removal")),
     ("Dimension by dimension", ("dimension_contributions",)),
+    ("In other geometries", ("geometry_excess", "geometry_target", "geometry_baseline")),
     ("Along the positions", ("by_position", "by_position_skipped")),
     ("What decides the claims", ("mixture", "difference", "rotation", "dispersion")),
     ("Warm-up", ("warmup_delta", "warmup_k", "warmup_random_init", "warmup_paired_shift", "warmup_cost")),
@@ -174,6 +175,8 @@ def _facts(summary: Mapping[str, Any], warmup: Mapping[str, Any]) -> list[str]:
         facts.append("with BOS" if settings["prepend_bos"] else "no BOS")
     if "final_norm" in settings:
         facts.append("after the final norm" if settings["final_norm"] else "before the final norm")
+    if settings.get("geometry", "raw") not in ("raw", None) and isinstance(settings["geometry"], str):
+        facts.append(f"geometry: {settings['geometry']}")
     if model.get("weight_processing"):
         facts.append(f"weight processing: {model['weight_processing']}")
     if provenance.get("seed") is not None:

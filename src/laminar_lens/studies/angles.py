@@ -7,6 +7,7 @@ import xarray as xr
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.interventions import Intervention
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
 from laminar_lens.models.info import processing_note
@@ -41,6 +42,7 @@ def angle_table(
     layers: Any = None,
     backend: str = "auto",
     interventions: Any = None,
+    geometry: Any = "raw",
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Angles of every prompt, layer and place, with tokens as coordinates.
@@ -53,6 +55,7 @@ def angle_table(
         backend: of the angle kernels.
         interventions: one, a list (applied together), or a mapping from names to lists, such as
             `[cut(5), restart(5)]`; the table then has an axis `intervention`, "plain" first.
+        geometry: as in `sequential_study`; lengths are then of the mapped vectors.
         progress: called as (label, done, total).
 
     Returns:
@@ -67,7 +70,9 @@ def angle_table(
         raise InputError(f"what {what!r} is unknown: use one of {', '.join(KINDS)}")
     texts = check_prompts(prompts)
     conditions = as_conditions(interventions)
-    how = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
+    run = {"prepend_bos": prepend_bos, "final_norm": final_norm}
+    made = named_geometry(model, geometry, **run, progress=progress)
+    how = {"what": what, **run, "layers": layers, "geometry": made}
     tables = {
         name: _table(model, texts, changes, backend=backend, progress=named_progress(progress, name), **how)
         for name, changes in conditions.items()
@@ -84,6 +89,7 @@ def _table(
     prepend_bos: bool,
     final_norm: bool,
     layers: Any,
+    geometry: Geometry,
     backend: str,
     progress: Progress | None,
 ) -> xr.Dataset:
@@ -104,6 +110,7 @@ def _table(
         layers=measured,
         backend=backend,
         interventions=changes,
+        geometry=geometry,
         label="residual stream",
         progress=progress,
     )
@@ -114,6 +121,7 @@ def _table(
         info = batch.info
     note = processing_note(model)
     used = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": list(shown)}
+    used |= {"geometry": geometry.name}
     used |= {"interventions": [one.label for one in changes]} if changes else {}
     return label_dataset(
         _dataset(parts, tokens, texts, what, shown, axes, {"units": unit, "long_name": meaning}),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.edits import Intervention
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 
@@ -23,6 +24,7 @@ class Capture:
     layers: tuple[int, ...] | None = None
     backend: str = "auto"
     interventions: tuple[Intervention, ...] = ()
+    geometry: Geometry = RAW
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _stream(
         layers=layers,
         backend=how.backend,
         interventions=how.interventions,
+        geometry=how.geometry,
         **more,
     )
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
+from laminar_lens.geometry import Geometry, geometry_note, named_geometry
 from laminar_lens.interventions import Intervention
 from laminar_lens.interventions.conditions import (
     as_conditions,
@@ -21,6 +22,13 @@ from laminar_lens.results import StudyResult, label_dataset, make_provenance, te
 from laminar_lens.studies.claims import answer_claims, sentence
 from laminar_lens.studies.comparison import Baseline, compare, mean
 from laminar_lens.studies.conditions import with_conditions
+from laminar_lens.studies.geometries import (
+    MOST_TEXTS,
+    angles_by_geometry,
+    by_geometry,
+    chosen_geometries,
+    fitted,
+)
 from laminar_lens.studies.measurement import (
     Adjacent,
     Capture,
@@ -65,6 +73,8 @@ def sequential_study(
     n_perm: int = 10_000,
     backend: str = "auto",
     interventions: Any = None,
+    geometry: Any = "raw",
+    geometries: Any = None,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Measure a target's sequential angle against its baselines, layer by layer, and answer the claims C1–C7.
@@ -93,6 +103,10 @@ def sequential_study(
         interventions: one, a list (applied together), or a mapping from names to lists, such as
             `[cut(5), restart(5)]`; prompts, donors and warm-up are measured again under each, on an axis
             `intervention` with "plain" first. Texts are always written by the model as it is.
+        geometry: in which angles are measured: a name of `laminar_lens.geometry.GEOMETRIES`, fitted on texts
+            of its own where it needs any, or what `fit_geometry` returned.
+        geometries: also how the headline changes with the geometry: True for all, or some names; computed on
+            at most 200 texts, one pass for all.
         progress: called as (label, done, total).
 
     Returns:
@@ -110,13 +124,20 @@ def sequential_study(
     how = Capture(prepend_bos, final_norm, chosen_layers(model, layers), backend)
     if note := processing_note(model):
         plan.notes.insert(0, note)
+    if note := geometry_note(geometry):
+        plan.notes.append(note)
     conditions = as_conditions(interventions)
     for changes in conditions.values():  # before anything runs
         lengths = plan.n_tokens.tolist()
         check_interventions(model, changes, lengths, prepend_bos=prepend_bos)
+    made = named_geometry(
+        model, geometry, prepend_bos=prepend_bos, final_norm=final_norm, seed=seed, progress=progress
+    )
+    beside = fitted(model, chosen_geometries(geometries), run_of(how), seed, progress)
+    how = replace(how, geometry=made)
     warm = warmup_part(model, warmup, conditions, how, seed, progress)
     tokens = donor_texts(model, donors, n_donors, warm, plan, how, seed, progress)
-    study = _Study(model, plan, settings, how, warm, tokens, random_init, n_perm)
+    study = _Study(model, plan, settings, how, warm, tokens, random_init, n_perm, beside)
     found = {
         name: _condition(study, name, changes, named_progress(progress, name))
         for name, changes in conditions.items()
@@ -136,6 +157,7 @@ class _Study:
     donors: Any
     random_init: bool
     n_perm: int
+    geometries: dict[str, Geometry]
 
 
 def _condition(
@@ -152,12 +174,15 @@ def _condition(
     baselines = _baselines(plan, measured, donated, settings, study.n_perm, progress)
     random = _random_curve(model, plan, how, seed, progress) if study.random_init else None
     dataset = sequential_dataset(plan, measured, baselines, random, warm, chosen=settings.baseline, seed=seed)
+    if study.geometries:
+        dataset = dataset.assign(_in_geometries(study, plan, how, progress))
     claims = answer_claims(dataset, baselines, chosen=settings.baseline, warmup=warm, seed=seed)
     used = {
         **asdict(settings),
         "final_norm": how.final_norm,
         "layers": list(measured.layers),
         "n_perm": study.n_perm,
+        "geometry": how.geometry.name,
     }
     used |= {"n_donors": len(donated.tokens), "donors_sha256": texts_fingerprint(donated.tokens)[1]}
     used |= {"random_init": study.random_init, "warmup": warm is not None}
@@ -179,6 +204,32 @@ def _measure(model: Any, plan: Plan, how: Capture, progress: Progress | None) ->
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
     return measured_angles(model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
+
+
+def run_of(how: Capture) -> dict[str, Any]:
+    """The arguments of `capture_residuals`."""
+    names = ("prepend_bos", "final_norm", "layers", "interventions")
+    return {name: getattr(how, name) for name in names}
+
+
+def _in_geometries(study: _Study, plan: Plan, how: Capture, progress: Progress | None) -> dict[str, Any]:
+    """Target and published baseline in every geometry."""
+    published = np.swapaxes(plan.draws["published"], 0, 1)[:, :1]
+    asked = np.concatenate([plan.target, published], axis=1)[:MOST_TEXTS]
+    angle = angles_by_geometry(
+        study.model,
+        plan.prompts[:MOST_TEXTS],
+        study.geometries,
+        run_of(how),
+        pairs=asked,
+        backend=how.backend,
+        progress=progress,
+    )
+    values = {
+        "target": (mean(angle[..., :-1], axis=3), "angle of the target"),
+        "baseline": (angle[..., -1], "angle of the published baseline's single draw"),
+    }
+    return dict(by_geometry(values, study.geometries, None, study.settings.seed))
 
 
 def _baselines(
@@ -228,5 +279,6 @@ def _random_curve(
     except ModelError as error:
         plan.notes.append(f"No random-weights curve: {error}.")
         return None
+    how = replace(how, geometry=how.geometry.for_model(twin))
     angles = adjacent_angles(twin, plan.prompts, how, label="capturing random weights", progress=progress)
     return mean(angles.angle, axis=1)

@@ -7,6 +7,7 @@ import numpy as np
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import RAW
 from laminar_lens.interventions.conditions import Conditions, portable
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.results import json_safe
@@ -34,6 +35,7 @@ def warmup_part(
             seed=seed,
             backend=how.backend,
             interventions={name: changes for name, changes in fit.items() if changes} or None,
+            geometry=how.geometry,
             progress=progress,
         )
     if not isinstance(warmup, WarmupResult):
@@ -57,6 +59,11 @@ def _check_warmup(warmup: WarmupResult, model: Any, conditions: Conditions, how:
             raise InputError(
                 f"warmup was measured with {name}={was}, this study has {name}={now}: use the same"
             )
+    if made.get("geometry", RAW.describe()) != json_safe(how.geometry.describe()):
+        raise InputError(
+            f"warmup was measured in the geometry {made['geometry']['name']!r}, this study in "
+            f"{how.geometry.name!r} (or one that was fitted otherwise): give both the same fit_geometry(...)"
+        )
     missing = set(how.layers or range(info.n_layers + 1)) - set(warmup.dataset["layer"].values.tolist())
     if missing:
         raise InputError(f"warmup lacks layer {min(missing)}: measure it on the layers of this study")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
+from laminar_lens.geometry import RAW
 from laminar_lens.interventions.conditions import portable
 from laminar_lens.models.edits import as_interventions, check_interventions
 from laminar_lens.stats.warmup import reference_pairs
@@ -105,7 +106,8 @@ def _angles(
 
     def turn(layer: int, state: Tensor) -> None:
         if axes and layer not in turns:
-            first = state[:AXIS_TEXTS].detach().float().cpu().numpy()
+            seen = how.get("geometry", RAW).apply(layer, state[:AXIS_TEXTS].detach())
+            first = seen.float().cpu().numpy()
             turns[layer] = leading_axis_turn(first, min(K_MAX, first.shape[1] - 2))
 
     stream = iter_angles(
@@ -138,4 +140,5 @@ def random_angles(
     except ModelError as error:
         notes.append(f"No curve of random weights: {error}.")
         return None
+    how = {**how, "geometry": how.get("geometry", RAW).for_model(twin)}
     return _angles(twin, tokens[:RANDOM_TEXTS], how, backend, "random weights", progress)[0]

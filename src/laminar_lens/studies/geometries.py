@@ -1,0 +1,131 @@
+"""How a study's headline changes with the geometry in which angles are measured: all of them in one pass."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometries
+from laminar_lens.meter import AngleMeter
+from laminar_lens.models.batches import prompt_batches
+from laminar_lens.models.forward import run_states
+from laminar_lens.stats.bootstrap import Interval, mean_interval
+
+MOST_TEXTS = 200
+"""So many texts are measured in every geometry: the comparison is beside the study, not the study."""
+
+
+def chosen_geometries(given: Any) -> tuple[str, ...]:
+    """Names to compare: none for None or False, all for True; "raw" is always the first.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if given is None or given is False:
+        return ()
+    if given is True:
+        return GEOMETRIES
+    names = [given] if isinstance(given, str) else list(given)
+    if not names:
+        raise InputError(f"geometries is empty: give True for all, or some of {', '.join(GEOMETRIES)}")
+    return tuple(dict.fromkeys(["raw", *(check_name(name) for name in names)]))
+
+
+def fitted(
+    model: Any, names: Sequence[str], run: Mapping[str, Any], seed: int, progress: Progress | None
+) -> dict[str, Geometry]:
+    """The geometries by name; one pass over texts that the model writes for them."""
+    how = {name: run[name] for name in ("prepend_bos", "final_norm", "layers")}
+    return fit_geometries(model, names, **how, seed=seed, progress=progress) if names else {}
+
+
+def angles_by_geometry(
+    model: Any,
+    prompts: Any,
+    geometries: Mapping[str, Geometry],
+    run: Mapping[str, Any],
+    *,
+    pairs: np.ndarray | None = None,
+    backend: str = "auto",
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Angles in radians of adjacent pairs, [geometry layer text pair], or of `pairs` [text pair 2] instead.
+
+    One forward pass a batch, whatever the number of geometries; `run` holds the arguments of
+    `capture_residuals`.
+    """
+    batches = prompt_batches(model, prompts, batch_size=None, **run)
+    layers = tuple(sorted(set(batches.layers)))
+    bos, width = (
+        int(batches.info["prepend_bos"] is True),
+        batches.longest - 1 if pairs is None else pairs.shape[1],
+    )
+    for geometry in geometries.values():
+        geometry.check_others([row[bos:] for row in batches.rows])
+    found = np.full((len(geometries), len(layers), len(batches.rows), width), np.nan)
+    done = 0
+    for indices in batches.indices():
+        meters = [
+            AngleMeter(
+                model,
+                measures=("sequential",) if pairs is None else (),
+                pairs=None if pairs is None else pairs[list(indices)],
+                layers=layers,
+                backend=backend,
+                final_norm=batches.final_norm,
+                geometry=geometry,
+            )
+            for geometry in geometries.values()
+        ]
+
+        def see(layer: int, state: Tensor, meters: list[AngleMeter] = meters) -> None:
+            for meter in meters:
+                meter.observe(layer, state)
+
+        run_states(
+            model,
+            batches.tokens(indices),
+            layers,
+            see,
+            final_norm=batches.final_norm,
+            interventions=batches.interventions,
+            indices=indices,
+        )
+        for row, meter in enumerate(meters):
+            angle = meter.result()["sequential" if pairs is None else "pair"].cpu().numpy()
+            found[row][:, list(indices), : angle.shape[2]] = angle
+        done += len(indices)
+        if progress is not None:
+            progress("other geometries", done, len(batches.rows))
+    return found
+
+
+def by_geometry(
+    values: Mapping[str, tuple[np.ndarray, str]],
+    geometries: Mapping[str, Geometry],
+    groups: np.ndarray | None,
+    seed: int,
+) -> dict[str, xr.Variable]:
+    """Means over texts of quantities [geometry layer text] in radians, with 95% intervals.
+
+    Args:
+        values: by name, the numbers and what they are.
+        geometries: in the order of the first axis.
+        groups: one label a text.
+        seed: of the bootstrap.
+    """
+    found: dict[str, xr.Variable] = {}
+    axes = ("geometry", "layer")
+    for name, (quantity, meaning) in values.items():
+        interval: Interval = mean_interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
+        attrs = {"units": "rad", "long_name": meaning, "withheld": interval.withheld}
+        ends = {"": interval.estimate, "_low": interval.low, "_high": interval.high}
+        for end, numbers in ends.items():
+            about = {"": meaning, "_low": "lower 95% limit", "_high": "upper 95% limit"}[end]
+            found[f"geometry_{name}{end}"] = xr.Variable(axes, numbers, {**attrs, "long_name": about})
+    found["geometry"] = xr.Variable(("geometry",), list(geometries))
+    return found

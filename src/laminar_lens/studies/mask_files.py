@@ -1,0 +1,188 @@
+"""Masks of texts, written for other tools: a probe, an SAE, a statistic of one's own."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from laminar_lens.axes import Progress
+from laminar_lens.geometry import padded
+from laminar_lens.models import describe
+from laminar_lens.models.batches import token_strings
+from laminar_lens.models.tokens import PADDING, token_rows
+from laminar_lens.results import atomic_path, json_safe
+from laminar_lens.studies.masks import position_mask, sink_mask
+
+FORMAT = "laminar-lens-masks/1"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMasks:
+    """Which tokens of each text to keep.
+
+    Attributes:
+        tokens: ids, with the BOS where one was asked for, −1 after a text's end.
+        keep: True = keep; padding False.
+        sinks: True at tokens that are left out by their vectors.
+        skip: so many first tokens of each text are left out.
+        texts, words: the texts, and their tokens as text.
+        settings: JSON-safe.
+        notes: what a reader must know.
+    """
+
+    tokens: Int[Tensor, "text pos"]
+    keep: Bool[Tensor, "text pos"]
+    sinks: Bool[Tensor, "text pos"]
+    skip: int
+    texts: tuple[str, ...]
+    words: list[list[str]]
+    settings: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def sentence(self) -> str:
+        """What was left out."""
+        real = self.tokens >= 0
+        beyond = int((self.sinks & (real.cumsum(1) > self.skip)).sum())
+        return (
+            f"{int(self.keep.sum()):,} of {int(real.sum()):,} tokens of {len(self.texts):,} texts are kept: "
+            f"without the first {self.skip} of each, and {beyond:,} more that are sinks by their vectors."
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The counts and settings, JSON-safe."""
+        return {
+            "sentence": self.sentence,
+            "skip": self.skip,
+            "n_texts": len(self.texts),
+            "n_tokens": int((self.tokens >= 0).sum()),
+            "n_kept": int(self.keep.sum()),
+            "n_sinks": int(self.sinks.sum()),
+            "settings": json_safe(self.settings),
+            "notes": self.notes,
+        }
+
+
+def token_masks(
+    model: Any,
+    texts: Any,
+    *,
+    skip: int | None = None,
+    n_texts: int | None = None,
+    sinks: bool = True,
+    prepend_bos: bool = False,
+    layers: Any = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TokenMasks:
+    """Masks of texts by position and by vector.
+
+    Args:
+        model: any TransformerLens model with a tokenizer.
+        texts: to mask.
+        skip: first tokens to leave out; None runs `warmup_study` and takes what it says (its upper bound
+            where it is undetermined, which `notes` say).
+        n_texts: texts that the model writes for that.
+        sinks: also leaves out tokens that are sinks by their vectors (`sink_tokens`).
+        prepend_bos: puts the BOS before each text; it is then its first token.
+        layers: hidden states of both.
+        seed: of the warm-up.
+        progress: called as (label, done, total).
+
+    Raises:
+        InputError: a text that does not fit; a warm-up without a finite upper bound.
+    """
+    rows, given = token_rows(model, texts, prepend_bos=prepend_bos)
+    tokens = padded(rows)
+    notes: list[str] = []
+    first = skip
+    if first is None:
+        first = _skip(model, n_texts, prepend_bos, layers, seed, notes, progress)
+    keep = position_mask(tokens, None, first, None)
+    found = torch.zeros_like(keep)
+    if sinks:
+        found = sink_mask(model, tokens, layers=layers, progress=progress)
+    settings = {
+        "model": describe(model).as_dict(),
+        "skip": "by the warm-up" if skip is None else "given",
+        "sinks": sinks,
+        "prepend_bos": prepend_bos,
+        "layers": None if layers is None else list(layers),
+        "seed": seed,
+    }
+    words = token_strings(getattr(model, "tokenizer", None), tokens, tokens != PADDING)
+    return TokenMasks(tokens, keep & ~found, found, first, given or (), words, settings, notes)
+
+
+def _skip(
+    model: Any,
+    n_texts: int | None,
+    prepend_bos: bool,
+    layers: Any,
+    seed: int,
+    notes: list[str],
+    progress: Progress | None,
+) -> int:
+    """What the warm-up study says."""
+    from laminar_lens.studies.warmup import warmup_study
+
+    chosen: dict[str, Any] = {} if n_texts is None else {"n_texts": n_texts}
+    warm = warmup_study(
+        model,
+        **chosen,
+        prepend_bos=prepend_bos,
+        layers=layers,
+        seed=seed,
+        random_init=False,
+        progress=progress,
+    )
+    notes.append(warm.sentence)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        first = warm.positions_to_skip()
+    notes += [str(warning.message) for warning in caught]
+    return first
+
+
+def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:
+    """masks.safetensors and masks.json in a folder: both, or both earlier ones.
+
+    The safetensors file holds `keep` and `sinks` (bool) and `tokens` (int64), all [text pos], −1 after a
+    text's end, with the settings in its metadata; the JSON file holds, for each text, its tokens as text and
+    as ids, and `keep`, without padding.
+
+    Raises:
+        ResultError: they cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"masks": folder / "masks.safetensors", "json": folder / "masks.json"}
+    metadata = {"format": FORMAT, "summary": json.dumps(masks.summary(), ensure_ascii=False)}
+    tensors = {"keep": masks.keep, "sinks": masks.sinks, "tokens": masks.tokens}
+    with atomic_path(files["json"]) as text, atomic_path(files["masks"]) as path:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        body = {"format": FORMAT, **masks.summary(), "texts": _by_text(masks)}
+        text.write_text(json.dumps(body, ensure_ascii=False, indent=1), encoding="utf-8")
+    return files
+
+
+def _by_text(masks: TokenMasks) -> list[dict[str, Any]]:
+    found = []
+    for row, (text, words) in enumerate(zip(masks.texts, masks.words, strict=True)):
+        n = len(words)
+        found.append(
+            {
+                "text": text,
+                "tokens": words,
+                "token_ids": masks.tokens[row, :n].tolist(),
+                "keep": masks.keep[row, :n].tolist(),
+                "sinks": masks.sinks[row, :n].tolist(),
+            }
+        )
+    return found

@@ -1,0 +1,161 @@
+"""The answer of a warm-up study, and how to use it elsewhere."""
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from laminar_lens.axes import PLAIN
+from laminar_lens.capture import ResidualStates
+from laminar_lens.errors import InputError
+from laminar_lens.models import describe
+from laminar_lens.models.forward import check_model
+from laminar_lens.results import StudyResult, layer_rows
+from laminar_lens.stats.sinks import sink_tokens
+from laminar_lens.studies.masks import captured_rows, position_mask, sink_mask
+
+
+class WarmupResult(StudyResult):
+    """The three-valued answer of `warmup_study`, with its curves; see `mask` for using it elsewhere.
+
+    With several conditions, the answer is that of the plain run; `condition(name)` has another's.
+    """
+
+    study: ClassVar[str | None] = "warmup"
+
+    def condition(self, name: str) -> "WarmupResult":
+        """As `StudyResult.condition`."""
+        return WarmupResult(super().condition(name).dataset)
+
+    def _number(self, name: str) -> int | None:
+        value = int(self.dataset.attrs[name])
+        return None if value < 0 else value
+
+    @property
+    def verdict(self) -> str:
+        """ "decided", "undetermined" or "drift"."""
+        return str(self.dataset.attrs["verdict"])
+
+    @property
+    def skip(self) -> int | None:
+        """Number of first tokens to leave out; None unless decided."""
+        return self._number("skip")
+
+    @property
+    def k_lo(self) -> int | None:
+        """So many first tokens at least stand apart; None for drift."""
+        return self._number("k_lo")
+
+    @property
+    def k_hi(self) -> int | None:
+        """Past so many tokens nothing stands apart; None where no such bound was shown."""
+        return self._number("k_hi")
+
+    @property
+    def n_needed(self) -> int | None:
+        """Texts that would decide nine times in ten; None where decided, drifting, or more than a million."""
+        return self._number("n_needed")
+
+    @property
+    def by_layer(self) -> list[dict[str, Any]]:
+        """The answer of each layer by itself, one dictionary a layer."""
+        return layer_rows(self.condition(PLAIN).dataset)
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """The texts that were measured, as token ids [text pos] without the BOS that `prepend_bos` put before
+        them; None if the result does not hold them."""
+        plain = self.condition(PLAIN).dataset
+        if "token_id" not in plain:
+            return None
+        return torch.from_numpy(np.array(plain["token_id"].values, dtype=np.int64))
+
+    def mask(
+        self,
+        tokens: Any = None,
+        *,
+        states: ResidualStates | None = None,
+        model: Any = None,
+        layers: Any = None,
+        padding: Any = None,
+        strict: bool = False,
+    ) -> Bool[Tensor, "batch pos"]:
+        """Which tokens to keep in any other analysis: True = keep, padding False.
+
+        Args:
+            tokens: ids [batch pos] on either padding side, or give `states`. Where the study put a BOS before
+                its texts, a row without one starts at position 1, as it would in `capture_residuals`.
+            states: captured states; tokens that are sinks by their vectors are then left out wherever they
+                stand (see `laminar_lens.stats.sinks.sink_tokens`).
+            model: finds the same sinks in `tokens` by running the model, without keeping its states.
+            layers: hidden states in which to look for sinks; all by default.
+            padding: bool [batch pos], True = real token; without it a negative id is padding.
+            strict: refuse an undetermined answer, instead of leaving out `k_hi` tokens with a warning.
+
+        Raises:
+            InputError: drift, no upper bound, or undetermined with `strict`; neither or both of tokens and
+                states; a model that the warm-up was not measured on.
+        """
+        if (tokens is None) == (states is None):
+            raise InputError("mask() takes either tokens [batch pos] or states=, one of the two")
+        skip = self.positions_to_skip(strict)
+        if states is None:
+            keep = position_mask(tokens, padding, skip, self._bos())
+            return keep & ~self._sinks(model, tokens, padding, layers) if model is not None else keep
+        self._check_same_bos(states)
+        keep = states.mask & (torch.tensor(states.positions, device=states.mask.device) >= skip)
+        values = states.values[captured_rows(states, layers)].detach().float().cpu().numpy()
+        sinks = sink_tokens(values, states.mask.cpu().numpy())
+        return keep & ~torch.from_numpy(sinks).to(keep.device)
+
+    def _sinks(self, model: Any, tokens: Any, padding: Any, layers: Any) -> Bool[Tensor, "batch pos"]:
+        check_model(model)
+        made, here = self.provenance.get("model", {}), describe(model)
+        if made.get("weights_sha256", here.weights_sha256) != here.weights_sha256:
+            raise InputError(
+                f"the warm-up was measured on model {made.get('name')!r}, this is {here.name!r}: measure it "
+                "again, or give the model that it belongs to"
+            )
+        bos = here.bos_token_id if self.settings.get("prepend_bos") else None
+        return sink_mask(model, tokens, padding=padding, bos=bos, layers=layers)
+
+    def _bos(self) -> int | None:
+        """The BOS that the study put before its texts, -1 where its id is not known; None without one."""
+        if not self.settings.get("prepend_bos"):
+            return None
+        bos = self.provenance.get("model", {}).get("bos_token_id")
+        return -1 if bos is None else int(bos)
+
+    def positions_to_skip(self, strict: bool = False) -> int:
+        """`skip`, or its upper bound with a warning where the answer is undetermined.
+
+        Raises:
+            InputError: drift, no upper bound, or undetermined with `strict`.
+        """
+        if self.skip is not None:
+            return self.skip
+        if self.verdict == "drift" or self.k_hi is None:
+            raise InputError(
+                f"the warm-up is {self.verdict} without a finite upper bound, so no position rule exists; "
+                "look at the curve, widen tau, or measure more texts"
+            )
+        if strict:
+            raise InputError(
+                f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); measure more texts"
+            )
+        warnings.warn(
+            f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); leaving out {self.k_hi}",
+            stacklevel=3,
+        )
+        return self.k_hi
+
+    def _check_same_bos(self, states: ResidualStates) -> None:
+        here, there = bool(self.settings.get("prepend_bos")), states.info.get("prepend_bos")
+        if there is not None and bool(there) != here:
+            raise InputError(
+                f"states were captured with prepend_bos={bool(there)}, the warm-up measured with {here}; "
+                "position 0 is not the same token, use the same setting"
+            )

@@ -1,0 +1,125 @@
+"""Studies measured in a geometry, and the headline in all of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import laminar_lens as ll
+from laminar_lens.errors import InputError
+from laminar_lens.geometry import GEOMETRIES, fit_geometry
+from laminar_lens.kernels import sequential_angles
+from laminar_lens.models import sample_tokens
+from laminar_lens.report import render
+from laminar_lens.studies.geometries import chosen_geometries
+
+PROMPTS = (
+    "He gave her the book.",
+    "They admired her courage.",
+    "The company promoted her to manager.",
+    "They praised her for it.",
+    "In the morning he drove her to the house.",
+)
+FAST: dict[str, Any] = {"random_init": False, "n_draws": 2, "n_perm": 9, "warmup": False, "n_donors": 10}
+
+
+@pytest.fixture(scope="module", params=[None, True])
+def model(tiny_gpt2: Any, request: pytest.FixtureRequest) -> Any:
+    return ll.load_model(tiny_gpt2, bridge=request.param)
+
+
+def expected(model: Any, geometry: Any, tokens: torch.Tensor) -> np.ndarray:
+    states = ll.capture_residuals(model, tokens).values
+    mapped = torch.stack([geometry.apply(layer, states[layer]) for layer in range(4)])
+    return np.asarray(sequential_angles(mapped))
+
+
+@pytest.mark.parametrize("name", ["centred", "standardised", "layernormed", "without_dimensions"])
+def test_a_warm_up_in_a_geometry(model: Any, name: str) -> None:
+    tokens = sample_tokens(model, 30, 16, seed=1)
+    geometry = fit_geometry(model, name, n_texts=8, length=16)
+    result = ll.warmup_study(model, tokens, geometry=geometry)
+    angle = result.dataset["angle"].transpose("layer", "text", "pair").values
+    np.testing.assert_allclose(angle, expected(model, geometry, tokens), atol=2e-6)
+    assert result.settings["geometry"] == name
+    assert result.provenance["model"]["geometry"]["name"] == name
+    assert any(f"measured in the geometry '{name}'" in note for note in result.warnings)
+    assert f"geometry: {name}" in render(result)
+    raw = ll.warmup_study(model, tokens, random_init=False)
+    assert raw.settings["geometry"] == "raw"
+    assert not raw.warnings
+    assert np.abs(result.dataset["cost_pc1"].values - raw.dataset["cost_pc1"].values).max() > 0
+
+
+def test_a_sequential_study_and_a_table_in_a_geometry(model: Any) -> None:
+    geometry = fit_geometry(model, "centred", n_texts=8, length=16)
+    result = ll.sequential_study(model, PROMPTS, geometry=geometry, **FAST)
+    table = ll.angle_table(model, PROMPTS, geometry=geometry)
+    for row, prompt in enumerate(PROMPTS):
+        tokens = torch.tensor([model.tokenizer(prompt, add_special_tokens=False)["input_ids"]])
+        angle = expected(model, geometry, tokens)[:, 0]
+        i = int(result.dataset["target_pair"].values[row][0])
+        np.testing.assert_allclose(result.dataset["target_angle"].values[:, row], angle[:, i], atol=2e-6)
+        np.testing.assert_allclose(table["sequential"].values[:, row, : angle.shape[1]], angle, atol=2e-6)
+    assert result.settings["geometry"] == "centred"
+    assert table.attrs["provenance"].count("centred")
+
+
+def test_a_warm_up_of_another_geometry_does_not_fit(model: Any) -> None:
+    warm = ll.warmup_study(model, n_texts=30, length=16, random_init=False)
+    with pytest.raises(
+        InputError, match="warmup was measured in the geometry 'raw', this study in 'centred'"
+    ):
+        ll.sequential_study(model, PROMPTS, geometry="centred", **{**FAST, "warmup": warm})
+    options: dict[str, Any] = {"geometry": "mean_over_d_model"}
+    warm = ll.warmup_study(model, n_texts=30, length=16, random_init=False, **options)
+    ll.sequential_study(model, PROMPTS, **options, **{**FAST, "warmup": warm})
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_the_headline_in_every_geometry(model: Any, bos: bool, tmp_path: Path) -> None:
+    tokens = sample_tokens(model, 40, 16, seed=1)
+    result = ll.warmup_study(model, tokens, geometries=True, random_init=False, prepend_bos=bos)
+    data = result.dataset
+    assert data["geometry"].values.tolist() == list(GEOMETRIES)
+    angle = data["angle"].values
+    window = slice(data.attrs["reference_start"], data.attrs["reference_stop"])
+    raw = (angle[..., 0] - angle[..., window].mean(-1)).mean(0)
+    np.testing.assert_allclose(data["geometry_excess"].sel(geometry="raw"), raw, atol=1e-5)
+    centred = fit_geometry(model, "centred", prepend_bos=bos)
+    beside = ll.warmup_study(model, tokens, geometry=centred, random_init=False, prepend_bos=bos).dataset
+    other = beside["angle"].values
+    found = (other[..., 0] - other[..., window].mean(-1)).mean(0)
+    np.testing.assert_allclose(data["geometry_excess"].sel(geometry="centred"), found, atol=1e-5)
+    assert (data["geometry_excess_low"] < data["geometry_excess_high"]).all()
+    assert "geometry_excess" in result.figures()
+    assert "In other geometries" in render(result)
+    assert ll.load_result(result.save(tmp_path / "w.nc")).numbers_sha256 == result.numbers_sha256
+
+
+def test_target_and_baseline_in_some_geometries(model: Any) -> None:
+    result = ll.sequential_study(model, PROMPTS * 5, geometries=["layernormed"], **FAST)
+    data = result.dataset
+    assert data["geometry"].values.tolist() == ["raw", "layernormed"]
+    np.testing.assert_allclose(data["geometry_target"].sel(geometry="raw"), data["target_mean"], atol=1e-5)
+    single = data["baseline_angle"].mean("prompt")
+    np.testing.assert_allclose(data["geometry_baseline"].sel(geometry="raw"), single, atol=1e-5)
+    assert {"geometry_target", "geometry_baseline"} <= set(result.figures())
+
+
+def test_conditions_have_their_own(model: Any) -> None:
+    tokens = sample_tokens(model, 30, 16, seed=1)
+    result = ll.warmup_study(model, tokens, geometries="centred", random_init=False, interventions=ll.cut(1))
+    plain, cut = (result.condition(name).dataset["geometry_excess"].values for name in result.conditions)
+    assert np.abs(plain - cut)[:, 1:].max() > 1e-3
+
+
+def test_names() -> None:
+    assert chosen_geometries(None) == chosen_geometries(False) == ()
+    assert chosen_geometries("centred") == ("raw", "centred")
+    with pytest.raises(InputError, match="geometry 'center' is unknown"):
+        chosen_geometries(["center"])
+    with pytest.raises(InputError, match="geometries is empty"):
+        chosen_geometries([])
