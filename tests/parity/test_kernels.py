@@ -122,6 +122,33 @@ def test_every_function_in_every_dtype(
 
 
 @pytest.mark.parametrize("backend", FASTER)
+@pytest.mark.parametrize("d_model", [2, 129, 345, 1600, 8191, 130_003])
+@pytest.mark.parametrize("spread", [0.0, 2.5])
+@pytest.mark.usefixtures("seed")
+def test_neighbours_at_every_angle_and_scale(backend: str, d_model: int, spread: float) -> None:
+    """Where eager.py changes from arccos to Kahan's form, rows of both kinds in one block; dimensions that
+    differ by orders of magnitude, where a cosine in float32 is at its worst."""
+    n = max(2, min(64, 2**21 // d_model))
+    cosine = torch.tensor([-0.999, -0.69, -0.5001, -0.4999, -0.3, 0.0, 0.3, 0.4999, 0.5001, 0.69, 0.999])
+    cosine = cosine.double().repeat(n)[:, None]
+    scale = torch.exp(spread * torch.randn(d_model, dtype=torch.float64))
+    u, across = torch.randn(2, len(cosine), d_model, dtype=torch.float64) * scale
+    u /= u.norm(dim=-1, keepdim=True)
+    across -= (across * u).sum(-1, keepdim=True) * u
+    v = cosine * u + (1 - cosine**2).sqrt() * across / across.norm(dim=-1, keepdim=True)
+    resid = torch.stack([u, v], 1).flatten(0, 1)[None].float()
+    truth = kernels.sequential_angles(resid.double(), backend="reference")
+    sequential = kernels.sequential_angles(resid, backend=backend)
+    assert_close(sequential, truth, backend, torch.float32)
+    ends = torch.stack([torch.arange(len(resid[0]) - 1), torch.arange(1, len(resid[0]))], -1)
+    for found in (
+        kernels.pair_angles(resid, ends, backend=backend),
+        kernels.angle_profile([resid], measures="sequential", backend=backend)["sequential"][0],
+    ):
+        assert_close(found, truth, backend, torch.float32)
+
+
+@pytest.mark.parametrize("backend", FASTER)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.usefixtures("seed")
 def test_turning_angles(backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:

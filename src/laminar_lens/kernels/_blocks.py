@@ -37,6 +37,43 @@ class Directions(NamedTuple):
         return Directions(self.unit[..., positions, :], self.norm[..., positions], gap)
 
 
+class Vectors:
+    """The same, formed when they are first needed: where an arccos is exact enough, they never are.
+
+    Attributes:
+        states: the vectors in the dtype of the arithmetic.
+        length: their lengths, right where `is_plain`.
+    """
+
+    gap = None
+
+    def __init__(self, states: Tensor, length: Tensor, form: Callable[[], Directions]) -> None:
+        self.states, self.length = states, length
+        self._form = form
+        self._formed: Directions | None = None
+
+    @property
+    def directions(self) -> Directions:
+        if self._formed is None:
+            self._formed = self._form()
+        return self._formed
+
+    @property
+    def unit(self) -> Tensor:
+        return self.directions.unit
+
+    @property
+    def norm(self) -> Tensor:
+        return self.length if is_plain(self.length).all() else self.directions.norm
+
+    def at(self, positions: slice) -> "Vectors":
+        return Vectors(
+            self.states[..., positions, :],
+            self.length[..., positions],
+            lambda: self.directions.at(positions),
+        )
+
+
 class Scratch:
     """What one call shares between its blocks: dtype, size of a block, and the buffers that are reused.
 
@@ -47,12 +84,13 @@ class Scratch:
         dtype: of the arithmetic and the result.
     """
 
-    def __init__(self, *inputs: Tensor, buffers: int = 2) -> None:
+    def __init__(self, *inputs: Tensor, buffers: int = 4) -> None:
         first = inputs[0]
         self.watched = any(is_watched(x) for x in inputs)
         self.branches = not self.watched and first.device.type == "cpu" and not torch.compiler.is_compiling()
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32
         most = BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
+        buffers += 2 * (first.element_size() < self.dtype.itemsize)  # the widened states
         share = sum(x.numel() * x.element_size() for x in inputs) // (_SHARE * buffers)
         budget = min(most, max(share, _LEAST_BLOCK_BYTES))
         self.rows = max(2, budget // (first.shape[-1] * self.dtype.itemsize))
@@ -73,11 +111,20 @@ class Scratch:
             self._buffers[name] = self.empty((size,))
         return self._buffers[name][:size].view(shape)
 
-    def directions(self, name: str, vectors: Tensor) -> Directions:
+    def vectors(self, name: str, states: Tensor) -> Directions | Vectors:
+        """The directions, formed at once or when they are needed."""
+        lazy = self.branches and self.dtype == torch.float32 and states.numel() and states.stride(-1) == 1
+        if not lazy:
+            return self.directions(name, states)
+        wide = states.to(self.dtype)
+        length = length_of(wide)
+        return Vectors(wide, length, lambda: self.directions(name, wide, length.clone()))
+
+    def directions(self, name: str, vectors: Tensor, length: Tensor | None = None) -> Directions:
         """Unit vectors. Unwatched, a vector without a direction becomes NaN in the divisions by itself."""
         out = self.buffer(name, vectors.shape)
         if self.branches and vectors.numel() and vectors.stride(-1) == 1:  # else torch would sum in one lane
-            length = length_of(vectors.to(self.dtype))
+            length = length_of(vectors.to(self.dtype)) if length is None else length
             unit = torch.div(vectors, length[..., None], out=out)
             odd = ~is_plain(length)
             if odd.any():
@@ -126,7 +173,7 @@ def _in_blocks(reduce: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
     parts = reduce(vectors[..., :whole].reshape(*vectors.shape[:-1], whole // size, size))
     if whole < d_model:
         parts = torch.cat([parts, reduce(vectors[..., whole:])[..., None]], -1)
-    return reduce(parts)
+    return _in_blocks(reduce, parts)
 
 
 def norm_of(vectors: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ by block. Four things keep float32 within 5·10⁻⁷ rad of float64:
   norms up to 10³⁸ neither overflow nor vanish.
 - Sums run over at most 128 coordinates, and the partial lengths are then combined: one long sum drifts,
   and beside a massive activation it loses the small coordinates (4.6·10⁻⁷ rad with blocks of 512).
-- Sequential angles use arccos, which needs two passes less, where |cos| ≤ 0.7: there a float32 cosine is
-  exact enough. All else is Kahan's form.
+- On a CPU, without a gradient, the angle is an arccos where |cos| ≤ 0.5: there a float32 cosine is exact
+  enough, and it needs two passes less. All else is Kahan's form.
 - Kahan's form needs no exact norm: an error e in ‖u‖ moves the angle by about e², and by e at most where the
   angle itself (or its distance from π) is no larger than e.
 
@@ -29,6 +29,7 @@ from laminar_lens.kernels._blocks import (
     Block,
     Directions,
     Scratch,
+    Vectors,
     blocks,
     collect,
     finite_of,
@@ -44,15 +45,16 @@ from laminar_lens.kernels._outputs import hide_padding, sequential_key
 
 _TILE_SUM_BLOCK = 64  # torch.cdist adds one after the other in fewer lanes than vector_norm
 _TILE_ROWS = 512
-_LARGEST_COSINE = 0.7
-"""Up to it, arccos of a float32 cosine is as exact as Kahan's form, and needs two passes less."""
+_LARGEST_COSINE = 0.5
+"""Up to it, arccos of a float32 cosine is as exact as Kahan's form and needs two passes less: an error e of
+the cosine is 1.15 e in the angle. Quotient and arccos are float64."""
 
 
 def angle(u: Float[Tensor, "*place d_model"], v: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place"]:
     """Angle between `u` and `v`."""
 
     def compute(block: Block) -> Tensor:
-        return _between(scratch.directions("u", u[block]), scratch.directions("v", v[block]), scratch)
+        return _between(scratch.vectors("u", u[block]), scratch.vectors("v", v[block]), scratch)
 
     scratch = Scratch(u, v)
     return collect(compute, u.shape[:-1], scratch, rows=scratch.rows // 2)
@@ -67,12 +69,7 @@ def sequential_angles(
         return angle(resid[..., :-lag, :], resid[..., lag:, :])
 
     def compute(block: Block) -> Tensor:
-        states = resid[longer(block, lag)]
-        if scratch.branches and scratch.dtype == torch.float32 and resid.stride(-1) == 1:
-            angles = _by_cosine(states.float(), lag, scratch)
-            if angles is not None:
-                return angles
-        directions = scratch.directions("u", states)
+        directions = scratch.vectors("u", resid[longer(block, lag)])
         return _between(directions.at(slice(None, -lag)), directions.at(slice(lag, None)), scratch)
 
     return collect(compute, shorter(resid, lag), scratch)
@@ -87,11 +84,11 @@ def pair_angles(
         states, ends = resid[block[:-1]], pairs[block[-2:]]
         text = torch.arange(len(ends), device=ends.device)[:, None]
         first, second = ends.clamp(min=0).unbind(-1)
-        u = scratch.directions("u", states[..., text, first, :])
-        v = scratch.directions("v", states[..., text, second, :])
+        u = scratch.vectors("u", states[..., text, first, :])
+        v = scratch.vectors("v", states[..., text, second, :])
         return _between(u, v, scratch).masked_fill((ends < 0).any(-1), torch.nan)
 
-    scratch = Scratch(resid)
+    scratch = Scratch(resid, buffers=6)
     return collect(compute, (*resid.shape[:-2], pairs.shape[-2]), scratch, rows=scratch.rows // 2)
 
 
@@ -145,7 +142,7 @@ def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, 
 
     def compute(block: Block) -> Tensor:
         states = resid[longer(block, 2)].to(scratch.dtype)
-        directions = scratch.directions("u", scratch.difference(states))
+        directions = scratch.vectors("u", scratch.difference(states))
         return _between(directions.at(slice(None, -1)), directions.at(slice(1, None)), scratch)
 
     scratch = Scratch(resid)
@@ -168,7 +165,7 @@ def profile(
     layers: list[Tensor], measures: tuple[str, ...], lags: int, mask: Tensor | None
 ) -> dict[str, Tensor]:
     """All measures of a block of positions, layer by layer: the layer before is still in the cache."""
-    scratch = Scratch(*layers, buffers=4)
+    scratch = Scratch(*layers, buffers=8)
     shape, reach = layers[0].shape[:-1], lags if "sequential" in measures else 0
     rows = scratch.rows if layers[0].numel() else 2**62  # nothing at all is one block, too
     parts: dict[str, list[list[Tensor]]] = {}
@@ -181,10 +178,10 @@ def profile(
 
     for block in blocks(tuple(shape), rows):
         size = block[-1].stop - block[-1].start
-        before: tuple[Tensor, Directions] | None = None
+        before: tuple[Tensor, Directions | Vectors] | None = None
         for index, layer in enumerate(layers):
             states = layer[longer(block, reach)]
-            directions = scratch.directions("uv"[index % 2], states)
+            directions = scratch.vectors("uv"[index % 2], states)
             here, now = states[..., :size, :], directions.at(slice(0, size))
             for lag in range(1, reach + 1):
                 n = max(0, min(states.shape[-2] - lag, size))
@@ -207,28 +204,25 @@ def profile(
     )
 
 
-def _by_cosine(states: Tensor, lag: int, scratch: Scratch) -> Tensor | None:
-    """arccos where the cosine is small enough for it, Kahan's form for the rest; None where that is most.
-
-    The cosine's error, at most 4u, becomes 4u / sin θ in the angle; lengths, quotient and arccos are float64.
-    """
-    start, end = states[..., :-lag, :], states[..., lag:, :]
-    products = torch.mul(start, end, out=scratch.buffer("between", start.shape))
-    length = length_of(states)
-    plain, wide = is_plain(length), length.double()
-    cosine = sum_of(products).double() / (wide[..., :-lag] * wide[..., lag:])
-    rest = ~((cosine.abs() <= _LARGEST_COSINE) & plain[..., :-lag] & plain[..., lag:])
-    n_rest = int(rest.sum())
-    if 2 * n_rest > rest.numel():
-        return None
+def _between(a: Directions | Vectors, b: Directions | Vectors, scratch: Scratch) -> Tensor:
+    """The angle between two sets of vectors of one shape."""
+    if isinstance(a, Directions) or isinstance(b, Directions):
+        return _kahan(a, b, scratch)
+    products = torch.mul(a.states, b.states, out=scratch.buffer("between", a.states.shape))
+    cosine = sum_of(products).double() / (a.length.double() * b.length.double())
+    rest = ~((cosine.abs() <= _LARGEST_COSINE) & is_plain(a.length) & is_plain(b.length))
     angles = cosine.acos_().float()
+    n_rest = int(rest.sum())
+    if 8 * n_rest > rest.numel():
+        return torch.where(rest, _kahan(a, b, scratch), angles)
     if n_rest:
-        angles[rest] = angle(start[rest], end[rest])
+        few = (scratch.directions("few u", a.states[rest]), scratch.directions("few v", b.states[rest]))
+        angles[rest] = _kahan(*few, scratch)
     return angles
 
 
-def _between(a: Directions, b: Directions, scratch: Scratch) -> Tensor:
-    """Kahan's form, between two sets of directions of one shape."""
+def _kahan(a: Directions | Vectors, b: Directions | Vectors, scratch: Scratch) -> Tensor:
+    """Kahan's form."""
     out = scratch.buffer("between", a.unit.shape)
     near = length_of(torch.sub(a.unit, b.unit, out=out))
     far = length_of(torch.add(a.unit, b.unit, out=out))
