@@ -160,7 +160,7 @@ def _tiles(states: Float[Tensor, "pos d_model"]) -> Iterator[tuple[slice, slice,
     """Angles in float64 of blocks of positions, on and above the diagonal.
 
     Up to float32 the cosines of a block are one matrix product in float64; see _cpu_kernels.py on what this
-    costs in accuracy. It sums in fewer lanes than the loops there: 10⁻⁷ rad at 0 and π for 16,384 coordinates.
+    costs in accuracy. It sums in fewer lanes: 10⁻⁷ rad at 0 and π for 16,384 coordinates.
     """
     n_pos, d_model = states.shape
     size = min(_MOST_TILE_ROWS, max(_LEAST_TILE_ROWS, _TILE_BYTES // (8 * d_model)))
