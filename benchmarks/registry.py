@@ -31,7 +31,7 @@ CAPTURE = ("plain", "meter", "resid_cache", "full_cache", "hf_plain", "hf")
 
 GPU_DATA_BYTES = 2**30
 """Of one input set on a GPU, at least: twenty times an H200's L2."""
-QUICK_DATA_BYTES = 2**26
+QUICK_DATA_BYTES = 2**25
 """The same in a quick run on a CPU, twice a server's L3."""
 BINS = 64
 _MATRIX_ENTRIES = 2**28
