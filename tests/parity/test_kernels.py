@@ -297,8 +297,8 @@ def test_scratch_memory_holds_nothing_that_is_read(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(_blocks.BLOCK_BYTES, "cpu", 7 * 63 * 4)
     untouched = _blocks.Scratch.buffer
 
-    def poisoned(self: _blocks.Scratch, name: str, shape: tuple[int, ...]) -> Tensor | None:
-        buffer = untouched(self, name, shape)
+    def poisoned(self: _blocks.Scratch, name: str, shape: tuple[int, ...], *dtype: Any) -> Tensor | None:
+        buffer = untouched(self, name, shape, *dtype)
         if buffer is not None:
             self._buffers[name].fill_(torch.nan)
         return buffer
