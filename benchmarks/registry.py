@@ -280,7 +280,7 @@ def quick_groups() -> list[Group]:
     ]
     groups += [
         Group("profile", few_layers("gpt2-xl", 4, pos), "float32", (*fast, *others))
-        for pos, others in ((128, plain), (2048, plain))
+        for pos, others in ((128, few), (2048, plain))
     ]
     groups += _layers(("cpu", "eager"), "gpt2-xl", 1024, (7, 13, 49))
     groups += [
