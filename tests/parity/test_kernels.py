@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens import kernels
-from laminar_lens.kernels import _blocks, cpu, eager
+from laminar_lens.kernels import _blocks, _pairwise, cpu, eager
 from tests.tolerances import LENGTH, TOLERANCES
 
 ANGLES = (0.0, 1e-6, 1e-5, 1e-3, 0.1, 0.7, 1.2, math.pi / 2, 2.2, 3.0)
@@ -215,7 +215,7 @@ def test_small_steps_are_not_lost_in_long_vectors(backend: str) -> None:
 @pytest.mark.usefixtures("seed")
 def test_pairwise_histogram(backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """All angles by reference; a pair that is nearer to an edge than the tolerance may be in either bin."""
-    monkeypatch.setattr(cpu, "_MOST_TILE_ROWS", 16)
+    monkeypatch.setattr(_pairwise, "_MOST_TILE_ROWS", 16)
     monkeypatch.setattr(eager, "_TILE_ROWS", 16)
     resid = torch.randn(2, 3, 37, 63).to(dtype) + torch.randn(2, 3, 37, 1).to(dtype)
     resid[0, 1, 2], resid[1, 0, 0] = 0, torch.nan

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.kernels import _pairwise
 from laminar_lens.kernels._blocks import (
     Block,
     Directions,
@@ -100,6 +101,8 @@ def pairwise_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor,
     """Angle between every two positions, in tiles."""
     n_pos = resid.shape[-2]
     scratch = Scratch(resid)
+    if scratch.wide:
+        return _pairwise.pairwise_angles(resid, angle)
     rows = min(scratch.rows, _TILE_ROWS)
     tiles = [slice(start, min(start + rows, n_pos)) for start in range(0, n_pos, rows)]
 
@@ -119,6 +122,8 @@ def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) ->
     """How many of the angles between i < j are in each of `bins` equal parts of [0, π], in tiles."""
     *batch, n_pos, _ = resid.shape
     scratch = Scratch(resid)
+    if scratch.wide:
+        return _pairwise.pairwise_histogram(resid, bins, angle)
     rows = min(scratch.rows, _TILE_ROWS)
     tiles = [slice(start, min(start + rows, n_pos)) for start in range(0, n_pos, rows)]
     counts = torch.zeros(*batch, bins, dtype=torch.int64, device=resid.device)
