@@ -25,7 +25,9 @@ from laminar_lens.kernels import (
     resolve_backend,
     turning_angles,
 )
-from laminar_lens.kernels._checks import check_pairs
+from laminar_lens.kernels._checks import check_pair_form, check_pairs
+from laminar_lens.kernels._dispatch import check_backend
+from laminar_lens.kernels.profile import check_lags
 from laminar_lens.models.edits import as_interventions, attached_changes
 from laminar_lens.models.forward import check_model, hook_name, state_hooks
 from laminar_lens.models.info import check_final_norm
@@ -57,6 +59,8 @@ class AngleMeter:
     Hooks at one place run in the order in which they were attached. A state is measured as the hooks before
     the meter's left it: put your own first, `fwd_hooks=[*patches, *meter.hooks()]`, or attach them before
     `with meter:`. What a later hook does to a state is seen from the next hidden state on.
+
+    A pass of fewer tokens than an angle needs is an error: `generate` with a cache runs one at a time.
 
     A compiled model: `torch.compile` it, attach the meter, then call it. Hooks attached after the first call
     may never run, which `result` then says.
@@ -111,8 +115,8 @@ class AngleMeter:
         self._mask = _checked_mask(mask)
         self._pairs = _real_pairs(pairs, self._mask)
         self._measures = _checked_measures(measures, len(self.layers), needed=pairs is None)
-        self._lags, self._final_norm, self._gradient = lags, bool(final_norm), bool(gradient)
-        self._asked = backend
+        self._lags, self._final_norm, self._gradient = check_lags(lags), bool(final_norm), bool(gradient)
+        self._asked = check_backend(backend)
         self._changes = attached_changes(model, as_interventions(interventions), self._mask)
         self._geometry = _unfitted(model, geometry, self.layers, self._final_norm)
         self._attached: AbstractContextManager[Any] | None = None
@@ -126,6 +130,7 @@ class AngleMeter:
     def __enter__(self) -> "AngleMeter":
         if self._attached is not None:
             raise InputError("this meter is attached already; measure with one `with meter:` at a time")
+        self._pass = _Pass()
         self._attached = self._model.hooks(fwd_hooks=self.hooks())
         try:
             self._attached.__enter__()
@@ -208,6 +213,7 @@ class AngleMeter:
             found["pair"] = pair_angles(state, self._pairs, backend=name)
         if between := [measure for measure in self._measures if measure in BETWEEN_LAYERS]:
             if before is not None:
+                self._check_same_tokens(before, state)
                 both = _alike(before, state)
                 found |= _only(angle_profile(both, measures=between, mask=mask, backend=name))
             self._keep(state)
@@ -218,10 +224,18 @@ class AngleMeter:
         kept = self._pass.previous
         if len(self._pass.seen) + 1 == len(self.layers):
             self._pass.previous = None
-        elif kept is None or self._gradient or _place(kept) != _place(state):
+        elif kept is None or self._gradient or _place(kept) != _place(state) or not _writable(kept):
             self._pass.previous = state.clone()
         else:
             kept.copy_(state)
+
+    def _check_same_tokens(self, before: Tensor, state: Tensor) -> None:
+        if before.shape != state.shape:
+            was, now = list(before.shape), list(state.shape)
+            raise ShapeError(
+                f"hidden state {self._pass.seen[-1]} was {was}, the next one is {now}: a pass that was cut "
+                "short was followed by one of other tokens; go on with the same, or use a new meter"
+            )
 
     def _check_complete(self) -> None:
         if not self._pass.seen:
@@ -284,9 +298,12 @@ def _checked_mask(mask: Any) -> Bool[Tensor, "batch pos"] | None:
 
 def _real_pairs(pairs: Any, mask: Bool[Tensor, "batch pos"] | None) -> Int[Tensor, "*batch pair 2"] | None:
     """Pairs on the CPU, where the kernels' checks need not wait for a device; −1 where one is padding."""
-    if pairs is None or mask is None:
-        return None if pairs is None else torch.as_tensor(pairs).cpu()
-    positions = check_pairs(mask.cpu()[..., None], torch.as_tensor(pairs))
+    if pairs is None:
+        return None
+    given = check_pair_form(torch.as_tensor(pairs)).cpu()
+    if mask is None:
+        return given
+    positions = check_pairs(mask.cpu()[..., None], given)
     row = torch.arange(len(mask))[:, None, None]
     real = mask.cpu()[row, positions.clamp(min=0)].all(-1, keepdim=True)
     return positions.where(real, -1)
@@ -316,6 +333,11 @@ def _alike(before: Tensor, state: Tensor) -> list[Tensor]:
 
 def _place(state: Tensor) -> tuple[Any, ...]:
     return state.shape, state.dtype, state.device
+
+
+def _writable(kept: Tensor) -> bool:
+    """A pass may begin under inference mode and end without it."""
+    return torch.is_inference_mode_enabled() or not kept.is_inference()
 
 
 def _as_it_is(state: Tensor) -> AbstractContextManager[Any]:

@@ -141,6 +141,12 @@ def test_histogram_counts_every_pair_once(n_pos: int, bins: int, device: str) ->
     assert edge <= 2
 
 
+@pytest.mark.parametrize("bins", [2, 4, 8, 64])
+def test_a_bin_holds_its_lower_edge(bins: int, device: str) -> None:
+    counts = kernels.pairwise_histogram(torch.eye(3, device=device), bins=bins, backend="fused")
+    assert counts.nonzero().tolist() == [[bins // 2]]
+
+
 @pytest.mark.parametrize(("n_pos", "ragged"), [(1, False), (2, True), (17, True), (17, False), (33, True)])
 @pytest.mark.usefixtures("seed")
 def test_profile_under_a_mask(n_pos: int, ragged: bool, device: str) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from laminar_lens import kernels
-from laminar_lens.kernels import fused_launch
+from laminar_lens.kernels import fused_kernels, fused_launch
 from laminar_lens.kernels.fused_plan import SIZES, ProfilePlan
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -43,6 +43,17 @@ class Recorder:
             self.kernel[grid](*args, **options)
 
         return launch
+
+
+class Counting:
+    """A device function that notes its calls."""
+
+    def __init__(self, function: Any, calls: list[int]) -> None:
+        self.function, self.calls = function, calls
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.calls.append(1)
+        return self.function(*args, **options)
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -112,3 +123,23 @@ def test_pairs_and_histogram_copy_nothing() -> None:
     with Allocations(resid) as allocations:
         kernels.pairwise_histogram(resid, bins=16, backend="fused")
     assert allocations.bytes == 6 * 16 * 8
+
+
+@pytest.mark.parametrize(
+    "measures", [("rotation",), ("step",), ("rotation", "step"), ("norm",), kernels.MEASURES], ids=str
+)
+@pytest.mark.usefixtures("seed")
+def test_no_second_look_at_ordinary_vectors(
+    measures: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The float64 loop, which reads both vectors again, is for the few that float32 cannot hold."""
+    if torch.cuda.is_available():
+        pytest.skip("a compiled kernel cannot be counted in")
+    looks = []
+    monkeypatch.setattr(fused_kernels, "products", Counting(fused_kernels.products, looks))
+    states = torch.randn(2, 40, 64) + 0.1 * torch.randn(5, 2, 40, 64)  # no layer turns a vector far
+    kernels.angle_profile(states, measures=measures, backend="fused")
+    assert not looks
+    states[2, 1, 7] *= 1e30
+    kernels.angle_profile(states, measures=measures, backend="fused")
+    assert looks

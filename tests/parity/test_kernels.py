@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens import kernels
-from laminar_lens.kernels import _blocks, cpu, eager
+from laminar_lens.kernels import _blocks, _pairwise, cpu, eager
 from tests.tolerances import LENGTH, TOLERANCES
 
 ANGLES = (0.0, 1e-6, 1e-5, 1e-3, 0.1, 0.7, 1.2, math.pi / 2, 2.2, 3.0)
@@ -122,6 +122,33 @@ def test_every_function_in_every_dtype(
 
 
 @pytest.mark.parametrize("backend", FASTER)
+@pytest.mark.parametrize("d_model", [2, 129, 345, 1600, 8191, 130_003])
+@pytest.mark.parametrize("spread", [0.0, 2.5])
+@pytest.mark.usefixtures("seed")
+def test_neighbours_at_every_angle_and_scale(backend: str, d_model: int, spread: float) -> None:
+    """Where eager.py changes from arccos to Kahan's form, rows of both kinds in one block; dimensions that
+    differ by orders of magnitude, where a cosine in float32 is at its worst."""
+    n = max(2, min(64, 2**21 // d_model))
+    cosine = torch.tensor([-0.999, -0.69, -0.5001, -0.4999, -0.3, 0.0, 0.3, 0.4999, 0.5001, 0.69, 0.999])
+    cosine = cosine.double().repeat(n)[:, None]
+    scale = torch.exp(spread * torch.randn(d_model, dtype=torch.float64))
+    u, across = torch.randn(2, len(cosine), d_model, dtype=torch.float64) * scale
+    u /= u.norm(dim=-1, keepdim=True)
+    across -= (across * u).sum(-1, keepdim=True) * u
+    v = cosine * u + (1 - cosine**2).sqrt() * across / across.norm(dim=-1, keepdim=True)
+    resid = torch.stack([u, v], 1).flatten(0, 1)[None].float()
+    truth = kernels.sequential_angles(resid.double(), backend="reference")
+    sequential = kernels.sequential_angles(resid, backend=backend)
+    assert_close(sequential, truth, backend, torch.float32)
+    ends = torch.stack([torch.arange(len(resid[0]) - 1), torch.arange(1, len(resid[0]))], -1)
+    for found in (
+        kernels.pair_angles(resid, ends, backend=backend),
+        kernels.angle_profile([resid], measures="sequential", backend=backend)["sequential"][0],
+    ):
+        assert_close(found, truth, backend, torch.float32)
+
+
+@pytest.mark.parametrize("backend", FASTER)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.usefixtures("seed")
 def test_turning_angles(backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +215,7 @@ def test_small_steps_are_not_lost_in_long_vectors(backend: str) -> None:
 @pytest.mark.usefixtures("seed")
 def test_pairwise_histogram(backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """All angles by reference; a pair that is nearer to an edge than the tolerance may be in either bin."""
-    monkeypatch.setattr(cpu, "_MOST_TILE_ROWS", 16)
+    monkeypatch.setattr(_pairwise, "_MOST_TILE_ROWS", 16)
     monkeypatch.setattr(eager, "_TILE_ROWS", 16)
     resid = torch.randn(2, 3, 37, 63).to(dtype) + torch.randn(2, 3, 37, 1).to(dtype)
     resid[0, 1, 2], resid[1, 0, 0] = 0, torch.nan
@@ -270,8 +297,8 @@ def test_scratch_memory_holds_nothing_that_is_read(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(_blocks.BLOCK_BYTES, "cpu", 7 * 63 * 4)
     untouched = _blocks.Scratch.buffer
 
-    def poisoned(self: _blocks.Scratch, name: str, shape: tuple[int, ...]) -> Tensor | None:
-        buffer = untouched(self, name, shape)
+    def poisoned(self: _blocks.Scratch, name: str, shape: tuple[int, ...], *dtype: Any) -> Tensor | None:
+        buffer = untouched(self, name, shape, *dtype)
         if buffer is not None:
             self._buffers[name].fill_(torch.nan)
         return buffer

@@ -243,6 +243,31 @@ class TestPasses:
             run(model, AngleMeter(model), stop_at_layer=2)
         agree(run(model, AngleMeter(model, layers=[0, 1, 2]), stop_at_layer=2), from_states(states[:3]))
 
+    def test_attaching_forgets_the_pass_before(self, model: Any, states: Tensor) -> None:
+        meter = AngleMeter(model)
+        agree(run(model, meter), from_states(states))
+        with meter:
+            pass
+        with pytest.raises(CaptureError, match="seen no forward pass"):
+            meter.result()
+
+    def test_a_pass_of_other_tokens_does_not_go_on_with_a_cut_one(self, model: Any, states: Tensor) -> None:
+        meter = AngleMeter(model)
+        meter.observe(0, states[0])
+        with pytest.raises(
+            ShapeError, match=r"hidden state 0 was \[2, 7, 32\], the next one is \[2, 4, 32\]"
+        ):
+            meter.observe(1, states[1][:, :4])
+
+    def test_a_pass_may_leave_inference_mode(self, model: Any, states: Tensor) -> None:
+        meter = AngleMeter(model)
+        with torch.inference_mode():
+            for layer in (0, 1):
+                meter.observe(layer, states[layer].clone())
+        for layer in (2, 3):
+            meter.observe(layer, states[layer])
+        agree(meter.result(), from_states(states))
+
     def test_after_an_exception_no_hook_is_left(self, model: Any, states: Tensor) -> None:
         def fail(value: Tensor, hook: Any) -> None:
             raise RuntimeError("mine")
@@ -349,10 +374,14 @@ class TestOtherHooks:
         ({"layers": [2, 0]}, r"hidden states \[2, 0\]; a meter sees them in increasing order"),
         ({"mask": torch.ones(2, 7)}, r"mask is \[2, 7\] of torch.float32; expected bool"),
         ({"mask": torch.ones(2, 7).bool(), "pairs": [[0, 9]]}, "position 9"),
+        ({"pairs": [[1, 2, 3]]}, r"pairs has shape \[1, 3\]; expected"),
+        ({"pairs": [[1.5, 2]]}, "pairs has dtype float32"),
+        ({"lags": 5}, "lags is 5; it is the largest lag, 1 … 4"),
+        ({"backend": "fats"}, "backend 'fats' is unknown; choose one of auto"),
     ],
 )
 def test_refusals(model: Any, given: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises((InputError, BackendError), match=message) as error:
         AngleMeter(model, **given)
     assert "\n" not in str(error.value)
 

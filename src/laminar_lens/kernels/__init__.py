@@ -177,7 +177,7 @@ def pairwise_histogram(
         one both; an angle that is NaN is not counted. No gradient.
 
     Raises:
-        ShapeError: no axis of positions, or `bins` below 1.
+        ShapeError: no axis of positions, or `bins` outside 1 … 4,096.
         InputError: a dtype that is not floating.
         BackendError: an unknown backend, or one that cannot run on this tensor.
 

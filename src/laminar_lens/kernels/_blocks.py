@@ -13,11 +13,9 @@ from laminar_lens.kernels._checks import is_watched
 _SUM_BLOCK = 128
 BLOCK_BYTES = {"cpu": 2**22}
 _BLOCK_BYTES_ELSEWHERE = 2**24  # an accelerator needs large launches more than it needs its cache
-_LEAST_BLOCK_BYTES = 2**18
+_LEAST_BLOCK_BYTES = 2**19
 _SHARE = 20
 """All buffers together are at most 1/20 of the input, where that leaves blocks worth a call."""
-_SHORT, _LONG = 1e-12, 1e12
-"""Between these, a length needs no scaling by max|u|: its squares are far from the ends of float32."""
 
 Block = tuple[slice, ...]
 
@@ -37,25 +35,43 @@ class Directions(NamedTuple):
         return Directions(self.unit[..., positions, :], self.norm[..., positions], gap)
 
 
+class Vectors(NamedTuple):
+    """Vectors and their lengths in float64, which holds the products of any two float32 numbers.
+
+    A vector without a direction has a length of 0, inf or NaN.
+    """
+
+    states: Tensor
+    length: Tensor
+
+    def at(self, positions: slice) -> "Vectors":
+        return Vectors(self.states[..., positions, :], self.length[..., positions])
+
+    @property
+    def norm(self) -> Tensor:
+        return finite_length(self.length)
+
+
 class Scratch:
     """What one call shares between its blocks: dtype, size of a block, and the buffers that are reused.
 
     Attributes:
         watched: a gradient or a `torch.func` transform follows, so there are no buffers.
-        branches: a block's values may decide how it is computed; for an accelerator one would have to wait.
+        wide: float64 for a block of float16 to float32 on a CPU, where it costs less than care in float32.
         rows: how many vectors make one block.
         dtype: of the arithmetic and the result.
     """
 
-    def __init__(self, *inputs: Tensor, buffers: int = 2) -> None:
+    def __init__(self, *inputs: Tensor, buffers: int = 5) -> None:
         first = inputs[0]
         self.watched = any(is_watched(x) for x in inputs)
-        self.branches = not self.watched and first.device.type == "cpu" and not torch.compiler.is_compiling()
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32
+        plain = not self.watched and not torch.compiler.is_compiling()
+        self.wide = plain and first.device.type == "cpu" and self.dtype == torch.float32
         most = BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
         share = sum(x.numel() * x.element_size() for x in inputs) // (_SHARE * buffers)
         budget = min(most, max(share, _LEAST_BLOCK_BYTES))
-        self.rows = max(2, budget // (first.shape[-1] * self.dtype.itemsize))
+        self.rows = max(2, budget // (first.shape[-1] * (8 if self.wide else self.dtype.itemsize)))
         if self.watched:
             self.rows = 2 * max(1, first.numel())
         self._like = first
@@ -64,25 +80,34 @@ class Scratch:
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         return self._like.new_empty(shape, dtype=self.dtype)
 
-    def buffer(self, name: str, shape: tuple[int, ...]) -> Tensor | None:
+    def buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor | None:
         """Memory for `out=`; None lets torch allocate."""
         if self.watched:
             return None
         size = math.prod(shape)
         if name not in self._buffers or self._buffers[name].numel() < size:
-            self._buffers[name] = self.empty((size,))
+            self._buffers[name] = self._like.new_empty(size, dtype=dtype or self.dtype)
         return self._buffers[name][:size].view(shape)
+
+    def vectors(self, name: str, states: Tensor) -> Directions | Vectors:
+        """What `between` compares."""
+        if not self.wide:
+            return self.directions(name, states)
+        wide = self.widened(name, states)
+        return Vectors(wide, norm_of(wide))
+
+    def inner(self, u: Tensor, v: Tensor) -> Tensor:
+        """Inner products of widened vectors."""
+        return torch.mul(u, v, out=self.buffer("products", u.shape, torch.float64)).sum(-1)
+
+    def widened(self, name: str, states: Tensor) -> Tensor:
+        """The states in the dtype of the arithmetic."""
+        out = self.buffer(name, states.shape, torch.float64) if self.wide else None
+        return states.to(self.dtype) if out is None else out.copy_(states)
 
     def directions(self, name: str, vectors: Tensor) -> Directions:
         """Unit vectors. Unwatched, a vector without a direction becomes NaN in the divisions by itself."""
         out = self.buffer(name, vectors.shape)
-        if self.branches and vectors.numel() and vectors.stride(-1) == 1:  # else torch would sum in one lane
-            length = length_of(vectors.to(self.dtype))
-            unit = torch.div(vectors, length[..., None], out=out)
-            odd = ~is_plain(length)
-            if odd.any():
-                unit[odd], length[odd] = self._scaled(vectors[odd], None)
-            return Directions(unit, length, None)
         if not self.watched:
             return Directions(*self._scaled(vectors, out), None)
         largest = largest_of(vectors).to(self.dtype)
@@ -104,29 +129,26 @@ class Scratch:
     def difference(self, states: Tensor) -> Tensor:
         """Successive differences along positions."""
         shape = (*states.shape[:-2], states.shape[-2] - 1, states.shape[-1])
-        return torch.sub(states[..., 1:, :], states[..., :-1, :], out=self.buffer("step", shape))
+        out = self.buffer("step", shape, states.dtype)
+        return torch.sub(states[..., 1:, :], states[..., :-1, :], out=out)
 
 
 def length_of(vectors: Tensor) -> Tensor:
     """Euclidean length, summed over at most 128 coordinates at a time."""
-    return _in_blocks(norm_of, vectors)
-
-
-def sum_of(products: Tensor) -> Tensor:
-    """Sum over the last axis, over at most 128 coordinates at a time."""
-    return _in_blocks(lambda values: values.sum(-1), products)
-
-
-def _in_blocks(reduce: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
     d_model = vectors.shape[-1]
     if d_model <= _SUM_BLOCK:
-        return reduce(vectors)
+        return norm_of(vectors)
     size = _even_block(d_model) or _SUM_BLOCK
     whole = d_model - d_model % size
-    parts = reduce(vectors[..., :whole].reshape(*vectors.shape[:-1], whole // size, size))
+    parts = norm_of(vectors[..., :whole].reshape(*vectors.shape[:-1], whole // size, size))
     if whole < d_model:
-        parts = torch.cat([parts, reduce(vectors[..., whole:])[..., None]], -1)
-    return reduce(parts)
+        parts = torch.cat([parts, norm_of(vectors[..., whole:])[..., None]], -1)
+    return length_of(parts)
+
+
+def finite_length(length: Tensor) -> Tensor:
+    """NaN for the infinite length, in float64, of a float32 vector that is not finite."""
+    return length.masked_fill(length.isinf(), torch.nan).float()
 
 
 def norm_of(vectors: Tensor) -> Tensor:
@@ -143,11 +165,6 @@ def _even_block(d_model: int) -> int | None:
         sizes = range(_SUM_BLOCK, _SUM_BLOCK // 2, -1)
         _even_blocks[d_model] = next((size for size in sizes if d_model % size == 0), None)
     return _even_blocks[d_model]
-
-
-def is_plain(length: Tensor) -> Tensor:
-    """Where the squares under a length neither overflowed nor vanished, and none was NaN."""
-    return (length > _SHORT) & (length < _LONG)
 
 
 def largest_of(vectors: Tensor) -> Tensor:

@@ -58,18 +58,23 @@ def check_lag(lag: int) -> None:
         raise ShapeError(f"lag is {lag}; it counts positions forward, so it must be 1 or more")
 
 
+def check_pair_form(pairs: Tensor) -> Tensor:
+    """Integers [pair 2] or [batch pair 2]."""
+    if pairs.is_floating_point() or pairs.is_complex() or pairs.dtype == torch.bool:
+        dtype = str(pairs.dtype).removeprefix("torch.")
+        raise InputError(f"pairs has dtype {dtype}; it holds positions: convert with pairs.long()")
+    if pairs.ndim not in (2, 3) or pairs.shape[-1] != 2:
+        raise ShapeError(f"pairs has shape {_shape(pairs)}; expected [pair, 2] or [batch, pair, 2]")
+    return pairs
+
+
 def check_pairs(
     resid: Shaped[Tensor, "*layer batch pos d_model"],
     pairs: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."],
 ) -> Int[Tensor, "batch pair 2"]:
     """Pairs as int64 [batch pair 2] on the device of `resid`, every index in −1 … pos−1."""
-    pairs = torch.as_tensor(pairs)
-    if pairs.is_floating_point() or pairs.is_complex() or pairs.dtype == torch.bool:
-        dtype = str(pairs.dtype).removeprefix("torch.")
-        raise InputError(f"pairs has dtype {dtype}; it holds positions: convert with pairs.long()")
+    pairs = check_pair_form(torch.as_tensor(pairs))
     batch, n_pos = resid.shape[-3], resid.shape[-2]
-    if pairs.ndim not in (2, 3) or pairs.shape[-1] != 2:
-        raise ShapeError(f"pairs has shape {_shape(pairs)}; expected [pair, 2] or [batch, pair, 2]")
     if pairs.ndim == 3 and pairs.shape[0] != batch:
         raise ShapeError(
             f"pairs has shape {_shape(pairs)} and resid {_shape(resid)}: {pairs.shape[0]} prompts of pairs "
@@ -85,10 +90,14 @@ def check_pairs(
     return pairs.to(resid.device, torch.int64).expand(batch, -1, 2)
 
 
+MOST_BINS = 4096
+"""As many as one program of a GPU counts in its own memory."""
+
+
 def check_bins(bins: int) -> None:
     """One bin or more."""
-    if bins < 1:
-        raise ShapeError(f"bins is {bins}; it counts the equal parts of [0, π], so it must be 1 or more")
+    if not 1 <= bins <= MOST_BINS:
+        raise ShapeError(f"bins is {bins}; it counts the equal parts of [0, π]: 1 … {MOST_BINS:,}")
 
 
 def is_watched(x: Tensor) -> bool:

@@ -53,14 +53,19 @@ def resolve_backend(name: str, *tensors: Tensor) -> str:
         BackendError: unknown name, or a backend that cannot run on `tensors` here; another never takes its
             place.
     """
-    if name == "auto":
+    if check_backend(name) == "auto":
         return _fastest(tensors)
-    if name not in BACKENDS:
-        known = ", ".join(["auto", *BACKENDS])
-        raise BackendError(f"backend {name!r} is unknown; choose one of {known}")
     reason = _refusal(name, tensors)
     if reason:
         raise BackendError(f"backend {name!r} cannot run here: {reason}")
+    return name
+
+
+def check_backend(name: str) -> str:
+    """A name that is known, whether or not it can run here."""
+    if name not in ("auto", *BACKENDS):
+        known = ", ".join(["auto", *BACKENDS])
+        raise BackendError(f"backend {name!r} is unknown; choose one of {known}")
     return name
 
 

@@ -5,10 +5,9 @@ blocks when they have done one. The threads are ours: numba's parallel loops wou
 changes torch's number of threads and a forked process is ended, or on a pool that bears one caller.
 """
 
-import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.kernels import _cpu_kernels as loops
+from laminar_lens.kernels import _pairwise
 from laminar_lens.kernels._outputs import hide_padding, sequential_key
 
 _CACHED_BYTES = 2**19
@@ -25,8 +25,6 @@ _CACHED_BYTES = 2**19
 _LEAST_ROWS, _MOST_ROWS = 8, 256
 _SHARES = 4
 """A thread's: the last ones even out what a busy core was late with."""
-_TILE_BYTES = 2**20
-_LEAST_TILE_ROWS, _MOST_TILE_ROWS = 16, 256
 _MOST_LAGS = 4
 
 _LIKE = {
@@ -99,28 +97,13 @@ def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, 
 
 
 def pairwise_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos pos"]:
-    """Angle between every two positions, in tiles, each of which serves both halves of the matrix."""
-    *batch, n_pos, _ = resid.shape
-    out = _empty(resid, (*batch, n_pos, n_pos))
-    for place in itertools.product(*map(range, batch)):
-        for rows, columns, angles in _tiles(resid[place]):
-            out[place][columns, rows] = angles.T
-            out[place][rows, columns] = angles
-    return out
+    """Angle between every two positions."""
+    return _pairwise.pairwise_angles(resid, angle)
 
 
 def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) -> Int[Tensor, "*batch bins"]:
-    """How many of the angles between i < j are in each of `bins` equal parts of [0, π], in tiles."""
-    *batch, _, _ = resid.shape
-    counts = torch.zeros(*batch, bins, dtype=torch.int64)
-    for place in itertools.product(*map(range, batch)):
-        for rows, columns, angles in _tiles(resid[place]):
-            if rows == columns:
-                angles = angles[*torch.triu_indices(len(angles), len(angles), 1)]
-            angles = angles[~angles.isnan()]
-            found = (angles * (bins / math.pi)).long().clamp(max=bins - 1)
-            counts[place] += torch.bincount(found, minlength=bins)
-    return counts
+    """How many of the angles between i < j are in each of `bins` equal parts of [0, π]."""
+    return _pairwise.pairwise_histogram(resid, bins, angle)
 
 
 def profile(
@@ -154,39 +137,6 @@ def _by_layer(resid: Tensor, name: str) -> Tensor:
     if resid.ndim == 2:
         return _profile([layer[None] for layer in layers], {name})[name][:, 0]
     return _profile(layers, {name})[name]
-
-
-def _tiles(states: Float[Tensor, "pos d_model"]) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Angles in float64 of blocks of positions, on and above the diagonal.
-
-    Up to float32 the cosines of a block are one matrix product in float64; see _cpu_kernels.py on what this
-    costs in accuracy.
-    """
-    n_pos, d_model = states.shape
-    size = min(_MOST_TILE_ROWS, max(_LEAST_TILE_ROWS, _TILE_BYTES // (8 * d_model)))
-    tiles = [slice(start, min(start + size, n_pos)) for start in range(0, n_pos, size)]
-    for index, rows in enumerate(tiles):
-        left = _directions(states[rows])
-        for columns in tiles[index:]:
-            same = columns == rows
-            if states.dtype == torch.float64:
-                shape = (rows.stop - rows.start, columns.stop - columns.start, d_model)
-                yield (
-                    rows,
-                    columns,
-                    angle(states[rows, None].expand(shape), states[None, columns].expand(shape)),
-                )
-                continue
-            right = left if same else _directions(states[columns])
-            angles = (left @ right.T).clamp_(-1, 1).acos_()
-            if same:
-                angles.diagonal().mul_(0)  # NaN stays
-            yield rows, columns, angles
-
-
-def _directions(states: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
-    wide = states.double()
-    return wide.div_(torch.linalg.vector_norm(wide, dim=-1, keepdim=True))
 
 
 def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:

@@ -1,15 +1,17 @@
 """Angles in plain torch: any device, any floating dtype, differentiable.
 
 The definition of reference.py, cut into blocks of vectors that fit a cache, so that no temporary has the size
-of the input, and no input is copied, whatever its strides. float16 and bfloat16 are widened to float32 block
-by block. Four things keep float32 within 5·10⁻⁷ rad of float64:
+of the input, and no input is copied, whatever its strides.
 
-- Vectors are divided by max|u| before anything is squared, unless their length shows that it is not needed:
-  norms up to 10³⁸ neither overflow nor vanish.
+On a CPU, up to float32 and without a gradient, a block is widened to float64, which holds the products of any
+two float32 numbers: the cosine is then right to 10⁻¹⁵, and its arccos to 10⁻⁷ rad even at 0 and π.
+
+Elsewhere the arithmetic is in the input's own precision (float32 for half), and three things keep float32
+within 5·10⁻⁷ rad of float64:
+
+- Vectors are divided by max|u| before anything is squared: norms up to 10³⁸ neither overflow nor vanish.
 - Sums run over at most 128 coordinates, and the partial lengths are then combined: one long sum drifts,
   and beside a massive activation it loses the small coordinates (4.6·10⁻⁷ rad with blocks of 512).
-- Sequential angles use arccos, which needs two passes less, where |cos| ≤ 0.7: there a float32 cosine is
-  exact enough. All else is Kahan's form.
 - Kahan's form needs no exact norm: an error e in ‖u‖ moves the angle by about e², and by e at most where the
   angle itself (or its distance from π) is no larger than e.
 
@@ -25,36 +27,36 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.kernels import _pairwise
 from laminar_lens.kernels._blocks import (
     Block,
     Directions,
     Scratch,
+    Vectors,
     blocks,
     collect,
+    finite_length,
     finite_of,
-    is_plain,
     largest_of,
     length_of,
     longer,
     norm_of,
     shorter,
-    sum_of,
 )
 from laminar_lens.kernels._outputs import hide_padding, sequential_key
 
 _TILE_SUM_BLOCK = 64  # torch.cdist adds one after the other in fewer lanes than vector_norm
 _TILE_ROWS = 512
-_LARGEST_COSINE = 0.7
-"""Up to it, arccos of a float32 cosine is as exact as Kahan's form, and needs two passes less."""
+_ALIKE = 1 - 1e-12
 
 
 def angle(u: Float[Tensor, "*place d_model"], v: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place"]:
     """Angle between `u` and `v`."""
 
     def compute(block: Block) -> Tensor:
-        return _between(scratch.directions("u", u[block]), scratch.directions("v", v[block]), scratch)
+        return _between(scratch.vectors("u", u[block]), scratch.vectors("v", v[block]), scratch)
 
-    scratch = Scratch(u, v)
+    scratch = Scratch(u, v, buffers=6)
     return collect(compute, u.shape[:-1], scratch, rows=scratch.rows // 2)
 
 
@@ -67,12 +69,7 @@ def sequential_angles(
         return angle(resid[..., :-lag, :], resid[..., lag:, :])
 
     def compute(block: Block) -> Tensor:
-        states = resid[longer(block, lag)]
-        if scratch.branches and scratch.dtype == torch.float32 and resid.stride(-1) == 1:
-            angles = _by_cosine(states.float(), lag, scratch)
-            if angles is not None:
-                return angles
-        directions = scratch.directions("u", states)
+        directions = scratch.vectors("u", resid[longer(block, lag)])
         return _between(directions.at(slice(None, -lag)), directions.at(slice(lag, None)), scratch)
 
     return collect(compute, shorter(resid, lag), scratch)
@@ -87,11 +84,11 @@ def pair_angles(
         states, ends = resid[block[:-1]], pairs[block[-2:]]
         text = torch.arange(len(ends), device=ends.device)[:, None]
         first, second = ends.clamp(min=0).unbind(-1)
-        u = scratch.directions("u", states[..., text, first, :])
-        v = scratch.directions("v", states[..., text, second, :])
+        u = scratch.vectors("u", states[..., text, first, :])
+        v = scratch.vectors("v", states[..., text, second, :])
         return _between(u, v, scratch).masked_fill((ends < 0).any(-1), torch.nan)
 
-    scratch = Scratch(resid)
+    scratch = Scratch(resid, buffers=6)
     return collect(compute, (*resid.shape[:-2], pairs.shape[-2]), scratch, rows=scratch.rows // 2)
 
 
@@ -104,6 +101,8 @@ def pairwise_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor,
     """Angle between every two positions, in tiles."""
     n_pos = resid.shape[-2]
     scratch = Scratch(resid)
+    if scratch.wide:
+        return _pairwise.pairwise_angles(resid, angle)
     rows = min(scratch.rows, _TILE_ROWS)
     tiles = [slice(start, min(start + rows, n_pos)) for start in range(0, n_pos, rows)]
 
@@ -123,6 +122,8 @@ def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) ->
     """How many of the angles between i < j are in each of `bins` equal parts of [0, π], in tiles."""
     *batch, n_pos, _ = resid.shape
     scratch = Scratch(resid)
+    if scratch.wide:
+        return _pairwise.pairwise_histogram(resid, bins, angle)
     rows = min(scratch.rows, _TILE_ROWS)
     tiles = [slice(start, min(start + rows, n_pos)) for start in range(0, n_pos, rows)]
     counts = torch.zeros(*batch, bins, dtype=torch.int64, device=resid.device)
@@ -144,8 +145,8 @@ def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, 
     """Angle between successive differences along positions."""
 
     def compute(block: Block) -> Tensor:
-        states = resid[longer(block, 2)].to(scratch.dtype)
-        directions = scratch.directions("u", scratch.difference(states))
+        states = scratch.widened("v", resid[longer(block, 2)])
+        directions = scratch.vectors("u", scratch.difference(states))
         return _between(directions.at(slice(None, -1)), directions.at(slice(1, None)), scratch)
 
     scratch = Scratch(resid)
@@ -157,7 +158,7 @@ def step_lengths(resid: Float[Tensor, "layer *batch d_model"]) -> Float[Tensor, 
     path = resid.movedim(0, -2)
 
     def compute(block: Block) -> Tensor:
-        states = path[longer(block, 1)]
+        states = scratch.widened("u", path[longer(block, 1)])
         return _step(states[..., :-1, :], states[..., 1:, :], scratch)
 
     scratch = Scratch(path)
@@ -168,7 +169,7 @@ def profile(
     layers: list[Tensor], measures: tuple[str, ...], lags: int, mask: Tensor | None
 ) -> dict[str, Tensor]:
     """All measures of a block of positions, layer by layer: the layer before is still in the cache."""
-    scratch = Scratch(*layers, buffers=4)
+    scratch = Scratch(*layers, buffers=6)
     shape, reach = layers[0].shape[:-1], lags if "sequential" in measures else 0
     rows = scratch.rows if layers[0].numel() else 2**62  # nothing at all is one block, too
     parts: dict[str, list[list[Tensor]]] = {}
@@ -181,11 +182,12 @@ def profile(
 
     for block in blocks(tuple(shape), rows):
         size = block[-1].stop - block[-1].start
-        before: tuple[Tensor, Directions] | None = None
+        before: tuple[Tensor, Directions | Vectors] | None = None
         for index, layer in enumerate(layers):
             states = layer[longer(block, reach)]
-            directions = scratch.directions("uv"[index % 2], states)
-            here, now = states[..., :size, :], directions.at(slice(0, size))
+            directions = scratch.vectors("uv"[index % 2], states)
+            now = directions.at(slice(0, size))
+            here = now.states if isinstance(now, Vectors) else states[..., :size, :]
             for lag in range(1, reach + 1):
                 n = max(0, min(states.shape[-2] - lag, size))
                 ends = directions.at(slice(0, n)), directions.at(slice(lag, lag + n))
@@ -207,28 +209,24 @@ def profile(
     )
 
 
-def _by_cosine(states: Tensor, lag: int, scratch: Scratch) -> Tensor | None:
-    """arccos where the cosine is small enough for it, Kahan's form for the rest; None where that is most.
-
-    The cosine's error, at most 4u, becomes 4u / sin θ in the angle; lengths, quotient and arccos are float64.
-    """
-    start, end = states[..., :-lag, :], states[..., lag:, :]
-    products = torch.mul(start, end, out=scratch.buffer("between", start.shape))
-    length = length_of(states)
-    plain, wide = is_plain(length), length.double()
-    cosine = sum_of(products).double() / (wide[..., :-lag] * wide[..., lag:])
-    rest = ~((cosine.abs() <= _LARGEST_COSINE) & plain[..., :-lag] & plain[..., lag:])
-    n_rest = int(rest.sum())
-    if 2 * n_rest > rest.numel():
-        return None
-    angles = cosine.acos_().float()
-    if n_rest:
-        angles[rest] = angle(start[rest], end[rest])
-    return angles
+def _between(a: Directions | Vectors, b: Directions | Vectors, scratch: Scratch) -> Tensor:
+    """The angle between two sets of vectors of one shape."""
+    if isinstance(a, Directions) or isinstance(b, Directions):
+        assert isinstance(a, Directions)
+        assert isinstance(b, Directions)
+        return _kahan(a, b, scratch)
+    # 0 / 0 and inf / inf: NaN without a direction.
+    cosine = scratch.inner(a.states, b.states).div_(a.length * b.length)
+    alike = cosine.abs() > _ALIKE
+    if alike.any():  # three sums over the same places, so that the angle of a vector with itself is 0
+        u, v = a.states[alike], b.states[alike]
+        squares = scratch.inner(u, u) * scratch.inner(v, v)
+        cosine[alike] = scratch.inner(u, v) / squares.sqrt()
+    return cosine.clamp_(-1, 1).acos_().float()
 
 
-def _between(a: Directions, b: Directions, scratch: Scratch) -> Tensor:
-    """Kahan's form, between two sets of directions of one shape."""
+def _kahan(a: Directions, b: Directions, scratch: Scratch) -> Tensor:
+    """Kahan's form."""
     out = scratch.buffer("between", a.unit.shape)
     near = length_of(torch.sub(a.unit, b.unit, out=out))
     far = length_of(torch.add(a.unit, b.unit, out=out))
@@ -255,14 +253,9 @@ def _distances(u: Tensor, v: Tensor) -> Tensor:
 
 def _step(start: Tensor, end: Tensor, scratch: Scratch) -> Tensor:
     """‖end − start‖ at any scale, NaN where either is not finite, inf beyond the dtype."""
-    start, end = start.to(scratch.dtype), end.to(scratch.dtype)
-    if not scratch.branches:
-        return _scaled_step(start, end, scratch)
-    length = length_of(torch.sub(end, start, out=scratch.buffer("step", end.shape)))
-    odd = ~is_plain(length)
-    if odd.any():
-        length[odd] = _scaled_step(start[odd], end[odd], scratch)
-    return length
+    if not scratch.wide:
+        return _scaled_step(start.to(scratch.dtype), end.to(scratch.dtype), scratch)
+    return finite_length(norm_of(torch.sub(end, start, out=scratch.buffer("products", end.shape, end.dtype))))
 
 
 def _scaled_step(start: Tensor, end: Tensor, scratch: Scratch) -> Tensor:

@@ -85,7 +85,7 @@ def sequential_angles(
     resid: Float[Tensor, "*batch pos d_model"], lag: int
 ) -> Float[Tensor, "*batch pos-{lag}"]:
     """Angle between each position and the one `lag` later."""
-    layers = resid.unbind(0) if resid.ndim == 4 else [_texts(resid)]
+    layers = resid.unbind(0) if resid.ndim == 4 and len(resid) else [_texts(resid)]
     (turns,) = _measure(layers, lag=lag, lags=1)[1]
     return turns.reshape(*resid.shape[:-2], resid.shape[-2] - lag)
 

@@ -88,14 +88,15 @@ def profile_kernel(
             follows = here & after_another
             out_before = out - n_batch.to(tl.int64) * n_pos
             before = inside & after_another
-            near2, turns = uu, follows == 0
+            # What was not asked for needs no second look.
+            near2, turns = uu, follows | (follows == 0)
             squared, moves = uu, turns
             if ROTATION:
                 near2, simple = near(u, q, uu, pp, R, WIDTH)
-                turns = turns | simple
+                turns = simple | (follows == 0)
             if STEP:
                 squared = row_sum((u - q) * (u - q), R, WIDTH)
-                moves = moves | fits(squared)
+                moves = fits(squared) | (follows == 0)
             turned = angle_of_near(tl.where(turns, near2, 0.0))
             moved = tl.sqrt_rn(squared)
             if any_of((turns & moves) == 0):

@@ -50,7 +50,7 @@ def pairwise_kernel(
     inside = (below < n_pos) & (right < n_pos)
     if HISTOGRAM:
         chosen = inside & (below < right) & (angle == angle)
-        place = tl.minimum((angle.to(tl.float64) * (n_bin / _PI)).to(tl.int32), n_bin - 1)
+        place = tl.minimum((angle.to(tl.float64) * (n_bin.to(tl.float64) / _PI)).to(tl.int32), n_bin - 1)
         # What is not counted goes where no bin is kept.
         found = tl.histogram(tl.ravel(tl.where(chosen, place, n_bin)), BINS)
         bins = tl.arange(0, BINS)

@@ -90,8 +90,7 @@ def check_measures(measures: Iterable[str], lags: int, layers: list[Tensor]) -> 
             raise InputError(f"measure {name!r} is unknown; choose from {', '.join(MEASURES)}")
     if not asked:
         raise InputError(f"measures is empty; choose from {', '.join(MEASURES)}")
-    if not 1 <= lags <= MOST_LAGS:
-        raise ShapeError(f"lags is {lags}; it is the largest lag, 1 … {MOST_LAGS}")
+    check_lags(lags)
     if "sequential" in asked:
         check_length(layers[0], "pos", -2, lags + 1, f"a lag of {lags}")
     possible = set(MEASURES) if len(layers) > 1 else {"sequential", "norm"}
@@ -99,6 +98,13 @@ def check_measures(measures: Iterable[str], lags: int, layers: list[Tensor]) -> 
         missing = next(name for name in asked if name not in possible)
         raise ShapeError(f"states holds one layer, but {missing!r} compares two: give the layers together")
     return tuple(name for name in MEASURES if name in asked and name in possible)
+
+
+def check_lags(lags: int) -> int:
+    """The largest lag of the sequential angles."""
+    if not isinstance(lags, int) or not 1 <= lags <= MOST_LAGS:
+        raise ShapeError(f"lags is {lags!r}; it is the largest lag, 1 … {MOST_LAGS}")
+    return lags
 
 
 def check_mask(mask: Tensor | None, like: Tensor) -> None:

@@ -21,6 +21,7 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuob
 POINTERS = {"table": "*i64", "mask": "*u8", "pairs": "*i64", "counts": "*i64"}
 POINTERS |= dict.fromkeys(("norm", "sequential", "rotation", "step", "angles"), "*fp32")
 ALL = {"LAGS": 1, "LISTED": True, "MASKED": True, "NORM": True, "ROTATION": True, "STEP": True}
+FOUR_LAGS_AT = 4096
 
 
 def compiled(kernel: Any, itemsize: int, constants: dict[str, Any], warps: int, arch: int) -> dict[str, Any]:
@@ -61,12 +62,14 @@ def main(arch: int, itemsize: int, widths: list[int]) -> None:
         sizes = fused_plan.SIZES[width][itemsize]
         constants = rows(width, itemsize, sizes) | ALL | {"PREFETCH": sizes.prefetch}
         found = {"profile": (fused_kernels.profile_kernel, constants, sizes)}
+        if width == FOUR_LAGS_AT:
+            found["profile of 4 lags"] = (fused_kernels.profile_kernel, constants | {"LAGS": 4}, sizes)
         few = fused_plan.PAIR_SIZES[width][itemsize]
         for name in ("pair", "turning"):
             found[name] = (getattr(fused_kernels, f"{name}_kernel"), rows(width, itemsize, few), few)
         for name, (kernel, how, entry) in found.items():
             result = compiled(kernel, itemsize, how, entry.warps, arch)
-            tiles = {"profile": 4, "pair": 2, "turning": 3}[name]
+            tiles = {"profile": 4, "profile of 4 lags": 7, "pair": 2, "turning": 3}[name]
             result["tile_loads"] = tiles * entry.rows * width * itemsize // (16 * 32 * entry.warps)
             row = {"kernel": name, "width": width, "rows": entry.rows, "warps": entry.warps}
             print(json.dumps(row | {"prefetch": entry.prefetch} | result), flush=True)

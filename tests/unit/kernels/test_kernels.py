@@ -212,7 +212,7 @@ class LiveBytes(TorchDispatchMode):
 def test_temporaries_are_a_few_blocks(
     name: str, dtype: torch.dtype, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The layers repeat by stride 0: 105 MB of float32 in a copy; a call holds a few blocks of 1 MiB.
+    """The layers repeat by stride 0: 105 MB of float32 in a copy; a call holds a few blocks, 5% of it in all.
 
     Beyond torch, the loops of `cpu` hold two numbers a row of their block, which the code shows.
     """
@@ -228,4 +228,7 @@ def test_temporaries_are_a_few_blocks(
         counted.known.add(base.untyped_storage().data_ptr())
         output = function(resid)
     extra = counted.peak - 2 * output.nbytes
-    assert extra < (10 * 2**20 if backend == "eager" else 0.05 * 105e6), f"{extra / 2**20:.1f} MiB"
+    if name in ("pairwise", "histogram"):  # tiles of the matrix, not of the input
+        assert extra < 10 * 2**20, f"{extra / 2**20:.1f} MiB"
+    else:
+        assert extra < 0.05 * resid.numel() * resid.element_size(), f"{extra / 2**20:.1f} MiB"
