@@ -30,7 +30,7 @@ COLOURS = {
 
 def excess(dataset: xr.Dataset) -> go.Figure | None:
     """The first pair's excess by layer, a line a geometry."""
-    title = "How much wider the first pair is, by geometry"
+    title = "The first pair against the rest of the text, by geometry"
     return _lines(dataset, "excess", title, "first pair minus the reference pairs (rad)", zero=True)
 
 
@@ -58,11 +58,13 @@ def _lines(dataset: xr.Dataset, name: str, title: str, axis: str, *, zero: bool 
         + withheld_note(dataset, name),
     )
     layers = dataset["layer"].values
-    for label in dataset["geometry"].values.tolist():
+    # raw comes last and is dashed: where another geometry changes nothing, both are seen
+    for label in sorted(dataset["geometry"].values.tolist(), key=lambda label: label == "raw"):
         part = dataset.sel(geometry=label)
         band = [part[f"{name}{end}"].values for end in ("", "_low", "_high")]
         mean_and_band(
             figure, layers, *band, name=label, color=COLOURS[label], opacity=0.14,
+            dash="7px,6px" if label == "raw" else "solid",
             hover=f"layer %{{x}}, {label}: %{{y:.3f}} rad",
         )  # fmt: skip
     layer_axis(figure, layers.tolist())

@@ -10,19 +10,20 @@ from laminar_lens.figures.style import (
     BASELINE,
     RANDOM,
     SHADES,
+    SOFT,
     TARGET,
     WITH_FIRST,
     colorscale,
     layer_axis,
     mean_and_band,
     new_figure,
-    reference_line,
     shown,
     withheld_note,
 )
 
 POSITIONS = 12
 """So many first positions are drawn; what lies beyond is the rest of a text."""
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _COMPONENTS = {"attn": ("attention", WITH_FIRST), "mlp": ("MLP", TARGET)}
 
 
@@ -53,9 +54,13 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
     figure.update_layout(
         yaxis={"title": {"text": "length (times the text's median)"}, "type": "log", "range": [
             float(np.log10(max(0.05, 0.8 * float(np.nanmin(band[0]))))), float(np.log10(top))
-        ], "dtick": "D2"}
+        ], "tickvals": TICKS, "ticktext": [f"{tick:,}" for tick in TICKS]}
     )  # fmt: skip
-    reference_line(figure, threshold, f"{threshold:g} times: a sink")
+    figure.add_hline(y=threshold, line={"color": SOFT, "width": 1, "dash": "dot"})
+    figure.add_annotation(
+        text=f"{threshold:g} times: a sink", x=1, xref="paper", y=float(np.log10(threshold)), yref="y",
+        xanchor="right", yanchor="bottom", showarrow=False, font={"size": 12, "color": SOFT},
+    )  # fmt: skip
     return figure
 
 

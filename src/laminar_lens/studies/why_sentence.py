@@ -88,10 +88,13 @@ def _size(found: Found, layers: Sequence[int], texts: str = "") -> str:
 
 
 def _factors(found: Found) -> str:
-    parts = [
-        f"{name} {signed(x.estimate)} {_ci(x)}" for name, x in found.effects.items() if name in ("E01", "E10")
-    ]
-    return f" ({', '.join(parts)} rad)" if parts else ""
+    return f" ({_sizes(found, ('E01', 'E10'))} rad)"
+
+
+def _sizes(found: Found, names: Sequence[str]) -> str:
+    """`E10 −0.21 [−0.22, −0.19], …` of the effects that this model has."""
+    known = {name: found.effects[name] for name in names if np.isfinite(found.effects[name].estimate)}
+    return ", ".join(f"{name} {signed(x.estimate)} {_ci(x)}".strip() for name, x in known.items())
 
 
 def _ci(x: Interval) -> str:
@@ -142,10 +145,8 @@ def claim(
     first = answer.found[0]
     parts = []
     for one in answer.found:
-        sizes = ", ".join(f"{name} {signed(x.estimate)} {_ci(x)}".strip() for name, x in one.effects.items())
-        parts.append(
-            f"{one.verdict.capitalize()} in {named_layers(layers[row] for row in one.layers)}: {sizes} rad"
-        )
+        where = named_layers(layers[row] for row in one.layers)
+        parts.append(f"{one.verdict.capitalize()} in {where}: {_sizes(one, ('E11', 'E10', 'E01'))} rad")
     half = " Layers were chosen on one half of the texts and measured on the other."
     lacking = (
         "" if has_positions else " The position factor is not applicable: restart(t) does not fit this model."

@@ -1,5 +1,6 @@
 """The why-study on tiny random models: cells against a recomputation of our own, texts, answers, result."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 import laminar_lens as ll
 from laminar_lens.errors import BackendError, CaptureError, InputError
 from laminar_lens.results import load_result
-from laminar_lens.stats.why import CELLS, EFFECTS
+from laminar_lens.stats.why import CELLS, EFFECTS, why
+from laminar_lens.studies.answer import Claim
 from laminar_lens.studies.why import WhyResult, why_study
 from laminar_lens.studies.why_measurement import assign, exchange, places
+from laminar_lens.studies.why_sentence import claim, sentence
+from tests.unit.stats.test_why import cells
 
 N, LENGTH = 24, 12
 
@@ -233,6 +237,61 @@ def test_an_intervention_that_does_not_do_what_it_says_is_caught(
     monkeypatch.setattr("laminar_lens.studies.why_measurement.cut", ll.no_context)
     with pytest.raises(CaptureError, match="cut and restart together are not the plain run of the text"):
         why_study(model, tokens, random_init=False)
+
+
+def said(
+    e11: list[float], e10: list[float], e01: list[float], *, n: int = 200, **how: Any
+) -> tuple[str, Claim]:
+    """Sentence and claim of simulated effects."""
+    answer = why(cells(n, e11, e10, e01), tau=0.05, **how)
+    layers, has = tuple(range(len(e11))), bool(how.get("has_positions", True))
+    return sentence(answer, layers, n, has_positions=has), claim(
+        answer, layers, 1e-7, has_positions=has, random={"E11": np.full(len(e11), -0.1)}
+    )
+
+
+def test_every_verdict_in_words() -> None:
+    text, c8 = said([0, 0.3], [0, 0], [0, 0.3])
+    size = r"being first makes a pair 0\.\d\d rad"
+    assert re.match(
+        rf"Position: {size} wider in layer 1 \(95% CI 0\.\d\d–0\.\d\d, 200 texts\), and being at", text
+    )
+    assert re.search(
+        r"being at position 0 is enough for it \(\+0\.\d\d rad\), being without context is not", text
+    )
+    assert (c8.verdict, c8.unit) == ("position", "rad")
+    assert c8.evidence.startswith("The claim does not hold: it is the position. Position in layer 1: E11 +0.")
+    assert "With random weights E11 is −0.10 rad in these layers." in c8.evidence
+    text, _ = said([0, -0.3], [0, -0.3], [0, -0.3])
+    assert re.match(rf"Either: {size} narrower in layer 1", text)
+    text, c8 = said([0, 0.3], [0, 0.15], [0, 0])
+    assert re.match(rf"Undetermined: {size} wider in layer 1", text)
+    assert "but an interval of the named layers crosses a threshold (E01 " in text
+    assert "The claim is open." in c8.evidence
+    text, c8 = said([0, 0.01], [0, 0], [0, 0])
+    assert text.startswith("None: being first moves a pair of tokens by less than 0.05 rad, in all 2 hidden")
+    assert (c8.verdict, "inside ±0.05 rad in every layer" in c8.evidence) == ("none", True)
+    text, _ = said([0.4, -0.3], [0.4, 0], [0, -0.3])
+    assert re.match(
+        r"Undetermined: first pairs have the cause context where they are 0\.\d\d rad wider in layer 0 .*"
+        r" and the cause position where they are 0\.\d\d rad narrower in layer 1",
+        text,
+    )
+    text, _ = said([-0.4, -0.3, 0], [0, -0.3, 0], [-0.4, 0, 0], control=0)
+    assert text.endswith("Layer by layer, the answer is position in layer 0.")
+    text, _ = said([0, 0.3], [0, 0.3], [0, 0], n=30)
+    why_not = "30 observations; layers are named from 80 up, half to choose and half to measure"
+    assert text == f"Undetermined: {why_not} (30 texts)."
+
+
+@pytest.mark.parametrize("e11", [0.3, 0.08])
+def test_without_positions_nothing_is_said_of_them(e11: float) -> None:
+    nan = float("nan")
+    text, c8 = said([0, e11], [0, e11], [nan, nan], has_positions=False)
+    assert "nan" not in text + c8.evidence
+    assert "The position factor is not applicable" in c8.evidence
+    assert text.startswith("Context: ")
+    assert "not applicable to this model" in text
 
 
 def test_progress_names_its_parts(model: Any, tokens: torch.Tensor) -> None:
