@@ -36,9 +36,8 @@ check: env  ## lint and types
 validate: env  ## every statistical check at full size; rewrites tests/validate/TABLE.md
 	$(BIN)/python -m tests.validate
 
-bench: env  ## the quick benchmarks on the CPU (two minutes); rewrites benchmarks/results/quick.csv and its tables
-	$(BIN)/python benchmarks/run.py --quick
-	$(BIN)/python -m benchmarks.tables
+bench: env  ## the quick benchmarks on the CPU (about two minutes on two free cores), into laminar-lens-out/quick.csv
+	$(BIN)/python benchmarks/run.py --quick --out $(OUT)/quick.csv
 
 clean:  ## remove the environments and caches
 	rm -rf .venv .venv-tl4 .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

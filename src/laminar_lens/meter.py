@@ -97,7 +97,7 @@ class AngleMeter:
             layers: hidden states 0 … n_layers (negative from the end) in increasing order; all by default.
                 Rotation and step are then between each and the one before it in `layers`.
             final_norm: measures the last hidden state after the model's final norm.
-            backend: of the angle kernels.
+            backend: "auto", "eager", "cpu", "fused" or "reference"; see `kernels.resolve_backend`.
             gradient: the angles carry the gradients of the pass, which keeps what a backward pass needs.
             interventions: change the pass, such as `cut(5)`; one or a list, applied together. Their hooks are
                 attached with the meter's and fit texts without padding before them.

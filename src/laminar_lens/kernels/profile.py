@@ -31,10 +31,11 @@ def angle_profile(
 
     Args:
         states: [layer batch pos d_model], or one tensor [batch pos d_model] a layer, which are not stacked.
-        measures: from MEASURES. All of them, the default, means all that the states allow.
+        measures: of "sequential", "rotation", "norm" and "step". All four, the default, means all that the
+            states allow.
         lags: the largest lag of the sequential angles, 1 … 4; all smaller ones come too.
         mask: bool [batch pos], True where a position is real.
-        backend: as everywhere.
+        backend: "auto", "eager", "cpu", "fused" or "reference"; see `kernels.resolve_backend`.
 
     Returns:
         "sequential", "sequential_2" … [layer batch pos-lag] and "rotation" [layer-1 batch pos] in radians in
