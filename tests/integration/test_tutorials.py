@@ -52,8 +52,8 @@ def test_notebook_is_kept_without_outputs(path: Path) -> None:
     assert not [cell for cell in code if cell.outputs or cell.execution_count]
 
 
-def test_readme_has_code_for_both_generations() -> None:
-    assert len(BLOCKS) == 2
+def test_readme_has_code_for_both_generations_and_for_interventions() -> None:
+    assert len(BLOCKS) == 3
     assert all(len(block.split("\n\n")) <= 4 and len(block.splitlines()) <= 14 for block in BLOCKS)
 
 

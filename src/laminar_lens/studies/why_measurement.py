@@ -164,6 +164,9 @@ def measure(
     left = CHECKED
     for t in where.tolist():
         rows = np.flatnonzero(t_of == t)
+        if not len(rows):  # fewer texts than places
+            report(3 if has_positions else 2)
+            continue
         moved = torch.cat([tokens[swapped.donor[rows], :t], tokens[rows, :2]], dim=1)
         inside = tokens[rows, : t + 2]
         both = torch.cat([moved, inside])
@@ -176,7 +179,7 @@ def measure(
         if has_positions:
             angle[:, 2, rows] = runner.pair(both, t, index, (restart(t),)).reshape(2, len(rows), -1)
             report(1)
-        if left > 0 and len(rows):
+        if left > 0:
             few = rows[:left]
             together = (cut(t), restart(t)) if has_positions else (cut(t),)
             again = runner.pair(moved[: len(few)], t, few, together)

@@ -204,6 +204,11 @@ def test_too_few_texts_have_numbers_and_no_verdict(result: WhyResult) -> None:
     assert set(result.dataset["verdict"].values) == {"undetermined"}
 
 
+def test_fewer_texts_than_places(model: Any) -> None:
+    few = ll.why_study(model, n_texts=4, random_init=False)
+    assert few.verdict == "undetermined"
+
+
 def test_groups_of_texts_are_observations(model: Any, tokens: torch.Tensor) -> None:
     result = why_study(model, tokens, groups=np.arange(N) // 4, random_init=False)
     assert (result.dataset.attrs["n_observations"], result.dataset.attrs["n_independent"]) == (3, 6)
