@@ -270,7 +270,8 @@ def test_every_output_is_written_and_nothing_else(
         made.append(torch.full((math.prod(shape) + 64,), poison, dtype=out))
         return made[-1][32:-32].view(tuple(shape))
 
-    monkeypatch.setattr(cpu, "_empty", poisoned)
+    monkeypatch.setattr(cpu, "empty_output", poisoned)
+    monkeypatch.setattr(_pairwise, "empty_output", poisoned)
     monkeypatch.setattr(cpu, "_LEAST_ROWS", 3)
     resid = torch.randn(3, 2, 37, 63).to(dtype)
     pairs = torch.randint(-1, 37, (2, 45, 2))

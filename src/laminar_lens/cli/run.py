@@ -45,8 +45,7 @@ def _sequential(request: SequentialRequest) -> None:
         from laminar_lens.studies.sequential import sequential_study
 
         model = _load(request.model, progress)
-        if request.warmup:  # what the prompts have wrong is said before a thousand texts are written
-            _read_prompts(model, request)
+        _read_prompts(model, request)  # what they have wrong is said before the model writes texts
         warm = _warmup_part(model, request, progress) if request.warmup else False
         study = sequential_study(
             model,

@@ -1,5 +1,7 @@
 """What every backend does to its results."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -22,3 +24,9 @@ def hide_padding(found: dict[str, Tensor], mask: Bool[Tensor, "batch pos"] | Non
             real = mask[:, :-lag] & mask[:, lag:]
         hidden[name] = values.masked_fill(~real, torch.nan)
     return hidden
+
+
+def empty_output(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Memory for a result on the CPU, not written yet."""
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return torch.empty(tuple(shape), dtype=dtype)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.kernels._outputs import empty_output
+
 _TILE_BYTES = 2**20
 _LEAST_TILE_ROWS, _MOST_TILE_ROWS = 16, 256
 
@@ -23,8 +25,7 @@ def pairwise_angles(
         angle: of the backend, for float64 input, whose products float64 cannot hold.
     """
     *batch, n_pos, _ = resid.shape
-    dtype = torch.float64 if resid.dtype == torch.float64 else torch.float32
-    out = torch.empty(*batch, n_pos, n_pos, dtype=dtype)
+    out = empty_output(resid, (*batch, n_pos, n_pos))
     for place in itertools.product(*map(range, batch)):
         for rows, columns, angles in _tiles(resid[place], angle):
             out[place][columns, rows] = angles.T

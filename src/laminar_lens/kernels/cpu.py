@@ -18,7 +18,7 @@ from torch import Tensor
 
 from laminar_lens.kernels import _cpu_kernels as loops
 from laminar_lens.kernels import _pairwise
-from laminar_lens.kernels._outputs import hide_padding, sequential_key
+from laminar_lens.kernels._outputs import empty_output, hide_padding, sequential_key
 
 _CACHED_BYTES = 2**19
 """The rows of one layer in a block: with those of the layer before they fit a core's own cache."""
@@ -54,7 +54,7 @@ def angle(u: Float[Tensor, "*place d_model"], v: Float[Tensor, "*place d_model"]
         u, v = u.to(common), v.to(common)
     if u.ndim == 1:
         return angle(u[None], v[None])[0]
-    out = _empty(u, u.shape[:-1])
+    out = empty_output(u, u.shape[:-1])
     _run(loops.angles, [u, v], out.shape[-1], out.data_ptr())
     return out
 
@@ -73,7 +73,7 @@ def pair_angles(
     resid: Float[Tensor, "*layer batch pos d_model"], pairs: Int[Tensor, "batch pair 2"]
 ) -> Float[Tensor, "*layer batch pair"]:
     """Angle between the two positions of each pair; NaN where an index is −1."""
-    out = _empty(resid, (*resid.shape[:-2], pairs.shape[1]))
+    out = empty_output(resid, (*resid.shape[:-2], pairs.shape[1]))
     along = np.array([len(pairs), *(8 * stride for stride in pairs.stride())], np.int64)
     _run(loops.chosen, [resid], out.shape[-1], out.data_ptr(), pairs.data_ptr(), along)
     return out
@@ -91,7 +91,7 @@ def step_lengths(resid: Float[Tensor, "layer *batch d_model"]) -> Float[Tensor, 
 
 def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos-2"]:
     """Angle between successive differences along positions."""
-    out = _empty(resid, (*resid.shape[:-2], resid.shape[-2] - 2))
+    out = empty_output(resid, (*resid.shape[:-2], resid.shape[-2] - 2))
     _run(loops.turns, [resid], out.shape[-1], out.data_ptr())
     return out
 
@@ -123,7 +123,7 @@ def _profile(layers: Sequence[Tensor], wanted: set[str]) -> dict[str, Tensor]:
     sizes = {sequential_key(lag): (n_layers, lag) for lag in range(1, _MOST_LAGS + 1)}
     sizes |= {"rotation": (n_layers - 1, 0), "norm": (n_layers, 0), "step": (n_layers - 1, 0)}
     found = {
-        name: _empty(like, (rows, *batch, n_pos - lag))
+        name: empty_output(like, (rows, *batch, n_pos - lag))
         for name, (rows, lag) in sizes.items()
         if name in wanted
     }
@@ -137,11 +137,6 @@ def _by_layer(resid: Tensor, name: str) -> Tensor:
     if resid.ndim == 2:
         return _profile([layer[None] for layer in layers], {name})[name][:, 0]
     return _profile(layers, {name})[name]
-
-
-def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    return torch.empty(tuple(shape), dtype=dtype)
 
 
 def _run(loop: Callable[..., None], tensors: Sequence[Tensor], length: int, *outputs: Any) -> None:
