@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from laminar_lens.results import StudyResult, load_result
 
-any_text = st.text(
-    st.characters(codec="utf-8"), max_size=6
-)  # a tokenizer decodes to no lone surrogates; pandas takes none
+any_text = st.text(st.characters(codec="utf-8"), max_size=6)
+"""No lone surrogates: no tokenizer decodes to one, and pandas with pyarrow cannot hold it."""
 names = st.text(string.ascii_lowercase, min_size=1, max_size=5)
 scalars = st.one_of(
     st.none(),
