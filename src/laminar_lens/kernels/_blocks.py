@@ -152,6 +152,7 @@ def finite_length(length: Tensor) -> Tensor:
 
 
 def norm_of(vectors: Tensor) -> Tensor:
+    """Euclidean length in one sum."""
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
     return length
 
@@ -179,6 +180,7 @@ def finite_of(vectors: Tensor) -> Tensor:
 
 
 def shorter(resid: Tensor, by: int) -> tuple[int, ...]:
+    """The places of results that `by` positions at the end have no part in."""
     return (*resid.shape[:-2], resid.shape[-2] - by)
 
 
