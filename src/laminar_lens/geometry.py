@@ -11,7 +11,8 @@
 
 Centring on the measured vectors themselves would put a bias there: N vectors minus their own mean have a mean
 inner product of −1/(N − 1) times their mean squared norm, whatever they are (equal norms: a mean cosine of
-−1/(N − 1)). So the mean comes from other texts, and a study refuses texts that a geometry was fitted on.
+−1/(N − 1)). So the mean comes from other texts, and a study refuses a text that a geometry was fitted on, or
+the beginning of one, or one that begins with it.
 
 `layernormed` applies the next block's first norm with its scale and shift, RMSNorm as it is, and folded norms
 as they are left; after the last block, the final norm. In parallel blocks (NeoX) that is what attention
@@ -104,18 +105,24 @@ class Geometry:
         return state if factor is None else state * factor.to(state)
 
     def check_others(self, rows: Sequence[Sequence[int]]) -> None:
-        """Refuses to measure texts that the geometry was fitted on.
+        """Refuses to measure texts that the geometry was fitted on: those with body tokens of which one text
+        is the beginning of the other.
 
         Raises:
             InputError: names the text.
         """
-        fitted_on = set(self._fitted_on)
+        body = int(self.settings.get("skip", 0)) - int(bool(self.settings.get("prepend_bos", False)))
+        fitted_on = [tuple(row) for row in self._fitted_on]
         for index, row in enumerate(rows if fitted_on else ()):
-            if tuple(row) in fitted_on:
-                raise InputError(
-                    f"text {index} is one of the texts that geometry {self.name!r} was fitted on: vectors "
-                    "centred on themselves have a negative mean cosine by construction; fit it on other texts"
-                )
+            mine = tuple(row)
+            for other in fitted_on:
+                shared = min(len(mine), len(other))
+                if shared > body and mine[:shared] == other[:shared]:
+                    raise InputError(
+                        f"text {index} is one of the texts that geometry {self.name!r} was fitted on: "
+                        "vectors centred on themselves have a negative mean cosine by construction; fit it "
+                        "on other texts"
+                    )
 
     def for_model(self, model: Any) -> "Geometry":
         """The same geometry of another model, such as the random twin: fitted on the same texts.

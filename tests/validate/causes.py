@@ -57,7 +57,7 @@ def outcome(plan: planted_causes.Plan, model: object) -> Outcome:
     truth = planted_causes.plant(plan)
     tokens, swapped, _ = _texts(plan)
     planted.overwrite_mlps(model, truth.edited)
-    cells = measure(model, torch.from_numpy(tokens), swapped, LAYERS, at=_place(plan.seed), seed=plan.seed)
+    cells = measure(model, torch.from_numpy(tokens), swapped, LAYERS, at=_place(plan.seed), seed=plan.seed)[0]
     answer = why(
         effects(*cells.angle, cells.reference),
         tau=TAU,

@@ -121,7 +121,7 @@ def sequential(  # one line a parameter: the command's whole surface
         bool, typer.Option("--warmup/--no-warmup", help="Also how many first tokens to leave out.")
     ] = True,
     geometry: opt.Geometry = "raw",
-    geometries: opt.Geometries = False,
+    geometries: opt.Geometries = True,
     grid: opt.Grid = False,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
@@ -169,7 +169,7 @@ def warmup(
     final_norm: opt.FinalNorm = False,
     layers: opt.Layers = "",
     geometry: opt.Geometry = "raw",
-    geometries: opt.Geometries = False,
+    geometries: opt.Geometries = True,
     grid: opt.Grid = False,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",

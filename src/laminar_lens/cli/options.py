@@ -226,7 +226,7 @@ Geometry = Annotated[
 Geometries = Annotated[
     bool,
     typer.Option(
-        "--geometries",
+        "--geometries/--no-geometries",
         help="Also how the headline changes in each geometry, on at most 200 texts.",
         rich_help_panel=MEASURE,
     ),

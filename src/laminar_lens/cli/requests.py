@@ -52,7 +52,7 @@ class SequentialRequest:
     n_texts: int | None = None
     warmup: bool = True
     geometry: str = "raw"
-    geometries: bool = False
+    geometries: bool = True
     grid: bool = False
     seed: int = 0
 
@@ -69,7 +69,7 @@ class WarmupRequest:
     tau: float = 0.05
     reference: str | tuple[int, int] | None = None
     geometry: str = "raw"
-    geometries: bool = False
+    geometries: bool = True
     grid: bool = False
     seed: int = 0
 
@@ -87,6 +87,8 @@ class WhyRequest:
     at: tuple[int, ...] | None = None
     tau: float = 0.05
     random: bool = True
+    geometry: str = "raw"
+    geometries: bool = True
     seed: int = 0
 
 

@@ -97,6 +97,8 @@ def _why(request: WhyRequest) -> None:
             layers=request.model.layers,
             seed=request.seed,
             random_init=request.random,
+            geometry=request.geometry,
+            geometries=request.geometries,
             backend=request.model.backend,
             progress=progress,
         )
@@ -242,6 +244,7 @@ def _grid(model: Any, request: SequentialRequest | WarmupRequest, progress: Prog
         layers=request.model.layers,
         backend=request.model.backend,
         seed=request.seed,
+        geometry=request.geometry,
         progress=progress,
     )
 

@@ -8,7 +8,7 @@ import xarray as xr
 from laminar_lens.axes import PLAIN
 from laminar_lens.figures.contrasts import contrasts
 from laminar_lens.figures.dimensions import contributions, few_share, without
-from laminar_lens.figures.geometries import baseline, excess, target
+from laminar_lens.figures.geometries import baseline, excess, first_effect, target
 from laminar_lens.figures.modes import mixture
 from laminar_lens.figures.positions import by_position, by_position_skipped, tokens
 from laminar_lens.figures.sequential import (
@@ -20,7 +20,14 @@ from laminar_lens.figures.sequential import (
 )
 from laminar_lens.figures.sinks import activations, attention, beside, lengths, writes
 from laminar_lens.figures.warmup import cost, k_by_layer, paired_shift, random_init, warmup_delta
-from laminar_lens.figures.why import why_cells, why_effects, why_excess, why_places, why_verdict
+from laminar_lens.figures.why import (
+    why_cells,
+    why_effects,
+    why_excess,
+    why_places,
+    why_trend,
+    why_verdict,
+)
 from laminar_lens.results.conditions import condition_dataset, condition_names, contrast_curves
 
 __all__ = ["figures"]
@@ -46,6 +53,7 @@ _WARMUP = {
 _WHY = {
     "why_effects": why_effects,
     "why_verdict": why_verdict,
+    "why_trend": why_trend,
     "why_excess": why_excess,
     "why_cells": why_cells,
     "why_places": why_places,
@@ -53,6 +61,7 @@ _WHY = {
 
 _GEOMETRIES = {
     "geometry_excess": excess,
+    "geometry_E11": first_effect,
     "geometry_target": target,
     "geometry_baseline": baseline,
 }

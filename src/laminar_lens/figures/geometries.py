@@ -34,6 +34,12 @@ def excess(dataset: xr.Dataset) -> go.Figure | None:
     return _lines(dataset, "excess", title, "first pair minus the reference pairs (rad)", zero=True)
 
 
+def first_effect(dataset: xr.Dataset) -> go.Figure | None:
+    """E11 by layer, a line a geometry."""
+    title = "What being first does to a pair, by geometry"
+    return _lines(dataset, "E11", title, "E11 (rad)", zero=True)
+
+
 def target(dataset: xr.Dataset) -> go.Figure | None:
     """The target's angle by layer, a line a geometry."""
     return _lines(dataset, "target", "The target's angle, by geometry", "target's angle (rad)")

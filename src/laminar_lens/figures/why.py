@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.positions import position_axis
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -189,3 +190,35 @@ def why_places(dataset: xr.Dataset) -> go.Figure | None:
         _dotted(figure, dataset["layer"].values, random, "E11 with random weights", RANDOM)
         seen.append(random)
     return _finish(figure, dataset, seen, "E11 (rad)")
+
+
+def why_trend(dataset: xr.Dataset) -> go.Figure | None:
+    """Effects against the place where the bigram was put."""
+    if "trend_line" not in dataset:
+        return None
+    figure = new_figure(
+        "Does the cause depend on the place?",
+        "Effects in the layers of the verdict, against the position t at which a text's first bigram stands "
+        "behind another text: means over the texts of a place, and a straight line with its 95% band."
+        + withheld_note(dataset, "trend_low"),
+    )
+    x, seen = dataset["t"].values.tolist(), []
+    for name in dataset["trend_effect"].values.tolist():
+        one = dataset.sel(trend_effect=name)
+        points, *band = (one[f"trend_{part}"].values for part in ("mean", "line", "low", "high"))
+        if not np.isfinite(points).any():
+            continue
+        text, color = _EFFECTS[name]
+        hover = f"t = %{{x}}, {name}: %{{y:.3f}} rad"
+        mean_and_band(figure, x, *band, name=text, color=color, hover=hover, opacity=0.18)
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=points, mode="markers", showlegend=False, hovertemplate=f"{hover}<extra></extra>",
+                marker={"color": color, "size": 6},
+            )
+        )  # fmt: skip
+        seen += [points, *band]
+    position_axis(figure, x)
+    figure.update_xaxes(title={"text": "place t of the bigram (t, t+1)"})
+    angle_axis(figure, seen, title="effect (rad)", zero=True)
+    return figure

@@ -1,6 +1,6 @@
 """Edits of hidden states: what the blocks after them read, and what is measured, is the edited state."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -98,6 +98,20 @@ class _RemoveDimensions(Edited):
         if isinstance(other, _RemoveDimensions) and not set(self.dims) & set(other.dims):
             return ""
         return super().clash(other, model, length)
+
+    def check_together(self, model: Any, interventions: Sequence[Intervention]) -> None:
+        width = int(model.cfg.d_model)
+        removals = [one for one in interventions if isinstance(one, _RemoveDimensions)]
+        named = sorted({p for one in removals for p in one.positions or ()})
+        for layer in self.chosen_layers(model):
+            here = [one for one in removals if layer in one.chosen_layers(model)]
+            for place in (None, *named):
+                found = [one for one in here if one.positions is None or place in one.positions]
+                if len({dim for one in found for dim in one.dims}) == width:
+                    raise InputError(
+                        f"{' and '.join(one.label for one in found)} together remove all {width} dimensions "
+                        f"of hidden state {layer}, which leaves no vector; keep some"
+                    )
 
     def editor(self, layer: int, model: Any) -> Any:
         def remove(state: Tensor, span: Span) -> Tensor:

@@ -114,6 +114,11 @@ class Intervention:
         """Whether it makes sense on other texts than those it was made for."""
         return True
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether it does the same at all positions of any text, so that a text may stand anywhere."""
+        return self.portable and getattr(self, "positions", ()) is None
+
     def note(self, model: Any) -> str:
         """What a reader must know of it before trusting a number; empty if nothing."""
         return ""
@@ -129,6 +134,13 @@ class Intervention:
     def clash(self, other: "Intervention", model: Any, length: int) -> str:
         """Why it contradicts another one that comes after it; empty if it does not."""
         return ""
+
+    def check_together(self, model: Any, interventions: "Sequence[Intervention]") -> None:
+        """Refuses all that are applied together where they do what none does alone.
+
+        Raises:
+            InputError: names them.
+        """
 
     def __str__(self) -> str:
         return self.label
@@ -166,6 +178,13 @@ class Changes:
         self._span = Span(len(self.before), None if indices is None else tuple(indices))
         edits = [(one, edit) for one in interventions for edit in one.edits(model)]
         if last is not None:
+            for one in interventions:
+                first = min((edit.layer for of, edit in edits if of is one), default=0)
+                if first > last:
+                    raise InputError(
+                        f"{one.label} changes nothing before hidden state {first}, but only those up to "
+                        f"{last} are measured; measure later layers, or leave it out"
+                    )
             edits = [(one, edit) for one, edit in edits if edit.layer <= last]
         self._edits = sorted(edits, key=lambda pair: pair[1].stage)
         self._fired: set[int] = set()
@@ -280,6 +299,7 @@ def check_interventions(
         for other in interventions[index + 1 :]:
             if why := one.clash(other, model, longest) or other.clash(one, model, longest):
                 raise InputError(f"{one.label} and {other.label} contradict each other: {why}")
+        one.check_together(model, interventions)
     before = before_text(model, interventions)
     if before and prepend_bos:
         first = next(one.label for one in interventions if one.tokens_before(model))

@@ -54,6 +54,7 @@ def render(result: Any) -> str:
         effect_names=EFFECTS_SHOWN,
         sections=_sections(figures),
         contrasts=[{**row, "shown": estimate_text(row)} for row in summary["contrasts"]],
+        geometries=_geometry_rows(summary["geometries"]),
         tokens=script_json(token_data(plain)) if "position_angle" in plain else None,
         settings=list(_flatten(summary["settings"])),
         provenance=list(_flatten(_provenance(summary, warmup))),
@@ -140,13 +141,13 @@ def _figure(figure: Any) -> dict[str, Any]:
 _ORDER = (
     ("The answer in pictures", ("target_by_layer", "baseline_split")),
     ("Interventions", ("contrasts",)),
-    ("Why first pairs stand apart", ("why_effects", "why_verdict")),
+    ("Why first pairs stand apart", ("why_effects", "why_verdict", "why_trend")),
     ("What the verdict rests on", ("why_excess", "why_cells", "why_places")),
     ("Position 0 against the rest", ("sink_lengths", "sink_attention")),
     ("Who writes it, and where", ("sink_writes", "sink_activations", "sink_tokens")),
     ("The angle without a few dimensions", ("dimension_angles", "dimension_removal")),
     ("Dimension by dimension", ("dimension_contributions",)),
-    ("In other geometries", ("geometry_excess", "geometry_target", "geometry_baseline")),
+    ("In other geometries", ("geometry_excess", "geometry_E11", "geometry_target", "geometry_baseline")),
     ("Along the positions", ("by_position", "by_position_skipped")),
     ("What decides the claims", ("mixture", "difference", "rotation", "dispersion")),
     ("Warm-up", ("warmup_delta", "warmup_k", "warmup_random_init", "warmup_paired_shift", "warmup_cost")),
@@ -224,6 +225,15 @@ def _sentences(text: str) -> tuple[str, str]:
 def _layer_row(row: Mapping[str, Any]) -> dict[str, Any]:
     share = row.get("share_affected")
     return {**row, "share_affected": None if share is None else f"{100 * share:.0f}%"}
+
+
+def _geometry_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A line a geometry: the estimates of each headline, written out."""
+    lines: dict[str, list[str]] = {}
+    for row in rows:
+        lines.setdefault(row["geometry"], []).append(estimate_text(row))
+    heads = list(dict.fromkeys(row["what"] for row in rows))
+    return {"layer": rows[0]["layer"] if rows else None, "heads": heads, "lines": lines}
 
 
 def _effect_row(row: Mapping[str, Any]) -> dict[str, Any]:

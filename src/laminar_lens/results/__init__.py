@@ -24,6 +24,7 @@ from laminar_lens.results.conditions import (
     contrast_rows,
     stack_conditions,
 )
+from laminar_lens.results.geometries import geometry_rows
 from laminar_lens.results.storage import (
     FORMAT,
     atomic_path,
@@ -161,6 +162,7 @@ class StudyResult:
                 "claims": claim_rows(plain),
                 "by_layer": layer_rows(plain),
                 "contrasts": contrast_rows(self.dataset, self._seed()),
+                "geometries": geometry_rows(plain),
                 "settings": self.settings,
                 "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
                 "warnings": self.warnings,

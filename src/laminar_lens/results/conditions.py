@@ -14,7 +14,13 @@ from laminar_lens.stats.bootstrap import mean_interval
 AXIS = "intervention"
 TEXT_AXES = ("prompt", "text")
 _MISSING: dict[str, Any] = {"f": np.nan, "i": -1, "u": 0, "b": False}
-_DEFAULT = {"sequential": "position_angle", "warmup": "angle", "sinks": "ratio", "dimensions": "angle"}
+_DEFAULT = {
+    "sequential": "position_angle",
+    "warmup": "angle",
+    "why": "E11",
+    "sinks": "ratio",
+    "dimensions": "angle",
+}
 _BY_PAIR = ("position_angle", "angle", "sequential")
 """Variables whose last axis counts adjacent pairs from the text's first."""
 

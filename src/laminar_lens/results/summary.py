@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.results.effects import effect_table
+from laminar_lens.results.geometries import geometry_table
 
 WIDTH = 100
 
@@ -18,8 +19,8 @@ class Summary(dict[str, Any]):
 
     Keys: `study`, `sentence`, `claims` (dictionaries with `claim`, `text`, `verdict`, `estimate`, `low`,
     `high`, `unit`, `evidence`), `settings`, `provenance`, `warnings`, and `by_layer` (the warm-up's answer by
-    layer, empty where there is none); of a why-study also `effects` by layer. A number that is not finite is
-    None.
+    layer, empty where there is none), `contrasts` and `geometries`; of a why-study also `effects` by layer. A
+    number that is not finite is None.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -38,6 +39,9 @@ class Summary(dict[str, Any]):
             parts.append(
                 "Against the plain run (mean over texts and layers)\n" + contrast_table(self["contrasts"])
             )
+        if self.get("geometries"):
+            layer = self["geometries"][0]["layer"]
+            parts.append(f"By geometry, layer {layer}\n" + geometry_table(self["geometries"], estimate_text))
         for warning in self.get("warnings", ()):
             parts.append(_hanging("Warning: ", str(warning)))
         parts.append(_about(self.get("provenance") or {}, self.get("settings") or {}))
@@ -143,7 +147,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
     estimate = min(34, max(8, *map(len, estimates)))
     rest = WIDTH - name - verdict - estimate - 6
     widths = (name, verdict, rest, estimate)
-    lines = [_columns(("claim", "answer", "the published claim", "estimate"), widths), "─" * WIDTH]
+    lines = [_columns(("claim", "answer", "the claim", "estimate"), widths), "─" * WIDTH]
     for row, value in zip(claims, estimates, strict=True):
         lines.append(_columns((row["claim"], row["verdict"], row["text"], value), widths))
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import numpy as np
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import Geometry, check_name, named_geometry
 from laminar_lens.models.forward import check_model
 from laminar_lens.prompts import find_targets
 from laminar_lens.stats.warmup import reference_pairs, warmup
@@ -50,6 +51,7 @@ def sensitivity_grid(
     reference: Any = REFERENCES,
     seed: int = 0,
     backend: str = "auto",
+    geometry: Any = "raw",
     progress: Progress | None = None,
 ) -> "pd.DataFrame":
     """The warm-up's answer for every combination of choices, and the prompts' angles beside it.
@@ -65,7 +67,8 @@ def sensitivity_grid(
         layers: hidden states, all by default.
         bos, final_norm, tau, reference: the choices, as lists; one that this model or the texts do not have
             keeps its rows, and `note` says why they are empty.
-        seed, backend, progress: as in the studies.
+        seed, backend, geometry, progress: as in the studies; a geometry by name is fitted for each BOS and
+            final norm, one that `fit_geometry` returned has one of each and leaves the others' rows empty.
 
     Returns:
         One row a combination: the choices, `verdict`, `k_lo`, `k_hi`, `skip`, `n_needed` (missing where there
@@ -80,6 +83,8 @@ def sensitivity_grid(
     check_model(model)
     settings = Settings(target, occurrence, regex, baseline, skip, seed)
     asked = None if prompts is None else _checked_prompts(model, prompts, settings)
+    if not isinstance(geometry, Geometry):
+        check_name(geometry)
     _check_choices({"bos": bos, "final_norm": final_norm, "tau": tau, "reference": reference})
     chosen_rows = chosen_layers(model, layers)
     spare = any(bos)  # texts of one length for all settings, with room for the BOS
@@ -89,8 +94,11 @@ def sensitivity_grid(
     total = len(bos) * len(final_norm) * len(tau) * len(reference)
     for with_bos, normed in product(bos, final_norm):
         how = Capture(bool(with_bos), bool(normed), chosen_rows, backend)
-        base = {"prepend_bos": how.prepend_bos, "final_norm": how.final_norm}
+        choices = {"prepend_bos": how.prepend_bos, "final_norm": how.final_norm}
+        base: dict[str, Any] = dict(choices)
         try:
+            made = named_geometry(model, geometry, **choices, seed=seed, progress=progress)
+            how = replace(how, geometry=made)
             angles = _angles(model, chosen.tokens, how, plain, progress)
             beside = {} if asked is None else _prompt_columns(model, asked, settings, how, progress)
         except InputError as error:

@@ -1,15 +1,23 @@
 """Why first pairs stand apart: decided by cutting the context, restarting positions, or both."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+import xarray as xr
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
-from laminar_lens.interventions import restart
+from laminar_lens.geometry import Geometry, geometry_note, named_geometry
+from laminar_lens.interventions import Intervention, restart
+from laminar_lens.interventions.conditions import as_conditions, named_progress
+from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
+from laminar_lens.models.edits import check_interventions
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.sample import check_seed
@@ -17,9 +25,19 @@ from laminar_lens.models.selection import layer_indices
 from laminar_lens.results import StudyResult, Summary, label_dataset, make_provenance
 from laminar_lens.results.effects import effect_rows
 from laminar_lens.stats.warmup import check_tau, reference_pairs
-from laminar_lens.studies.warmup_texts import chosen_texts
+from laminar_lens.stats.why import effects
+from laminar_lens.studies.conditions import with_conditions
+from laminar_lens.studies.geometries import by_geometry, chosen_geometries, fitted
+from laminar_lens.studies.warmup_texts import Texts, chosen_texts
 from laminar_lens.studies.why_dataset import answer_dataset
-from laminar_lens.studies.why_measurement import exchange, measure, places, random_effects
+from laminar_lens.studies.why_measurement import (
+    Cells,
+    Exchange,
+    exchange,
+    measure,
+    places,
+    random_effects,
+)
 
 DEFAULT_TEXTS = 400
 """Simultaneous intervals of ±0.04 rad where a bigram's angle moves by 0.3 rad (sd): an effect of 2τ shows."""
@@ -44,7 +62,7 @@ class WhyResult(StudyResult):
     @property
     def by_layer(self) -> list[dict[str, Any]]:
         """Verdict, sign and every effect, one dictionary a layer; intervals are simultaneous."""
-        return effect_rows(self.dataset)
+        return effect_rows(self.condition(PLAIN).dataset)
 
     def summary(self) -> Summary:
         """As every study's, with the effects by layer under `effects`."""
@@ -65,6 +83,9 @@ def why_study(
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
+    interventions: Any = None,
+    geometry: Any = "raw",
+    geometries: Any = None,
     progress: Progress | None = None,
 ) -> WhyResult:
     """Why the first pair of a text stands apart: position, context, either, jointly, none or undetermined.
@@ -94,6 +115,11 @@ def why_study(
             random twin.
         random_init: show the same effects in the same architecture with random weights, of a few texts.
         backend: kernel of the angles.
+        interventions: as in `warmup_study`, such as `remove_write("mlp", 2)`: all four cells are measured
+            again under each, beside `cut` and `restart`. Texts are moved to other places here, so only
+            interventions that treat all positions alike make sense.
+        geometry: as in `warmup_study`: in which angles are measured.
+        geometries: also how E11 changes with the geometry: True for all, or some names; of the same passes.
         progress: called as `progress(label, done, total)`.
 
     Raises:
@@ -109,64 +135,126 @@ def why_study(
     if final_norm:
         check_final_norm(model)
     wanted = tuple(sorted(set(layer_indices(layers, int(model.cfg.n_layers)))))
-    notes = [note] if (note := processing_note(model)) else []
+    conditions = as_conditions(interventions)
+    for changes in conditions.values():
+        _check_everywhere(model, changes)
+    notes = [note for note in (processing_note(model), geometry_note(geometry)) if note]
+    run: dict[str, Any] = {"prepend_bos": False, "final_norm": final_norm, "layers": wanted}
+    beside = fitted(model, chosen_geometries(geometries), run, seed, progress)
+    chosen_geometry = named_geometry(model, geometry, **run, seed=seed, progress=progress)
     chosen = chosen_texts(model, texts, n_texts, length, groups, False, seed, notes, progress)
-    n, width = chosen.tokens.shape
-    where = places(at, width).tolist()
-    swapped = exchange(n, chosen.groups, seed)
-    has_positions = _can_restart(model, notes)
+    rows = chosen.tokens.tolist()
+    for one in (chosen_geometry, *beside.values()):
+        one.check_others(rows)
     how = {
         "at": at,
-        "has_positions": has_positions,
+        "has_positions": _can_restart(model, notes),
         "final_norm": final_norm,
         "backend": backend,
         "seed": seed,
     }
-    cells = measure(model, chosen.tokens, swapped, wanted, **how, progress=progress)
-    random = (
-        random_effects(model, chosen.tokens, wanted, notes, **how, progress=progress) if random_init else {}
-    )
+    settings = {
+        "texts": "written by the model" if texts is None else "given",
+        "n_texts": len(rows),
+        "length": len(rows[0]),
+        "at": places(at, len(rows[0])).tolist(),
+        "reference": [(window := reference_pairs(len(rows[0]) - 1)).start, window.stop],
+        "tau": tau,
+        "grouped": chosen.groups is not None,
+        "prepend_bos": False,
+        "final_norm": final_norm,
+        "layers": list(wanted),
+        "random_init": random_init,
+        "geometry": chosen_geometry.name,
+    }
+    swapped = exchange(len(rows), chosen.groups, seed)
+    plan = _Plan(model, chosen, swapped, wanted, how, settings, chosen_geometry, beside)
+    found = {
+        name: _condition(plan, changes, notes, named_progress(progress, name))
+        for name, changes in conditions.items()
+    }
+    return WhyResult(with_conditions(model, found, conditions, groups=swapped.unit))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same in every condition of a study."""
+
+    model: Any
+    texts: Texts
+    swapped: Exchange
+    layers: tuple[int, ...]
+    how: dict[str, Any]
+    settings: dict[str, Any]
+    geometry: Geometry
+    beside: dict[str, Geometry]
+
+
+def _condition(
+    plan: _Plan, changes: tuple[Intervention, ...], notes: list[str], progress: Progress | None
+) -> xr.Dataset:
+    """The labelled dataset of one condition."""
+    notes = [*notes, *intervention_notes(plan.model, changes)]
+    has_positions = bool(plan.how["has_positions"])
+    kinds = (plan.geometry, *(one for one in plan.beside.values() if one.name != plan.geometry.name))
+    how = {**plan.how, "interventions": changes, "geometries": kinds}
+    tokens = plan.texts.tokens
+    found = measure(plan.model, tokens, plan.swapped, plan.layers, **how, progress=progress)
+    seed, cells = int(plan.how["seed"]), found[0]
+    random = {}
+    if plan.settings["random_init"]:
+        how["geometries"] = kinds[:1]
+        random = random_effects(plan.model, tokens, plan.layers, notes, **how, progress=progress)
     dataset, said = answer_dataset(
         cells,
-        swapped,
-        chosen.tokens.numpy(),
-        chosen.groups,
-        wanted,
-        tau=tau,
+        plan.swapped,
+        tokens.numpy(),
+        plan.texts.groups,
+        plan.layers,
+        tau=plan.settings["tau"],
         has_positions=has_positions,
         random=random,
         seed=seed,
         notes=notes,
     )
-    window = reference_pairs(width - 1)
-    settings = {
-        "texts": "written by the model" if texts is None else "given",
-        "n_texts": n,
-        "length": width,
-        "at": where,
-        "reference": [window.start, window.stop],
-        "tau": tau,
-        "grouped": chosen.groups is not None,
-        "position_factor": dataset.attrs["position_factor"],
-        "prepend_bos": False,
-        "final_norm": final_norm,
-        "layers": list(wanted),
-        "random_init": random_init,
-    }
-    info = {**describe(model).as_dict(), "prepend_bos": False, "final_norm": final_norm}
-    provenance = make_provenance(
-        info, settings, backend=cells.backend, seed=seed, texts=chosen.tokens.numpy()
+    if plan.beside:
+        dataset = dataset.assign(_in_geometries(plan, found, kinds))
+    settings = {**plan.settings, "position_factor": dataset.attrs["position_factor"]}
+    settings |= {"interventions": [one.label for one in changes]} if changes else {}
+    info = {**describe(plan.model).as_dict(), "prepend_bos": False, "final_norm": settings["final_norm"]}
+    info |= {"geometry": plan.geometry.describe()}
+    provenance = make_provenance(info, settings, backend=cells.backend, seed=seed, texts=tokens.numpy())
+    provenance |= {"cells": ["cut(t)"] + ["restart(t)"] * has_positions}
+    return label_dataset(
+        dataset, study="why", sentence=said, provenance=provenance, settings=settings, warnings=notes
     )
-    return WhyResult(
-        label_dataset(
-            dataset,
-            study="why",
-            sentence=said,
-            provenance=provenance | {"interventions": ["cut(t)"] + ["restart(t)"] * has_positions},
-            settings=settings,
-            warnings=notes,
-        )
-    )
+
+
+def _in_geometries(
+    plan: _Plan, found: tuple[Cells, ...], kinds: Iterable[Geometry]
+) -> dict[str, xr.Variable]:
+    """E11 in every geometry."""
+    by_name = {kind.name: cells for kind, cells in zip(kinds, found, strict=True)}
+    values = [_e11(by_name[name]) for name in plan.beside]
+    quantity = np.swapaxes(np.stack(values), 1, 2)
+    meaning = "E11: what being first does to a text's first bigram"
+    return by_geometry({"E11": (quantity, meaning)}, plan.beside, plan.swapped.unit, int(plan.how["seed"]))
+
+
+def _e11(cells: Cells) -> np.ndarray:
+    return effects(cells.angle[0], cells.angle[1], cells.reference)["E11"]
+
+
+def _check_everywhere(model: Any, changes: tuple[Intervention, ...]) -> None:
+    """Refuses what would not be the same where a text stands elsewhere."""
+    for one in changes:
+        if not one.everywhere:
+            raise InputError(
+                f"{one.label} does not treat all positions of any text alike, but a why-study moves texts, "
+                "and cuts and restarts them itself: give remove_dimensions, remove_write or scale_norm "
+                "without positions"
+            )
+    check_interventions(model, changes, [2])
 
 
 def _can_restart(model: Any, notes: list[str]) -> bool:

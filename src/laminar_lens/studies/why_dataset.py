@@ -11,11 +11,15 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.why import CELLS, EFFECTS, Found, WhyAnswer, effects, why
+from laminar_lens.stats.why_places import EFFECTS as TREND_EFFECTS
+from laminar_lens.stats.why_places import Trend, place_trend
 from laminar_lens.studies.answer import Claim
 from laminar_lens.studies.why_measurement import Cells, Exchange
-from laminar_lens.studies.why_sentence import TEXT, claim, sentence
+from laminar_lens.studies.why_sentence import TEXT, claim, sentence, trend_sentence
 
 PLACES = ("first", "body")
+BY_TEXT = ("T", "E11", "E10", "E01")
+"""Effects that are kept for each text, to be contrasted between conditions."""
 
 
 def answer_dataset(
@@ -56,12 +60,18 @@ def answer_dataset(
         has_positions=has_positions,
         seed=seed,
     )
+    trend = _trend(
+        answer, effects(first, body, cells.reference[keep]), cells.at[keep], swapped.unit[keep], seed
+    )
+    by_text = effects(cells.angle[0], cells.angle[1], cells.reference)
     c8 = claim(answer, layers, cells.identity, has_positions=has_positions, random=random)
     variables = (
         _cells(cells, swapped, keep, seed)
         | _effects(answer)
+        | {name: _rad(("text", "layer"), by_text[name], EFFECTS[name]) for name in BY_TEXT}
         | _random(random)
         | _texts(cells, swapped, tokens)
+        | _trend_variables(trend)
         | _claim(c8)
         | {
             "verdict": xr.Variable(("layer",), np.array(answer.verdicts)),
@@ -88,7 +98,10 @@ def answer_dataset(
         "identity": cells.identity,
         "found": json.dumps([_found(one, layers) for one in answer.found]),
     }
-    said = sentence(answer, layers, int(keep.sum()), has_positions=has_positions)
+    if trend is not None:
+        coords |= {"t": trend.at, "trend_effect": list(TREND_EFFECTS)}
+        notes.extend(_trend_note(trend))
+    said = sentence(answer, layers, int(keep.sum()), has_positions=has_positions) + trend_sentence(trend)
     return xr.Dataset(variables, coords, attributes), said
 
 
@@ -169,6 +182,40 @@ def _texts(cells: Cells, swapped: Exchange, tokens: np.ndarray) -> dict[str, xr.
         ),
         "unit": xr.Variable(("text",), swapped.unit, {"long_name": "observation that the text is part of"}),
     }
+
+
+def _trend(
+    answer: WhyAnswer, by_text: Mapping[str, np.ndarray], at: np.ndarray, units: np.ndarray, seed: int
+) -> Trend | None:
+    """Effects along the places, in the mean of the layers that the verdict rests on."""
+    if not answer.found:
+        return None
+    rows = list(answer.found[0].layers)
+    values = {name: by_text[name][:, rows].mean(axis=1) for name in TREND_EFFECTS}
+    return place_trend(values, at, units=units, tau=answer.tau, seed=seed)
+
+
+def _trend_variables(trend: Trend | None) -> dict[str, xr.Variable]:
+    if trend is None:
+        return {}
+    dims, line = ("trend_effect", "t"), trend.line
+    name = "effect in the layers of the verdict, mean over the texts of a place"
+    return {
+        "trend_mean": _rad(dims, trend.mean, name),
+        "trend_line": _rad(dims, line.estimate, "straight line through the texts"),
+        "trend_low": _rad(dims, line.low, "lower 95% limit of the whole line", line.withheld),
+        "trend_high": _rad(dims, line.high, "upper 95% limit of the whole line", line.withheld),
+    }
+
+
+def _trend_note(trend: Trend) -> list[str]:
+    if not trend.shown:
+        return []
+    first, last = trend.at[[0, -1]]
+    return [
+        f"{' and '.join(trend.shown)} {'change' if len(trend.shown) > 1 else 'changes'} along the places "
+        f"t = {first} … {last}, so that the verdict may be another at other places: measure them too (at=…)."
+    ]
 
 
 def _claim(found: Claim) -> dict[str, xr.Variable]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import CaptureError, InputError, ModelError
+from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.interventions import Intervention, cut, restart
 from laminar_lens.kernels import resolve_backend, sequential_angles
 from laminar_lens.models.batches import BATCH_TOKENS, check_finite, finite_vectors
@@ -47,14 +48,14 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Cells:
-    """What was measured, in radians.
+    """What was measured in one geometry, in radians.
 
     Attributes:
         angle: [place cell text layer]; place 0 is a text's first bigram, 1 one from inside. NaN in the cell
             "restart" of a model without positional embeddings that can be restarted.
         reference: [text layer], the mean over the text's reference pairs.
         at: by text, the position t of the bigrams in the body.
-        identity: the largest difference between cut + restart and the text alone.
+        identity: the largest difference between cut + restart and the text alone, in the first geometry.
     """
 
     angle: Float[np.ndarray, "place cell text layer"]
@@ -125,14 +126,16 @@ def measure(
     at: Any = None,
     has_positions: bool = True,
     final_norm: bool = False,
+    geometries: Sequence[Geometry] = (RAW,),
+    interventions: Sequence[Intervention] = (),
     backend: str = "auto",
     seed: int = 0,
     label: str = "the four cells",
     progress: Progress | None = None,
-) -> Cells:
-    """Angles of both bigrams of every text in all cells.
+) -> tuple[Cells, ...]:
+    """Angles of both bigrams of every text in all cells, in each geometry.
 
-    Each text has one position t in the body, all of `places` equally often.
+    Each text has one position t in the body, all of `places` equally often. `interventions` change every run.
 
     Raises:
         InputError: `at` out of range.
@@ -141,10 +144,11 @@ def measure(
     n, length = tokens.shape
     where = places(at, length)
     t_of = assign(n, where.tolist(), seed)
-    runner = _Runner(model, tuple(layers), final_norm, backend)
+    runner = _Runner(model, tuple(layers), final_norm, backend, tuple(geometries), tuple(interventions))
     window = reference_pairs(length - 1)
-    angle = np.full((2, len(CELLS), n, len(layers)), np.nan, dtype=np.float32)
-    reference = np.empty((n, len(layers)), dtype=np.float32)
+    n_kinds = len(runner.geometries)
+    angle = np.full((n_kinds, 2, len(CELLS), n, len(layers)), np.nan, dtype=np.float32)
+    reference = np.empty((n_kinds, n, len(layers)), dtype=np.float32)
     total, done, identity = n + len(where) * (3 if has_positions else 2), 0, 0.0
 
     def report(more: int) -> None:
@@ -157,9 +161,9 @@ def measure(
     for start in range(0, n, size):
         rows = np.arange(start, min(start + size, n))
         theta = runner.angles(tokens[rows], 0, rows)
-        reference[rows] = theta[:, window].mean(axis=1)
-        angle[0, 3, rows] = theta[:, 0]
-        angle[1, 0, rows] = theta[np.arange(len(rows)), t_of[rows]]
+        reference[:, rows] = theta[:, :, window].mean(axis=2)
+        angle[:, 0, 3, rows] = theta[:, :, 0]
+        angle[:, 1, 0, rows] = theta[:, np.arange(len(rows)), t_of[rows]]
         report(len(rows))
     left = CHECKED
     for t in where.tolist():
@@ -168,25 +172,34 @@ def measure(
             report(3 if has_positions else 2)
             continue
         moved = torch.cat([tokens[swapped.donor[rows], :t], tokens[rows, :2]], dim=1)
-        inside = tokens[rows, : t + 2]
-        both = torch.cat([moved, inside])
+        both = torch.cat([moved, tokens[rows, : t + 2]])
         index = np.concatenate([rows, rows])
-        angle[0, 0, rows] = runner.pair(moved, t, rows)
-        angle[1, 3, rows] = runner.pair(tokens[rows, t : t + 2], 0, rows)
+        angle[:, 0, 0, rows] = runner.pair(moved, t, rows)
+        angle[:, 1, 3, rows] = runner.pair(tokens[rows, t : t + 2], 0, rows)
         report(1)
-        angle[:, 1, rows] = runner.pair(both, t, index, (cut(t),)).reshape(2, len(rows), -1)
-        report(1)
-        if has_positions:
-            angle[:, 2, rows] = runner.pair(both, t, index, (restart(t),)).reshape(2, len(rows), -1)
+        for cell, change in ((1, cut(t)), (2, restart(t)))[: 1 + has_positions]:
+            found = runner.pair(both, t, index, (change,))
+            angle[:, :, cell, rows] = found.reshape(n_kinds, 2, len(rows), -1)
             report(1)
         if left > 0:
             few = rows[:left]
             together = (cut(t), restart(t)) if has_positions else (cut(t),)
-            again = runner.pair(moved[: len(few)], t, few, together)
-            identity = max(identity, float(np.abs(again - angle[0, 3, few]).max()))
-            left -= len(few)
+            again = runner.pair(moved[: len(few)], t, few, together)[0]
+            difference, checked = _difference(again, angle[0, 0, 3, few])
+            identity, left = max(identity, difference), left - checked
     _check_identity(identity, next(model.parameters()).dtype, has_positions)
-    return Cells(angle, reference, t_of, identity, runner.backend)
+    return tuple(Cells(*one, t_of, identity, runner.backend) for one in zip(angle, reference, strict=True))
+
+
+def _difference(again: np.ndarray, alone: np.ndarray) -> tuple[float, int]:
+    """The largest difference where the text alone has an angle, and in how many texts it has all of them.
+
+    An angle that only the text alone has differs without bound.
+    """
+    defined = np.isfinite(alone)
+    apart = np.abs(again - alone)[defined]
+    worst = float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
+    return worst, int(defined.all(axis=1).sum())
 
 
 def random_effects(
@@ -208,8 +221,9 @@ def random_effects(
     except ModelError as error:
         notes.append(f"No effects of random weights: {error}.")
         return {}
+    how["geometries"] = [how["geometries"][0].for_model(twin)]
     swapped = exchange(len(few), None, seed)
-    cells = measure(twin, few, swapped, layers, seed=seed, label="random weights", **how)
+    cells = measure(twin, few, swapped, layers, seed=seed, label="random weights", **how)[0]
     found = effects(cells.angle[0], cells.angle[1], cells.reference)
     return {name: x.mean(axis=0) for name, x in found.items()}
 
@@ -222,6 +236,8 @@ class _Runner:
     layers: tuple[int, ...]
     final_norm: bool
     asked: str
+    geometries: tuple[Geometry, ...]
+    interventions: tuple[Intervention, ...] = ()
     backend: str = ""
 
     def angles(
@@ -229,8 +245,8 @@ class _Runner:
         tokens: Tensor,
         start: int,
         indices: np.ndarray,
-        interventions: Sequence[Intervention] = (),
-    ) -> Float[np.ndarray, "batch pair layer"]:
+        changes: Sequence[Intervention] = (),
+    ) -> Float[np.ndarray, "geometry batch pair layer"]:
         """Angles of all pairs from `start` on, in the order of the layers asked for."""
         found: dict[int, np.ndarray] = {}
 
@@ -240,7 +256,10 @@ class _Runner:
                 finite_vectors(vectors)[None].cpu(), (layer,), indices.tolist(), range(start, state.shape[1])
             )
             self.backend = resolve_backend(self.asked, vectors)
-            found[layer] = sequential_angles(vectors, backend=self.backend).float().cpu().numpy()
+            angles = [
+                sequential_angles(one.apply(layer, vectors), backend=self.backend) for one in self.geometries
+            ]
+            found[layer] = torch.stack([x.float() for x in angles]).cpu().numpy()
 
         run_states(
             self.model,
@@ -248,21 +267,21 @@ class _Runner:
             self.layers,
             see,
             final_norm=self.final_norm,
-            interventions=interventions,
+            interventions=(*self.interventions, *changes),
             indices=indices.tolist(),
         )
         return np.stack([found[layer] for layer in self.layers], axis=-1)
 
     def pair(
-        self, tokens: Tensor, t: int, indices: np.ndarray, interventions: Sequence[Intervention] = ()
-    ) -> Float[np.ndarray, "batch layer"]:
+        self, tokens: Tensor, t: int, indices: np.ndarray, changes: Sequence[Intervention] = ()
+    ) -> Float[np.ndarray, "geometry batch layer"]:
         """The angle of the pair (t, t+1), the last of these sequences."""
         size = max(1, BATCH_TOKENS // tokens.shape[1])
         parts = [
-            self.angles(tokens[k : k + size], t, indices[k : k + size], interventions)[:, 0]
+            self.angles(tokens[k : k + size], t, indices[k : k + size], changes)[:, :, 0]
             for k in range(0, len(tokens), size)
         ]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.layers)), dtype=np.float32)
+        return np.concatenate(parts, axis=1)
 
 
 def _check_identity(difference: float, dtype: torch.dtype, has_positions: bool) -> None:

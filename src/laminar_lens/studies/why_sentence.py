@@ -6,6 +6,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import CAUSES, Found, WhyAnswer
+from laminar_lens.stats.why_places import EFFECTS, Trend
 from laminar_lens.studies.answer import NOTHING, Claim, because, numbers, signed
 from laminar_lens.studies.comparison import named_layers
 
@@ -113,6 +114,19 @@ def _tokens(answer: WhyAnswer, layers: Sequence[int]) -> str:
         f" The first tokens themselves stand apart wherever they are, in {where}: by "
         f"{signed(band.estimate[row])} rad in layer {layers[row]}."
     )
+
+
+def trend_sentence(trend: Trend | None) -> str:
+    """How the cause depends on the place, where it was shown to; else empty."""
+    if trend is None or not trend.shown:
+        return ""
+    parts = []
+    for name in trend.shown:
+        row = EFFECTS.index(name)
+        first, last = signed(trend.line.estimate[row, 0]), signed(trend.line.estimate[row, -1])
+        low, high = signed(trend.change.low[row]), signed(trend.change.high[row])
+        parts.append(f"{name} goes from {first} to {last} rad (95% CI of the change [{low}, {high}])")
+    return f" It depends on the place: from t = {trend.at[0]} to {trend.at[-1]} {' and '.join(parts)}."
 
 
 def claim(
