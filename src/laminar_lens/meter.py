@@ -28,7 +28,8 @@ from laminar_lens.kernels import (
 from laminar_lens.kernels._checks import check_pair_form, check_pairs
 from laminar_lens.kernels._dispatch import check_backend
 from laminar_lens.kernels.profile import check_lags
-from laminar_lens.models.edits import as_interventions, attached_changes
+from laminar_lens.models.changes import attached_changes
+from laminar_lens.models.edits import as_interventions
 from laminar_lens.models.forward import check_model, hook_name, state_hooks
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.selection import layer_indices

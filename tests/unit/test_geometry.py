@@ -278,6 +278,17 @@ def test_a_stream_refuses_the_texts_of_the_geometry(model: Any) -> None:
     centred = fit_geometry(model, "centred", texts=tokens[3:], prepend_bos=True)
     with pytest.raises(InputError, match="text 3 is one of the texts that geometry 'centred' was fitted on"):
         iter_angles(model, tokens, ("sequential",), geometry=centred, prepend_bos=True)
+    for rows in (
+        tokens[:, :10],
+        torch.cat([tokens, tokens[:, :2]], dim=1),
+    ):  # a beginning, and a continuation
+        with pytest.raises(InputError, match="text 3 is one of the texts"):
+            iter_angles(model, rows, ("sequential",), geometry=centred, prepend_bos=True)
+    skip = centred.settings["skip"]
+    iter_angles(model, tokens[:, : skip - 1], ("sequential",), geometry=centred, prepend_bos=True)
+    other = tokens.clone()
+    other[:, 0] = (other[:, 0] + 1) % model.cfg.d_vocab
+    iter_angles(model, other, ("sequential",), geometry=centred, prepend_bos=True)
     with pytest.raises(InputError, match=r"give a meter fit_geometry\(model, 'centred'\)"):
         AngleMeter(model, geometry="centred")
     assert AngleMeter(model, geometry="layernormed").layers == (0, 1, 2, 3)

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
-from laminar_lens.models.edits import Changes, Intervention, check_interventions
+from laminar_lens.models.changes import Changes
+from laminar_lens.models.edits import Intervention, check_interventions
 
 Visit = Callable[[int, Tensor], None]
 """Called as `visit(layer, state)` with each hidden state [batch pos d_model], as soon as it is there."""

@@ -16,7 +16,7 @@ from laminar_lens.interventions.conditions import (
     notes,
 )
 from laminar_lens.models import processing_note, random_twin
-from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.edits import check_interventions, check_reached
 from laminar_lens.pairs import BASELINES
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.studies.claims import answer_claims, sentence
@@ -130,6 +130,8 @@ def sequential_study(
     for changes in conditions.values():  # before anything runs
         lengths = plan.n_tokens.tolist()
         check_interventions(model, changes, lengths, prepend_bos=prepend_bos)
+        if changes:
+            check_reached(model, changes, max(how.layers or [int(model.cfg.n_layers)]))
     made = named_geometry(
         model, geometry, prepend_bos=prepend_bos, final_norm=final_norm, seed=seed, progress=progress
     )

@@ -96,7 +96,7 @@ def iter_angles(
     run.info["geometry"] = geometry.describe()
     _check_lengths(run, chosen)
     _check_memory(run, chosen, 0 if pairs is None else pairs.shape[1])
-    how = {"backend": backend, "geometry": geometry}
+    how = {"backend": backend, "geometry": geometry, "final_norm": run.final_norm}
     return _run(run, chosen, pairs, how, visit, label, progress)
 
 

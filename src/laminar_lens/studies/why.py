@@ -17,7 +17,7 @@ from laminar_lens.interventions.conditions import as_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
-from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.edits import check_interventions, check_reached
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.sample import check_seed
@@ -138,6 +138,7 @@ def why_study(
     conditions = as_conditions(interventions)
     for changes in conditions.values():
         _check_everywhere(model, changes)
+        check_reached(model, changes, max(wanted))
     notes = [note for note in (processing_note(model), geometry_note(geometry)) if note]
     run: dict[str, Any] = {"prepend_bos": False, "final_norm": final_norm, "layers": wanted}
     beside = fitted(model, chosen_geometries(geometries), run, seed, progress)

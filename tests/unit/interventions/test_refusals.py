@@ -57,6 +57,18 @@ FITS = torch.zeros(1, 1, 12, 32)
         ([ll.no_context(40)], "no_context(40) needs position 40"),
         ([ll.set_position(3, 64)], "set_position(3, 64): place 64 does not exist; the model has 0 … 63"),
         ([ll.remove_dimensions(3, positions=12)], "needs position 12"),
+        (
+            [ll.remove_dimensions(range(9)), ll.remove_dimensions(range(9, 32))],
+            "together remove all 32 dimensions of hidden state 0, which leaves no vector",
+        ),
+        (
+            [
+                ll.remove_dimensions(range(9), layers=2),
+                ll.remove_dimensions(range(9, 20), layers=[1, 2], positions=4),
+                ll.remove_dimensions(range(20, 32), layers=[2, 3], positions=[4, 5]),
+            ],
+            "together remove all 32 dimensions of hidden state 2",
+        ),
         ([ll.remove_dimensions(32)], "dimension 32 does not exist; there are 0 … 31"),
         ([ll.remove_dimensions(range(32))], "removes all 32 dimensions, which leaves no vector"),
         ([ll.remove_dimensions(3, layers=4)], "layer 4 is out of range: this model has hidden states 0 … 3"),
@@ -109,6 +121,7 @@ def test_what_does_not_fit_is_refused_before_the_run(gpt2, changes, message):
         [ll.set_position(4, 1), ll.set_position(1, 60)],
         [ll.remove_dimensions(3), ll.remove_dimensions(4)],
         [ll.remove_dimensions(3, 1), ll.remove_dimensions(3, 2)],
+        [ll.remove_dimensions(range(9), positions=4), ll.remove_dimensions(range(9, 32), positions=5)],
         [ll.remove_dimensions(3, 1), ll.scale_norm(2, 1)],
         [ll.remove_write("mlp", 1), ll.remove_write("attn", 1)],
         [ll.remove_write("mlp", 1, 0), ll.remove_write("mlp", 1, 1)],
@@ -242,3 +255,11 @@ def test_the_prompt_that_is_too_short_is_named(gpt2):
         ll.capture_residuals(gpt2, texts, interventions=ll.cut(2))
     with pytest.raises(InputError, match=r"^cut\(40\) needs position 40"):
         ll.capture_residuals(gpt2, texts, interventions=ll.cut(40))
+
+
+@pytest.mark.parametrize("change", [ll.scale_norm(2, 3), ll.remove_write("mlp", 2)], ids=str)
+def test_what_acts_beyond_the_measured_layers_is_refused(gpt2, change):
+    said = re.escape(f"{change.label} changes nothing before hidden state 3, but only those up to 1 are")
+    with pytest.raises(InputError, match=said):
+        ll.capture_residuals(gpt2, some_tokens(), layers=[0, 1], interventions=change)
+    ll.capture_residuals(gpt2, some_tokens(), layers=[0, 3], interventions=change)

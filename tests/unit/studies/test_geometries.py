@@ -53,6 +53,16 @@ def test_a_warm_up_in_a_geometry(model: Any, name: str) -> None:
     assert np.abs(result.dataset["cost_pc1"].values - raw.dataset["cost_pc1"].values).max() > 0
 
 
+@pytest.mark.parametrize("name", ["centred", "layernormed"])
+def test_after_the_final_norm(model: Any, name: str) -> None:
+    tokens = sample_tokens(model, 30, 16, seed=1)
+    geometry = fit_geometry(model, name, final_norm=True)
+    result = ll.warmup_study(model, tokens, geometry=name, final_norm=True, random_init=False)
+    last = ll.capture_residuals(model, tokens, final_norm=True, layers=3).values[0]
+    angle = sequential_angles(geometry.apply(3, last))
+    np.testing.assert_allclose(result.dataset["angle"].sel(layer=3), angle, atol=2e-6)
+
+
 def test_a_sequential_study_and_a_table_in_a_geometry(model: Any) -> None:
     geometry = fit_geometry(model, "centred", n_texts=8, length=16)
     result = ll.sequential_study(model, PROMPTS, geometry=geometry, **FAST)
@@ -95,7 +105,15 @@ def test_the_headline_in_every_geometry(model: Any, bos: bool, tmp_path: Path) -
     np.testing.assert_allclose(data["geometry_excess"].sel(geometry="centred"), found, atol=1e-5)
     assert (data["geometry_excess_low"] < data["geometry_excess_high"]).all()
     assert "geometry_excess" in result.figures()
-    assert "In other geometries" in render(result)
+    rows = result.summary()["geometries"]
+    assert [row["geometry"] for row in rows] == list(GEOMETRIES)
+    layer = int(np.abs(raw[1:]).argmax()) + 1
+    assert {row["layer"] for row in rows} == {layer}
+    assert rows[1]["estimate"] == pytest.approx(found[layer], abs=1e-5)
+    assert f"By geometry, layer {layer}" in str(result.summary())
+    page = render(result)
+    assert "In other geometries" in page
+    assert f"Layer {layer}: where it is largest in the geometry “raw”" in page
     assert ll.load_result(result.save(tmp_path / "w.nc")).numbers_sha256 == result.numbers_sha256
 
 
@@ -107,6 +125,46 @@ def test_target_and_baseline_in_some_geometries(model: Any) -> None:
     single = data["baseline_angle"].mean("prompt")
     np.testing.assert_allclose(data["geometry_baseline"].sel(geometry="raw"), single, atol=1e-5)
     assert {"geometry_target", "geometry_baseline"} <= set(result.figures())
+    rows = result.summary()["geometries"]
+    apart = np.abs(data["geometry_target"].values[0] - data["geometry_baseline"].values[0])
+    assert {row["layer"] for row in rows} == {int(apart[1:].argmax()) + 1}
+    assert [row["what"] for row in rows] == ["target's angle"] * 2 + ["published baseline's angle"] * 2
+
+
+@pytest.mark.parametrize("name", ["centred", "standardised", "layernormed"])
+def test_a_why_study_in_a_geometry(model: Any, name: str) -> None:
+    """Its cells are the angles of mapped states; E11 beside it is that of a study in that geometry."""
+    tokens = sample_tokens(model, 50, 16, seed=1)
+    geometry = fit_geometry(model, name)
+    how: dict[str, Any] = {"random_init": False, "at": [7, 9]}
+    result = ll.why_study(model, tokens, geometry=geometry, **how)
+    first = result.dataset["angle"].sel(place="first", cell="both").values.T
+    np.testing.assert_allclose(first, expected(model, geometry, tokens)[:, :, 0], atol=2e-6)
+    assert result.dataset.attrs["identity"] < 1e-4
+    assert result.settings["geometry"] == name
+    assert result.provenance["model"]["geometry"]["name"] == name
+    assert any(f"measured in the geometry '{name}'" in note for note in result.warnings)
+    beside = ll.why_study(model, tokens, geometries=[name], **how)
+    mean = beside.dataset["geometry_E11"]
+    assert mean["geometry"].values.tolist() == ["raw", name]
+    for kind, whole in (("raw", beside), (name, result)):
+        own = whole.dataset["effect_mean"].sel(effect="E11")
+        np.testing.assert_allclose(mean.sel(geometry=kind), own, atol=1e-6)
+    assert "geometry_E11" in beside.figures()
+    assert {row["what"] for row in beside.summary()["geometries"]} == {
+        "what being first does to a pair (E11)"
+    }
+    with pytest.raises(InputError, match="text 0 is one of the texts"):
+        ll.why_study(model, geometry=fit_geometry(model, "centred", texts=tokens), texts=tokens)
+
+
+def test_a_why_study_s_random_twin_has_its_own_geometry(model: Any) -> None:
+    tokens = sample_tokens(model, 50, 16, seed=1)
+    result = ll.why_study(model, tokens, geometry="centred", at=7)
+    raw = ll.why_study(model, tokens, at=7)
+    a, b = (x.dataset["random_effect"].sel(effect="E11").values for x in (result, raw))
+    assert np.isfinite(a).all()
+    assert np.abs(a - b).max() > 1e-3
 
 
 def test_conditions_have_their_own(model: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import fit_geometry
 from laminar_lens.models import load_model
 from laminar_lens.studies import grid
 from laminar_lens.studies.grid import sensitivity_grid
@@ -88,6 +89,8 @@ def test_without_prompts_and_without_a_bos(model: Any, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"geometry": "center"}, "geometry 'center' is unknown"),
+        ({"geometry": 3}, "geometry 3 is unknown"),
         ({"tau": 0.05}, "give the choices to try as a list"),
         ({"bos": ()}, "give the choices to try as a list"),
         ({"tau": (0.05, -1)}, "tau holds -1"),
@@ -99,3 +102,18 @@ def test_without_prompts_and_without_a_bos(model: Any, monkeypatch: pytest.Monke
 def test_refusals(model: Any, given: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         sensitivity_grid(model, **given)
+
+
+def test_a_grid_in_a_geometry(model: Any) -> None:
+    how: dict[str, Any] = {"n_texts": 40, "length": 16, "geometry": "layernormed"}
+    frame = sensitivity_grid(model, PROMPTS, tau=(0.5,), reference=("last third",), **how)
+    study = warmup_study(model, tau=0.5, final_norm=True, random_init=False, **how)
+    row = frame.query("prepend_bos == False and final_norm == True").iloc[0]
+    delta = study.dataset["delta"].values[:, 0]
+    assert abs(row["first_pair"] - delta[np.argmax(np.abs(delta))]) < 1e-5
+    assert set(frame["note"]) == {""}
+    made = fit_geometry(model, "layernormed")
+    notes = sensitivity_grid(model, tau=(0.5,), reference=("last third",), **{**how, "geometry": made})[
+        "note"
+    ]
+    assert ["was fitted with final_norm=False" in note for note in notes] == [False, True, False, True]

@@ -192,7 +192,7 @@ def test_a_model_with_an_effect_of_context_says_so(model: Any, tmp_path: Path) -
     for text in ("Why first pairs stand apart", "Why-study", 'id="figure-why_effects"', "token × place"):
         assert text in page
     figures = [name for name in loaded.figures() if name.startswith("why_")]
-    assert figures == ["why_effects", "why_verdict", "why_excess", "why_cells", "why_places"]
+    assert figures == ["why_effects", "why_verdict", "why_trend", "why_excess", "why_cells", "why_places"]
 
 
 def test_too_few_texts_have_numbers_and_no_verdict(result: WhyResult) -> None:
@@ -242,6 +242,65 @@ def test_an_intervention_that_does_not_do_what_it_says_is_caught(
     monkeypatch.setattr("laminar_lens.studies.why_measurement.cut", ll.no_context)
     with pytest.raises(CaptureError, match="cut and restart together are not the plain run of the text"):
         why_study(model, tokens, random_init=False)
+
+
+def test_one_undefined_angle_does_not_hide_that(
+    model: Any, tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token without a vector makes angles undefined; all others are still compared."""
+    table = model.W_E.detach().clone()
+    places_ = model.W_pos.detach().clone()
+    try:
+        with torch.no_grad():
+            first = int(tokens[0, 0])
+            model.W_E[first] = -model.W_pos[0]
+        whole = why_study(model, tokens, random_init=False, layers=[0, 1])
+        assert any("an angle is not defined" in note for note in whole.warnings)
+        assert 0 <= whole.dataset.attrs["identity"] < 1e-4
+        monkeypatch.setattr("laminar_lens.studies.why_measurement.cut", ll.no_context)
+        with pytest.raises(CaptureError, match="cut and restart together are not the plain run of the text"):
+            why_study(model, tokens, random_init=False, layers=[0, 1])
+    finally:
+        with torch.no_grad():
+            model.W_E.copy_(table)
+            model.W_pos.copy_(places_)
+
+
+def test_interventions_are_in_all_four_cells(model: Any, tokens: torch.Tensor, tmp_path: Path) -> None:
+    """Without any attention there is no context: cutting it does nothing, and the excess is position's."""
+    gone = ll.remove_write("attn", [0, 1, 2])
+    result = why_study(model, tokens, interventions={"no attention": gone}, at=[6, 8])
+    assert isinstance(result, WhyResult)
+    assert result.conditions == ("plain", "no attention")
+    there = result.condition("no attention")
+    mean = there.dataset["effect_mean"]
+    np.testing.assert_allclose(mean.sel(effect="E10"), 0, atol=2e-6)
+    np.testing.assert_allclose(mean.sel(effect="E01"), mean.sel(effect="E11"), atol=2e-5)
+    assert np.abs(result.condition("plain").dataset["effect_mean"].sel(effect="E10")).max() > 1e-3
+    assert [row["layer"] for row in result.by_layer] == [0, 1, 2, 3]
+    found = result.contrast("no attention", "plain", "E10")
+    own = [result.condition(name).dataset["E10"].mean("text").values for name in ("no attention", "plain")]
+    np.testing.assert_allclose(found["difference"], own[0] - own[1], atol=1e-6)
+    assert result.summary()["contrasts"][0]["what"] == "E11"
+    assert result.provenance["interventions"]["no attention"][0]["label"] == gone.label
+    loaded = load_result(result.save(tmp_path / "why.nc"))
+    assert loaded.numbers_sha256 == result.numbers_sha256
+    assert "contrasts" in loaded.figures()
+    text = ll.capture_residuals(model, tokens[:1], interventions=gone).values[:, 0, :2]
+    angle = torch.nn.functional.cosine_similarity(text[:, 0], text[:, 1], dim=-1).arccos()
+    np.testing.assert_allclose(there.dataset["angle"].sel(place="first", cell="both")[0], angle, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [ll.cut(3), ll.restart(3), ll.prefix("a"), ll.set_position(1, 0), ll.remove_write("mlp", 1, 0)],
+    ids=str,
+)
+def test_interventions_of_a_place_do_not_fit_texts_that_are_moved(
+    model: Any, tokens: torch.Tensor, change: Any
+) -> None:
+    with pytest.raises(InputError, match="does not treat all positions of any text alike"):
+        why_study(model, tokens, interventions=change)
 
 
 def said(
