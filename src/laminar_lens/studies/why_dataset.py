@@ -101,7 +101,9 @@ def answer_dataset(
     if trend is not None:
         coords |= {"t": trend.at, "trend_effect": list(TREND_EFFECTS)}
         notes.extend(_trend_note(trend))
-    said = sentence(answer, layers, int(keep.sum()), has_positions=has_positions) + trend_sentence(trend)
+    where = np.unique(cells.at[keep]).tolist()
+    said = sentence(answer, layers, int(keep.sum()), where, has_positions=has_positions)
+    said += trend_sentence(trend)
     return xr.Dataset(variables, coords, attributes), said
 
 

@@ -28,9 +28,12 @@ _CLAIM = {
 }
 
 
-def sentence(answer: WhyAnswer, layers: Sequence[int], n_texts: int, *, has_positions: bool) -> str:
-    """One or two sentences; angles in radians, layers as hidden states."""
-    texts = f"{n_texts:,} texts"
+def sentence(
+    answer: WhyAnswer, layers: Sequence[int], n_texts: int, at: Sequence[int], *, has_positions: bool
+) -> str:
+    """One or two sentences; angles in radians, layers as hidden states, `at` the places in increasing order."""
+    where = f"t = {at[0]}" + (f"–{at[-1]}" if at[-1] > at[0] else "")
+    texts = f"{n_texts:,} texts, {where}"
     if answer.verdict == "none":
         return (
             f"None: being first moves a pair of tokens by less than {answer.tau:g} rad, in all {len(layers)} "

@@ -309,7 +309,7 @@ def said(
     """Sentence and claim of simulated effects."""
     answer = why(cells(n, e11, e10, e01), tau=0.05, **how)
     layers, has = tuple(range(len(e11))), bool(how.get("has_positions", True))
-    return sentence(answer, layers, n, has_positions=has), claim(
+    return sentence(answer, layers, n, [42, 62], has_positions=has), claim(
         answer, layers, 1e-7, has_positions=has, random={"E11": np.full(len(e11), -0.1)}
     )
 
