@@ -183,7 +183,9 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
             ("text", "block", "component"), measured.write[..., 0], "the same at position 0, by text", units
         ),
         "identity_error": _column(
-            ("block",), measured.error, "largest distance of a step from attn + mlp, over the output's length"
+            ("block",),
+            measured.error,
+            "largest distance of a step from attn + mlp, over the longest of input, output and writes",
         ),
     }
     if facts.writes is not None:

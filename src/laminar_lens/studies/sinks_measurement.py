@@ -16,6 +16,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
 from laminar_lens.models.forward import Watch, run_states
+from laminar_lens.studies.comparison import named_layers
 
 ATTENTION = "attn.hook_pattern"
 WRITES = {"attn": "hook_attn_out", "mlp": "hook_mlp_out"}
@@ -26,9 +27,11 @@ VARIANTS = ("published", "relative", "scale_free")
 FLOOR, RELATIVE, NORMS = 100.0, 1000.0, 5.0
 HEAD_SHARE = 0.3
 """A head whose mean attention to a position exceeds it rests there."""
-IDENTITY = {torch.float64: 1e-6, torch.float32: 1e-4}
-HALF_IDENTITY = 3e-2
-"""How far a block's step may be from its writes' sum, over its output's length: rounding of each dtype."""
+IDENTITY = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 2e-3}
+COARSEST_IDENTITY = 1e-2
+"""How far a block's step may be from its writes' sum, over the longest of its input, output and writes at
+that position: in half precision two roundings, of at most 2 and 1 times that length: 3·2⁻¹², and 3·2⁻⁹ in
+bfloat16 or any other, with some room."""
 
 
 @dataclass
@@ -46,7 +49,8 @@ class Sinks:
         resting: [text block pos], share of heads with more than `HEAD_SHARE` of it.
         write: [text block component pos], growth of the length by each component; NaN where the step is not
             the sum of its writes.
-        error: [block], largest distance of a step from its writes' sum, relative to the block's output.
+        error: [block], largest distance of a step from its writes' sum, relative to the longest of input,
+            output and writes at that position; NaN where one of them is not finite, which checks nothing.
         notes: what could not be measured, and why.
     """
 
@@ -181,14 +185,15 @@ class _Pass:
         assert self.out.error is not None
         pre = self.previous.to(post.device)
         writes = [self.written.pop(WRITES[name]).to(post) for name in COMPONENTS]
-        lengths = post.norm(dim=-1)
-        rest = (post - pre - sum(writes)).norm(dim=-1)
-        error = float((rest / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)).max())
-        self.out.error[block] = max(self.out.error[block], error)
-        both, total = pre + post, pre.norm(dim=-1) + lengths
+        lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
+        tiny = torch.finfo(lengths.dtype).tiny
+        rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
+        rest[~lengths.isfinite().all(0)] = torch.nan
+        # unlike max(), np.maximum keeps a NaN
+        self.out.error[block] = np.maximum(self.out.error[block], float(rest.max()))
+        both, total = pre + post, (lengths[0] + lengths[1]).clamp(min=tiny)
         for row, write in enumerate(writes):
-            grown = torch.nan_to_num((both * write).sum(-1) / total)
-            self.out.write[self.indices, block, row] = grown.cpu().numpy()
+            self.out.write[self.indices, block, row] = ((both * write).sum(-1) / total).cpu().numpy()
 
 
 def _limits(
@@ -225,12 +230,20 @@ def _refuse_broken_steps(out: Sinks, dtype: torch.dtype) -> None:
     """No decomposition of a block whose step is not the sum of what attention and MLP are seen to write."""
     if out.error is None or out.write is None:
         return
-    broken = np.flatnonzero(~(out.error <= IDENTITY.get(dtype, HALF_IDENTITY)))
-    if len(broken):
-        out.write[:, broken] = np.nan
-        worst = broken[int(np.argmax(out.error[broken]))]
+    broken = np.flatnonzero(~(out.error <= IDENTITY.get(dtype, COARSEST_IDENTITY)))
+    out.write[:, broken] = np.nan
+    finite = np.isfinite(out.error[broken])
+    if finite.any():
+        off = broken[finite]
+        worst = off[int(np.argmax(out.error[off]))]
         out.notes.append(
-            f"resid_post − resid_pre is not attn + mlp in {len(broken)} of {len(out.error)} blocks (block "
-            f"{worst}: off by {out.error[worst]:.2g} of the output's length): these blocks' steps are not "
-            "decomposed."
+            f"resid_post − resid_pre is not attn + mlp in {len(off)} of {len(out.error)} blocks (block "
+            f"{worst}: off by {out.error[worst]:.2g} of the longest of input, output and writes): these "
+            "blocks' steps are not decomposed."
+        )
+    if not finite.all():
+        where = named_layers(broken[~finite].tolist()).replace("layer", "block")
+        out.notes.append(
+            f"What is written in {where} is not finite everywhere: whether resid_post − resid_pre is attn + "
+            "mlp is not known there, and these steps are not decomposed."
         )

@@ -181,6 +181,65 @@ def test_a_step_that_is_not_its_writes_is_not_decomposed(tiny_gpt2: Any) -> None
     assert np.isnan(write).all(axis=(1, 2)).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_names_who_erases(novella: Any, dtype: str) -> None:
+    """The erasing block's input is far longer than its output: its rounding alone exceeds the output."""
+    model = ll.load_model("novella", dtype=dtype)
+    plant_write(model, 0, "mlp", 3000)
+    plant_write(model, 5, "mlp", -3000)
+    result = study(model, tokens_of(50, 12))
+    assert result.warnings == []
+    assert "in layers 1–5: " in result.sentence
+    assert "written by MLPs of block 0; erased by MLPs of block 5." in result.sentence
+    assert verdicts(result)["S4"] == verdicts(result)["S5"] == "holds"
+    assert (result.dataset["identity_error"].values < 1e-2).all()
+
+
+def test_a_long_vector_does_not_excuse_the_others(tiny_gpt2: Any) -> None:
+    """A step that is off at one position is judged by the lengths there, not by those of a sink."""
+    model = ll.load_model(tiny_gpt2)
+    plant_write(model, 0, "mlp", 1e5)
+
+    def off(value: torch.Tensor, hook: Any) -> torch.Tensor:
+        value = value.clone()
+        value[:, 4] *= 1.01
+        return value
+
+    model.add_hook("blocks.1.hook_resid_post", off)
+    error = study(model, tokens_of(4)).dataset["identity_error"].values
+    assert error[1] == pytest.approx(0.01, rel=0.02)
+    assert max(error[0], error[2]) < 1e-6
+
+
+@pytest.mark.parametrize("size", [float("nan"), float("inf"), 1e30])
+def test_a_step_that_cannot_be_checked_is_not_decomposed(tiny_gpt2: Any, size: float) -> None:
+    """One text of many writes what is not finite, or is too long for a float32, and something mends it."""
+    model = ll.load_model(tiny_gpt2)
+    before: dict[str, torch.Tensor] = {}
+
+    def write(value: torch.Tensor, hook: Any) -> torch.Tensor:
+        value = value.clone()
+        value[-1, 3, 5] = size
+        return value
+
+    def keep(value: torch.Tensor, hook: Any) -> None:
+        before["resid"] = value
+
+    model.add_hook("blocks.1.hook_resid_pre", keep)
+    model.add_hook("blocks.1.hook_mlp_out", write)
+    model.add_hook("blocks.1.hook_resid_post", lambda value, hook: before["resid"])
+    result = study(model)
+    assert any(
+        "What is written in block 1 is not finite everywhere: whether resid_post − resid_pre is attn + mlp "
+        "is not known there" in warning
+        for warning in result.warnings
+    )
+    error = result.dataset["identity_error"].values
+    assert np.isnan(error).tolist() == [False, True, False]
+    decomposed = result.dataset["write"].values
+    assert np.isnan(decomposed).all(axis=(1, 2)).tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("bridge", [None, True])
 def test_a_missing_hook_is_said(tiny_gpt2: Any, bridge: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks_measurement, "WRITES", {"attn": "hook_attn_out", "mlp": "hook_nothing"})
