@@ -139,16 +139,16 @@ def massive_claim(facts: Facts) -> Claim:
 
 
 def _where(facts: Facts, row: int) -> str:
-    """Layers and dimensions of the massive activations of most texts."""
-    share = facts.massive[row, :, :, 0].mean(axis=0)
-    layers = np.flatnonzero(share > HALF).tolist()
-    counts = facts.measured.massive[row]
-    dimensions = np.flatnonzero((counts > HALF * len(facts.ratio)).any(axis=0))
-    if not layers or not len(dimensions):
+    """Layers of position 0's massive activations in most texts, and their dimensions in those layers."""
+    layers = np.flatnonzero(facts.massive[row, :, :, 0].mean(axis=0) > HALF)
+    if not len(layers):
         return ""
+    counts = facts.measured.massive_first[row, layers]
+    dimensions = np.flatnonzero((counts > HALF * len(facts.ratio)).any(axis=0))
     listed = ", ".join(map(str, dimensions[:5]))
     more = f" and {len(dimensions) - 5} more" if len(dimensions) > 5 else ""
-    return f", in {named_layers(layers)}, dimension{'s' if len(dimensions) > 1 else ''} {listed}{more}"
+    named = f", dimension{'s' if len(dimensions) > 1 else ''} {listed}{more}" if listed else ""
+    return f", most of them in {named_layers(layers.tolist())}{named}"
 
 
 def writing_claim(facts: Facts, long: Claim) -> Claim:

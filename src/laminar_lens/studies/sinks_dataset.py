@@ -147,6 +147,11 @@ def _activations(facts: Facts) -> dict[str, xr.Variable]:
             measured.massive / len(measured.norm),
             "share of texts with a massive activation in that dimension",
         ),
+        "massive_dimension_first": _column(
+            ("variant", "layer", "dimension"),
+            measured.massive_first / len(measured.norm),
+            "the same, at position 0",
+        ),
         "largest": _column(
             ("layer", "pos"), np.exp(np.log(np.maximum(measured.value / median, 1e-30)).mean(0)),
             "largest |coordinate| over the text's median |coordinate|, geometric mean",

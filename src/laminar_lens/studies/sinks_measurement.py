@@ -43,6 +43,7 @@ class Sinks:
         value: [text layer pos], largest |coordinate|; `dimension` says which.
         median: [text layer], median |coordinate| of the text.
         massive: [variant layer d_model], number of texts with a massive activation in that dimension.
+        massive_first: the same, at position 0.
         received: [block head pos], mean over texts of the mean attention that later positions (and itself)
             pay to a position; None where the model shows no attention.
         first: [text block head], the same of position 0.
@@ -59,6 +60,7 @@ class Sinks:
     dimension: np.ndarray
     median: np.ndarray
     massive: np.ndarray
+    massive_first: np.ndarray
     received: np.ndarray | None
     first: np.ndarray | None
     resting: np.ndarray | None
@@ -83,6 +85,7 @@ def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progres
         dimension=np.zeros((n, blocks + 1, length), np.int32),
         median=np.zeros((n, blocks + 1), np.float32),
         massive=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
+        massive_first=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
         received=np.zeros((blocks, heads, length)) if heads else None,
         first=np.zeros((n, blocks, heads), np.float32) if heads else None,
         resting=np.zeros((n, blocks, length), np.float32) if heads else None,
@@ -150,8 +153,9 @@ class _Pass:
         median = size.flatten(1).median(dim=1).values
         typical = norm.median(dim=1).values
         for row, limit in enumerate(_limits(median, typical)):
-            found = (size > limit[:, None, None]).any(dim=1).sum(dim=0)
-            self.out.massive[row, layer] += found.cpu().numpy()
+            found = size > limit[:, None, None]
+            self.out.massive[row, layer] += found.any(dim=1).sum(dim=0).cpu().numpy()
+            self.out.massive_first[row, layer] += found[:, 0].sum(dim=0).cpu().numpy()
         self.out.norm[self.indices, layer] = norm.cpu().numpy()
         self.out.value[self.indices, layer] = largest.values.cpu().numpy()
         self.out.dimension[self.indices, layer] = largest.indices.cpu().numpy()

@@ -32,10 +32,12 @@ def study(model: Any, tokens: torch.Tensor | None = None, **options: Any) -> Stu
     return sink_study(model, tokens, **{"random_init": False, **options})
 
 
-def plant_write(model: Any, block: int, component: str, size: float, place: int = PLACE) -> None:
+def plant_write(
+    model: Any, block: int, component: str, size: float, place: int = PLACE, dimension: int = DIMENSION
+) -> None:
     def add(value: torch.Tensor, hook: Any) -> torch.Tensor:
         value = value.clone()
-        value[:, place, DIMENSION] += size
+        value[:, place, dimension] += size
         return value
 
     model.add_hook(f"blocks.{block}.hook_{component}_out", add)
@@ -84,6 +86,24 @@ def test_a_planted_sink_is_found_with_layers_place_dimension_and_component(
     assert share[2, int(mlp)] == pytest.approx(-1, abs=0.05)
     assert np.abs(share[1]).max() < 0.05
     assert (data["identity_error"].values < 1e-4).all()
+
+
+def test_massive_dimensions_of_position_0_are_its_own(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant_write(model, 0, "mlp", SIZE)
+    plant_write(model, 2, "mlp", -SIZE)
+    plant_write(model, 0, "mlp", SIZE, place=6, dimension=9)
+    result = study(model)
+    evidence = claim_rows(result.dataset)[2]["evidence"]
+    assert evidence.startswith(
+        f"published: {N} of {N} texts, most of them in layers 1–2, dimension {DIMENSION}; relative: "
+    )
+    first = result.dataset["massive_dimension_first"].sel(variant="published").values
+    assert (first[1:3, DIMENSION] == 1).all()
+    assert first.sum() == 2
+    anywhere = result.dataset["massive_dimension"].sel(variant="published").values
+    assert (anywhere[1:, 9] == 1).all()
+    assert anywhere.sum() == 5
 
 
 @pytest.mark.parametrize("bridge", [None, True])
