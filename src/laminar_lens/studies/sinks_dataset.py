@@ -11,8 +11,10 @@ from laminar_lens.models.batches import token_strings
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind
 from laminar_lens.studies.answer import Claim
-from laminar_lens.studies.sinks_claims import TEXTS, Facts, answer_claims, sentence
+from laminar_lens.studies.sinks_claims import TEXTS, answer_claims
+from laminar_lens.studies.sinks_facts import Facts
 from laminar_lens.studies.sinks_measurement import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
+from laminar_lens.studies.sinks_sentence import sentence
 
 MOST_TOKENS = 20
 """So many kinds of tokens beside position 0 are listed."""
@@ -195,7 +197,7 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
     }
     if facts.writes is not None:
         by, band = ("block", "component"), facts.writes
-        name = "growth of position 0's length by a component, over its growth to the longest"
+        name = f"growth of position 0's length by a component, over {facts.growth[1]}"
         found |= {
             "write_share": _column(by, band.estimate, name),
             "write_share_low": _column(by, band.low, "lower limit of its simultaneous 95% band"),

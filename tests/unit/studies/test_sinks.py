@@ -190,6 +190,120 @@ def test_lengths_writes_and_activations_are_those_of_the_cache(folder: Any, brid
     np.testing.assert_allclose(data["largest"].values, np.exp(np.log(largest).mean(1)), rtol=2e-2)
 
 
+def plant_embedding(model: Any, size: float) -> None:
+    def add(value: torch.Tensor, hook: Any) -> torch.Tensor:
+        value = value.clone()
+        value[:, PLACE, DIMENSION] += size
+        return value
+
+    model.add_hook("blocks.0.hook_resid_pre", add)
+
+
+def evidence(result: StudyResult) -> dict[str, str]:
+    return {row["claim"]: row["evidence"] for row in claim_rows(result.dataset)}
+
+
+@pytest.mark.parametrize("bridge", [None, True])
+def test_a_sink_in_the_embedding_is_written_by_no_block(folder: Any, bridge: bool | None) -> None:
+    model = ll.load_model(folder, bridge=bridge)
+    plant_embedding(model, SIZE)
+    plant_write(model, 2, "mlp", -SIZE)
+    result = study(model)
+    found = verdicts(result)
+    assert (found["S1"], found["S4"], found["S5"]) == ("holds", "fails", "holds")
+    assert evidence(result)["S4"] == "It is longest in the embedding already."
+    assert "mostly by MLPs of block 2" in evidence(result)["S5"]
+    assert "; in the embedding already; erased by MLPs of block 2." in result.sentence
+    share = result.dataset["write_share"]
+    assert share.values[2, 1] == pytest.approx(-1, abs=0.05)
+    assert "over its length where it is longest against the median" in share.attrs["long_name"]
+
+
+def test_a_sink_that_grows_a_little_after_the_embedding_is_not_written_by_mlps(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant_embedding(model, SIZE)
+    plant_write(model, 0, "mlp", 5 * SIZE / 10)
+    model.add_hook("blocks.0.hook_resid_pre", longer_but_for_the_first)
+    result = study(model)
+    assert verdicts(result)["S4"] == "fails"
+    assert evidence(result)["S4"].startswith("In the embedding already it has 67% of its length in layer ")
+    assert "; in the embedding already; no block erases it." in result.sentence
+
+
+def longer_but_for_the_first(value: torch.Tensor, hook: Any) -> torch.Tensor:
+    value = value.clone()
+    value[:, 1:] *= 30
+    return value
+
+
+def test_falling_against_a_growing_median_is_no_shrinking(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant_write(model, 0, "mlp", SIZE)
+    grow = torch.randn(32, generator=torch.Generator().manual_seed(3)) * SIZE
+
+    def others(value: torch.Tensor, hook: Any) -> torch.Tensor:
+        value = value.clone()
+        value[:, 1:] += grow
+        value[:, 0, DIMENSION] += 1
+        return value
+
+    model.add_hook("blocks.2.hook_mlp_out", others)
+    result = study(model)
+    assert verdicts(result)["S5"] == "fails"
+    assert evidence(result)["S5"] == (
+        "Its length does not shrink after layer 1: it falls against the median because the others grow."
+    )
+    assert "erased by" not in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (
+            [0],
+            "; written, by which block is not known (block 0 is not decomposed); erased by MLPs of block 2.",
+        ),
+        (
+            [2],
+            "; written by MLPs of block 0; erased, by which block is not known (block 2 is not decomposed).",
+        ),
+        ([1], "; written by MLPs of block 0; erased by MLPs of block 2 (block 1 is not decomposed)."),
+        (
+            [0, 1, 2],
+            "; written, by which block is not known (block 0 is not decomposed); "
+            "erased, by which block is not known (blocks 1–2 are not decomposed).",
+        ),
+    ],
+)
+def test_who_writes_is_not_denied_where_it_was_not_seen(tiny_gpt2: Any, broken: list[int], said: str) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant_write(model, 0, "mlp", SIZE)
+    plant_write(model, 2, "mlp", -SIZE)
+    for block in broken:
+        model.add_hook(f"blocks.{block}.hook_resid_post", lambda value, hook: value + 0.1)
+    result = study(model)
+    assert said in result.sentence
+    assert verdicts(result)["S4"] == ("undetermined" if 0 in broken else "holds")
+    assert verdicts(result)["S5"] == ("holds" if broken == [0] else "undetermined")
+    gone = "blocks 1–2 are" if len(broken) > 1 else f"block {broken[0]} is"
+    assert f"({gone} not decomposed)" in evidence(result)["S4" if broken == [0] else "S5"]
+
+
+def test_a_sink_that_stays_may_still_be_erased_where_nothing_was_seen(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant_write(model, 0, "mlp", SIZE)
+    model.add_hook("blocks.2.hook_resid_post", lambda value, hook: value * 1.05)
+    assert "; whether a block erases it is not known (block 2 is not decomposed)." in study(model).sentence
+
+
+def test_few_texts_do_not_say_that_steps_are_small(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant_write(model, 0, "mlp", SIZE)
+    said = evidence(study(model, tokens_of(25)))["S4"]
+    assert said.startswith("It grows by ")
+    assert said.endswith(", by which blocks is not shown.")
+
+
 def test_a_step_that_is_not_its_writes_is_not_decomposed(tiny_gpt2: Any) -> None:
     model = ll.load_model(tiny_gpt2)
     model.add_hook("blocks.1.hook_resid_post", lambda value, hook: value * 1.5)
