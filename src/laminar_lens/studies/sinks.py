@@ -44,10 +44,11 @@ def sink_study(
 
     Args:
         model: any causal TransformerLens model.
-        texts, length, groups: as in `warmup_study`; attention is counted over texts of this length, 64 by
-            default as in the literature.
+        texts, length, groups: as in `warmup_study`; attention is counted over texts of this length, 64 tokens
+            by default as in the literature.
         n_texts: how many the model writes.
-        prepend_bos: puts the model's BOS first; it is then position 0.
+        prepend_bos: puts the model's BOS first; it is then position 0, and a text one token longer than
+            `length` (give 63 to count attention over 64).
         seed: of the texts, the bootstrap and the random twin.
         random_init: measure the same architecture with random weights beside it.
         interventions: change the run, as in `warmup_study`: one, a list, or a mapping name → list.

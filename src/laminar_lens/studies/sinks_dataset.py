@@ -11,7 +11,7 @@ from laminar_lens.models.batches import token_strings
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind
 from laminar_lens.studies.answer import Claim
-from laminar_lens.studies.sinks_claims import TEXTS, answer_claims
+from laminar_lens.studies.sinks_claims import answer_claims, claim_texts
 from laminar_lens.studies.sinks_facts import Facts
 from laminar_lens.studies.sinks_measurement import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
 from laminar_lens.studies.sinks_sentence import sentence
@@ -45,7 +45,7 @@ def answer_dataset(
         | _writes(facts)
         | _tokens(facts, model)
         | _random(random)
-        | _claim_columns(claims)
+        | _claim_columns(claims, claim_texts(facts))
     )
     n_layers, length = measured.norm.shape[1], measured.norm.shape[2]
     coords = {
@@ -255,8 +255,8 @@ def _random(random: Sinks | None) -> dict[str, xr.Variable]:
     return found
 
 
-def _claim_columns(claims: dict[str, Claim]) -> dict[str, Any]:
-    columns: dict[str, Any] = {"claim_text": ("claim", [TEXTS[name] for name in claims])}
+def _claim_columns(claims: dict[str, Claim], texts: dict[str, str]) -> dict[str, Any]:
+    columns: dict[str, Any] = {"claim_text": ("claim", [texts[name] for name in claims])}
     for column in fields(Claim):
         columns[f"claim_{column.name}"] = (
             "claim",

@@ -24,19 +24,26 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
         text = f"No sink at position 0 by length: at most {size}{ci}."
     else:
         text = f"Undetermined whether position 0 is a sink: {size}{ci}."
-    return f"{text} {_attention_words(rests)}{_beside_words(beside)}"
+    return f"{text} {_attention_words(facts, rests)}{_beside_words(beside)}"
 
 
-def _attention_words(claim: Claim) -> str:
-    if not np.isfinite(claim.estimate):
+def _attention_words(facts: Facts, claim: Claim) -> str:
+    """S2: for how many heads it is shown, and beside it how many rest there in a text."""
+    if facts.heads is None:
         return claim.evidence
-    ci = f" (95% CI {claim.low:.0%}–{claim.high:.0%})" if np.isfinite(claim.low) else ""
+    above = int((facts.heads.low > HEAD_SHARE).sum())
     words = {
-        "holds": "Attention rests on it",
-        "fails": "Attention does not rest on it",
-        "undetermined": "Whether attention rests on it is undetermined",
+        "holds": f"Attention rests on it: {above} of {facts.heads.low.size} heads give it over {HEAD_SHARE}",
+        "fails": f"Attention does not rest on it: no head gives it over {HEAD_SHARE}",
+        "undetermined": "Whether attention rests on it is undetermined: no head is shown to give it over "
+        f"{HEAD_SHARE}, and not every one is shown not to",
     }
-    return f"{words[claim.verdict]}: {claim.estimate:.0%} of the heads give it over {HEAD_SHARE}{ci}."
+    ci = f" (95% CI {_percent(claim.low)}–{_percent(claim.high)})" if np.isfinite(claim.low) else ""
+    return f"{words[claim.verdict]} on average; in a text {_percent(claim.estimate)} of the heads do{ci}."
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
 
 
 def _beside_words(claim: Claim) -> str:
