@@ -34,6 +34,11 @@ class Facts:
     seed: int
 
     @property
+    def geometry(self) -> str:
+        """In which lengths and activations are measured."""
+        return str(self.measured.info["geometry"]["name"])
+
+    @property
     def peak(self) -> int:
         """The hidden state in which position 0 is longest against the median."""
         return int(np.nanargmax(self.by_place.estimate[:, 0]))

@@ -1,7 +1,8 @@
 """What a sink study measures while the model runs: lengths, attention received, largest activations, writes.
 
 Of every hidden state only numbers by text, layer and position are kept; a block's writes live until its
-output is there.
+output is there. Lengths and activations are those of a geometry; what blocks write adds up to the residual
+vectors themselves, so that it is measured in raw alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from laminar_lens.axes import Progress
+from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
 from laminar_lens.models.forward import Watch, run_states
 from laminar_lens.studies.comparison import named_layers
@@ -36,7 +38,8 @@ bfloat16 or any other, with some room."""
 
 @dataclass
 class Sinks:
-    """What was measured; axis 0 is the text unless it says otherwise.
+    """What was measured; axis 0 is the text unless it says otherwise. Lengths and activations are the
+    geometry's.
 
     Attributes:
         norm: [text layer pos], length of each vector.
@@ -49,7 +52,7 @@ class Sinks:
         first: [text block head], the same of position 0.
         resting: [text block pos], share of heads with more than `HEAD_SHARE` of it.
         write: [text block component pos], growth of the length by each component; NaN where the step is not
-            the sum of its writes.
+            the sum of its writes; None in another geometry than raw.
         error: [block], largest distance of a step from its writes' sum, relative to the longest of input,
             output and writes at that position; NaN where one of them is not finite, which checks nothing.
         notes: what could not be measured, and why.
@@ -71,12 +74,26 @@ class Sinks:
     notes: list[str] = field(default_factory=list)
 
 
-def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progress | None = None) -> Sinks:
-    """Runs texts of one length once."""
+def measure_sinks(
+    run: PromptBatches,
+    *,
+    geometry: Geometry = RAW,
+    label: str = "sinks",
+    progress: Progress | None = None,
+) -> Sinks:
+    """Runs texts of one length once.
+
+    Raises:
+        InputError: a text that the geometry was fitted on.
+        CaptureError: a residual vector is not finite.
+    """
+    geometry.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
+    run.info["geometry"] = geometry.describe()
     model, n, length = run.model, len(run.rows), run.longest
     blocks, width = int(model.cfg.n_layers), int(model.cfg.d_model)
     notes: list[str] = []
-    watched = [kind for kind in (ATTENTION, *WRITES.values()) if _fires(run, kind, notes)]
+    wanted = (ATTENTION, *(WRITES.values() if geometry.name == "raw" else ()))
+    watched = [kind for kind in wanted if _fires(run, kind, notes)]
     heads = int(model.cfg.n_heads) if ATTENTION in watched else 0
     writes = all(kind in watched for kind in WRITES.values())
     out = Sinks(
@@ -97,7 +114,7 @@ def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progres
     )
     done = 0
     for indices in run.indices():
-        _Pass(run, out, indices).measure(watched)
+        _Pass(run, geometry, out, indices).measure(watched)
         done += len(indices)
         if progress is not None:
             progress(label, done, n)
@@ -108,8 +125,8 @@ def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progres
 class _Pass:
     """One forward pass of one batch, written into `out`."""
 
-    def __init__(self, run: PromptBatches, out: Sinks, indices: Sequence[int]) -> None:
-        self.run, self.out, self.indices = run, out, list(indices)
+    def __init__(self, run: PromptBatches, geometry: Geometry, out: Sinks, indices: Sequence[int]) -> None:
+        self.run, self.geometry, self.out, self.indices = run, geometry, out, list(indices)
         self.finite: list[Tensor] = []
         self.previous: Tensor | None = None
         self.written: dict[str, Tensor] = {}
@@ -144,9 +161,17 @@ class _Pass:
         return read
 
     def state(self, layer: int, state: Tensor) -> None:
-        x = state.detach()
-        self.finite.append(finite_vectors(x))
-        x = x.float() if x.element_size() < 4 else x
+        raw = state.detach()
+        self.finite.append(finite_vectors(raw))
+        self.vectors(layer, _widened(self.geometry.apply(layer, raw)))
+        if self.out.write is not None:
+            x = _widened(raw)
+            if layer > 0:
+                self.step(layer - 1, x)
+            self.previous = x.clone()
+
+    def vectors(self, layer: int, x: Tensor) -> None:
+        """Lengths and largest coordinates of the vectors that are compared."""
         size = x.abs()
         norm = x.norm(dim=-1)
         largest = size.max(dim=-1)
@@ -160,10 +185,6 @@ class _Pass:
         self.out.value[self.indices, layer] = largest.values.cpu().numpy()
         self.out.dimension[self.indices, layer] = largest.indices.cpu().numpy()
         self.out.median[self.indices, layer] = median.cpu().numpy()
-        if self.out.write is not None:
-            if layer > 0:
-                self.step(layer - 1, x)
-            self.previous = x.clone()
 
     def attention(self, block: int, pattern: Tensor) -> None:
         """Mean attention that the queries from a position on pay to it.
@@ -198,6 +219,11 @@ class _Pass:
         both, total = pre + post, (lengths[0] + lengths[1]).clamp(min=tiny)
         for row, write in enumerate(writes):
             self.out.write[self.indices, block, row] = ((both * write).sum(-1) / total).cpu().numpy()
+
+
+def _widened(x: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return x.float() if x.element_size() < 4 else x
 
 
 def _limits(

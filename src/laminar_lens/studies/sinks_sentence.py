@@ -19,11 +19,15 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     )
     if long.verdict == "holds":
         text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}"
-        text += f"; {writing_words(facts)}; {erasing_words(facts)}."
+        if facts.geometry == "raw":
+            text += f"; {writing_words(facts)}; {erasing_words(facts)}"
+        text += "."
     elif long.verdict == "fails":
         text = f"No sink at position 0 by length: at most {size}{ci}."
     else:
         text = f"Undetermined whether position 0 is a sink: {size}{ci}."
+    if facts.geometry != "raw":
+        text = f"In the geometry {facts.geometry!r}, {text[0].lower()}{text[1:]}"
     return f"{text} {_attention_words(facts, rests)}{_beside_words(beside)}"
 
 

@@ -17,8 +17,8 @@ NOT_APPLICABLE = "not applicable"
 
 def writing_claim(facts: Facts, long: Claim) -> Claim:
     """S4: MLPs' share of the growth from the embedding to the longest."""
-    if long.verdict == "fails":
-        return Claim(NOT_APPLICABLE, *NOTHING, "", "There is no such vector.")
+    if why := _not_applicable(facts, long):
+        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
     if facts.embedded:
         return Claim("fails", *NOTHING, "", _in_the_embedding(facts))
     return _by_mlps(facts, written=True)
@@ -26,8 +26,8 @@ def writing_claim(facts: Facts, long: Claim) -> Claim:
 
 def erasing_claim(facts: Facts, long: Claim) -> Claim:
     """S5: whether it is gone in the last hidden state, and MLPs' share of its decline."""
-    if long.verdict == "fails":
-        return Claim(NOT_APPLICABLE, *NOTHING, "", "There is no such vector.")
+    if why := _not_applicable(facts, long):
+        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
     low, high = facts.by_place.low[-1, 0], facts.by_place.high[-1, 0]
     if low > NORM_RATIO:
         last = f"In the last hidden state it still is {facts.by_place.estimate[-1, 0]:.1f} times the median."
@@ -36,6 +36,13 @@ def erasing_claim(facts: Facts, long: Claim) -> Claim:
     if claim.verdict == "holds" and not high < NORM_RATIO:
         return Claim("undetermined", claim.estimate, claim.low, claim.high, claim.unit, claim.evidence)
     return claim
+
+
+def _not_applicable(facts: Facts, long: Claim) -> str:
+    """Why nothing can be said of who writes and erases it; empty if it can."""
+    if long.verdict == "fails":
+        return "There is no such vector."
+    return "" if facts.geometry == "raw" else "What blocks write adds up in the geometry 'raw' only."
 
 
 def _by_mlps(facts: Facts, *, written: bool) -> Claim:
