@@ -11,9 +11,15 @@ NOTHING = (float("nan"),) * 3
 
 @dataclass(frozen=True)
 class Claim:
-    """`estimate` with its 95% interval [low, high] in `unit`; NaN where it is withheld.
+    """One answer.
 
-    `verdict` is "holds", "fails" or "undetermined"; `evidence` is a sentence with the numbers behind it.
+    Attributes:
+        verdict: "holds", "fails" or "undetermined"; "not applicable" where the claim is about something that
+            the model does not have, or that this measurement does not see. Of a cause (C8 of a why-study):
+            "position", "context", "either", "jointly", "none" or "undetermined".
+        estimate, low, high: a number with its 95% interval in `unit`; NaN where there is none, or it is
+            withheld.
+        evidence: sentences with the numbers behind it.
     """
 
     verdict: str

@@ -9,6 +9,7 @@ from typing import Any
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import ModelError
+from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.interventions.conditions import as_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.models import processing_note, random_twin
@@ -36,6 +37,7 @@ def sink_study(
     seed: int = 0,
     random_init: bool = True,
     interventions: Any = None,
+    geometry: Any = "raw",
     progress: Progress | None = None,
 ) -> StudyResult:
     """Whether position 0, or another token, is a sink: by length, by attention, by massive activations.
@@ -44,19 +46,23 @@ def sink_study(
 
     Args:
         model: any causal TransformerLens model.
-        texts, length, groups: as in `warmup_study`; attention is counted over texts of this length, 64 by
-            default as in the literature.
+        texts, length, groups: as in `warmup_study`; attention is counted over texts of this length, 64 tokens
+            by default as in the literature.
         n_texts: how many the model writes.
-        prepend_bos: puts the model's BOS first; it is then position 0.
+        prepend_bos: puts the model's BOS first; it is then position 0, and a text one token longer than
+            `length` (give 63 to count attention over 64).
         seed: of the texts, the bootstrap and the random twin.
         random_init: measure the same architecture with random weights beside it.
         interventions: change the run, as in `warmup_study`: one, a list, or a mapping name → list.
+        geometry: in which lengths and activations are measured, as in `warmup_study`; attention does not
+            depend on it. Who writes and erases a sink is answered in raw alone, where writes add up.
         progress: called as `progress(label, done, total)`.
 
     Returns:
         A result of kind "sinks" with claims S1–S6. Lengths are relative to the median length of the same
-        text's vectors in the same layer; NaN where a model shows no attention, or a block's step is not the
-        sum of its writes (said in the warnings).
+        text's vectors in the same layer; NaN where a block's step is not the sum of its writes (said in the
+        warnings). Without variables of attention where the model shows none, and of writes in another
+        geometry than raw.
 
     Raises:
         InputError: an argument that does not fit, or fewer than 2 texts of that length.
@@ -66,22 +72,25 @@ def sink_study(
     check_model(model)
     check_seed(seed)
     notes = [note] if (note := processing_note(model)) else []
-    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
     conditions = as_conditions(interventions)
-    random = _random(model, chosen, prepend_bos, seed, notes, progress) if random_init else None
+    seen_in = named_geometry(model, geometry, prepend_bos=prepend_bos, seed=seed, progress=progress)
+    notes += _geometry_notes(seen_in)
+    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
+    seen_in.check_others(chosen.tokens.tolist())
+    random = _random(model, chosen, prepend_bos, seen_in, seed, notes, progress) if random_init else None
     settings = {
         "texts": "written by the model" if texts is None else "given",
         "n_texts": len(chosen.tokens),
         "length": chosen.tokens.shape[1],
         "grouped": chosen.groups is not None,
         "prepend_bos": prepend_bos,
-        "geometry": "raw",
+        "geometry": seen_in.name,
         "random_init": random_init,
     }
     found = {}
     for name, changes in conditions.items():
-        seen = named_progress(progress, name)
-        measured = measure_sinks(_run(model, chosen, prepend_bos, changes), progress=seen)
+        run = _run(model, chosen, prepend_bos, changes)
+        measured = measure_sinks(run, geometry=seen_in, progress=named_progress(progress, name))
         dataset, said = answer_dataset(measured, random, chosen.groups, model, seed=seed)
         found[name] = label_dataset(
             dataset,
@@ -96,6 +105,18 @@ def sink_study(
     return StudyResult(with_conditions(model, found, conditions, groups=chosen.groups))
 
 
+def _geometry_notes(geometry: Geometry) -> list[str]:
+    """What a reader must know of lengths that are not those of the residual stream itself; none for raw."""
+    if geometry.name == "raw":
+        return []
+    return [
+        f"Lengths and activations are measured in the geometry {geometry.name!r}, not of residual vectors as "
+        "they are; published thresholds were set for those.",
+        "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: not "
+        "answered.",
+    ]
+
+
 def _run(model: Any, texts: Texts, prepend_bos: bool, changes: Any = ()) -> PromptBatches:
     return prompt_batches(
         model, texts.tokens, prepend_bos=prepend_bos, final_norm=False, layers=None, interventions=changes
@@ -103,7 +124,13 @@ def _run(model: Any, texts: Texts, prepend_bos: bool, changes: Any = ()) -> Prom
 
 
 def _random(
-    model: Any, texts: Texts, prepend_bos: bool, seed: int, notes: list[str], progress: Progress | None
+    model: Any,
+    texts: Texts,
+    prepend_bos: bool,
+    geometry: Geometry,
+    seed: int,
+    notes: list[str],
+    progress: Progress | None,
 ) -> Sinks | None:
     """The same texts, or a part of them, in the same architecture with random weights."""
     try:
@@ -112,4 +139,4 @@ def _random(
         notes.append(f"No random weights: {error}.")
         return None
     run = _run(twin, Texts(texts.tokens[:RANDOM_TEXTS], None), prepend_bos)
-    return measure_sinks(run, label="random weights", progress=progress)
+    return measure_sinks(run, geometry=geometry.for_model(twin), label="random weights", progress=progress)

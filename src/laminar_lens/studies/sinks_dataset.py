@@ -11,8 +11,10 @@ from laminar_lens.models.batches import token_strings
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind
 from laminar_lens.studies.answer import Claim
-from laminar_lens.studies.sinks_claims import TEXTS, Facts, answer_claims, sentence
+from laminar_lens.studies.sinks_claims import answer_claims, claim_texts
+from laminar_lens.studies.sinks_facts import Facts
 from laminar_lens.studies.sinks_measurement import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
+from laminar_lens.studies.sinks_sentence import sentence
 
 MOST_TOKENS = 20
 """So many kinds of tokens beside position 0 are listed."""
@@ -43,7 +45,7 @@ def answer_dataset(
         | _writes(facts)
         | _tokens(facts, model)
         | _random(random)
-        | _claim_columns(claims)
+        | _claim_columns(claims, claim_texts(facts))
     )
     n_layers, length = measured.norm.shape[1], measured.norm.shape[2]
     coords = {
@@ -147,6 +149,11 @@ def _activations(facts: Facts) -> dict[str, xr.Variable]:
             measured.massive / len(measured.norm),
             "share of texts with a massive activation in that dimension",
         ),
+        "massive_dimension_first": _column(
+            ("variant", "layer", "dimension"),
+            measured.massive_first / len(measured.norm),
+            "the same, at position 0",
+        ),
         "largest": _column(
             ("layer", "pos"), np.exp(np.log(np.maximum(measured.value / median, 1e-30)).mean(0)),
             "largest |coordinate| over the text's median |coordinate|, geometric mean",
@@ -183,12 +190,14 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
             ("text", "block", "component"), measured.write[..., 0], "the same at position 0, by text", units
         ),
         "identity_error": _column(
-            ("block",), measured.error, "largest distance of a step from attn + mlp, over the output's length"
+            ("block",),
+            measured.error,
+            "largest distance of a step from attn + mlp, over the longest of input, output and writes",
         ),
     }
     if facts.writes is not None:
         by, band = ("block", "component"), facts.writes
-        name = "growth of position 0's length by a component, over its growth to the longest"
+        name = f"growth of position 0's length by a component, over {facts.growth[1]}"
         found |= {
             "write_share": _column(by, band.estimate, name),
             "write_share_low": _column(by, band.low, "lower limit of its simultaneous 95% band"),
@@ -246,8 +255,8 @@ def _random(random: Sinks | None) -> dict[str, xr.Variable]:
     return found
 
 
-def _claim_columns(claims: dict[str, Claim]) -> dict[str, Any]:
-    columns: dict[str, Any] = {"claim_text": ("claim", [TEXTS[name] for name in claims])}
+def _claim_columns(claims: dict[str, Claim], texts: dict[str, str]) -> dict[str, Any]:
+    columns: dict[str, Any] = {"claim_text": ("claim", [texts[name] for name in claims])}
     for column in fields(Claim):
         columns[f"claim_{column.name}"] = (
             "claim",

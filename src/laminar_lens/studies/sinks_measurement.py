@@ -1,7 +1,8 @@
 """What a sink study measures while the model runs: lengths, attention received, largest activations, writes.
 
 Of every hidden state only numbers by text, layer and position are kept; a block's writes live until its
-output is there.
+output is there. Lengths and activations are those of a geometry; what blocks write adds up to the residual
+vectors themselves, so that it is measured in raw alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from laminar_lens.axes import Progress
+from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
 from laminar_lens.models.forward import Watch, run_states
+from laminar_lens.studies.comparison import named_layers
 
 ATTENTION = "attn.hook_pattern"
 WRITES = {"attn": "hook_attn_out", "mlp": "hook_mlp_out"}
@@ -26,27 +29,32 @@ VARIANTS = ("published", "relative", "scale_free")
 FLOOR, RELATIVE, NORMS = 100.0, 1000.0, 5.0
 HEAD_SHARE = 0.3
 """A head whose mean attention to a position exceeds it rests there."""
-IDENTITY = {torch.float64: 1e-6, torch.float32: 1e-4}
-HALF_IDENTITY = 3e-2
-"""How far a block's step may be from its writes' sum, over its output's length: rounding of each dtype."""
+IDENTITY = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 2e-3}
+COARSEST_IDENTITY = 1e-2
+"""How far a block's step may be from its writes' sum, over the longest of its input, output and writes at
+that position: in half precision two roundings, of at most 2 and 1 times that length: 3·2⁻¹², and 3·2⁻⁹ in
+bfloat16 or any other, with some room."""
 
 
 @dataclass
 class Sinks:
-    """What was measured; axis 0 is the text unless it says otherwise.
+    """What was measured; axis 0 is the text unless it says otherwise. Lengths and activations are the
+    geometry's.
 
     Attributes:
         norm: [text layer pos], length of each vector.
         value: [text layer pos], largest |coordinate|; `dimension` says which.
         median: [text layer], median |coordinate| of the text.
         massive: [variant layer d_model], number of texts with a massive activation in that dimension.
+        massive_first: the same, at position 0.
         received: [block head pos], mean over texts of the mean attention that later positions (and itself)
             pay to a position; None where the model shows no attention.
         first: [text block head], the same of position 0.
         resting: [text block pos], share of heads with more than `HEAD_SHARE` of it.
         write: [text block component pos], growth of the length by each component; NaN where the step is not
-            the sum of its writes.
-        error: [block], largest distance of a step from its writes' sum, relative to the block's output.
+            the sum of its writes; None in another geometry than raw.
+        error: [block], largest distance of a step from its writes' sum, relative to the longest of input,
+            output and writes at that position; NaN where one of them is not finite, which checks nothing.
         notes: what could not be measured, and why.
     """
 
@@ -55,6 +63,7 @@ class Sinks:
     dimension: np.ndarray
     median: np.ndarray
     massive: np.ndarray
+    massive_first: np.ndarray
     received: np.ndarray | None
     first: np.ndarray | None
     resting: np.ndarray | None
@@ -65,12 +74,26 @@ class Sinks:
     notes: list[str] = field(default_factory=list)
 
 
-def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progress | None = None) -> Sinks:
-    """Runs texts of one length once."""
+def measure_sinks(
+    run: PromptBatches,
+    *,
+    geometry: Geometry = RAW,
+    label: str = "sinks",
+    progress: Progress | None = None,
+) -> Sinks:
+    """Runs texts of one length once.
+
+    Raises:
+        InputError: a text that the geometry was fitted on.
+        CaptureError: a residual vector is not finite.
+    """
+    geometry.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
+    run.info["geometry"] = geometry.describe()
     model, n, length = run.model, len(run.rows), run.longest
     blocks, width = int(model.cfg.n_layers), int(model.cfg.d_model)
     notes: list[str] = []
-    watched = [kind for kind in (ATTENTION, *WRITES.values()) if _fires(run, kind, notes)]
+    wanted = (ATTENTION, *(WRITES.values() if geometry.name == "raw" else ()))
+    watched = [kind for kind in wanted if _fires(run, kind, notes)]
     heads = int(model.cfg.n_heads) if ATTENTION in watched else 0
     writes = all(kind in watched for kind in WRITES.values())
     out = Sinks(
@@ -79,6 +102,7 @@ def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progres
         dimension=np.zeros((n, blocks + 1, length), np.int32),
         median=np.zeros((n, blocks + 1), np.float32),
         massive=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
+        massive_first=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
         received=np.zeros((blocks, heads, length)) if heads else None,
         first=np.zeros((n, blocks, heads), np.float32) if heads else None,
         resting=np.zeros((n, blocks, length), np.float32) if heads else None,
@@ -90,7 +114,7 @@ def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progres
     )
     done = 0
     for indices in run.indices():
-        _Pass(run, out, indices).measure(watched)
+        _Pass(run, geometry, out, indices).measure(watched)
         done += len(indices)
         if progress is not None:
             progress(label, done, n)
@@ -101,8 +125,8 @@ def measure_sinks(run: PromptBatches, *, label: str = "sinks", progress: Progres
 class _Pass:
     """One forward pass of one batch, written into `out`."""
 
-    def __init__(self, run: PromptBatches, out: Sinks, indices: Sequence[int]) -> None:
-        self.run, self.out, self.indices = run, out, list(indices)
+    def __init__(self, run: PromptBatches, geometry: Geometry, out: Sinks, indices: Sequence[int]) -> None:
+        self.run, self.geometry, self.out, self.indices = run, geometry, out, list(indices)
         self.finite: list[Tensor] = []
         self.previous: Tensor | None = None
         self.written: dict[str, Tensor] = {}
@@ -137,25 +161,30 @@ class _Pass:
         return read
 
     def state(self, layer: int, state: Tensor) -> None:
-        x = state.detach()
-        self.finite.append(finite_vectors(x))
-        x = x.float() if x.element_size() < 4 else x
+        raw = state.detach()
+        self.finite.append(finite_vectors(raw))
+        self.vectors(layer, _widened(self.geometry.apply(layer, raw)))
+        if self.out.write is not None:
+            x = _widened(raw)
+            if layer > 0:
+                self.step(layer - 1, x)
+            self.previous = x.clone()
+
+    def vectors(self, layer: int, x: Tensor) -> None:
+        """Lengths and largest coordinates of the vectors that are compared."""
         size = x.abs()
         norm = x.norm(dim=-1)
         largest = size.max(dim=-1)
         median = size.flatten(1).median(dim=1).values
         typical = norm.median(dim=1).values
         for row, limit in enumerate(_limits(median, typical)):
-            found = (size > limit[:, None, None]).any(dim=1).sum(dim=0)
-            self.out.massive[row, layer] += found.cpu().numpy()
+            found = size > limit[:, None, None]
+            self.out.massive[row, layer] += found.any(dim=1).sum(dim=0).cpu().numpy()
+            self.out.massive_first[row, layer] += found[:, 0].sum(dim=0).cpu().numpy()
         self.out.norm[self.indices, layer] = norm.cpu().numpy()
         self.out.value[self.indices, layer] = largest.values.cpu().numpy()
         self.out.dimension[self.indices, layer] = largest.indices.cpu().numpy()
         self.out.median[self.indices, layer] = median.cpu().numpy()
-        if self.out.write is not None:
-            if layer > 0:
-                self.step(layer - 1, x)
-            self.previous = x.clone()
 
     def attention(self, block: int, pattern: Tensor) -> None:
         """Mean attention that the queries from a position on pay to it.
@@ -181,14 +210,20 @@ class _Pass:
         assert self.out.error is not None
         pre = self.previous.to(post.device)
         writes = [self.written.pop(WRITES[name]).to(post) for name in COMPONENTS]
-        lengths = post.norm(dim=-1)
-        rest = (post - pre - sum(writes)).norm(dim=-1)
-        error = float((rest / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)).max())
-        self.out.error[block] = max(self.out.error[block], error)
-        both, total = pre + post, pre.norm(dim=-1) + lengths
+        lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
+        tiny = torch.finfo(lengths.dtype).tiny
+        rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
+        rest[~lengths.isfinite().all(0)] = torch.nan
+        # unlike max(), np.maximum keeps a NaN
+        self.out.error[block] = np.maximum(self.out.error[block], float(rest.max()))
+        both, total = pre + post, (lengths[0] + lengths[1]).clamp(min=tiny)
         for row, write in enumerate(writes):
-            grown = torch.nan_to_num((both * write).sum(-1) / total)
-            self.out.write[self.indices, block, row] = grown.cpu().numpy()
+            self.out.write[self.indices, block, row] = ((both * write).sum(-1) / total).cpu().numpy()
+
+
+def _widened(x: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return x.float() if x.element_size() < 4 else x
 
 
 def _limits(
@@ -225,12 +260,20 @@ def _refuse_broken_steps(out: Sinks, dtype: torch.dtype) -> None:
     """No decomposition of a block whose step is not the sum of what attention and MLP are seen to write."""
     if out.error is None or out.write is None:
         return
-    broken = np.flatnonzero(~(out.error <= IDENTITY.get(dtype, HALF_IDENTITY)))
-    if len(broken):
-        out.write[:, broken] = np.nan
-        worst = broken[int(np.argmax(out.error[broken]))]
+    broken = np.flatnonzero(~(out.error <= IDENTITY.get(dtype, COARSEST_IDENTITY)))
+    out.write[:, broken] = np.nan
+    finite = np.isfinite(out.error[broken])
+    if finite.any():
+        off = broken[finite]
+        worst = off[int(np.argmax(out.error[off]))]
         out.notes.append(
-            f"resid_post − resid_pre is not attn + mlp in {len(broken)} of {len(out.error)} blocks (block "
-            f"{worst}: off by {out.error[worst]:.2g} of the output's length): these blocks' steps are not "
-            "decomposed."
+            f"resid_post − resid_pre is not attn + mlp in {len(off)} of {len(out.error)} blocks (block "
+            f"{worst}: off by {out.error[worst]:.2g} of the longest of input, output and writes): these "
+            "blocks' steps are not decomposed."
+        )
+    if not finite.all():
+        where = named_layers(broken[~finite].tolist()).replace("layer", "block")
+        out.notes.append(
+            f"What is written in {where} is not finite everywhere: whether resid_post − resid_pre is attn + "
+            "mlp is not known there, and these steps are not decomposed."
         )

@@ -64,17 +64,23 @@ def chosen_texts(
     labels = _labels(groups, len(rows)) if labels is None else labels
     enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
     if len(enough) < 2:
-        possible = sorted(map(len, rows))[-2] if len(rows) > 1 else len(rows[0])
-        raise InputError(
-            f"{len(enough)} of {len(rows)} texts have {wanted} tokens, at least 2 are needed; "
-            f"give longer texts, or length={possible}"
-        )
+        raise InputError(_too_few(sorted(map(len, rows)), len(enough), wanted))
     if len(enough) < len(rows):
         notes.append(
             f"{len(rows) - len(enough)} of {len(rows)} texts have fewer than {wanted} tokens: left out."
         )
     tokens = torch.tensor([rows[k][:wanted] for k in enough])
     return Texts(tokens, None if labels is None else labels[np.array(enough)])
+
+
+def _too_few(lengths: list[int], n: int, wanted: int) -> str:
+    """What is missing, where fewer than 2 texts have the length: texts, or tokens."""
+    if len(lengths) < 2:
+        return f"there is only {len(lengths)} text, at least 2 of {wanted} tokens are needed; give more texts"
+    instead = f", or length={lengths[-2]}" if lengths[-2] >= SHORTEST else ""
+    return (
+        f"{n} of {len(lengths)} texts have {wanted} tokens, at least 2 are needed; give longer texts{instead}"
+    )
 
 
 def _length(length: int | None, room: int, default: int) -> int:

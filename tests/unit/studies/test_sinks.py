@@ -32,10 +32,12 @@ def study(model: Any, tokens: torch.Tensor | None = None, **options: Any) -> Stu
     return sink_study(model, tokens, **{"random_init": False, **options})
 
 
-def plant_write(model: Any, block: int, component: str, size: float, place: int = PLACE) -> None:
+def plant_write(
+    model: Any, block: int, component: str, size: float, place: int = PLACE, dimension: int = DIMENSION
+) -> None:
     def add(value: torch.Tensor, hook: Any) -> torch.Tensor:
         value = value.clone()
-        value[:, place, DIMENSION] += size
+        value[:, place, dimension] += size
         return value
 
     model.add_hook(f"blocks.{block}.hook_{component}_out", add)
@@ -86,6 +88,24 @@ def test_a_planted_sink_is_found_with_layers_place_dimension_and_component(
     assert (data["identity_error"].values < 1e-4).all()
 
 
+def test_massive_dimensions_of_position_0_are_its_own(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant_write(model, 0, "mlp", SIZE)
+    plant_write(model, 2, "mlp", -SIZE)
+    plant_write(model, 0, "mlp", SIZE, place=6, dimension=9)
+    result = study(model)
+    evidence = claim_rows(result.dataset)[2]["evidence"]
+    assert evidence.startswith(
+        f"published: {N} of {N} texts, most of them in layers 1–2, dimension {DIMENSION}; relative: "
+    )
+    first = result.dataset["massive_dimension_first"].sel(variant="published").values
+    assert (first[1:3, DIMENSION] == 1).all()
+    assert first.sum() == 2
+    anywhere = result.dataset["massive_dimension"].sel(variant="published").values
+    assert (anywhere[1:, 9] == 1).all()
+    assert anywhere.sum() == 5
+
+
 @pytest.mark.parametrize("bridge", [None, True])
 def test_random_weights_have_no_sink(folder: Any, bridge: bool | None) -> None:
     result = study(ll.load_model(folder, bridge=bridge), random_init=True)
@@ -120,10 +140,37 @@ def test_heads_that_rest_on_a_position_are_found(folder: Any, bridge: bool | Non
     data = result.dataset
     assert (data["attention_first_low"].values[1, [0, 2]] > 0.99).all()
     assert verdicts(result)["S2"] == "holds"
-    assert "2 of 12 heads are shown to be above 0.3, in block 1" in claim_rows(data)[1]["evidence"]
+    row = claim_rows(data)[1]
+    assert row["text"].endswith("(mean above 0.3 over texts of 24 tokens)")
+    assert row["unit"] == "of heads in a text"
+    assert row["evidence"].startswith(
+        "2 of 12 heads are shown to be above 0.3, in block 1, by their mean over texts of 24 tokens; "
+    )
+    assert " Attention rests on it: 2 of 12 heads give it over 0.3 on average; in a text " in result.sentence
     assert data["resting_heads"].values[1, 0] == pytest.approx(0.5)
     assert data["resting_heads"].values[1, 4] == pytest.approx(0.25)
     assert data["attention"].values[1, 3, 4] == pytest.approx(1, abs=1e-5)
+
+
+def test_heads_by_their_mean_and_the_share_of_heads_in_a_text_are_two_answers(tiny_gpt2: Any) -> None:
+    """Each head rests on position 0 in a tenth of the texts: none does on average, a tenth do in a text."""
+    model = ll.load_model(tiny_gpt2)
+
+    def rest(scores: torch.Tensor, hook: Any) -> torch.Tensor:
+        scores = scores.clone()
+        scores[:, :, :, 0] -= 50
+        scores[::10, :, :, 0] += 100
+        return scores
+
+    for block in range(3):
+        model.add_hook(f"blocks.{block}.attn.hook_attn_scores", rest)
+    result = study(model)
+    row = claim_rows(result.dataset)[1]
+    assert row["verdict"] == "fails"
+    assert row["estimate"] == pytest.approx(0.1)
+    assert "0 of 12 heads are shown to be above 0.3" in row["evidence"]
+    assert "The number is the share of heads above it in a text, averaged over texts." in row["evidence"]
+    assert "no head gives it over 0.3 on average; in a text 10% of the heads do (95% CI " in result.sentence
 
 
 @pytest.mark.parametrize("bridge", [None, True])
@@ -168,17 +215,6 @@ def test_lengths_writes_and_activations_are_those_of_the_cache(folder: Any, brid
     largest = size.max(-1) / np.median(size, axis=(2, 3))[..., None]
     # torch's median of an even number of values is the lower of the two in the middle
     np.testing.assert_allclose(data["largest"].values, np.exp(np.log(largest).mean(1)), rtol=2e-2)
-
-
-def test_a_step_that_is_not_its_writes_is_not_decomposed(tiny_gpt2: Any) -> None:
-    model = ll.load_model(tiny_gpt2)
-    model.add_hook("blocks.1.hook_resid_post", lambda value, hook: value * 1.5)
-    result = study(model)
-    assert any(
-        "resid_post − resid_pre is not attn + mlp in 1 of 3 blocks (block 1:" in w for w in result.warnings
-    )
-    write = result.dataset["write"].values
-    assert np.isnan(write).all(axis=(1, 2)).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("bridge", [None, True])
@@ -233,6 +269,9 @@ def test_a_seed_gives_the_same_numbers_and_a_bos_is_position_0(tiny_gpt2: Any) -
     runs = [sink_study(model, n_texts=20, length=12, seed=3, prepend_bos=True) for _ in range(2)]
     assert runs[0].numbers_sha256 == runs[1].numbers_sha256
     assert runs[0].dataset.sizes["pos"] == 13
+    row = claim_rows(runs[0].dataset)[1]
+    assert "over texts of 13 tokens, its BOS included" in row["text"]
+    assert "over texts of 13 tokens, its BOS included; " in row["evidence"]
     assert runs[0].settings["geometry"] == "raw"
     plain = sink_study(model, n_texts=20, length=12, seed=3)
     assert plain.provenance["texts_sha256"] == runs[0].provenance["texts_sha256"]

@@ -150,6 +150,26 @@ class TestTexts:
         with pytest.raises(InputError, match=r"0 of 2 texts have 60 tokens.*length="):
             warmup_study(model, ["A boy gave her the book.", "The teacher praised her."], length=60)
 
+    def test_too_few_texts_ask_for_more_of_them(self, model: Any, tmp_path: Path) -> None:
+        """Not for longer ones: no length would do."""
+        message = r"^there is only 1 text, at least 2 of {} tokens are needed; give more texts$"
+        for text in ("They admired her courage, and her sister admired her too.", "A boy"):
+            with pytest.raises(InputError, match=message.format(8)):
+                warmup_study(model, [text], length=8)
+        with pytest.raises(InputError, match=message.format(8)):
+            warmup_study(model, torch.arange(1, 9)[None])
+        file = tmp_path / "one.txt"
+        file.write_text(text := "The teacher praised her for the answer.")
+        whole = len(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+        with pytest.raises(InputError, match=message.format(whole)):
+            warmup_study(model, [file], length=whole)
+
+    def test_a_length_that_would_be_refused_is_not_advised(self, model: Any) -> None:
+        with pytest.raises(InputError, match=r"0 of 2 texts have 8 tokens, .* give longer texts$"):
+            warmup_study(
+                model, torch.tensor([[5, 6, 7, -1, -1, -1, -1], [5, 6, -1, -1, -1, -1, -1]]), length=8
+            )
+
     def test_a_file_holds_one_text_a_line(self, model: Any, tmp_path: Path) -> None:
         file = tmp_path / "texts.txt"
         file.write_text(

@@ -1,0 +1,100 @@
+"""What the claims S1–S6 rest on, from what was measured."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.sinks import NORM_RATIO
+from laminar_lens.studies.sinks_measurement import Sinks
+
+HALF = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What the claims rest on.
+
+    Attributes:
+        ratio: [text layer pos], length over the text's median.
+        by_place: [layer pos], its geometric mean with a simultaneous band.
+        heads: [block head], mean attention to position 0 with a simultaneous band.
+        first: [text block head], the same by text.
+        massive: [variant text layer pos].
+    """
+
+    ratio: np.ndarray
+    by_place: Interval
+    heads: Interval | None
+    first: np.ndarray | None
+    massive: np.ndarray
+    measured: Sinks
+    groups: np.ndarray | None
+    seed: int
+
+    @property
+    def geometry(self) -> str:
+        """In which lengths and activations are measured."""
+        return str(self.measured.info["geometry"]["name"])
+
+    @property
+    def peak(self) -> int:
+        """The hidden state in which position 0 is longest against the median."""
+        return int(np.nanargmax(self.by_place.estimate[:, 0]))
+
+    @property
+    def long_layers(self) -> list[int]:
+        """Hidden states in which position 0 is shown to be a sink by its length."""
+        return [int(row) for row in np.flatnonzero(self.by_place.low[:, 0] > NORM_RATIO)]
+
+    @property
+    def absent(self) -> bool:
+        """Whether position 0 is shown to be no sink by its length in any layer."""
+        return bool((self.by_place.high[:, 0] < NORM_RATIO).all())
+
+    @cached_property
+    def sinks(self) -> np.ndarray:
+        """Whether a token is a sink by its length in some layer, [text pos]."""
+        return np.asarray((np.nan_to_num(self.ratio) > NORM_RATIO).any(axis=1))
+
+    @cached_property
+    def embedded(self) -> float:
+        """Position 0's length in the embedding over that in `peak`, if shown to be more than half; 0 if not,
+        or if there is no sink."""
+        if self.absent:
+            return 0.0
+        norm = self.measured.norm[:, :, 0]
+        there = norm[:, self.peak]
+        share = np.divide(norm[:, 0], there, out=np.full(len(norm), np.nan), where=there > 0)
+        found = mean_interval(share, groups=self.groups, seed=self.seed)
+        return float(found.estimate) if found.low > HALF else 0.0
+
+    @cached_property
+    def growth(self) -> tuple[float, str]:
+        """What writes to position 0 are shares of, and its name."""
+        norm = self.measured.norm[:, :, 0]
+        grown = float((norm[:, self.peak] - norm[:, 0]).mean())
+        if grown > 0 and not self.embedded:
+            return grown, "its growth to the longest"
+        return float(norm[:, self.peak].mean()), "its length where it is longest against the median"
+
+    @cached_property
+    def writes(self) -> Interval | None:
+        """[block component], growth of position 0's length over `growth`, with a simultaneous band.
+
+        None where no step is decomposed.
+        """
+        if self.measured.write is None:
+            return None
+        shares = self.measured.write[..., 0] / self.growth[0]
+        if not np.isfinite(shares).any():
+            return None
+        return simultaneous_band(shares, groups=self.groups, seed=self.seed)
+
+    def undecomposed(self, blocks: slice) -> list[int]:
+        """Those of some blocks whose steps could not be decomposed into their writes."""
+        inside = range(self.ratio.shape[1] - 1)[blocks]
+        if self.writes is None:
+            return list(inside)
+        return [block for block in inside if not np.isfinite(self.writes.estimate[block]).all()]

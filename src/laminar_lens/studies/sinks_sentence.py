@@ -1,0 +1,57 @@
+"""A sink study's answer in one or two sentences."""
+
+import numpy as np
+
+from laminar_lens.studies.answer import Claim
+from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.sinks_facts import Facts
+from laminar_lens.studies.sinks_measurement import HEAD_SHARE
+from laminar_lens.studies.sinks_writes import erasing_words, writing_words
+
+
+def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
+    """The answer in one or two sentences."""
+    n = len(facts.ratio)
+    long, rests, beside = claims["S1"], claims["S2"], claims["S6"]
+    size = f"{long.estimate:.1f} times the text's median length, in layer {facts.peak}"
+    ci = (
+        f" (95% band {long.low:.1f}–{long.high:.1f}, {n} texts)" if np.isfinite(long.low) else f" ({n} texts)"
+    )
+    if long.verdict == "holds":
+        text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}"
+        if facts.geometry == "raw":
+            text += f"; {writing_words(facts)}; {erasing_words(facts)}"
+        text += "."
+    elif long.verdict == "fails":
+        text = f"No sink at position 0 by length: at most {size}{ci}."
+    else:
+        text = f"Undetermined whether position 0 is a sink: {size}{ci}."
+    if facts.geometry != "raw":
+        text = f"In the geometry {facts.geometry!r}, {text[0].lower()}{text[1:]}"
+    return f"{text} {_attention_words(facts, rests)}{_beside_words(beside)}"
+
+
+def _attention_words(facts: Facts, claim: Claim) -> str:
+    """S2: for how many heads it is shown, and beside it how many rest there in a text."""
+    if facts.heads is None:
+        return claim.evidence
+    above = int((facts.heads.low > HEAD_SHARE).sum())
+    words = {
+        "holds": f"Attention rests on it: {above} of {facts.heads.low.size} heads give it over {HEAD_SHARE}",
+        "fails": f"Attention does not rest on it: no head gives it over {HEAD_SHARE}",
+        "undetermined": "Whether attention rests on it is undetermined: no head is shown to give it over "
+        f"{HEAD_SHARE}, and not every one is shown not to",
+    }
+    ci = f" (95% CI {_percent(claim.low)}–{_percent(claim.high)})" if np.isfinite(claim.low) else ""
+    return f"{words[claim.verdict]} on average; in a text {_percent(claim.estimate)} of the heads do{ci}."
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+
+
+def _beside_words(claim: Claim) -> str:
+    if claim.verdict == "fails":
+        return ""
+    verb = "carry" if claim.verdict == "holds" else "may carry"
+    return f" Tokens beside it {verb} such vectors in {claim.estimate:.0%} of the texts."

@@ -1,0 +1,146 @@
+"""Who writes the sink and who erases it: claims S4 and S5, and the words for both."""
+
+import numpy as np
+
+from laminar_lens.stats.bootstrap import mean_interval
+from laminar_lens.stats.sinks import NORM_RATIO
+from laminar_lens.studies.answer import NOTHING, Claim, because, numbers
+from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.sinks_facts import HALF, Facts
+from laminar_lens.studies.sinks_measurement import COMPONENTS
+
+MLP = COMPONENTS.index("mlp")
+WRITER = 0.1
+"""A block writes or erases if it accounts for more than this share of the growth."""
+NOT_APPLICABLE = "not applicable"
+
+
+def writing_claim(facts: Facts, long: Claim) -> Claim:
+    """S4: MLPs' share of the growth from the embedding to the longest."""
+    if why := _not_applicable(facts, long):
+        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
+    if facts.embedded:
+        return Claim("fails", *NOTHING, "", _in_the_embedding(facts))
+    return _by_mlps(facts, written=True)
+
+
+def erasing_claim(facts: Facts, long: Claim) -> Claim:
+    """S5: whether it is gone in the last hidden state, and MLPs' share of its decline."""
+    if why := _not_applicable(facts, long):
+        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
+    low, high = facts.by_place.low[-1, 0], facts.by_place.high[-1, 0]
+    if low > NORM_RATIO:
+        last = f"In the last hidden state it still is {facts.by_place.estimate[-1, 0]:.1f} times the median."
+        return Claim("fails", *NOTHING, "", last)
+    claim = _by_mlps(facts, written=False)
+    if claim.verdict == "holds" and not high < NORM_RATIO:
+        return Claim("undetermined", claim.estimate, claim.low, claim.high, claim.unit, claim.evidence)
+    return claim
+
+
+def _not_applicable(facts: Facts, long: Claim) -> str:
+    """Why nothing can be said of who writes and erases it; empty if it can."""
+    if long.verdict == "fails":
+        return "There is no such vector."
+    return "" if facts.geometry == "raw" else "What blocks write adds up in the geometry 'raw' only."
+
+
+def _by_mlps(facts: Facts, *, written: bool) -> Claim:
+    norm, blocks = facts.measured.norm[:, :, 0], _stretch(facts, written=written)
+    change = norm[:, facts.peak] - norm[:, 0 if written else -1]
+    moved = mean_interval(change, groups=facts.groups, seed=facts.seed)
+    verb = "grow" if written else "shrink"
+    if moved.high <= 0:
+        return Claim("fails", *NOTHING, "", _unmoved(facts, written=written))
+    if not moved.estimate > 0 or moved.low <= 0:
+        unclear = f"Whether its length {verb}s is undetermined.{because(moved.withheld)}"
+        return Claim("undetermined", *NOTHING, "", unclear)
+    size, names = f"It {verb}s by {moved.estimate:.4g}", block_names(facts, written=written)
+    if facts.measured.write is None or facts.undecomposed(blocks):
+        return Claim("undetermined", *NOTHING, "", f"{size}, {_by(names)} ({_gaps(facts, blocks)}).")
+    total = float(moved.estimate if written else -moved.estimate)
+    share = facts.measured.write[:, blocks, MLP, 0].sum(axis=1) / total
+    interval = mean_interval(share, groups=facts.groups, seed=facts.seed)
+    verdict = "holds" if interval.low > HALF else "fails" if interval.high < HALF else "undetermined"
+    how = f"mostly by {names}" if names else "in many small steps"
+    how = how if _enough(facts) else "by which blocks is not shown"
+    return Claim(verdict, *numbers(interval), "of it by MLPs", f"{size}, {how}.{because(interval.withheld)}")
+
+
+def block_names(facts: Facts, *, written: bool) -> str:
+    """The blocks' components that are shown to account for more than a tenth of the growth, in words."""
+    if facts.writes is None:
+        return ""
+    inside = np.zeros(len(facts.writes.estimate), dtype=bool)
+    inside[_stretch(facts, written=written)] = True
+    big = facts.writes.low > WRITER if written else facts.writes.high < -WRITER
+    parts = []
+    for row, name in enumerate(COMPONENTS):
+        found = np.flatnonzero(big[:, row] & inside).tolist()
+        if found:
+            parts.append(f"{'MLPs' if name == 'mlp' else 'attention'} of {_named(found)}")
+    return " and ".join(parts)
+
+
+def writing_words(facts: Facts) -> str:
+    """Who writes it, for the sentence."""
+    if facts.embedded:
+        return "in the embedding already"
+    blocks, names = _stretch(facts, written=True), block_names(facts, written=True)
+    if gaps := _gaps(facts, blocks):
+        return f"written{'' if names else ','} {_by(names)} ({gaps})"
+    return f"written by {names}" if names else "written in many small steps"
+
+
+def erasing_words(facts: Facts) -> str:
+    """Who erases it, for the sentence."""
+    blocks, names = _stretch(facts, written=False), block_names(facts, written=False)
+    gaps = _gaps(facts, blocks)
+    if not gaps:
+        return f"erased by {names}" if names else "no block erases it"
+    norm = facts.measured.norm[:, :, 0].mean(axis=0)
+    if names or norm[-1] < (1 - WRITER) * norm[facts.peak]:
+        return f"erased{'' if names else ','} {_by(names)} ({gaps})"
+    return f"whether a block erases it is not known ({gaps})"
+
+
+def _by(names: str) -> str:
+    return f"by {names}" if names else "by which block is not known"
+
+
+def _stretch(facts: Facts, *, written: bool) -> slice:
+    """The blocks before the hidden state where it is longest, or those after it."""
+    return slice(0, facts.peak) if written else slice(facts.peak, None)
+
+
+def _gaps(facts: Facts, blocks: slice) -> str:
+    """Which of some blocks are not decomposed into their writes, in words; empty if none."""
+    gone = facts.undecomposed(blocks)
+    return f"{_named(gone)} {'is' if len(gone) == 1 else 'are'} not decomposed" if gone else ""
+
+
+def _named(blocks: list[int]) -> str:
+    return named_layers(blocks).replace("layer", "block")
+
+
+def _enough(facts: Facts) -> bool:
+    """Whether there are enough texts to show of a block that it writes."""
+    return facts.writes is not None and bool(np.isfinite(facts.writes.low).any())
+
+
+def _in_the_embedding(facts: Facts) -> str:
+    if facts.peak == 0:
+        return "It is longest in the embedding already."
+    return (
+        f"In the embedding already it has {facts.embedded:.0%} of its length in layer {facts.peak}, where it "
+        "is longest against the median."
+    )
+
+
+def _unmoved(facts: Facts, *, written: bool) -> str:
+    if written:
+        return f"Its length does not grow up to layer {facts.peak}: that of the others falls."
+    if facts.peak == facts.ratio.shape[1] - 1:
+        return "It is longest against the median in the last hidden state."
+    after = f"Its length does not shrink after layer {facts.peak}"
+    return f"{after}: it falls against the median because the others grow."
