@@ -31,7 +31,7 @@ _CLAIM = {
 def sentence(
     answer: WhyAnswer, layers: Sequence[int], n_texts: int, at: Sequence[int], *, has_positions: bool
 ) -> str:
-    """One or two sentences; angles in radians, layers as hidden states, `at` the places in increasing order."""
+    """One or two sentences; angles in radians, layers as hidden states, `at` the places, increasing."""
     where = f"t = {at[0]}" + (f"–{at[-1]}" if at[-1] > at[0] else "")
     texts = f"{n_texts:,} texts, {where}"
     if answer.verdict == "none":
