@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from laminar_lens.errors import CaptureError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO
 from laminar_lens.studies.sinks_measurement import Sinks
@@ -40,8 +41,18 @@ class Facts:
 
     @property
     def peak(self) -> int:
-        """The hidden state in which position 0 is longest against the median."""
-        return int(np.nanargmax(self.by_place.estimate[:, 0]))
+        """The hidden state in which position 0 is longest against the median.
+
+        Raises:
+            CaptureError: it has no length in any.
+        """
+        there = self.by_place.estimate[:, 0]
+        if not np.isfinite(there).any():
+            raise CaptureError(
+                "position 0 has the zero vector in every hidden state of every text, so that its length cannot "
+                "be compared; look at the model's embedding of first tokens"
+            )
+        return int(np.nanargmax(there))
 
     @property
     def long_layers(self) -> list[int]:

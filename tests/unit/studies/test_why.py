@@ -318,7 +318,8 @@ def test_every_verdict_in_words() -> None:
     text, c8 = said([0, 0.3], [0, 0], [0, 0.3])
     size = r"being first makes a pair 0\.\d\d rad"
     assert re.match(
-        rf"Position: {size} wider in layer 1 \(95% CI 0\.\d\d–0\.\d\d, 200 texts\), and being at", text
+        rf"Position: {size} wider in layer 1 \(95% CI 0\.\d\d–0\.\d\d, 200 texts, t = 42–62\), and being at",
+        text,
     )
     assert re.search(
         r"being at position 0 is enough for it \(\+0\.\d\d rad\), being without context is not", text
@@ -345,7 +346,32 @@ def test_every_verdict_in_words() -> None:
     assert text.endswith("Layer by layer, the answer is position in layer 0.")
     text, _ = said([0, 0.3], [0, 0.3], [0, 0], n=30)
     why_not = "30 observations; layers are named from 80 up, half to choose and half to measure"
-    assert text == f"Undetermined: {why_not} (30 texts)."
+    assert text == f"Undetermined: {why_not} (30 texts, t = 42–62)."
+
+
+def test_a_cause_that_depends_on_the_place_is_said(novella: Any) -> None:
+    """Here with the trained model, whose cut does more the farther from the start it is made."""
+    result = why_study(novella, n_texts=240, length=64, random_init=False)
+    assert re.search(
+        r"It depends on the place: from t = 42 to 62 E10 goes from −0\.\d+ to −0\.\d+ rad \(95% CI of the "
+        r"change \[−0\.\d+, −0\.\d+\]\)\.$",
+        result.sentence,
+    )
+    assert any("E10 changes along the places t = 42 … 62" in line for line in result.warnings)
+    data = result.dataset
+    assert data["t"].values.tolist() == list(range(42, 63))
+    rows = result.found[0]["layers"]
+    e10 = data["E10"].sel(layer=rows).mean("layer").values
+    at = data["at"].values
+    np.testing.assert_allclose(
+        data["trend_mean"].sel(trend_effect="E10", t=50), e10[at == 50].mean(), atol=1e-6
+    )
+    line = np.polyval(np.polyfit(at, e10, 1), [42, 62])
+    np.testing.assert_allclose(data["trend_line"].sel(trend_effect="E10", t=[42, 62]), line, atol=1e-5)
+    assert "why_trend" in result.figures()
+    alone = why_study(novella, n_texts=240, length=64, at=50, random_init=False)
+    assert "trend_line" not in alone.dataset
+    assert "why_trend" not in alone.figures()
 
 
 @pytest.mark.parametrize("e11", [0.3, 0.08])
