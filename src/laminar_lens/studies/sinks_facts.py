@@ -49,8 +49,8 @@ class Facts:
         there = self.by_place.estimate[:, 0]
         if not np.isfinite(there).any():
             raise CaptureError(
-                "position 0 has the zero vector in every hidden state of every text, so that its length cannot "
-                "be compared; look at the model's embedding of first tokens"
+                "position 0 has the zero vector in every hidden state of every text, so that its length "
+                "cannot be compared; look at the model's embedding of first tokens"
             )
         return int(np.nanargmax(there))
 
