@@ -162,7 +162,7 @@ def _condition(plan: _Plan, changes: tuple[Intervention, ...], progress: Progres
         sentence=said,
         provenance=make_provenance(before.info, settings, backend="none", seed=seed, texts=tokens),
         settings=settings,
-        warnings=[*plan.notes, *intervention_notes(model, changes)],
+        warnings=[*plan.notes, *intervention_notes(model, changes, tokens.tolist())],
     )
 
 

@@ -165,7 +165,7 @@ def _condition(
 ) -> xr.Dataset:
     """The labelled dataset of one condition."""
     model, settings, seed = study.model, study.settings, study.settings.seed
-    plan = replace(study.plan, notes=[*study.plan.notes, *notes(model, changes)])
+    plan = replace(study.plan, notes=[*study.plan.notes, *notes(model, changes, study.plan.ids)])
     how = replace(study.how, interventions=changes)
     measured = _measure(model, plan, how, progress)
     check_tokens(plan, measured.tokens, bos=int(how.prepend_bos))
