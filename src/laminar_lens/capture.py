@@ -4,6 +4,7 @@ Where angles are all that is wanted, an `AngleMeter` (meter.py) keeps no states.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.interventions.tokens import doubled_bos
 from laminar_lens.models.batches import (
     PromptBatches,
     check_finite,
@@ -150,6 +152,7 @@ def capture_residuals(
         batch_size=batch_size,
         interventions=interventions,
     )
+    _warn_of_two_bos(run)
     plan = _Plan(run, position_indices(positions, run.longest), str(device))
     n, width = len(run.rows), len(plan.positions)
     plan.check_memory(n * width)
@@ -196,6 +199,7 @@ def iter_residuals(
         batch_size=batch_size,
         interventions=interventions,
     )
+    _warn_of_two_bos(run)
     plan = _Plan(run, position_indices(positions, run.longest), str(device))
     plan.check_memory(max(len(batch) * len(run.rows[batch[0]]) for batch in run.indices()))
     return _run(plan, progress)
@@ -240,6 +244,11 @@ def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ..
         done += len(indices)
         if progress is not None:
             progress("residual stream", done, len(plan.prompts.rows))
+
+
+def _warn_of_two_bos(run: PromptBatches) -> None:
+    if note := doubled_bos(run.model, run.interventions, run.rows):
+        warnings.warn(note, UserWarning, stacklevel=3)
 
 
 def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:

@@ -30,7 +30,7 @@ from laminar_lens.kernels._dispatch import check_backend
 from laminar_lens.kernels.profile import check_lags
 from laminar_lens.models.changes import attached_changes
 from laminar_lens.models.edits import as_interventions
-from laminar_lens.models.forward import check_model, hook_name, state_hooks
+from laminar_lens.models.forward import check_model, check_reached, hook_name, state_hooks
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.selection import layer_indices
 
@@ -118,7 +118,9 @@ class AngleMeter:
         self._measures = _checked_measures(measures, len(self.layers), needed=pairs is None)
         self._lags, self._final_norm, self._gradient = check_lags(lags), bool(final_norm), bool(gradient)
         self._asked = check_backend(backend)
-        self._changes = attached_changes(model, as_interventions(interventions), self._mask)
+        changes = as_interventions(interventions)
+        self._changes = attached_changes(model, changes, self._mask)
+        check_reached(model, changes, self.layers[-1])
         self._geometry = _unfitted(model, geometry, self.layers, self._final_norm)
         self._attached: AbstractContextManager[Any] | None = None
         self._pass = _Pass()

@@ -84,7 +84,7 @@ def without(dataset: xr.Dataset) -> go.Figure | None:
     figure = new_figure(
         "The angle without the dimensions that make most of the cosine",
         "From dark to light: all dimensions, then without the first 1, 2, 3, … of each layer. The violet "
-        "band is the angle without as many dimensions drawn at random, 95% of the draws."
+        "band is the angle without as many dimensions drawn at random, of any size, 95% of the draws."
         + withheld_note(dataset, "angle_without_low"),
     )
     layers = dataset["layer"].values
@@ -129,17 +129,19 @@ def _curves(dataset: xr.Dataset, geometry: str, pairs: str, few: int) -> list[li
 
 
 def few_share(dataset: xr.Dataset) -> go.Figure | None:
-    """The first pair's angle with and without the few, with intervals, before and after centring."""
+    """The first pair's angle with and without the few, with intervals; the same centred, if it is there."""
     if "angle_without" not in dataset:
         return None
     few = int(dataset.attrs["few"])
+    names = dataset["geometry"].values.tolist()
     figure = new_figure(
-        f"The first pair without {few} dimensions, before and after centring",
+        f"The first pair without {few} dimensions"
+        + (", before and after centring" if len(names) > 1 else ""),
         "Where the two lines of one colour lie apart, few dimensions make the angle; 95% intervals.",
     )
     layers = dataset["layer"].values
     seen = []
-    for geometry, color in (("raw", TARGET), ("centred", RANDOM)):
+    for geometry, color in zip(names, (TARGET, RANDOM), strict=False):
         for m, dash in ((0, "solid"), (few, "4px,3px")):
             part = dataset.sel(geometry=geometry, pairs="first", removed=m)
             band = [part[f"angle_without{end}"].values for end in ("", "_low", "_high")]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laminar_lens.errors import CaptureError
+from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
 from laminar_lens.models.edits import Edit, Intervention, Span
 
@@ -93,7 +93,7 @@ class _NoContext(_Masked):
             hidden[at + 1 :, at] = True
 
 
-def no_context(t: Any, hidden: bool = False) -> Intervention:
+def no_context(t: Any, hidden: Any = False) -> Intervention:
     """Position `t` sees only itself, in every head and block: what its own token makes of its vector.
 
     >>> no_context(5, hidden=True).label
@@ -101,9 +101,12 @@ def no_context(t: Any, hidden: bool = False) -> Intervention:
 
     Args:
         t: the position.
-        hidden: later positions do not see position `t` either, which takes away its effect on them.
+        hidden: later positions do not see position `t` either, which takes away its effect on them; True or
+            False.
 
     Raises:
-        InputError: as `cut`.
+        InputError: as `cut`, or another `hidden`.
     """
-    return _NoContext(whole("t", t), bool(hidden))
+    if not isinstance(hidden, bool):
+        raise InputError(f"hidden is {hidden!r}; expected True or False")
+    return _NoContext(whole("t", t), hidden)

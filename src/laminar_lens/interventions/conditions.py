@@ -1,10 +1,11 @@
 """Several conditions of one study: the plain run, and beside it each set of interventions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
+from laminar_lens.interventions.tokens import doubled_bos
 from laminar_lens.models.edits import Intervention, as_interventions
 
 Conditions = dict[str, tuple[Intervention, ...]]
@@ -38,9 +39,10 @@ def as_conditions(given: Any) -> Conditions:
     return found
 
 
-def notes(model: Any, changes: tuple[Intervention, ...]) -> list[str]:
-    """What a reader must know of interventions before trusting a number."""
-    return [note for one in changes if (note := one.note(model))]
+def notes(model: Any, changes: tuple[Intervention, ...], rows: Iterable[Sequence[int]] = ()) -> list[str]:
+    """What a reader must know of interventions before trusting a number; `rows` are the texts' token ids."""
+    found = [one.note(model) for one in changes] + [doubled_bos(model, changes, rows)]
+    return [note for note in found if note]
 
 
 def portable(changes: tuple[Intervention, ...]) -> tuple[Intervention, ...]:

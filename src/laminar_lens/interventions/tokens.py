@@ -3,6 +3,7 @@
 Context, positions and the token that may become the sink change together: no verdict on a cause.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,21 @@ def bos() -> Intervention:
     With `prepend_bos=True` the BOS is position 0 and is measured; here it is neither. Whether the model was
     trained with it is said in the provenance, as far as its files tell, and as a warning where it was not.
 
+    A text that already starts with it then has two, which a warning says.
+
     Raises:
         InputError: where it is used, with `prepend_bos=True`, or on a model whose tokenizer has no BOS.
     """
     return _Bos()
+
+
+def doubled_bos(model: Any, changes: Sequence[Intervention], rows: Iterable[Sequence[int]]) -> str:
+    """What a reader must know of texts that start with the BOS that `bos()` puts before them; empty if none
+    does."""
+    if not any(isinstance(one, _Bos) for one in changes):
+        return ""
+    token, starts = bos_token_id(model), [int(row[0]) for row in rows]
+    twice = sum(start == token for start in starts)
+    return (
+        f"{twice} of {len(starts)} texts have the BOS twice: bos() puts it before their own." if twice else ""
+    )

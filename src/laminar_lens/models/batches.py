@@ -13,14 +13,8 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
-from laminar_lens.models.edits import (
-    Intervention,
-    as_interventions,
-    before_text,
-    check_interventions,
-    check_reached,
-)
-from laminar_lens.models.forward import check_model
+from laminar_lens.models.edits import Intervention, as_interventions, before_text, check_interventions
+from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.info import check_final_norm, describe, warn_if_processed
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.tokens import PADDING, token_rows
@@ -102,7 +96,7 @@ def prompt_batches(
     rows, texts = token_rows(model, prompts, mask=mask, prepend_bos=prepend_bos)
     if changes:
         check_interventions(model, changes, list(map(len, rows)), prepend_bos=bool(prepend_bos))
-        check_reached(model, changes, max(layer_indices(layers, int(model.cfg.n_layers))))
+        check_reached(model, changes, max(wanted))
     warn_if_processed(model)
     info: dict[str, object] = {
         **describe(model).as_dict(),

@@ -23,6 +23,9 @@ SEED = 104_729
 """Added to a study's seed, so that the texts of a calibration are not the study's own."""
 PROBE_TOKENS = 8
 
+Through = Callable[[int, Tensor], Tensor]
+"""What is done with a hidden state before its moments are taken."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
@@ -53,9 +56,13 @@ def calibrate(
     prepend_bos: bool = False,
     final_norm: bool = False,
     layers: Sequence[int],
+    through: Through | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Runs the texts once; arguments and errors as in `laminar_lens.geometry.fit_geometry`."""
+    """Runs the texts once; arguments and errors as in `laminar_lens.geometry.fit_geometry`.
+
+    With `through`, called as (layer, state), the moments are those of what it returns.
+    """
     check_seed(seed)
     written = texts is None
     if texts is None:
@@ -71,7 +78,7 @@ def calibrate(
             f"skip is {first!r}; expected a whole number below {run.longest}, the tokens of the longest text"
         )
     sums = _Sums(len(layers), int(model.cfg.d_model))
-    _run(run, sums, first, progress)
+    _run(run, sums, first, through, progress)
     if sums.n < 2:
         raise InputError(
             f"{sums.n} vectors at positions from {first} on: a mean needs at least 2; give longer texts, or "
@@ -126,18 +133,18 @@ class _Sums:
         return mean + self.about, variance.sqrt(), self.product / max(self.n_pairs, 1)
 
 
-def _run(run: PromptBatches, sums: _Sums, first: int, progress: Progress | None) -> None:
+def _run(
+    run: PromptBatches, sums: _Sums, first: int, through: Through | None, progress: Progress | None
+) -> None:
     at = {layer: row for row, layer in enumerate(run.layers)}
     done = 0
+
+    def see(layer: int, state: Tensor) -> None:
+        sums.add(at[layer], state if through is None else through(layer, state), first)
+
     for indices in run.indices():
         tokens = run.tokens(indices)
-        run_states(
-            run.model,
-            tokens,
-            run.layers,
-            lambda layer, state: sums.add(at[layer], state, first),
-            final_norm=run.final_norm,
-        )
+        run_states(run.model, tokens, run.layers, see, final_norm=run.final_norm)
         sums.count(len(indices), tokens.shape[1], first)
         done += len(indices)
         if progress is not None:

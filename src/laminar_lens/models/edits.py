@@ -199,21 +199,6 @@ def check_interventions(
         )
 
 
-def check_reached(model: Any, interventions: Sequence[Intervention], last: int) -> None:
-    """Refuses interventions that change no hidden state up to `last`, the last one that is measured.
-
-    Raises:
-        InputError: names the intervention.
-    """
-    for one in interventions:
-        first = min((edit.layer for edit in one.edits(model)), default=0)
-        if first > last:
-            raise InputError(
-                f"{one.label} changes nothing before hidden state {first}, but only those up to {last} are "
-                "measured; measure later layers, or leave it out"
-            )
-
-
 def as_interventions(given: Any) -> tuple[Intervention, ...]:
     """One intervention, several, or None, as a tuple.
 

@@ -50,6 +50,21 @@ def check_model(model: Any) -> None:
             )
 
 
+def check_reached(model: Any, interventions: Sequence[Intervention], last: int) -> None:
+    """Refuses interventions that act only after hidden state `last`, the last one that is measured.
+
+    Raises:
+        InputError: names the intervention and the hidden state at which it begins.
+    """
+    for one in interventions:
+        begins = min((edit.layer for edit in one.edits(model)), default=0)
+        if begins > last:
+            raise InputError(
+                f"{one.label} changes nothing before hidden state {begins}, and the last one measured is "
+                f"{last}: measure later layers, or leave it out"
+            )
+
+
 def state_hooks(
     model: Any, layers: Sequence[int], visit: Visit, *, final_norm: bool = False
 ) -> list[tuple[str, Callable[..., None]]]:

@@ -11,6 +11,7 @@ from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.interventions import Intervention
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
 from laminar_lens.models.info import processing_note
+from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
 from laminar_lens.studies.conditions import with_conditions
@@ -129,7 +130,7 @@ def _table(
         sentence=f"{meaning.capitalize()}: {len(texts)} prompts, {len(shown)} hidden states.",
         provenance=make_provenance(info, used, backend=str(info["backend"]), seed=0, texts=texts),
         settings=used,
-        warnings=[*([note] if note else []), *notes(model, changes)],
+        warnings=[*([note] if note else []), *notes(model, changes, token_rows(model, texts)[0])],
     )
 
 

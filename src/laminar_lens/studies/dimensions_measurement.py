@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.geometry import Geometry
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
 from laminar_lens.models.forward import run_states
+from laminar_lens.studies.dimensions_geometry import Compared
 
 PAIRS = ("first", "first_body", "body")
 """(0, 1); position 0 with each body position; neighbours in the body."""
@@ -29,12 +29,14 @@ class Contributions:
     Attributes:
         mean: mean over texts (of each text's mean over its pairs) of u_k·v_k/(‖u‖‖v‖).
         sd: its standard deviation over texts.
+        size: the same mean of |u_k||v_k|/(‖u‖‖v‖): what it would be if the signs always agreed.
         cosine: [geometry pairs layer], their sums' means.
         n: number of texts.
     """
 
     mean: np.ndarray
     sd: np.ndarray
+    size: np.ndarray
     cosine: np.ndarray
     n: int
     info: dict[str, Any]
@@ -59,27 +61,29 @@ class Removal:
 
 def measure_contributions(
     run: PromptBatches,
-    geometries: Sequence[Geometry],
+    geometries: Sequence[Compared],
     skip: int,
     *,
     progress: Progress | None = None,
 ) -> Contributions:
     """Each dimension's mean part of each kind of pair's cosine."""
     shape = (len(geometries), len(PAIRS), len(run.layers), int(run.model.cfg.d_model))
-    total, square = np.zeros(shape), np.zeros(shape)
+    total, square, size = np.zeros((3, *shape))
     at = {layer: row for row, layer in enumerate(run.layers)}
 
     def see(layer: int, state: Tensor, indices: Sequence[int]) -> None:
         for row, geometry in enumerate(geometries):
-            parts = contributions(geometry.apply(layer, state).double(), skip).cpu().numpy()
+            x = geometry.apply(layer, state).double()
+            parts = contributions(x, skip).cpu().numpy()
             total[row, :, at[layer]] += parts.sum(1)
             square[row, :, at[layer]] += (parts**2).sum(1)
+            size[row, :, at[layer]] += contributions(x.abs(), skip).sum(1).cpu().numpy()
 
     _each(run, see, "contributions of dimensions", progress)
     n = len(run.rows)
     mean = total / n
     sd = np.sqrt(np.maximum(square / n - mean**2, 0) * n / max(n - 1, 1))
-    return Contributions(mean, sd, mean.sum(-1), n, run.info)
+    return Contributions(mean, sd, size / n, mean.sum(-1), n, run.info)
 
 
 def contributions(x: Float[Tensor, "batch pos d_model"], skip: int) -> Float[Tensor, "pairs batch d_model"]:
@@ -97,7 +101,7 @@ def contributions(x: Float[Tensor, "batch pos d_model"], skip: int) -> Float[Ten
 
 def measure_removal(
     run: PromptBatches,
-    geometries: Sequence[Geometry],
+    geometries: Sequence[Compared],
     skip: int,
     top: Int[np.ndarray, "geometry pairs layer rank"],
     random: Int[np.ndarray, "draw rank"],

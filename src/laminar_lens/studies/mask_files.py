@@ -12,8 +12,11 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import padded
+from laminar_lens.interventions.arguments import whole
 from laminar_lens.models import describe
 from laminar_lens.models.batches import token_strings
+from laminar_lens.models.forward import check_model
+from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.tokens import PADDING, token_rows
 from laminar_lens.results import atomic_path, json_safe
 from laminar_lens.studies.masks import position_mask, sink_mask
@@ -30,7 +33,8 @@ class TokenMasks:
         keep: True = keep; padding False.
         sinks: True at tokens that are left out by their vectors.
         skip: so many first tokens of each text are left out.
-        texts, words: the texts, and their tokens as text.
+        texts: as they were given; empty where token ids were.
+        words: tokens of each text as text.
         settings: JSON-safe.
         notes: what a reader must know.
     """
@@ -50,7 +54,7 @@ class TokenMasks:
         real = self.tokens >= 0
         beyond = int((self.sinks & (real.cumsum(1) > self.skip)).sum())
         return (
-            f"{int(self.keep.sum()):,} of {int(real.sum()):,} tokens of {len(self.texts):,} texts are kept: "
+            f"{int(self.keep.sum()):,} of {int(real.sum()):,} tokens of {len(self.tokens):,} texts are kept: "
             f"without the first {self.skip} of each, and {beyond:,} more that are sinks by their vectors."
         )
 
@@ -59,7 +63,7 @@ class TokenMasks:
         return {
             "sentence": self.sentence,
             "skip": self.skip,
-            "n_texts": len(self.texts),
+            "n_texts": len(self.tokens),
             "n_tokens": int((self.tokens >= 0).sum()),
             "n_kept": int(self.keep.sum()),
             "n_sinks": int(self.sinks.sum()),
@@ -72,7 +76,7 @@ def token_masks(
     model: Any,
     texts: Any,
     *,
-    skip: int | None = None,
+    skip: Any = None,
     n_texts: int | None = None,
     sinks: bool = True,
     prepend_bos: bool = False,
@@ -84,35 +88,37 @@ def token_masks(
 
     Args:
         model: any TransformerLens model with a tokenizer.
-        texts: to mask.
-        skip: first tokens to leave out; None runs `warmup_study` and takes what it says (its upper bound
-            where it is undetermined, which `notes` say).
+        texts: to mask, or token ids [text pos], −1 for padding.
+        skip: how many first tokens to leave out; None runs `warmup_study` and takes what it says (its upper
+            bound where it is undetermined, which `notes` say).
         n_texts: texts that the model writes for that.
         sinks: also leaves out tokens that are sinks by their vectors (`sink_tokens`).
         prepend_bos: puts the BOS before each text; it is then its first token.
-        layers: hidden states of both.
+        layers: hidden states of both, one or several; all by default.
         seed: of the warm-up.
         progress: called as (label, done, total).
 
     Raises:
-        InputError: a text that does not fit; a warm-up without a finite upper bound.
+        InputError: a text, a number or a layer that does not fit; a warm-up without a finite upper bound.
     """
+    check_model(model)
+    first = None if skip is None else whole("skip", skip)
+    wanted = None if layers is None else list(layer_indices(layers, int(model.cfg.n_layers)))
     rows, given = token_rows(model, texts, prepend_bos=prepend_bos)
     tokens = padded(rows)
     notes: list[str] = []
-    first = skip
     if first is None:
-        first = _skip(model, n_texts, prepend_bos, layers, seed, notes, progress)
+        first = _skip(model, n_texts, prepend_bos, wanted, seed, notes, progress)
     keep = position_mask(tokens, None, first, None)
     found = torch.zeros_like(keep)
     if sinks:
-        found = sink_mask(model, tokens, layers=layers, progress=progress)
+        found = sink_mask(model, tokens, layers=wanted, progress=progress)
     settings = {
         "model": describe(model).as_dict(),
         "skip": "by the warm-up" if skip is None else "given",
         "sinks": sinks,
         "prepend_bos": prepend_bos,
-        "layers": None if layers is None else list(layers),
+        "layers": wanted,
         "seed": seed,
     }
     words = token_strings(getattr(model, "tokenizer", None), tokens, tokens != PADDING)
@@ -153,8 +159,8 @@ def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:
     """masks.safetensors and masks.json in a folder: both, or both earlier ones.
 
     The safetensors file holds `keep` and `sinks` (bool) and `tokens` (int64), all [text pos], −1 after a
-    text's end, with the settings in its metadata; the JSON file holds, for each text, its tokens as text and
-    as ids, and `keep`, without padding.
+    text's end, with the settings in its metadata; the JSON file holds, for each text, the text (null where
+    token ids were given), its tokens as text and as ids, `keep` and `sinks`, without padding.
 
     Raises:
         ResultError: they cannot be written.
@@ -174,7 +180,8 @@ def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:
 
 def _by_text(masks: TokenMasks) -> list[dict[str, Any]]:
     found = []
-    for row, (text, words) in enumerate(zip(masks.texts, masks.words, strict=True)):
+    texts = masks.texts or (None,) * len(masks.words)
+    for row, (text, words) in enumerate(zip(texts, masks.words, strict=True)):
         n = len(words)
         found.append(
             {

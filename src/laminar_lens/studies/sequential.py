@@ -16,7 +16,8 @@ from laminar_lens.interventions.conditions import (
     notes,
 )
 from laminar_lens.models import processing_note, random_twin
-from laminar_lens.models.edits import check_interventions, check_reached
+from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.forward import check_reached
 from laminar_lens.pairs import BASELINES
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.studies.claims import answer_claims, sentence
@@ -167,7 +168,7 @@ def _condition(
 ) -> xr.Dataset:
     """The labelled dataset of one condition."""
     model, settings, seed = study.model, study.settings, study.settings.seed
-    plan = replace(study.plan, notes=[*study.plan.notes, *notes(model, changes)])
+    plan = replace(study.plan, notes=[*study.plan.notes, *notes(model, changes, study.plan.ids)])
     how = replace(study.how, interventions=changes)
     measured = _measure(model, plan, how, progress)
     check_tokens(plan, measured.tokens, bos=int(how.prepend_bos))

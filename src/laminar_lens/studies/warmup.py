@@ -122,7 +122,7 @@ def _condition(
     plan: _Plan, changes: tuple[Intervention, ...], said: list[str], progress: Progress | None
 ) -> xr.Dataset:
     """The labelled dataset of one condition."""
-    said = [*said, *intervention_notes(plan.model, changes)]
+    said = [*said, *intervention_notes(plan.model, changes, plan.texts.tokens.tolist())]
     how = {**plan.how, "interventions": changes}
     measured = measure(plan.model, plan.texts, how, plan.reference, plan.backend, said, progress)
     random = (

@@ -17,8 +17,8 @@ from laminar_lens.interventions.conditions import as_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
-from laminar_lens.models.edits import check_interventions, check_reached
-from laminar_lens.models.forward import check_model
+from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import layer_indices

@@ -20,6 +20,8 @@ from tests.intervened import BRIDGES, load, some_tokens, states
         (lambda: ll.restart("5"), "t is '5'; expected"),
         (lambda: ll.no_context(True), "t is True; expected"),
         (lambda: ll.set_position(1, None), "p is None; expected"),
+        (lambda: ll.no_context(3, hidden="no"), "hidden is 'no'; expected True or False"),
+        (lambda: ll.no_context(3, hidden=1), "hidden is 1; expected True or False"),
         (lambda: ll.prefix(""), "prefix is ''; expected a text"),
         (lambda: ll.prefix(5), "prefix is 5; expected a text"),
         (lambda: ll.remove_dimensions([]), "dims is empty"),
@@ -257,9 +259,57 @@ def test_the_prompt_that_is_too_short_is_named(gpt2):
         ll.capture_residuals(gpt2, texts, interventions=ll.cut(40))
 
 
-@pytest.mark.parametrize("change", [ll.scale_norm(2, 3), ll.remove_write("mlp", 2)], ids=str)
-def test_what_acts_beyond_the_measured_layers_is_refused(gpt2, change):
-    said = re.escape(f"{change.label} changes nothing before hidden state 3, but only those up to 1 are")
-    with pytest.raises(InputError, match=said):
-        ll.capture_residuals(gpt2, some_tokens(), layers=[0, 1], interventions=change)
-    ll.capture_residuals(gpt2, some_tokens(), layers=[0, 3], interventions=change)
+@pytest.mark.parametrize(
+    ("change", "begins"),
+    [
+        (ll.scale_norm(2, 3), 3),
+        (ll.remove_dimensions(3, layers=[2, 3]), 2),
+        (ll.patch_residual(FITS, 3), 3),
+        (ll.remove_write("mlp", 1), 2),
+        (ll.cut(3), 1),
+    ],
+    ids=str,
+)
+def test_what_acts_only_after_the_last_measured_state_is_refused(gpt2, change, begins):
+    """It would do nothing, and stand in the provenance as if it had."""
+    tokens, last = some_tokens(), begins - 1
+    message = re.escape(
+        f"{change.label} changes nothing before hidden state {begins}, and the last one measured is {last}"
+    )
+    layers = list(range(begins))
+    for run in (
+        lambda: ll.capture_residuals(gpt2, tokens, layers=layers, interventions=change),
+        lambda: ll.iter_residuals(gpt2, tokens, layers=layers, interventions=change),
+        lambda: ll.AngleMeter(gpt2, layers=layers, measures="sequential", interventions=change),
+        lambda: ll.warmup_study(
+            gpt2, tokens, layers=layers, random_init=False, interventions=[ll.bos(), change]
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            run()
+    ll.capture_residuals(gpt2, tokens, layers=[begins], interventions=change)
+
+
+def test_a_second_bos_is_told(gpt2, recwarn):
+    """Of those texts that begin with one of their own."""
+    tokens = some_tokens(n=6)
+    tokens[[1, 4], 0] = 0  # the tokenizer's BOS
+    said = "2 of 6 texts have the BOS twice: bos() puts it before their own."
+    for run in (ll.capture_residuals, ll.iter_residuals):
+        with pytest.warns(UserWarning, match=re.escape(said)):
+            run(gpt2, tokens, interventions=ll.bos())
+    result = ll.warmup_study(gpt2, tokens, random_init=False, interventions=ll.bos())
+    assert said not in result.condition("plain").warnings
+    assert said in result.condition("bos()").warnings
+    texts = ["<|endoftext|>her to manager", "They admired her"]
+    table = ll.StudyResult(ll.angle_table(gpt2, texts, interventions=ll.bos()))
+    told = "1 of 2 texts have the BOS twice: bos() puts it before their own."
+    assert told in table.condition("bos()").warnings
+    recwarn.clear()
+    ll.capture_residuals(gpt2, tokens[[0, 2]], interventions=ll.bos())
+    ll.capture_residuals(gpt2, tokens, interventions=ll.prefix("The"))
+    assert not recwarn
+    with pytest.raises(
+        InputError, match="prompt 1 already starts with the BOS token 0; use prepend_bos=False"
+    ):
+        ll.capture_residuals(gpt2, tokens, prepend_bos=True)

@@ -168,7 +168,7 @@ def test_layers_halves_groups_and_seeds(tiny_gpt2: Any) -> None:
     measured = runs[0].dataset["text"].values
     assert len(measured) == 30
     assert len(np.unique(groups[measured])) == 6
-    assert runs[0].settings["geometry"][0] == "raw"
+    assert runs[0].settings["geometry"] == "raw"
 
 
 @pytest.mark.parametrize(

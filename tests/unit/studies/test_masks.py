@@ -186,3 +186,48 @@ def test_bad_input_is_one_line_and_early(
 def test_ids_that_are_no_ids(tiny_gpt2: Any) -> None:
     with pytest.raises(InputError, match="give integer ids"):
         sink_mask(ll.load_model(tiny_gpt2), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"skip": -1}, "skip is -1; expected a whole number of at least 0"),
+        ({"skip": "a"}, "skip is 'a'; expected a whole number of at least 0"),
+        ({"skip": 1.5}, "skip is 1.5; expected a whole number of at least 0"),
+        ({"layers": "a"}, "layers is 'a'; expected whole numbers"),
+        ({"layers": []}, "layers is empty"),
+        ({"layers": [9]}, "layer 9 is out of range: this model has hidden states 0 … 3"),
+        ({"texts": torch.zeros(2, 3)}, "expected integer token ids"),
+    ],
+)
+def test_what_no_mask_can_be_made_of(tiny_gpt2: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        token_masks(ll.load_model(tiny_gpt2), **{"texts": tokens_of(), "skip": 1, **options})
+    assert "\n" not in str(error.value)
+
+
+def test_one_layer_is_as_good_as_a_list(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    plant(model, [0, 5])
+    found = [token_masks(model, tokens_of(), skip=np.int64(0), layers=given) for given in (2, [2], -2, [-2])]
+    for one in found:
+        assert torch.equal(one.sinks, found[0].sinks)
+        assert one.settings["layers"] == [2]
+    assert found[0].sinks[0].nonzero().flatten().tolist() == [0, 5]
+    assert not token_masks(model, tokens_of(), skip=0, layers=1).sinks.any()
+
+
+def test_token_ids_are_written_as_texts_are(novella: Any, tmp_path: Path) -> None:
+    texts = ("He gave her the book.", "They admired her.")
+    by_text = token_masks(novella, texts, skip=1)
+    by_ids = token_masks(novella, by_text.tokens, skip=1)
+    assert by_ids.sentence == by_text.sentence
+    assert by_ids.summary() == by_text.summary()
+    both = [write_masks(masks, tmp_path / name) for name, masks in (("a", by_text), ("b", by_ids))]
+    bodies = [json.loads(files["json"].read_text(encoding="utf-8"))["texts"] for files in both]
+    assert [entry.pop("text") for entry in bodies[0]] == list(texts)
+    assert [entry.pop("text") for entry in bodies[1]] == [None, None]
+    assert bodies[0] == bodies[1]
+    for name in ("keep", "tokens", "sinks"):
+        with safe_open(both[0]["masks"], "pt") as a, safe_open(both[1]["masks"], "pt") as b:
+            assert torch.equal(a.get_tensor(name), b.get_tensor(name))

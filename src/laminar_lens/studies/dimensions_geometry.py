@@ -1,0 +1,78 @@
+"""The geometries of a dimension study: the one that was asked for, and beside it the same one centred.
+
+| geometry | beside it |
+|---|---|
+| `raw` | `centred` |
+| `mean_over_d_model`, `without_dimensions`, `layernormed` | the same, then centred |
+| `centred`, `standardised` | nothing: the mean of other texts is already removed |
+
+Centring comes last: the mean over the body of other texts is taken of what the geometry makes of their
+vectors, and removed from what it makes of the measured ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from laminar_lens.axes import Progress
+from laminar_lens.geometry import FITTED, Geometry, fit_geometries, fit_geometry, named_geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One geometry after another.
+
+    Attributes:
+        name: as the result calls them together.
+        steps: applied in this order.
+    """
+
+    name: str
+    steps: tuple[Geometry, ...]
+
+    def apply(self, layer: int, state: Tensor) -> Tensor:
+        """The vectors of hidden state `layer` after every step; see `Geometry.apply`."""
+        for step in self.steps:
+            state = step.apply(layer, state)
+        return state
+
+    def check_others(self, rows: Sequence[Sequence[int]]) -> None:
+        """Refuses texts that a step was fitted on; see `Geometry.check_others`."""
+        for step in self.steps:
+            step.check_others(rows)
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and its steps, JSON-safe."""
+        return {"name": self.name, "steps": [step.describe() for step in self.steps]}
+
+
+def compared(
+    model: Any, geometry: Any, *, skip: int, seed: int, how: dict[str, Any], progress: Progress | None
+) -> list[Compared]:
+    """The geometry that a study was given, and the same centred where it is not.
+
+    Args:
+        model: to be measured.
+        geometry: a name, fitted here on texts of the model's own where it needs any, or what `fit_geometry`
+            returned.
+        skip: first positions that are no body.
+        seed: of the texts that the model writes for a geometry.
+        how: prepend_bos, final_norm and layers of the run.
+        progress: called as (label, done, total).
+
+    Raises:
+        InputError: an unknown name, or a geometry that was fitted with another BOS or final norm.
+    """
+    fit: dict[str, Any] = {"skip": skip, "seed": seed, **how, "progress": progress}
+    if isinstance(geometry, str):
+        base = fit_geometry(model, geometry, **fit)
+    else:
+        base = named_geometry(model, geometry, prepend_bos=how["prepend_bos"], final_norm=how["final_norm"])
+    found = [Compared(base.name, (base,))]
+    if base.name in FITTED:
+        return found
+    centred = fit_geometries(model, ["centred"], through=base.apply, **fit)["centred"]
+    name = "centred" if base.name == "raw" else f"{base.name}, centred"
+    return [*found, Compared(name, (base, centred))]
