@@ -216,7 +216,7 @@ def _trend_note(trend: Trend) -> list[str]:
     first, last = trend.at[[0, -1]]
     return [
         f"{' and '.join(trend.shown)} {'change' if len(trend.shown) > 1 else 'changes'} along the places "
-        f"t = {first} … {last}, so that the verdict may be another at other places: measure them too (at=…)."
+        f"t = {first} … {last}, so that the verdict may be another elsewhere: choose other places, too."
     ]
 
 

@@ -142,7 +142,8 @@ def claim(
 ) -> Claim:
     """C8: the verdict, E11 in the layers that decide it, and what it rests on."""
     both = "cut + restart" if has_positions else "cut"
-    checked = f" {both} is the plain run of the text alone within {identity:.1g} rad."
+    near = f"within {identity:.1g} rad" if identity > 0 else "to the last bit"
+    checked = f" {both} is the plain run of the text alone, {near}."
     if not answer.found:
         estimate = NOTHING
         band = answer.bands["E11"]
