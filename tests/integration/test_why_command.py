@@ -9,6 +9,7 @@ import pytest
 
 import laminar_lens as ll
 from laminar_lens.cli import main
+from laminar_lens.geometry import GEOMETRIES
 from laminar_lens.stats.why import VERDICTS
 
 
@@ -34,7 +35,10 @@ def test_a_run_writes_the_result_and_its_page(
     assert summary["settings"]["at"] == [6, 7, 8]
     loaded = ll.load_result(out / "why.nc")
     assert loaded.kind == "why"
-    assert "<h2>Why first pairs stand apart</h2>" in (out / "why.html").read_text()
+    page = (out / "why.html").read_text()
+    assert "<h2>Why first pairs stand apart</h2>" in page
+    assert "<h2>In other geometries</h2>" in page
+    assert [row["geometry"] for row in summary["geometries"]] == list(GEOMETRIES)
     assert main(["show", str(out / "why.nc")]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(loaded.sentence.split(":")[0])
@@ -50,6 +54,16 @@ def test_a_rotary_model_has_no_position_factor(
     shown = capsys.readouterr().out
     assert "warning: The position factor is not applicable" in shown
     assert "rotary" in shown
+
+
+def test_in_a_geometry(tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--n-texts", "40", "--length", "12", "--no-random", "--out", str(tmp_path), "--json"]
+    geometry = ["--geometry", "centred", "--no-geometries"]
+    assert main(["why", "--model", str(tiny_gpt2), *options, *geometry]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["settings"]["geometry"] == "centred"
+    assert summary["geometries"] == []
+    assert any("measured in the geometry 'centred'" in line for line in summary["warnings"])
 
 
 def test_given_texts_and_quiet(
@@ -76,6 +90,7 @@ def test_given_texts_and_quiet(
         ("--backend fast", "--backend 'fast' is unknown"),
         ("--bos", "No such option: --bos"),
         ("--seed -1", "--seed -1 is too small"),
+        ("--geometry center", "--geometry 'center' is unknown"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_loaded(

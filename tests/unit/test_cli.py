@@ -319,7 +319,10 @@ def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     run._grid(
         None,
         SequentialRequest(
-            choice, Texts("p", ("a her",)), output, "h.r", "last", True, "adjacent", 3, tau=0.2, n_texts=9
+            *(choice, Texts("p", ("a her",)), output, "h.r", "last", True, "adjacent", 3),
+            tau=0.2,
+            n_texts=9,
+            geometry="centred",
         ),
         print,
     )
@@ -335,6 +338,7 @@ def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         "n_texts": 9,
         "layers": (0, 2),
         "backend": "reference",
+        "geometry": "centred",
         "seed": 0,
     }
     run._grid(None, WarmupRequest(choice, output, ("a", "b"), length=8, reference=(3, 7)), print)
