@@ -22,6 +22,7 @@ from laminar_lens.models.batches import (
     prompt_batches,
     token_strings,
 )
+from laminar_lens.models.devices import device_name
 from laminar_lens.models.forward import residual_states
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.memory import Need, check_fits
@@ -142,6 +143,7 @@ def capture_residuals(
             longer than the context, or more vectors than memory holds.
         CaptureError: a vector is not finite: names prompt, layer and position.
     """
+    kept_on = device_name(device)
     run = prompt_batches(
         model,
         prompts,
@@ -153,7 +155,7 @@ def capture_residuals(
         interventions=interventions,
     )
     _warn_of_two_bos(run)
-    plan = _Plan(run, position_indices(positions, run.longest), str(device))
+    plan = _Plan(run, position_indices(positions, run.longest), kept_on)
     n, width = len(run.rows), len(plan.positions)
     plan.check_memory(n * width)
     values: Tensor | None = None
@@ -189,6 +191,7 @@ def iter_residuals(
     never holds everything. Arguments are checked at the call, before the first batch. Arguments and errors as
     in `capture_residuals`.
     """
+    kept_on = device_name(device)
     run = prompt_batches(
         model,
         prompts,
@@ -200,7 +203,7 @@ def iter_residuals(
         interventions=interventions,
     )
     _warn_of_two_bos(run)
-    plan = _Plan(run, position_indices(positions, run.longest), str(device))
+    plan = _Plan(run, position_indices(positions, run.longest), kept_on)
     plan.check_memory(max(len(batch) * len(run.rows[batch[0]]) for batch in run.indices()))
     return _run(plan, progress)
 
@@ -219,9 +222,14 @@ def residuals_from_cache(
 
     Raises:
         InputError: the cache lacks a residual hook (named, with the filter that keeps it), or a layer is out
-            of range.
+            of range; or it is no cache.
         ShapeError: an entry that is not [batch pos d_model].
     """
+    if not hasattr(cache, "keys"):
+        raise InputError(
+            f"cache is a {type(cache).__name__}; give what run_with_cache returned beside the logits, or a "
+            "mapping from hook names to tensors"
+        )
     n_layers = int(cfg.n_layers)
     wanted = layer_indices(layers, n_layers)
     states = {layer: _cached(cache, layer, n_layers, int(cfg.d_model)) for layer in wanted}

@@ -158,6 +158,19 @@ def test_cache_gives_the_same_states(model: Any) -> None:
     assert residuals_from_cache(plain, model.cfg, layers=[0, 1]).shape[0] == 2
 
 
+@pytest.mark.parametrize("given", [None, torch.zeros(2), ("logits", {})], ids=["None", "tensor", "tuple"])
+def test_what_is_no_cache(model: Any, given: Any) -> None:
+    with pytest.raises(InputError, match=f"cache is a {type(given).__name__}; give what run_with_cache"):
+        residuals_from_cache(given, model.cfg)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(model: Any) -> None:
+    for run in (capture_residuals, iter_residuals):
+        with pytest.raises(InputError, match="device 'cuda' was asked for, but torch finds no CUDA device"):
+            run(model, torch.ones(1, 4, dtype=torch.long), device="cuda")
+
+
 def test_cache_refusals(model: Any) -> None:
     tokens = capture_residuals(model, TEXTS[0]).tokens
     _, cache = model.run_with_cache(tokens, names_filter=lambda name: name == "blocks.1.hook_resid_mid")

@@ -9,6 +9,7 @@ import torch
 
 from laminar_lens.errors import InputError, LaminarLensError, ModelError
 from laminar_lens.models import local, names
+from laminar_lens.models.devices import device_name
 from laminar_lens.models.info import SOURCES, Source
 from laminar_lens.models.quiet import quiet
 
@@ -50,7 +51,7 @@ def load_model(
         InputError: a device or dtype that is not there.
     """
     names.check_name(name_or_path)
-    target = _device(device)
+    target = device_name(device)
     kind = _dtype(dtype)
     folder = names.local_folder(name_or_path)
     hooked = _hooked_transformer(bridge)
@@ -129,24 +130,6 @@ def _hooked_transformer(bridge: bool | None) -> Any:
                 "use the bridge or install transformer-lens<4"
             ) from None
     return HookedTransformer
-
-
-def _device(device: Any) -> str:
-    try:
-        target = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise InputError(f"device {device!r} is unknown; expected 'cpu', 'cuda' or 'cuda:<number>'") from None
-    if target.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if count == 0:
-            raise InputError(
-                f"device {str(device)!r} was asked for, but torch finds no CUDA device; use 'cpu'"
-            )
-        if (target.index or 0) >= count:
-            raise InputError(f"device {str(device)!r} was asked for, but there are only {count} CUDA devices")
-    elif target.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"device {str(device)!r} was asked for, but torch finds no MPS device; use 'cpu'")
-    return str(target)
 
 
 def _dtype(dtype: Any) -> torch.dtype:
