@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
-from laminar_lens.studies.answer import NOTHING, Claim, because
+from laminar_lens.studies.answer import NOTHING, Claim, because, signed
 from laminar_lens.studies.comparison import named_layers
 from laminar_lens.studies.dimensions_measurement import PAIRS, Contributions, Removal
 from laminar_lens.studies.dimensions_null import FEWEST, LEVEL, LikeSize, random_reach
@@ -69,9 +69,18 @@ class Halves:
     seed: int
 
     @cached_property
-    def reach(self) -> float:
-        """What the few largest dimensions of two random directions add to their cosine, in 99 of 100."""
-        return random_reach(int((self.before.size > 0).sum(-1).min()), FEW)
+    def reach(self) -> np.ndarray:
+        """What the few largest dimensions of two random directions add to their cosine, in 99 of 100; of as
+        many dimensions as are not 0, [geometry pairs layer]."""
+        widths = (self.before.size > 0).sum(-1)
+        found = np.full(widths.shape, np.nan)
+        for width in np.unique(widths[widths > 0]).tolist():
+            found[widths == width] = random_reach(width, FEW)
+        return found
+
+    def adds(self, geometry: int, kind: int, row: int) -> float:
+        """What the few add to the mean cosine, in one layer."""
+        return float(self.removal.part[geometry, kind, row, :, :FEW].sum(-1).mean())
 
     def share(self, geometry: int, kind: int) -> np.ndarray:
         """By layer, the few dimensions' share of the mean cosine.
@@ -101,12 +110,13 @@ def few_claim(facts: Halves, geometry: int, name: str) -> Claim:
         return Claim(NOT_APPLICABLE, *NOTHING, "", said)
     kind = PAIRS.index(name)
     share, (adds, margin) = facts.share(geometry, kind), facts.bands(geometry, kind)
-    above = (margin.low > 0) & (adds.low > facts.reach)
-    below = (margin.high < 0) | (adds.high < facts.reach)
+    reach = facts.reach[geometry, kind]
+    above = (margin.low > 0) & (adds.low > reach)
+    below = (margin.high < 0) | (adds.high < reach)
     verdict = "holds" if above.any() else "fails" if below.all() else "undetermined"
-    more = adds.estimate > facts.reach
+    more = adds.estimate > reach
     if not more.any():
-        row = int(np.nanargmax(adds.estimate))
+        row = int(np.argmax(np.nan_to_num(adds.estimate - reach, nan=-np.inf)))
         said = f"{_chance(facts, geometry, kind, row)}{because(adds.withheld)}"
         return Claim(verdict, *NOTHING, "of the cosine", said)
     row = int(np.argmax(np.where(above if above.any() else more, share, -np.inf)))
@@ -121,22 +131,23 @@ def few_claim(facts: Halves, geometry: int, name: str) -> Claim:
 
 def _chance(facts: Halves, geometry: int, kind: int, row: int) -> str:
     """What the few add where it is no more than chance."""
-    part = float(facts.removal.part[geometry, kind, row, :, :FEW].sum(-1).mean())
+    adds, reach = facts.adds(geometry, kind, row), facts.reach[geometry, kind, row]
     return (
-        f"Three dimensions add at most {part:+.2f} to the cosine, in layer {facts.layers[row]}; those of two "
-        f"random directions up to ±{facts.reach:.2f}."
+        f"Three dimensions add at most {signed(adds)} to the cosine, in layer {facts.layers[row]}; those of "
+        f"two random directions up to ±{reach:.2f}."
     )
 
 
 def _evidence(facts: Halves, geometry: int, kind: int, row: int) -> str:
-    """One layer in numbers: which dimensions, the angle with and without, and both nulls."""
+    """One layer in numbers: which dimensions, what they add, the angle with and without, and the nulls."""
     at = (geometry, kind, row)
     names = ", ".join(map(str, facts.order[at][:FEW]))
     with_all, without = (float(facts.removal.angle[at][:, k].mean()) for k in (0, FEW))
     low, high = np.quantile(facts.removal.null[at][:, FEW], [0.025, 0.975])
     return (
-        f"In layer {facts.layers[row]} they are {names}: the angle is {with_all:.2f} rad, without them "
-        f"{without:.2f}, without {FEW} at random {low:.2f}–{high:.2f}. {_like_words(facts.like, at)}"
+        f"In layer {facts.layers[row]} they are {names} and add {signed(facts.adds(*at))} to the cosine (of "
+        f"two random directions: up to ±{facts.reach[at]:.2f}): the angle is {with_all:.2f} rad, without "
+        f"them {without:.2f}, without {FEW} at random {low:.2f}–{high:.2f}. {_like_words(facts.like, at)}"
     )
 
 

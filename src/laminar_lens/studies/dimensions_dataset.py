@@ -35,7 +35,7 @@ def answer_dataset(facts: Halves, n_texts: int) -> tuple[xr.Dataset, str]:
         "text": facts.texts,
         "claim": list(claims),
     }
-    attrs = {"n_texts": n_texts, "n_measured": len(facts.texts), "few": FEW, "random_reach": facts.reach}
+    attrs = {"n_texts": n_texts, "n_measured": len(facts.texts), "few": FEW}
     return xr.Dataset(variables, coords, attrs), sentence(facts, claims)
 
 
@@ -82,7 +82,9 @@ def _top(facts: Halves) -> dict[str, xr.Variable]:
 
 def _null(facts: Halves) -> dict[str, xr.Variable]:
     like, name = facts.like, f"share of the mean cosine that {FEW} random dimensions of like size would make"
+    reach = f"what the first {FEW} of two random directions add to their cosine, in 99 of 100"
     return {
+        "random_reach": _column(AXES, facts.reach, reach),
         "few_like_low": _column(AXES, like.low, f"{name}; 2.5% of the draws lie below"),
         "few_like_high": _column(AXES, like.high, f"{name}; 97.5% of the draws lie below"),
         "few_like_p": _column(AXES, like.p, f"share of such draws that make as much as the first {FEW}"),

@@ -100,7 +100,7 @@ def sink_study(
                 measured.info, settings, backend="none", seed=seed, texts=chosen.tokens.numpy()
             ),
             settings=settings,
-            warnings=notes + measured.notes + intervention_notes(model, changes),
+            warnings=notes + measured.notes + intervention_notes(model, changes, chosen.tokens.tolist()),
         )
     return StudyResult(with_conditions(model, found, conditions, groups=chosen.groups))
 

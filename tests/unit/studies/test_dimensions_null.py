@@ -172,6 +172,7 @@ def test_a_study_says_which_null(make_model_folder: Any) -> None:
         for row in claim_rows(dimension_study(lone, tokens_of(), layers=[2]).dataset)
     }
     assert "without 3 at random" in said["D1"]
+    assert f"(of two random directions: up to ±{random_reach(128, 3):.2f})" in said["D1"]
     assert "No null of like size: beside these, no dimension is half to twice as large as 7." in said["D1"]
 
 
