@@ -351,7 +351,7 @@ def test_every_verdict_in_words() -> None:
 
 def test_a_cause_that_depends_on_the_place_is_said(novella: Any) -> None:
     """Here with the trained model, whose cut does more the farther from the start it is made."""
-    result = why_study(novella, n_texts=240, length=64, random_init=False)
+    result = why_study(novella, n_texts=180, at=[42, 52, 62], layers=[2, 3, 4], random_init=False)
     assert re.search(
         r"It depends on the place: from t = 42 to 62 E10 goes from −0\.\d+ to −0\.\d+ rad \(95% CI of the "
         r"change \[−0\.\d+, −0\.\d+\]\)\.$",
@@ -359,19 +359,16 @@ def test_a_cause_that_depends_on_the_place_is_said(novella: Any) -> None:
     )
     assert any("E10 changes along the places t = 42 … 62" in line for line in result.warnings)
     data = result.dataset
-    assert data["t"].values.tolist() == list(range(42, 63))
+    assert data["t"].values.tolist() == [42, 52, 62]
     rows = result.found[0]["layers"]
     e10 = data["E10"].sel(layer=rows).mean("layer").values
     at = data["at"].values
     np.testing.assert_allclose(
-        data["trend_mean"].sel(trend_effect="E10", t=50), e10[at == 50].mean(), atol=1e-6
+        data["trend_mean"].sel(trend_effect="E10", t=52), e10[at == 52].mean(), atol=1e-6
     )
     line = np.polyval(np.polyfit(at, e10, 1), [42, 62])
     np.testing.assert_allclose(data["trend_line"].sel(trend_effect="E10", t=[42, 62]), line, atol=1e-5)
     assert "why_trend" in result.figures()
-    alone = why_study(novella, n_texts=240, length=64, at=50, random_init=False)
-    assert "trend_line" not in alone.dataset
-    assert "why_trend" not in alone.figures()
 
 
 @pytest.mark.parametrize("e11", [0.3, 0.08])
