@@ -21,7 +21,7 @@ from laminar_lens.cli.requests import (
     WhyRequest,
 )
 from laminar_lens.cli.screen import say, working
-from laminar_lens.results import StudyResult, atomic_path, layer_rows, load_result
+from laminar_lens.results import StudyResult, atomic_path, load_result
 
 
 def execute(request: Request) -> None:
@@ -280,22 +280,4 @@ def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: 
         if files:
             say("\n".join(str(path) for path in files.values()))
     else:
-        say(*_parts(study, frame), *(f"{name}: {path}" for name, path in files.items()))
-
-
-def _parts(study: StudyResult, frame: Any) -> list[Any]:
-    """Sentence, claims, layers and warnings, in the order in which they are read."""
-    summary = study.summary()
-    parts: list[Any] = [summary["sentence"], ""]
-    if summary["claims"]:
-        parts.append(tables.claims(summary["claims"]))
-    if "target_mean" in study.dataset:
-        baseline = str(summary["settings"].get("baseline", "published"))
-        parts.append(tables.sequential_by_layer(study.dataset, baseline))
-    if rows := layer_rows(study.dataset):
-        parts.append(tables.warmup_by_layer(rows))
-    if effects := summary.get("effects"):
-        parts.append(tables.effects_by_layer(effects))
-    if frame is not None:
-        parts.append(tables.grid(frame))
-    return parts + [f"warning: {warning}" for warning in summary["warnings"]]
+        say(*tables.parts(study, frame), *(f"{name}: {path}" for name, path in files.items()))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from laminar_lens.axes import PLAIN
 from laminar_lens.cli.screen import table
+from laminar_lens.results import StudyResult, layer_rows
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.summary import estimate_text, number, texts_needed
 
@@ -50,6 +52,28 @@ SPARE_GRID = ("in layer", "first pairs are", "excess (rad)", "target − baselin
 """Columns that a narrow terminal does without, the first one first."""
 
 
+def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str | Table]":
+    """Sentence, claims, layers and warnings, in the order in which they are read; `frame` is a grid.
+
+    With several conditions: those of the plain run, and the contrasts of the others with it.
+    """
+    summary, plain = study.summary(), study.condition(PLAIN).dataset
+    found: list[str | Table] = [summary["sentence"], ""]
+    if summary["claims"]:
+        found.append(claims(summary["claims"]))
+    if "target_mean" in plain:
+        found.append(sequential_by_layer(plain, str(summary["settings"].get("baseline", "published"))))
+    if rows := layer_rows(plain):
+        found.append(warmup_by_layer(rows))
+    if effects := summary.get("effects"):
+        found.append(effects_by_layer(effects))
+    if summary["contrasts"]:
+        found.append(contrasts(summary["contrasts"]))
+    if frame is not None:
+        found.append(grid(frame))
+    return found + [f"warning: {warning}" for warning in summary["warnings"]]
+
+
 def claims(rows: Sequence[Mapping[str, Any]]) -> "Table":
     """The published claims and what this model answers."""
     cells = [[str(row["claim"]), str(row["verdict"]), str(row["text"]), estimate_text(row)] for row in rows]
@@ -89,6 +113,14 @@ def effects_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
     columns["answer"] = [str(row["verdict"]) for row in rows]
     title = "Effects by layer (rad); E10: context cut, E01: positions restarted, E11: both"
     return _by_layer(title, [row["layer"] for row in rows], columns, SPARE_EFFECTS)
+
+
+def contrasts(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """Each condition's contrasts with the plain run."""
+    cells = [[row["condition"], row["what"], estimate_text(row), number(row["n"])] for row in rows]
+    names = ["condition", "what", "difference", "texts"]
+    title = "Against the plain run (mean over texts and layers)"
+    return table(title, names, cells, wide=["condition", "what"])
 
 
 def grid(frame: "pd.DataFrame") -> "Table":

@@ -127,7 +127,7 @@ def texts_needed(row: Mapping[str, Any]) -> str:
 
 
 def estimate_text(row: Mapping[str, Any]) -> str:
-    """`0.13 [0.10, 0.16] rad`; only what there is, and counts without decimals."""
+    """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1"."""
     values = [row.get(name) for name in ("estimate", "low", "high")]
     known = [float(value) for value in values if value is not None and math.isfinite(value)]
     if known and all(value.is_integer() for value in known) and max(map(abs, known)) > 1:
@@ -136,7 +136,8 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     if estimate == "–":
         return "–"
     interval = "" if low == high == "–" else f" [{low}, {high}]"
-    return f"{estimate}{interval} {row.get('unit') or ''}".rstrip()
+    unit = row.get("unit") or ""
+    return f"{estimate}{interval} {'' if unit == '1' else unit}".rstrip()
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
