@@ -10,7 +10,7 @@ from laminar_lens.axes import PLAIN
 from laminar_lens.cli.screen import table
 from laminar_lens.results import StudyResult, layer_rows
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
-from laminar_lens.results.summary import estimate_text, number, texts_needed
+from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str 
     summary, plain = study.summary(), study.condition(PLAIN).dataset
     found: list[str | Table] = [summary["sentence"], ""]
     if summary["claims"]:
-        found.append(claims(summary["claims"]))
+        found.append(claims(claims_title(study.kind), summary["claims"]))
     if "target_mean" in plain:
         found.append(sequential_by_layer(plain, str(summary["settings"].get("baseline", "published"))))
     if rows := layer_rows(plain):
@@ -74,15 +74,10 @@ def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str 
     return found + [f"warning: {warning}" for warning in summary["warnings"]]
 
 
-def claims(rows: Sequence[Mapping[str, Any]]) -> "Table":
-    """The published claims and what this model answers."""
+def claims(title: str, rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """The claims and what this model answers."""
     cells = [[str(row["claim"]), str(row["verdict"]), str(row["text"]), estimate_text(row)] for row in rows]
-    return table(
-        "The published claims, on this model",
-        ["", "answer", "claim", "estimate"],
-        cells,
-        wide=["claim", "estimate"],
-    )
+    return table(title, ["", "answer", "claim", "estimate"], cells, wide=["claim", "estimate"])
 
 
 def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":

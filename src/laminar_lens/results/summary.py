@@ -12,6 +12,10 @@ from laminar_lens.results.effects import effect_table
 from laminar_lens.results.geometries import geometry_table
 
 WIDTH = 100
+CLAIMS = {
+    "sinks": "What attention-sink research claims, on this model",
+    "dimensions": "The claims of this study, on this model",
+}
 
 
 class Summary(dict[str, Any]):
@@ -102,6 +106,11 @@ def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
             for row, value in zip(rows, dataset[prefix + field].values.tolist(), strict=True):
                 row[field] = None if missing is not None and value == missing else value
     return rows
+
+
+def claims_title(study: str) -> str:
+    """The heading of a table of claims: who makes them."""
+    return CLAIMS.get(study, "The published claims, on this model")
 
 
 def number(value: Any, digits: int = 3) -> str:
