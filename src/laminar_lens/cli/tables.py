@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from laminar_lens.axes import PLAIN
@@ -11,6 +12,7 @@ from laminar_lens.cli.screen import table
 from laminar_lens.results import StudyResult, layer_rows
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
+from laminar_lens.stats.sinks import HEAD_SHARE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,8 @@ EFFECT_COLUMNS = {"token_x_place": "token × place"}
 SPARE_EFFECTS = ("token × place", "interaction", "excess")
 SPARE_BY_LAYER = ("base IQR", "IQR", "base median", "rotation", "modes")
 SPARE_WARMUP = ("first pairs are", "texts needed")
+SPARE_SINKS = ("random", "in a text")
+SPARE_DIMENSIONS = ("without 1",)
 SPARE_GRID = ("in layer", "first pairs are", "excess (rad)", "target − baseline (rad)", "k_lo")
 """Columns that a narrow terminal does without, the first one first."""
 
@@ -67,6 +71,10 @@ def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str 
         found.append(warmup_by_layer(rows))
     if effects := summary.get("effects"):
         found.append(effects_by_layer(effects))
+    if study.kind == "sinks":
+        found.append(sinks_by_layer(plain))
+    if study.kind == "dimensions":
+        found.append(dimensions_by_layer(plain))
     if summary["contrasts"]:
         found.append(contrasts(summary["contrasts"]))
     if frame is not None:
@@ -108,6 +116,49 @@ def effects_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
     columns["answer"] = [str(row["verdict"]) for row in rows]
     title = "Effects by layer (rad); E10: context cut, E01: positions restarted, E11: both"
     return _by_layer(title, [row["layer"] for row in rows], columns, SPARE_EFFECTS)
+
+
+def sinks_by_layer(dataset: xr.Dataset) -> "Table":
+    """Position 0's length in each layer, and the attention to it in the block that the layer comes out of."""
+    first = dataset.isel(pos=0)
+    ends = {"estimate": "norm_ratio", "low": "norm_ratio_low", "high": "norm_ratio_high"}
+    lengths = zip(*(first[name].values.tolist() for name in ends.values()), strict=True)
+    columns = {"length": [estimate_text(dict(zip(ends, row, strict=True))) for row in lengths]}
+    if "random_norm_ratio" in dataset:
+        columns["random"] = [number(value) for value in first["random_norm_ratio"].values.tolist()]
+    if "attention_first" in dataset:
+        mean, low = dataset["attention_first"].values, dataset["attention_first_low"].values
+        columns["block"] = ["–", *map(str, dataset["block"].values.tolist())]
+        columns["top head"] = ["–", *map(number, mean.max(axis=1).tolist())]
+        columns[f"heads > {HEAD_SHARE}"] = ["–", *map(_resting_heads, low)]
+        columns["in a text"] = ["–", *(f"{share:.1%}" for share in first["resting_heads"].values.tolist())]
+    title = "Position 0 by layer: length over the text's median; attention to it in the block before"
+    return _by_layer(title, dataset["layer"].values.tolist(), columns, SPARE_SINKS)
+
+
+def _resting_heads(low: np.ndarray) -> str:
+    """How many heads of a block are shown to rest on position 0; a dash where no band says it."""
+    return f"{(low > HEAD_SHARE).sum()} of {low.size}" if np.isfinite(low).all() else "–"
+
+
+def dimensions_by_layer(dataset: xr.Dataset) -> "Table":
+    """The first pair's angle with and without the dimensions that make most of its cosine, in radians."""
+    few, geometry = int(dataset.attrs["few"]), str(dataset["geometry"].values[0])
+    part = dataset.sel(geometry=geometry, pairs="first")
+    without = {n: part.sel(removed=n) for n in (0, 1, few)}
+    ends = [without[few][f"angle_random_{end}"].values.tolist() for end in ("low", "high")]
+    columns = {
+        "angle": _cells(without[0], ["angle_without"]),
+        "without 1": _cells(without[1], ["angle_without"]),
+        f"without {few}": _cells(without[few], [f"angle_without{end}" for end in ("", "_low", "_high")]),
+        f"{few} random": [f"{_radians(low)}–{_radians(high)}" for low, high in zip(*ends, strict=True)],
+        "dimensions": [", ".join(map(str, row)) for row in part["top_dimension"].values[:, :few].tolist()],
+    }
+    where = "" if geometry == "raw" else f", {geometry}"
+    title = (
+        f"The first pair's angle by layer (rad{where}), without the dimensions that make most of its cosine"
+    )
+    return _by_layer(title, part["layer"].values.tolist(), columns, SPARE_DIMENSIONS)
 
 
 def contrasts(rows: Sequence[Mapping[str, Any]]) -> "Table":

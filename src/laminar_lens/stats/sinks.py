@@ -12,6 +12,8 @@ Array = np.ndarray
 
 CHUNK = 4096
 NORM_RATIO, MIN_COSINE = 5.0, 0.9
+HEAD_SHARE = 0.3
+"""A head whose mean attention to a position exceeds it rests there."""
 NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 
