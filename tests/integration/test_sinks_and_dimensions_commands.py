@@ -20,7 +20,7 @@ SHOWN = {
         "What attention-sink research claims",
         "Position 0 by layer",
         "top head",
-        "heads > 0.3",
+        "over 0.3",
         "of 4",
     ),
     "dimensions": ("The claims of this study", "The first pair's angle by layer", "without 3", "3 random"),

@@ -126,13 +126,14 @@ def sinks_by_layer(dataset: xr.Dataset) -> "Table":
     columns = {"length": [estimate_text(dict(zip(ends, row, strict=True))) for row in lengths]}
     if "random_norm_ratio" in dataset:
         columns["random"] = [number(value) for value in first["random_norm_ratio"].values.tolist()]
+    title = "Position 0 by layer: length over the text's median"
     if "attention_first" in dataset:
+        title += "; attention of the block before, by head"
         mean, low = dataset["attention_first"].values, dataset["attention_first_low"].values
         columns["block"] = ["–", *map(str, dataset["block"].values.tolist())]
         columns["top head"] = ["–", *map(number, mean.max(axis=1).tolist())]
-        columns[f"heads > {HEAD_SHARE}"] = ["–", *map(_resting_heads, low)]
+        columns[f"over {HEAD_SHARE}"] = ["–", *map(_resting_heads, low)]
         columns["in a text"] = ["–", *(f"{share:.1%}" for share in first["resting_heads"].values.tolist())]
-    title = "Position 0 by layer: length over the text's median; attention to it in the block before"
     return _by_layer(title, dataset["layer"].values.tolist(), columns, SPARE_SINKS)
 
 
