@@ -100,6 +100,26 @@ def test_show_as_json_and_quietly(
     assert capsys.readouterr() == (f"{page}\n", "")
 
 
+def test_show_of_a_result_with_interventions(
+    tiny_gpt2: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, changes = ll.load_model(tiny_gpt2), [ll.cut(2)]
+    tokens = ll.sample_tokens(model, 20, 12)
+    studies = {
+        "Angles by layer": ll.sequential_study(
+            model, prompts.read_text().splitlines(), target=" her", warmup=False, interventions=changes
+        ),
+        "Warm-up by layer": ll.warmup_study(model, tokens, interventions=changes),
+    }
+    for title, study in studies.items():
+        path = study.save(tmp_path / "result.nc")
+        assert main(["show", str(path)]) == 0
+        shown = capsys.readouterr().out
+        assert title in shown
+        assert "Against the plain run" in shown
+        assert "cut(2)" in shown
+
+
 def test_a_pipe_that_closes_early_is_no_traceback(run: dict[str, Any]) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -316,16 +316,9 @@ def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     given: dict[str, object] = {}
     monkeypatch.setattr(grid, "sensitivity_grid", lambda model, **chosen: given.update(chosen))
     choice, output = ModelChoice(layers=(0, 2), backend="reference"), Output(tmp_path)
-    run._grid(
-        None,
-        SequentialRequest(
-            *(choice, Texts("p", ("a her",)), output, "h.r", "last", True, "adjacent", 3),
-            tau=0.2,
-            n_texts=9,
-            geometry="centred",
-        ),
-        print,
-    )
+    words = Texts("p", ("a her",))
+    chosen = (choice, words, output, "h.r", "last", True, "adjacent", 3, 0.2, 9)
+    run._grid(None, SequentialRequest(*chosen, geometry="centred"), print)
     assert given.pop("progress") is print
     assert given == {
         "prompts": ("a her",),

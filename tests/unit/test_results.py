@@ -276,6 +276,7 @@ def test_summary_of_nothing():
 def test_estimates_read_well(values, text):
     row = dict(zip(("estimate", "low", "high"), values, strict=True), unit="x")
     assert estimate_text(row) == text
+    assert estimate_text(row | {"unit": "1"}) == text.removesuffix(" x")
 
 
 def test_provenance_is_complete_and_depends_on_the_texts():

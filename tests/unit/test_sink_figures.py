@@ -72,11 +72,22 @@ def test_no_sink_beside_position_0_no_figure_of_it(tiny_gpt2: Any) -> None:
 
 def test_pages(sinks: StudyResult, dimensions: StudyResult) -> None:
     page = render(sinks)
-    for title in ("Sink study", "Position 0 against the rest", "Who writes it, and where"):
+    for title in (
+        "Sink study",
+        "What attention-sink research claims",
+        "Position 0 against the rest",
+        "Who writes it, and where",
+    ):
         assert title in page
     page = render(dimensions)
-    for title in ("Dimension study", "The angle without a few dimensions", "Dimension by dimension"):
+    for title in (
+        "Dimension study",
+        "The claims of this study",
+        "The angle without a few dimensions",
+        "Dimension by dimension",
+    ):
         assert title in page
+    assert "published claims" not in page
 
 
 def test_a_contrast_of_conditions_is_drawn(tiny_gpt2: Any) -> None:

@@ -10,7 +10,8 @@ import typer
 from laminar_lens import __version__
 from laminar_lens.cli import checks, preflight
 from laminar_lens.cli import options as opt
-from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files
+from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files, text_options
+from laminar_lens.cli.dimensions import dimensions
 from laminar_lens.cli.mask import mask
 from laminar_lens.cli.requests import (
     AnglesRequest,
@@ -19,6 +20,7 @@ from laminar_lens.cli.requests import (
     ShowRequest,
     WarmupRequest,
 )
+from laminar_lens.cli.sinks import sinks
 from laminar_lens.cli.why import why
 from laminar_lens.errors import LaminarLensError
 
@@ -188,21 +190,19 @@ def warmup(
     choice = model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
     request = WarmupRequest(
         model=choice,
-        n_texts=checks.count(n_texts),
-        length=None if length is None else checks.at_least("--length", length, 4),
         tau=checks.tolerance(tau),
         reference=checks.parse_window(reference),
-        geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
         geometries=geometries,
         grid=grid,
-        seed=checks.at_least("--seed", seed, 0),
-        texts=checks.texts(texts),
+        **text_options(texts, n_texts, length, geometry, seed),
         output=output_files(out, "warmup", json, quiet),
     )
     return preflight.check_warmup(request)
 
 
 app.command()(why)
+app.command()(sinks)
+app.command()(dimensions)
 app.command()(mask)
 
 

@@ -1,6 +1,8 @@
 """From the options that commands share to the plain values of a request."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from laminar_lens.cli import checks
 from laminar_lens.cli.requests import ModelChoice, Output
@@ -14,10 +16,10 @@ def model_choice(
     dtype: str,
     bridge: bool,
     trust: bool,
-    bos: bool,
-    final_norm: bool,
-    layers: str,
-    backend: str,
+    bos: bool = False,
+    final_norm: bool = False,
+    layers: str = "",
+    backend: str = "auto",
 ) -> ModelChoice:
     """The checked choice of a model; that it exists is checked without TransformerLens."""
     from laminar_lens.models import check_name
@@ -35,6 +37,25 @@ def model_choice(
     )
     check_name(name)
     return chosen
+
+
+def text_options(
+    texts: Sequence[str] | None,
+    n_texts: int | None,
+    length: int | None,
+    geometry: str,
+    seed: int,
+    *,
+    least: int = 2,
+) -> dict[str, Any]:
+    """The checked fields that studies of texts share; the model writes `least` texts or more."""
+    return {
+        "n_texts": checks.count(n_texts, least),
+        "length": None if length is None else checks.at_least("--length", length, 4),
+        "geometry": checks.choice("--geometry", geometry, checks.GEOMETRIES),
+        "seed": checks.at_least("--seed", seed, 0),
+        "texts": checks.texts(texts),
+    }
 
 
 def output_files(out: Path, stem: str, json: bool, quiet: bool) -> Output:

@@ -58,7 +58,7 @@ def mask(  # one line a parameter: the command's whole surface
     Writes masks.safetensors and masks.json into --out; position 0 is the BOS with --bos.
     """
     request = MaskRequest(
-        model=model_choice(model, device, dtype, bridge, trust_remote_code, bos, False, layers, "auto"),
+        model=model_choice(model, device, dtype, bridge, trust_remote_code, bos, layers=layers),
         texts=checks.prompts([text]),
         folder=checks.writable(out, FILES),
         skip=None if skip is None else checks.at_least("--skip", skip, 0),

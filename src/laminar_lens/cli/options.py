@@ -218,8 +218,8 @@ Geometry = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="In which angles are measured: raw, centred, mean_over_d_model, standardised, "
-        "without_dimensions or layernormed.",
+        help="In which angles and lengths are measured: raw, centred, mean_over_d_model, "
+        "standardised, without_dimensions or layernormed.",
         rich_help_panel=MEASURE,
     ),
 ]
@@ -228,6 +228,14 @@ Geometries = Annotated[
     typer.Option(
         "--geometries/--no-geometries",
         help="Also how the headline changes in each geometry, on at most 200 texts.",
+        rich_help_panel=MEASURE,
+    ),
+]
+Random = Annotated[
+    bool,
+    typer.Option(
+        "--random/--no-random",
+        help="Also the same with random weights.",
         rich_help_panel=MEASURE,
     ),
 ]

@@ -14,6 +14,7 @@ from laminar_lens.cli.requests import (
     MaskRequest,
     ModelChoice,
     SequentialRequest,
+    TextStudyRequest,
     WarmupRequest,
     WhyRequest,
 )
@@ -26,6 +27,7 @@ LAYER_KEYS = ("n_layer", "num_hidden_layers", "n_layers")
 TOKENS_NEEDED = {"sequential": 2, "turning": 3}
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
 LONGEST, SHORTEST = 64, 4  # tokens of a text, where no --length says otherwise
+INDEPENDENT = 4  # texts at least, where texts exchange beginnings or one half chooses what the other measures
 
 
 class FolderTokenizer:
@@ -88,41 +90,44 @@ def check_angles(request: AnglesRequest) -> AnglesRequest:
     return request
 
 
-def check_warmup(request: WarmupRequest) -> WarmupRequest:
-    """The request, if its layers, length, reference and texts fit each other and the model.
+def check_texts_study(request: TextStudyRequest, *, least: int = 2) -> TextStudyRequest:
+    """The request, if its layers, length and texts fit each other and the model.
 
     Raises:
-        InputError: a layer out of range; a length beyond the context; a reference that the texts do not have,
-            or that leaves nothing to test; fewer than 2 texts of the length.
+        InputError: a layer out of range; a length beyond the context; fewer than `least` texts of the length.
     """
     choice = request.model
     check_layers(choice)
-    length = _text_length(choice) if request.length is None else check_length(choice, request.length)
-    if isinstance(request.reference, tuple):
-        check_reference(request.reference, length, int(choice.prepend_bos))
+    length = _text_length(request)
     if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
-        check_texts(request.texts, tokenizer, length)
+        check_texts(request.texts, tokenizer, length, least)
     return request
 
 
-def check_why(request: WhyRequest) -> WhyRequest:
-    """The request, if its layers, length, places and texts fit each other and the model.
+def check_warmup(request: WarmupRequest) -> TextStudyRequest:
+    """The same, if also its reference fits.
 
     Raises:
-        InputError: a layer out of range; a length beyond the context; a place that texts of this length do
-            not have; fewer than 2 texts of the length.
+        InputError: a reference that the texts do not have, or that leaves nothing to test.
     """
-    choice = request.model
-    check_layers(choice)
-    length = _text_length(choice) if request.length is None else check_length(choice, request.length)
+    if isinstance(request.reference, tuple):
+        check_reference(request.reference, _text_length(request), int(request.model.prepend_bos))
+    return check_texts_study(request)
+
+
+def check_why(request: WhyRequest) -> TextStudyRequest:
+    """The same, if also its places fit.
+
+    Raises:
+        InputError: a place that texts of this length do not have.
+    """
+    length = _text_length(request)
     if length is not None and request.at is not None and request.at[-1] > length - 2:
         raise InputError(
             f"--at {request.at[-1]} is out of range: texts of {length} tokens have pairs 0 to {length - 2}; "
             "give less, or a greater --length"
         )
-    if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
-        check_texts(request.texts, tokenizer, length)
-    return request
+    return check_texts_study(request, least=INDEPENDENT)
 
 
 def check_mask(request: MaskRequest) -> MaskRequest:
@@ -150,19 +155,21 @@ def check_reference(window: tuple[int, int], length: int | None, bos: int) -> No
         )
 
 
-def check_texts(texts: Sequence[str] | Sequence[Path], tokenizer: FolderTokenizer, length: int) -> None:
-    """Refuses fewer than two texts of `length` tokens; of files, fewer than two that hold so many."""
+def check_texts(
+    texts: Sequence[str] | Sequence[Path], tokenizer: FolderTokenizer, length: int, least: int = 2
+) -> None:
+    """Refuses fewer than `least` texts of `length` tokens; of files, fewer that hold so many."""
     files = [text for text in texts if isinstance(text, Path)]
     what = "files" if files else "texts"
     whole = [text.read_text(encoding="utf-8") if isinstance(text, Path) else text for text in texts]
     lengths = sorted(len(tokenizer(text)["input_ids"]) for text in whole)
     enough = sum(n >= length for n in lengths)
-    if enough < 2:
-        possible = lengths[-2] if len(lengths) > 1 else 0
+    if enough < least:
+        possible = lengths[-least] if len(lengths) >= least else 0
         or_else = f", or --length {possible}" if possible >= SHORTEST else ""
         raise InputError(
-            f"{enough} of {len(lengths)} {what} in --texts have {length} tokens, at least 2 are needed: give "
-            f"more or longer {what}{or_else}"
+            f"{enough} of {len(lengths)} {what} in --texts have {length} tokens, at least {least} are "
+            f"needed: give more or longer {what}{or_else}"
         )
 
 
@@ -209,8 +216,12 @@ def check_lengths(
             )
 
 
-def _text_length(choice: ModelChoice) -> int | None:
-    """Tokens that a text has by default; None where the model's folder does not tell its context."""
+def _text_length(request: TextStudyRequest) -> int | None:
+    """Tokens that a text has; None where that is the default and the model's folder does not tell its
+    context."""
+    choice = request.model
+    if request.length is not None:
+        return check_length(choice, request.length)
     context = _number(_config(choice), CONTEXT_KEYS)
     return None if context is None else min(LONGEST, context - choice.prepend_bos)
 

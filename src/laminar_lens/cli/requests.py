@@ -58,38 +58,49 @@ class SequentialRequest:
 
 
 @dataclass(frozen=True)
-class WarmupRequest:
-    """`laminar-lens warmup`; without texts the model writes its own."""
+class TextStudyRequest:
+    """What studies of many texts share; without texts the model writes its own, and None is the study's
+    default."""
 
     model: ModelChoice
     output: Output
     texts: tuple[str, ...] | tuple[Path, ...] | None = None
     n_texts: int | None = None
     length: int | None = None
-    tau: float = 0.05
-    reference: str | tuple[int, int] | None = None
     geometry: str = "raw"
-    geometries: bool = True
-    grid: bool = False
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class WhyRequest:
-    """`laminar-lens why`; without texts the model writes its own, without places every reference pair is
-    one."""
+class WarmupRequest(TextStudyRequest):
+    """`laminar-lens warmup`."""
 
-    model: ModelChoice
-    output: Output
-    texts: tuple[str, ...] | tuple[Path, ...] | None = None
-    n_texts: int | None = None
-    length: int | None = None
+    tau: float = 0.05
+    reference: str | tuple[int, int] | None = None
+    geometries: bool = True
+    grid: bool = False
+
+
+@dataclass(frozen=True)
+class WhyRequest(TextStudyRequest):
+    """`laminar-lens why`; without places every reference pair is one."""
+
     at: tuple[int, ...] | None = None
     tau: float = 0.05
     random: bool = True
-    geometry: str = "raw"
     geometries: bool = True
-    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SinksRequest(TextStudyRequest):
+    """`laminar-lens sinks`."""
+
+    random: bool = True
+
+
+@dataclass(frozen=True)
+class DimensionsRequest(TextStudyRequest):
+    """`laminar-lens dimensions`."""
 
 
 @dataclass(frozen=True)
@@ -130,4 +141,4 @@ class ShowRequest:
     quiet: bool = False
 
 
-Request = SequentialRequest | WarmupRequest | WhyRequest | AnglesRequest | MaskRequest | ShowRequest
+Request = SequentialRequest | TextStudyRequest | AnglesRequest | MaskRequest | ShowRequest

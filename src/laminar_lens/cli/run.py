@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,21 @@ from laminar_lens.cli.requests import (
     Request,
     SequentialRequest,
     ShowRequest,
+    SinksRequest,
+    TextStudyRequest,
     WarmupRequest,
     WhyRequest,
 )
 from laminar_lens.cli.screen import say, working
-from laminar_lens.results import StudyResult, atomic_path, layer_rows, load_result
+from laminar_lens.results import StudyResult, atomic_path, load_result
 
 
 def execute(request: Request) -> None:
     """Carries out a checked request; the files are whole before anything is said about them."""
     if isinstance(request, SequentialRequest):
         _sequential(request)
-    elif isinstance(request, WarmupRequest):
-        _warmup(request)
-    elif isinstance(request, WhyRequest):
-        _why(request)
+    elif isinstance(request, TextStudyRequest):
+        _texts_study(request)
     elif isinstance(request, AnglesRequest):
         _angles(request)
     elif isinstance(request, MaskRequest):
@@ -57,53 +57,49 @@ def _sequential(request: SequentialRequest) -> None:
             skip=request.skip,
             warmup=warm,
             geometries=request.geometries,
-            **_common(request, progress),
+            **_common(request, progress, without=("n_texts",)),
         )
         frame = _grid(model, request, progress) if request.grid else None
-        files = _save(study, frame, request.output, "sequential", progress)
+        files = _save(study, frame, request.output, progress)
     _tell(study, request.output, files, frame)
 
 
-def _warmup(request: WarmupRequest) -> None:
+def _texts_study(request: TextStudyRequest) -> None:
     with working(quiet=request.output.quiet) as progress:
+        model = _load(request.model, progress)
+        study = _measured(model, request, progress)
+        frame = (
+            _grid(model, request, progress) if isinstance(request, WarmupRequest) and request.grid else None
+        )
+        files = _save(study, frame, request.output, progress)
+    _tell(study, request.output, files, frame)
+
+
+def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> StudyResult:
+    """The study that was asked for, of the request's texts."""
+    how: dict[str, Any] = {"length": request.length}
+    if isinstance(request, WarmupRequest):
         from laminar_lens.studies.warmup import warmup_study
 
-        model = _load(request.model, progress)
-        chosen: dict[str, Any] = {"length": request.length, "tau": request.tau}
-        if request.n_texts is not None:
-            chosen["n_texts"] = request.n_texts
+        how |= {"tau": request.tau, "geometries": request.geometries}
         if request.reference is not None:
-            chosen["reference"] = request.reference
-        chosen["geometries"] = request.geometries
-        study = warmup_study(model, request.texts, **chosen, **_common(request, progress))
-        frame = _grid(model, request, progress) if request.grid else None
-        files = _save(study, frame, request.output, "warmup", progress)
-    _tell(study, request.output, files, frame)
-
-
-def _why(request: WhyRequest) -> None:
-    with working(quiet=request.output.quiet) as progress:
+            how["reference"] = request.reference
+        return warmup_study(model, request.texts, **how, **_common(request, progress))
+    if isinstance(request, WhyRequest):
         from laminar_lens.studies.why import why_study
 
-        model = _load(request.model, progress)
-        study = why_study(
-            model,
-            request.texts,
-            **({} if request.n_texts is None else {"n_texts": request.n_texts}),
-            length=request.length,
-            at=request.at,
-            tau=request.tau,
-            final_norm=request.model.final_norm,
-            layers=request.model.layers,
-            seed=request.seed,
-            random_init=request.random,
-            geometry=request.geometry,
-            geometries=request.geometries,
-            backend=request.model.backend,
-            progress=progress,
-        )
-        files = _save(study, None, request.output, "why", progress)
-    _tell(study, request.output, files, None)
+        how |= {"at": request.at, "tau": request.tau, "geometries": request.geometries}
+        how |= {"random_init": request.random}
+        return why_study(model, request.texts, **how, **_common(request, progress, without=("prepend_bos",)))
+    if isinstance(request, SinksRequest):
+        from laminar_lens.studies.sinks import sink_study
+
+        how |= {"random_init": request.random}
+        how |= _common(request, progress, without=("final_norm", "layers", "backend"))
+        return sink_study(model, request.texts, **how)
+    from laminar_lens.studies.dimensions import dimension_study
+
+    return dimension_study(model, request.texts, **how, **_common(request, progress, without=("backend",)))
 
 
 def _angles(request: AnglesRequest) -> None:
@@ -185,27 +181,30 @@ def _load(choice: ModelChoice, progress: Progress) -> Any:
     return model
 
 
-def _common(request: SequentialRequest | WarmupRequest, progress: Progress) -> dict[str, Any]:
-    """The arguments that both studies take alike."""
-    return {
+def _common(
+    request: SequentialRequest | TextStudyRequest, progress: Progress, *, without: Collection[str] = ()
+) -> dict[str, Any]:
+    """The arguments that most studies take alike, without those that one does not know."""
+    choice = request.model
+    common = {
         "seed": request.seed,
-        "prepend_bos": request.model.prepend_bos,
-        "final_norm": request.model.final_norm,
-        "layers": request.model.layers,
-        "backend": request.model.backend,
+        "prepend_bos": choice.prepend_bos,
+        "final_norm": choice.final_norm,
+        "layers": choice.layers,
+        "backend": choice.backend,
         "geometry": request.geometry,
         "progress": progress,
     }
+    if request.n_texts is not None:
+        common["n_texts"] = request.n_texts
+    return {name: value for name, value in common.items() if name not in without}
 
 
 def _warmup_part(model: Any, request: SequentialRequest, progress: Progress) -> Any:
     """How many first positions to leave out, measured on texts that the model writes itself."""
     from laminar_lens.studies.warmup import warmup_study
 
-    chosen: dict[str, Any] = {"tau": request.tau}
-    if request.n_texts is not None:
-        chosen["n_texts"] = request.n_texts
-    return warmup_study(model, **chosen, **_common(request, progress))
+    return warmup_study(model, tau=request.tau, **_common(request, progress))
 
 
 def _read_prompts(model: Any, request: SequentialRequest) -> None:
@@ -249,11 +248,12 @@ def _grid(model: Any, request: SequentialRequest | WarmupRequest, progress: Prog
     )
 
 
-def _save(study: StudyResult, frame: Any, output: Output, stem: str, progress: Progress) -> dict[str, Path]:
+def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) -> dict[str, Path]:
     """The result, its page and the grid in the output folder: all of them, or all the earlier ones."""
     from laminar_lens.report import render
 
     output.folder.mkdir(parents=True, exist_ok=True)
+    stem = study.kind
     files = {"result": output.folder / f"{stem}.nc", "page": output.folder / f"{stem}.html"}
     if frame is not None:
         files["grid"] = output.folder / f"{stem}.grid.csv"
@@ -280,22 +280,4 @@ def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: 
         if files:
             say("\n".join(str(path) for path in files.values()))
     else:
-        say(*_parts(study, frame), *(f"{name}: {path}" for name, path in files.items()))
-
-
-def _parts(study: StudyResult, frame: Any) -> list[Any]:
-    """Sentence, claims, layers and warnings, in the order in which they are read."""
-    summary = study.summary()
-    parts: list[Any] = [summary["sentence"], ""]
-    if summary["claims"]:
-        parts.append(tables.claims(summary["claims"]))
-    if "target_mean" in study.dataset:
-        baseline = str(summary["settings"].get("baseline", "published"))
-        parts.append(tables.sequential_by_layer(study.dataset, baseline))
-    if rows := layer_rows(study.dataset):
-        parts.append(tables.warmup_by_layer(rows))
-    if effects := summary.get("effects"):
-        parts.append(tables.effects_by_layer(effects))
-    if frame is not None:
-        parts.append(tables.grid(frame))
-    return parts + [f"warning: {warning}" for warning in summary["warnings"]]
+        say(*tables.parts(study, frame), *(f"{name}: {path}" for name, path in files.items()))

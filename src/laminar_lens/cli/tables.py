@@ -4,11 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
+from laminar_lens.axes import PLAIN
 from laminar_lens.cli.screen import table
+from laminar_lens.results import StudyResult, layer_rows
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
-from laminar_lens.results.summary import estimate_text, number, texts_needed
+from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
+from laminar_lens.stats.sinks import HEAD_SHARE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,19 +50,42 @@ EFFECT_COLUMNS = {"token_x_place": "token × place"}
 SPARE_EFFECTS = ("token × place", "interaction", "excess")
 SPARE_BY_LAYER = ("base IQR", "IQR", "base median", "rotation", "modes")
 SPARE_WARMUP = ("first pairs are", "texts needed")
+SPARE_SINKS = ("random", "in a text")
+SPARE_DIMENSIONS = ("without 1",)
 SPARE_GRID = ("in layer", "first pairs are", "excess (rad)", "target − baseline (rad)", "k_lo")
 """Columns that a narrow terminal does without, the first one first."""
 
 
-def claims(rows: Sequence[Mapping[str, Any]]) -> "Table":
-    """The published claims and what this model answers."""
+def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str | Table]":
+    """Sentence, claims, layers and warnings, in the order in which they are read; `frame` is a grid.
+
+    With several conditions: those of the plain run, and the contrasts of the others with it.
+    """
+    summary, plain = study.summary(), study.condition(PLAIN).dataset
+    found: list[str | Table] = [summary["sentence"], ""]
+    if summary["claims"]:
+        found.append(claims(claims_title(study.kind), summary["claims"]))
+    if "target_mean" in plain:
+        found.append(sequential_by_layer(plain, str(summary["settings"].get("baseline", "published"))))
+    if rows := layer_rows(plain):
+        found.append(warmup_by_layer(rows))
+    if effects := summary.get("effects"):
+        found.append(effects_by_layer(effects))
+    if study.kind == "sinks":
+        found.append(sinks_by_layer(plain))
+    if study.kind == "dimensions":
+        found.append(dimensions_by_layer(plain))
+    if summary["contrasts"]:
+        found.append(contrasts(summary["contrasts"]))
+    if frame is not None:
+        found.append(grid(frame))
+    return found + [f"warning: {warning}" for warning in summary["warnings"]]
+
+
+def claims(title: str, rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """The claims and what this model answers."""
     cells = [[str(row["claim"]), str(row["verdict"]), str(row["text"]), estimate_text(row)] for row in rows]
-    return table(
-        "The published claims, on this model",
-        ["", "answer", "claim", "estimate"],
-        cells,
-        wide=["claim", "estimate"],
-    )
+    return table(title, ["", "answer", "claim", "estimate"], cells, wide=["claim", "estimate"])
 
 
 def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":
@@ -89,6 +116,58 @@ def effects_by_layer(rows: Sequence[Mapping[str, Any]]) -> "Table":
     columns["answer"] = [str(row["verdict"]) for row in rows]
     title = "Effects by layer (rad); E10: context cut, E01: positions restarted, E11: both"
     return _by_layer(title, [row["layer"] for row in rows], columns, SPARE_EFFECTS)
+
+
+def sinks_by_layer(dataset: xr.Dataset) -> "Table":
+    """Position 0's length in each layer, and the attention to it in the block that the layer comes out of."""
+    first = dataset.isel(pos=0)
+    ends = {"estimate": "norm_ratio", "low": "norm_ratio_low", "high": "norm_ratio_high"}
+    lengths = zip(*(first[name].values.tolist() for name in ends.values()), strict=True)
+    columns = {"length": [estimate_text(dict(zip(ends, row, strict=True))) for row in lengths]}
+    if "random_norm_ratio" in dataset:
+        columns["random"] = [number(value) for value in first["random_norm_ratio"].values.tolist()]
+    title = "Position 0 by layer: length over the text's median"
+    if "attention_first" in dataset:
+        title += "; attention of the block before, by head"
+        mean, low = dataset["attention_first"].values, dataset["attention_first_low"].values
+        columns["block"] = ["–", *map(str, dataset["block"].values.tolist())]
+        columns["top head"] = ["–", *map(number, mean.max(axis=1).tolist())]
+        columns[f"over {HEAD_SHARE}"] = ["–", *map(_resting_heads, low)]
+        columns["in a text"] = ["–", *(f"{share:.1%}" for share in first["resting_heads"].values.tolist())]
+    return _by_layer(title, dataset["layer"].values.tolist(), columns, SPARE_SINKS)
+
+
+def _resting_heads(low: np.ndarray) -> str:
+    """How many heads of a block are shown to rest on position 0; a dash where no band says it."""
+    return f"{(low > HEAD_SHARE).sum()} of {low.size}" if np.isfinite(low).all() else "–"
+
+
+def dimensions_by_layer(dataset: xr.Dataset) -> "Table":
+    """The first pair's angle with and without the dimensions that make most of its cosine, in radians."""
+    few, geometry = int(dataset.attrs["few"]), str(dataset["geometry"].values[0])
+    part = dataset.sel(geometry=geometry, pairs="first")
+    without = {n: part.sel(removed=n) for n in (0, 1, few)}
+    ends = [without[few][f"angle_random_{end}"].values.tolist() for end in ("low", "high")]
+    columns = {
+        "angle": _cells(without[0], ["angle_without"]),
+        "without 1": _cells(without[1], ["angle_without"]),
+        f"without {few}": _cells(without[few], [f"angle_without{end}" for end in ("", "_low", "_high")]),
+        f"{few} random": [f"{_radians(low)}–{_radians(high)}" for low, high in zip(*ends, strict=True)],
+        "dimensions": [", ".join(map(str, row)) for row in part["top_dimension"].values[:, :few].tolist()],
+    }
+    where = "" if geometry == "raw" else f", {geometry}"
+    title = (
+        f"The first pair's angle by layer (rad{where}), without the dimensions that make most of its cosine"
+    )
+    return _by_layer(title, part["layer"].values.tolist(), columns, SPARE_DIMENSIONS)
+
+
+def contrasts(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """Each condition's contrasts with the plain run."""
+    cells = [[row["condition"], row["what"], estimate_text(row), number(row["n"])] for row in rows]
+    names = ["condition", "what", "difference", "texts"]
+    title = "Against the plain run (mean over texts and layers)"
+    return table(title, names, cells, wide=["condition", "what"])
 
 
 def grid(frame: "pd.DataFrame") -> "Table":

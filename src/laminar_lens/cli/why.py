@@ -1,12 +1,8 @@
 """The command `laminar-lens why`: parses and checks, and returns a request."""
 
-from typing import Annotated
-
-import typer
-
 from laminar_lens.cli import checks, preflight
 from laminar_lens.cli import options as opt
-from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files
+from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files, text_options
 from laminar_lens.cli.requests import Request, WhyRequest
 
 
@@ -19,14 +15,7 @@ def why(  # one line a parameter: the command's whole surface
     tau: opt.Tau = 0.05,
     final_norm: opt.FinalNorm = False,
     layers: opt.Layers = "",
-    random: Annotated[
-        bool,
-        typer.Option(
-            "--random/--no-random",
-            help="Also the same effects with random weights.",
-            rich_help_panel=opt.MEASURE,
-        ),
-    ] = True,
+    random: opt.Random = True,
     geometry: opt.Geometry = "raw",
     geometries: opt.Geometries = True,
     seed: opt.Seed = 0,
@@ -48,15 +37,11 @@ def why(  # one line a parameter: the command's whole surface
         model=model_choice(
             model, device, dtype, bridge, trust_remote_code, False, final_norm, layers, backend
         ),
-        n_texts=checks.count(n_texts, 4),
-        length=None if length is None else checks.at_least("--length", length, 4),
         at=checks.parse_places(at),
         tau=checks.tolerance(tau),
         random=random,
-        geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
         geometries=geometries,
-        seed=checks.at_least("--seed", seed, 0),
-        texts=checks.texts(texts),
+        **text_options(texts, n_texts, length, geometry, seed, least=preflight.INDEPENDENT),
         output=output_files(out, "why", json, quiet),
     )
     return preflight.check_why(request)

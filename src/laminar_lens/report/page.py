@@ -19,7 +19,7 @@ from laminar_lens.figures.style import SHADES, visible
 from laminar_lens.results import Summary
 from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
-from laminar_lens.results.summary import estimate_text, number, texts_needed
+from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 
 _STUDIES = {
     "sequential": "Sequential-angle study",
@@ -48,6 +48,7 @@ def render(result: Any) -> str:
         answer=_sentences(summary["sentence"]),
         summary=summary,
         facts=_facts(summary, warmup),
+        claims_title=claims_title(result.kind),
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
         layers=[_layer_row(row) for row in summary["by_layer"]],
         effects=[_effect_row(row) for row in summary.get("effects", [])],

@@ -12,6 +12,10 @@ from laminar_lens.results.effects import effect_table
 from laminar_lens.results.geometries import geometry_table
 
 WIDTH = 100
+CLAIMS = {
+    "sinks": "What attention-sink research claims, on this model",
+    "dimensions": "The claims of this study, on this model",
+}
 
 
 class Summary(dict[str, Any]):
@@ -104,6 +108,11 @@ def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
     return rows
 
 
+def claims_title(study: str) -> str:
+    """The heading of a table of claims: who makes them."""
+    return CLAIMS.get(study, "The published claims, on this model")
+
+
 def number(value: Any, digits: int = 3) -> str:
     """A number for a table: few digits, a true minus sign, a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -127,7 +136,7 @@ def texts_needed(row: Mapping[str, Any]) -> str:
 
 
 def estimate_text(row: Mapping[str, Any]) -> str:
-    """`0.13 [0.10, 0.16] rad`; only what there is, and counts without decimals."""
+    """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1"."""
     values = [row.get(name) for name in ("estimate", "low", "high")]
     known = [float(value) for value in values if value is not None and math.isfinite(value)]
     if known and all(value.is_integer() for value in known) and max(map(abs, known)) > 1:
@@ -136,7 +145,8 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     if estimate == "–":
         return "–"
     interval = "" if low == high == "–" else f" [{low}, {high}]"
-    return f"{estimate}{interval} {row.get('unit') or ''}".rstrip()
+    unit = row.get("unit") or ""
+    return f"{estimate}{interval} {'' if unit == '1' else unit}".rstrip()
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:

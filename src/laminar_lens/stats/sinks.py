@@ -12,6 +12,8 @@ Array = np.ndarray
 
 CHUNK = 4096
 NORM_RATIO, MIN_COSINE = 5.0, 0.9
+HEAD_SHARE = 0.3
+"""A head whose mean attention to a position exceeds it rests there."""
 NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 
@@ -121,4 +123,5 @@ def share_interval(
     z = NormalDist().inv_cdf(0.5 + level / 2)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    return share, max(0.0, centre - reach), min(1.0, centre + reach)
+    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
+    return share, 0.0 if share == 0 else low, 1.0 if share == 1 else high  # exact, whatever was rounded

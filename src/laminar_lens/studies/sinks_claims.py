@@ -20,11 +20,11 @@ where the share is small, and a share above 0 says of no head that it does so in
 import numpy as np
 
 from laminar_lens.stats.bootstrap import mean_interval
-from laminar_lens.stats.sinks import NORM_RATIO, share_interval
+from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval
 from laminar_lens.studies.answer import NOTHING, Claim, because, numbers
 from laminar_lens.studies.comparison import named_layers
 from laminar_lens.studies.sinks_facts import HALF, Facts
-from laminar_lens.studies.sinks_measurement import HEAD_SHARE, VARIANTS
+from laminar_lens.studies.sinks_measurement import VARIANTS
 from laminar_lens.studies.sinks_writes import erasing_claim, writing_claim
 
 FEW_TEXTS = 0.05

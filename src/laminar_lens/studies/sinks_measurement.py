@@ -18,6 +18,7 @@ from laminar_lens.axes import Progress
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
 from laminar_lens.models.forward import Watch, run_states
+from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.comparison import named_layers
 
 ATTENTION = "attn.hook_pattern"
@@ -27,8 +28,6 @@ VARIANTS = ("published", "relative", "scale_free")
 """|value| > 100 and > 1000 × the median |value|; the second alone; > 5 × the median norm of the text."""
 
 FLOOR, RELATIVE, NORMS = 100.0, 1000.0, 5.0
-HEAD_SHARE = 0.3
-"""A head whose mean attention to a position exceeds it rests there."""
 IDENTITY = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 2e-3}
 COARSEST_IDENTITY = 1e-2
 """How far a block's step may be from its writes' sum, over the longest of its input, output and writes at

@@ -307,5 +307,7 @@ def test_shares_of_all_and_of_none_have_an_interval() -> None:
     z2 = 1.959964**2
     assert share_interval(np.zeros(20)) == pytest.approx((0, 0, z2 / (20 + z2)), abs=1e-6)
     assert share_interval(np.ones(20)) == pytest.approx((1, 20 / (20 + z2), 1), abs=1e-6)
+    for n in range(2, 300):  # an end of 7e-18 would be shown as such
+        assert (share_interval(np.zeros(n))[1], share_interval(np.ones(n))[2]) == (0, 1)
     one = share_interval(np.array([1, 1, 0, 0] * 10), groups=np.repeat(np.arange(10), 4))
     assert one[2] - one[1] > 0.5
