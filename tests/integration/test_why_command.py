@@ -42,7 +42,7 @@ def test_a_run_writes_the_result_and_its_page(
     assert main(["show", str(out / "why.nc")]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(loaded.sentence.split(":")[0])
-    for text in ("C8", "Effects by layer (rad)", "token × place", "answer"):
+    for text in ("C8", "Effects by layer (rad)", "token × place", "answer", "By geometry, in layer "):
         assert text in shown
 
 

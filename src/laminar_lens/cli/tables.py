@@ -11,6 +11,7 @@ from laminar_lens.axes import PLAIN
 from laminar_lens.cli.screen import table
 from laminar_lens.results import StudyResult, layer_rows
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
+from laminar_lens.results.geometries import geometry_cells
 from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 from laminar_lens.stats.sinks import HEAD_SHARE
 
@@ -77,6 +78,8 @@ def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str 
         found.append(dimensions_by_layer(plain))
     if summary["contrasts"]:
         found.append(contrasts(summary["contrasts"]))
+    if summary["geometries"]:
+        found.append(geometries(summary["geometries"]))
     if frame is not None:
         found.append(grid(frame))
     return found + [f"warning: {warning}" for warning in summary["warnings"]]
@@ -86,6 +89,12 @@ def claims(title: str, rows: Sequence[Mapping[str, Any]]) -> "Table":
     """The claims and what this model answers."""
     cells = [[str(row["claim"]), str(row["verdict"]), str(row["text"]), estimate_text(row)] for row in rows]
     return table(title, ["", "answer", "claim", "estimate"], cells, wide=["claim", "estimate"])
+
+
+def geometries(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """The headline in each geometry, in the layer where it is largest in the first."""
+    heads, lines = geometry_cells(rows, estimate_text)
+    return table(f"By geometry, in layer {rows[0]['layer']}", ["geometry", *heads], lines, wide=heads)
 
 
 def sequential_by_layer(dataset: xr.Dataset, baseline: str) -> "Table":

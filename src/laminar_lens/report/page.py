@@ -19,6 +19,7 @@ from laminar_lens.figures.style import SHADES, visible
 from laminar_lens.results import Summary
 from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
+from laminar_lens.results.geometries import geometry_cells
 from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 
 _STUDIES = {
@@ -229,11 +230,7 @@ def _layer_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _geometry_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A line a geometry: the estimates of each headline, written out."""
-    lines: dict[str, list[str]] = {}
-    for row in rows:
-        lines.setdefault(row["geometry"], []).append(estimate_text(row))
-    heads = list(dict.fromkeys(row["what"] for row in rows))
+    heads, lines = geometry_cells(rows, estimate_text)
     return {"layer": rows[0]["layer"] if rows else None, "heads": heads, "lines": lines}
 
 

@@ -1,6 +1,6 @@
 """How the headline changes with the geometry: one layer of the figure as rows and as a table of text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ HEADLINES = {
     "baseline": "published baseline's angle",
 }
 """What a study compares, by the name of its variable behind `geometry_`."""
+Shown = Callable[[Mapping[str, Any]], str]
 ENDS = {"estimate": "", "low": "_low", "high": "_high"}
 
 
@@ -45,12 +46,17 @@ def geometry_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
     return rows
 
 
-def geometry_table(rows: Sequence[Mapping[str, Any]], shown: Any) -> str:
-    """The rows as text, a geometry a line; `shown` writes an estimate with its interval."""
-    columns = list(dict.fromkeys(row["what"] for row in rows))
-    cells = [["geometry", *columns]]
-    for geometry in dict.fromkeys(row["geometry"] for row in rows):
-        cells.append([geometry, *(shown(row) for row in rows if row["geometry"] == geometry)])
+def geometry_cells(rows: Sequence[Mapping[str, Any]], shown: Shown) -> tuple[list[str], list[list[str]]]:
+    """The headlines' names, and a line a geometry: its name and each headline as `shown` writes it."""
+    heads = list(dict.fromkeys(row["what"] for row in rows))
+    names = dict.fromkeys(row["geometry"] for row in rows)
+    return heads, [[name, *(shown(row) for row in rows if row["geometry"] == name)] for name in names]
+
+
+def geometry_table(rows: Sequence[Mapping[str, Any]], shown: Shown) -> str:
+    """The rows as text, a geometry a line."""
+    heads, lines = geometry_cells(rows, shown)
+    cells = [["geometry", *heads], *lines]
     widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+    text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return "\n".join([text[0], "─" * max(map(len, text)), *text[1:]])
