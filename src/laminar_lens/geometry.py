@@ -12,7 +12,7 @@
 Centring on the measured vectors themselves would put a bias there: N vectors minus their own mean have a mean
 inner product of −1/(N − 1) times their mean squared norm, whatever they are (equal norms: a mean cosine of
 −1/(N − 1)). So the mean comes from other texts, and a study refuses a text that a geometry was fitted on, or
-the beginning of one, or one that begins with it.
+one that begins like it for most of its body.
 
 `layernormed` applies the next block's first norm with its scale and shift, RMSNorm as it is, and folded norms
 as they are left; after the last block, the final norm. In parallel blocks (NeoX) that is what attention
@@ -105,24 +105,27 @@ class Geometry:
         return state if factor is None else state * factor.to(state)
 
     def check_others(self, rows: Sequence[Sequence[int]]) -> None:
-        """Refuses to measure texts that the geometry was fitted on: those with body tokens of which one text
-        is the beginning of the other.
+        """Refuses to measure texts that the geometry was fitted on: those that begin like one of its texts
+        for most of the body of the shorter of the two, so that most of the vectors are the same.
 
         Raises:
             InputError: names the text.
         """
-        body = int(self.settings.get("skip", 0)) - int(bool(self.settings.get("prepend_bos", False)))
-        fitted_on = [tuple(row) for row in self._fitted_on]
-        for index, row in enumerate(rows if fitted_on else ()):
-            mine = tuple(row)
-            for other in fitted_on:
-                shared = min(len(mine), len(other))
-                if shared > body and mine[:shared] == other[:shared]:
-                    raise InputError(
-                        f"text {index} is one of the texts that geometry {self.name!r} was fitted on: "
-                        "vectors centred on themselves have a negative mean cosine by construction; fit it "
-                        "on other texts"
-                    )
+        if not self._fitted_on:
+            return
+        body = max(0, int(self.settings["skip"]) - int(bool(self.settings.get("prepend_bos", False))))
+        fitted_on = padded(self._fitted_on)
+        lengths = torch.tensor([len(row) for row in self._fitted_on])
+        for index, row in enumerate(rows):
+            width = min(len(row), fitted_on.shape[1])
+            same = fitted_on[:, :width] == torch.tensor(row[:width], dtype=fitted_on.dtype)
+            shared = same.cumprod(dim=1).sum(dim=1) - body
+            if bool(((shared > 0) & (2 * shared > lengths.clamp(max=len(row)) - body)).any()):
+                raise InputError(
+                    f"text {index} is one of the texts that geometry {self.name!r} was fitted on, or begins "
+                    "like one: vectors centred on themselves have a negative mean cosine by construction; "
+                    "fit it on other texts"
+                )
 
     def for_model(self, model: Any) -> "Geometry":
         """The same geometry of another model, such as the random twin: fitted on the same texts.

@@ -284,6 +284,12 @@ def test_a_stream_refuses_the_texts_of_the_geometry(model: Any) -> None:
     ):  # a beginning, and a continuation
         with pytest.raises(InputError, match="text 3 is one of the texts"):
             iter_angles(model, rows, ("sequential",), geometry=centred, prepend_bos=True)
+    changed = tokens.clone()
+    changed[:, -1] = (changed[:, -1] + 1) % model.cfg.d_vocab  # every vector but the last is the same
+    with pytest.raises(
+        InputError, match="text 3 is one of the texts that geometry 'centred' was fitted on, or"
+    ):
+        iter_angles(model, changed, ("sequential",), geometry=centred, prepend_bos=True)
     skip = centred.settings["skip"]
     iter_angles(model, tokens[:, : skip - 1], ("sequential",), geometry=centred, prepend_bos=True)
     other = tokens.clone()

@@ -1,5 +1,9 @@
 """The command `laminar-lens why`: parses and checks, and returns a request."""
 
+from typing import Annotated
+
+import typer
+
 from laminar_lens.cli import checks, preflight
 from laminar_lens.cli import options as opt
 from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files, text_options
@@ -17,7 +21,14 @@ def why(  # one line a parameter: the command's whole surface
     layers: opt.Layers = "",
     random: opt.Random = True,
     geometry: opt.Geometry = "raw",
-    geometries: opt.Geometries = True,
+    geometries: Annotated[
+        bool,
+        typer.Option(
+            "--geometries/--no-geometries",
+            help="Also how E11 changes in each geometry.",
+            rich_help_panel=opt.MEASURE,
+        ),
+    ] = True,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
     dtype: opt.Dtype = "float32",

@@ -19,7 +19,7 @@ from laminar_lens.figures.style import SHADES, visible
 from laminar_lens.results import Summary
 from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
-from laminar_lens.results.geometries import geometry_cells
+from laminar_lens.results.geometries import geometry_cells, geometry_note
 from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 
 _STUDIES = {
@@ -231,7 +231,7 @@ def _layer_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _geometry_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     heads, lines = geometry_cells(rows, estimate_text)
-    return {"layer": rows[0]["layer"] if rows else None, "heads": heads, "lines": lines}
+    return {"heads": heads, "lines": lines, "note": geometry_note(rows) if rows else ""}
 
 
 def _effect_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,9 +37,8 @@ def geometry_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
     rows = []
     for name in names:
         for k, geometry in enumerate(dataset["geometry"].values.tolist()):
-            ends = {"estimate": "", "low": "_low", "high": "_high"}
             numbers = {
-                key: float(dataset[f"geometry_{name}{end}"].values[k, row]) for key, end in ends.items()
+                key: float(dataset[f"geometry_{name}{end}"].values[k, row]) for key, end in ENDS.items()
             }
             about = {"geometry": geometry, "what": HEADLINES[name], "layer": int(layers[row])}
             rows.append({**about, **numbers, "unit": "rad"})
@@ -51,6 +50,15 @@ def geometry_cells(rows: Sequence[Mapping[str, Any]], shown: Shown) -> tuple[lis
     heads = list(dict.fromkeys(row["what"] for row in rows))
     names = dict.fromkeys(row["geometry"] for row in rows)
     return heads, [[name, *(shown(row) for row in rows if row["geometry"] == name)] for name in names]
+
+
+def geometry_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which layer the rows are of, and what their intervals are."""
+    several = len({row["what"] for row in rows}) > 1
+    where = "the two are farthest apart" if several else "it is largest"
+    said = f"Layer {rows[0]['layer']}, where {where} in the geometry {rows[0]['geometry']!r}."
+    known = any(row["low"] is not None and np.isfinite(row["low"]) for row in rows)
+    return f"{said} Intervals are 95%, for this layer alone." if known else said
 
 
 def geometry_table(rows: Sequence[Mapping[str, Any]], shown: Shown) -> str:

@@ -178,7 +178,7 @@ def why(
     Raises:
         InputError: fewer than 2 observations; labels of another length; level out of range.
     """
-    averaged, n_independent = _independent(values, groups, units)
+    averaged, n_independent = by_observation(values, groups, units)
     n = len(averaged["E11"])
     resample: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
     intervals = _each(averaged, resample)
@@ -217,8 +217,9 @@ def _nothing(x: Array) -> Interval:
     return Interval(nan, nan.copy(), nan.copy(), 0.95, 0, np.zeros(x.shape[1:], dtype=int), "")
 
 
-def _independent(values: Mapping[str, Array], groups: Any, units: Any) -> tuple[dict[str, Array], int]:
-    """One row an observation: groups averaged first, then the groups of a unit; and how many groups."""
+def by_observation(values: Mapping[str, Array], groups: Any, units: Any) -> tuple[dict[str, Array], int]:
+    """Effects [observation layer] of texts [n layer]: groups are averaged first, then the groups of a unit;
+    and how many groups there are."""
     n = len(values["E11"])
     labels = np.arange(n) if groups is None else np.asarray(groups)
     outer = labels if units is None else np.asarray(units)

@@ -1,17 +1,19 @@
 """Whether the cause depends on where in a text the first bigram was put: effects against the place t.
 
-A straight line is fitted by least squares through each effect, one value a text, against its t. A point of
-the line is the mean over texts of xᵢ + (t − t̄)(tᵢ − t̄)(xᵢ − x̄)·n/Σ(tᵢ − t̄)², so that its intervals are
-those of means over independent observations, whatever the variance along t.
+A straight line is fitted by least squares through each effect, one value a text, against its t; groups of
+texts weigh alike within their unit, and units weigh alike. A point of the line is the mean over texts of
+line(t) + rᵢ·(1 + (t − t̄)(tᵢ − t̄)/Σw(t − t̄)²) with the residuals rᵢ, so that its intervals are those of
+means over independent observations, whatever the variance along t.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
-from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, observations, simultaneous_band
 
 EFFECTS = ("E11", "E10", "E01")
 
@@ -22,7 +24,7 @@ class Trend:
 
     Attributes:
         at: the places, increasing.
-        mean: [effect at], over the texts of each place.
+        mean: [effect at], over the texts of each place; NaN without any.
         line: [effect at], fitted, with a band that covers all of it.
         change: [effect], the line's last point minus its first, with simultaneous intervals.
         tau: a smaller change is none.
@@ -36,7 +38,7 @@ class Trend:
 
     @property
     def shown(self) -> list[str]:
-        """Effects that are shown to change, by more than τ."""
+        """Effects whose interval excludes that nothing changes, and whose change is estimated above τ."""
         apart = (self.change.low > 0) | (self.change.high < 0)
         big = apart & (np.abs(self.change.estimate) > self.tau)
         return [name for name, yes in zip(EFFECTS, big, strict=True) if yes]
@@ -46,7 +48,9 @@ def place_trend(
     values: Mapping[str, Float[np.ndarray, " n"]],
     at: Int[np.ndarray, " n"],
     *,
-    units: Shaped[np.ndarray, " n"] | None = None,
+    places: Int[np.ndarray, " at"] | None = None,
+    groups: Any = None,
+    units: Any = None,
     tau: float = 0.05,
     seed: int = 0,
 ) -> Trend | None:
@@ -55,21 +59,44 @@ def place_trend(
     Args:
         values: one number a text for each effect, in radians; all NaN where a model does not have it.
         at: each text's place.
-        units: one label a text; texts of one unit are one observation.
+        places: increasing, where some may have no text; those of the texts by default.
+        groups: one label a text; texts of one group are averaged.
+        units: one label a text; groups of one unit are one observation.
         tau: a smaller change is none.
         seed: of the bootstrap.
     """
-    places = np.unique(at)
+    places = np.unique(at) if places is None else places
     x = np.stack([np.asarray(values[name], dtype=np.float64) for name in EFFECTS], axis=1)
-    if len(places) < 2 or not np.isfinite(x).any():
+    if len(np.unique(at)) < 2 or not np.isfinite(x).any():
         return None
-    centred = at - at.mean()
-    lever = (places - at.mean()) * (centred * len(at) / (centred**2).sum())[:, None]
-    line = x[:, :, None] + (x - x.mean(axis=0))[:, :, None] * lever[:, None]
-    ends = line[..., -1] - line[..., 0]
-    means = np.stack([x[at == t].mean(axis=0) for t in places], axis=1)
-    return Trend(places, means, _band(line, units, seed), _band(ends, units, seed), tau)
+    member, of_unit, weight = _weights(len(at), groups, units)
+    centre = float(weight @ at)
+    c, mean = at - centre, weight @ x
+    square = float(weight @ c**2)
+    slope = (weight * c) @ x / square
+    rest = x - mean - c[:, None] * slope
+    there = places - centre
+    fitted = mean[:, None] + slope[:, None] * there
+    line = fitted + rest[:, :, None] * (1 + there * c[:, None, None] / square)
+    ends = (fitted[:, -1] - fitted[:, 0]) + rest * ((there[-1] - there[0]) * c[:, None] / square)
+    band, change = (_band(part, member, of_unit, seed) for part in (line, ends))
+    means = [x[at == t].mean(axis=0) if (at == t).any() else np.full(len(EFFECTS), np.nan) for t in places]
+    return Trend(places, np.stack(means, axis=1), band, change, tau)
 
 
-def _band(x: np.ndarray, units: np.ndarray | None, seed: int) -> Interval:
-    return simultaneous_band(x, groups=units, seed=seed)
+def _weights(n: int, groups: Any, units: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each text's group as a number, each group's unit, and what each text weighs in the mean over units."""
+    labels = np.arange(n) if groups is None else np.asarray(groups)
+    _, first, member = np.unique(labels, return_index=True, return_inverse=True)
+    outer = labels if units is None else np.asarray(units)
+    _, of_unit = np.unique(outer[first], return_inverse=True)
+    weight = 1 / (np.bincount(of_unit)[of_unit] * (of_unit.max() + 1)) / np.bincount(member)
+    return member, of_unit, weight[member]
+
+
+def _band(x: np.ndarray, member: np.ndarray, of_unit: np.ndarray, seed: int) -> Interval:
+    flat = x.reshape(len(x), -1)
+    known = np.isfinite(flat).any(axis=0)
+    averaged = np.full((len(of_unit), flat.shape[1]), np.nan)
+    averaged[:, known] = observations(flat[:, known], member)
+    return simultaneous_band(averaged.reshape(-1, *x.shape[1:]), groups=of_unit, seed=seed)

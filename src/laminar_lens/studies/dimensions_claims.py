@@ -133,8 +133,8 @@ def _chance(facts: Halves, geometry: int, kind: int, row: int) -> str:
     """What the few add where it is no more than chance."""
     adds, reach = facts.adds(geometry, kind, row), facts.reach[geometry, kind, row]
     return (
-        f"Three dimensions add at most {signed(adds)} to the cosine, in layer {facts.layers[row]}; those of "
-        f"two random directions up to ±{reach:.2f}."
+        f"Where three dimensions add most, in layer {facts.layers[row]}, it is {signed(adds)} to the cosine; "
+        f"those of two random directions add up to ±{reach:.2f}."
     )
 
 
@@ -174,15 +174,18 @@ def sentence(facts: Halves, claims: dict[str, Claim]) -> str:
     elif first.verdict == "fails" and not np.isfinite(first.estimate):
         text = f"No three dimensions make the first pair's cosine. {first.evidence}"
     elif first.verdict == "fails":
-        text = f"No three dimensions make half of the first pair's cosine: at most {size}{ci}."
+        text = (
+            "No three dimensions make half of the first pair's cosine: where they add more than chance, at "
+            f"most {size}{ci}."
+        )
     elif not np.isfinite(first.estimate):
         text = f"Undetermined whether three dimensions make half of the first pair's cosine. {first.evidence}"
     else:
         text = f"Undetermined whether three dimensions make half of the first pair's cosine: {size}{ci}."
     others = [WORDS[CLAIMS[name][1]] for name in ("D2", "D3") if claims[name].verdict == "holds"]
     if others:
-        text += f" So do three dimensions {' and '.join(others)}."
+        text += f" Three dimensions also make over half of the cosine {' and '.join(others)}."
     if claims["D4"].verdict == NOT_APPLICABLE:
         return text
-    verb = {"holds": "do", "fails": "do not", "undetermined": "may or may not"}[claims["D4"].verdict]
-    return f"{text} After centring on other texts, three dimensions {verb} make half of it."
+    verb = {"holds": "make", "fails": "do not make", "undetermined": "may or may not make"}
+    return f"{text} After centring on other texts, three dimensions {verb[claims['D4'].verdict]} half of it."

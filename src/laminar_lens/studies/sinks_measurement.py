@@ -29,9 +29,9 @@ VARIANTS = ("published", "relative", "scale_free")
 
 FLOOR, RELATIVE, NORMS = 100.0, 1000.0, 5.0
 IDENTITY = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 2e-3}
-COARSEST_IDENTITY = 1e-2
+COARSEST_IDENTITY = 1.5e-2
 """How far a block's step may be from its writes' sum, over the longest of its input, output and writes at
-that position: in half precision two roundings, of at most 2 and 1 times that length: 3·2⁻¹², and 3·2⁻⁹ in
+that position: in half precision two roundings, of at most 2 and 1 times that length: 3·2⁻¹¹, and 3·2⁻⁸ in
 bfloat16 or any other, with some room."""
 
 

@@ -39,8 +39,8 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
     words = {
         "holds": f"Attention rests on it: {above} of {facts.heads.low.size} heads give it over {HEAD_SHARE}",
         "fails": f"Attention does not rest on it: no head gives it over {HEAD_SHARE}",
-        "undetermined": "Whether attention rests on it is undetermined: no head is shown to give it over "
-        f"{HEAD_SHARE}, and not every one is shown not to",
+        "undetermined": "Whether attention rests on it is undetermined: some head may, and none is shown to "
+        f"give it over {HEAD_SHARE}",
     }
     ci = f" (95% CI {_percent(claim.low)}–{_percent(claim.high)})" if np.isfinite(claim.low) else ""
     return f"{words[claim.verdict]} on average; in a text {_percent(claim.estimate)} of the heads do{ci}."

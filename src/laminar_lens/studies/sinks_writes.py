@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import mean_interval
+from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.sinks import NORM_RATIO
 from laminar_lens.studies.answer import NOTHING, Claim, because, numbers
 from laminar_lens.studies.comparison import named_layers
@@ -46,58 +46,74 @@ def _not_applicable(facts: Facts, long: Claim) -> str:
 
 
 def _by_mlps(facts: Facts, *, written: bool) -> Claim:
-    norm, blocks = facts.measured.norm[:, :, 0], _stretch(facts, written=written)
-    change = norm[:, facts.peak] - norm[:, 0 if written else -1]
-    moved = mean_interval(change, groups=facts.groups, seed=facts.seed)
+    blocks, moved = _stretch(facts, written=written), _moved(facts, written=written)
     verb = "grow" if written else "shrink"
     if moved.high <= 0:
         return Claim("fails", *NOTHING, "", _unmoved(facts, written=written))
     if not moved.estimate > 0 or moved.low <= 0:
         unclear = f"Whether its length {verb}s is undetermined.{because(moved.withheld)}"
         return Claim("undetermined", *NOTHING, "", unclear)
-    size, names = f"It {verb}s by {moved.estimate:.4g}", block_names(facts, written=written)
+    size, (names, most) = f"It {verb}s by {moved.estimate:.4g}", named_blocks(facts, written=written)
     if facts.measured.write is None or facts.undecomposed(blocks):
         return Claim("undetermined", *NOTHING, "", f"{size}, {_by(names)} ({_gaps(facts, blocks)}).")
     total = float(moved.estimate if written else -moved.estimate)
     share = facts.measured.write[:, blocks, MLP, 0].sum(axis=1) / total
     interval = mean_interval(share, groups=facts.groups, seed=facts.seed)
     verdict = "holds" if interval.low > HALF else "fails" if interval.high < HALF else "undetermined"
-    how = f"mostly by {names}" if names else "in many small steps"
+    how = f"mostly by {names}" if most else _in_steps(names)
     how = how if _enough(facts) else "by which blocks is not shown"
     return Claim(verdict, *numbers(interval), "of it by MLPs", f"{size}, {how}.{because(interval.withheld)}")
 
 
-def block_names(facts: Facts, *, written: bool) -> str:
-    """The blocks' components that are shown to account for more than a tenth of the growth, in words."""
+def _moved(facts: Facts, *, written: bool) -> Interval:
+    """By how much its length grows up to the longest, or shrinks after it."""
+    norm = facts.measured.norm[:, :, 0]
+    change = norm[:, facts.peak] - norm[:, 0 if written else -1]
+    return mean_interval(change, groups=facts.groups, seed=facts.seed)
+
+
+def _in_steps(names: str) -> str:
+    return f"in many small steps, the largest by {names}" if names else "in many small steps"
+
+
+def named_blocks(facts: Facts, *, written: bool) -> tuple[str, bool]:
+    """The blocks' components that are shown to account for more than a tenth of the growth, in words; and
+    whether together they make most of what is written (or taken away) there."""
     if facts.writes is None:
-        return ""
+        return "", False
     inside = np.zeros(len(facts.writes.estimate), dtype=bool)
     inside[_stretch(facts, written=written)] = True
     big = facts.writes.low > WRITER if written else facts.writes.high < -WRITER
-    parts = []
+    parts, made = [], float(facts.writes.estimate[big & inside[:, None]].sum())
     for row, name in enumerate(COMPONENTS):
         found = np.flatnonzero(big[:, row] & inside).tolist()
         if found:
             parts.append(f"{'MLPs' if name == 'mlp' else 'attention'} of {_named(found)}")
-    return " and ".join(parts)
+    whole = float(np.nansum(facts.writes.estimate[inside]))
+    return " and ".join(parts), bool(parts) and abs(made) > HALF * abs(whole)
 
 
 def writing_words(facts: Facts) -> str:
     """Who writes it, for the sentence."""
     if facts.embedded:
-        return "in the embedding already"
-    blocks, names = _stretch(facts, written=True), block_names(facts, written=True)
+        first = 0 in facts.long_layers
+        return "in the embedding already" if first else "its length is the embedding's, the others shrink"
+    blocks, (names, most) = _stretch(facts, written=True), named_blocks(facts, written=True)
     if gaps := _gaps(facts, blocks):
         return f"written{'' if names else ','} {_by(names)} ({gaps})"
-    return f"written by {names}" if names else "written in many small steps"
+    return f"written by {names}" if most else f"written {_in_steps(names)}"
 
 
 def erasing_words(facts: Facts) -> str:
     """Who erases it, for the sentence."""
-    blocks, names = _stretch(facts, written=False), block_names(facts, written=False)
+    blocks, (names, most) = _stretch(facts, written=False), named_blocks(facts, written=False)
     gaps = _gaps(facts, blocks)
+    if not gaps and most:
+        return f"erased by {names}"
     if not gaps:
-        return f"erased by {names}" if names else "no block erases it"
+        moved = _moved(facts, written=False)
+        shown = "erased " + _in_steps(names) if moved.low > 0 else "whether a block erases it is undetermined"
+        return "no block erases it" if moved.high <= 0 else shown
     norm = facts.measured.norm[:, :, 0].mean(axis=0)
     if names or norm[-1] < (1 - WRITER) * norm[facts.peak]:
         return f"erased{'' if names else ','} {_by(names)} ({gaps})"

@@ -25,7 +25,7 @@ from laminar_lens.models.selection import layer_indices
 from laminar_lens.results import StudyResult, Summary, label_dataset, make_provenance
 from laminar_lens.results.effects import effect_rows
 from laminar_lens.stats.warmup import check_tau, reference_pairs
-from laminar_lens.stats.why import effects
+from laminar_lens.stats.why import by_observation, effects
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.geometries import by_geometry, chosen_geometries, fitted
 from laminar_lens.studies.warmup_texts import Texts, chosen_texts
@@ -235,11 +235,12 @@ def _in_geometries(
     plan: _Plan, found: tuple[Cells, ...], kinds: Iterable[Geometry]
 ) -> dict[str, xr.Variable]:
     """E11 in every geometry."""
-    by_name = {kind.name: cells for kind, cells in zip(kinds, found, strict=True)}
-    values = [_e11(by_name[name]) for name in plan.beside]
-    quantity = np.swapaxes(np.stack(values), 1, 2)
+    by_name = {kind.name: _e11(cells) for kind, cells in zip(kinds, found, strict=True)}
+    values = {"E11": by_name[plan.geometry.name]} | {name: by_name[name] for name in plan.beside}
+    averaged, _ = by_observation(values, plan.texts.groups, plan.swapped.unit)
+    quantity = np.stack([averaged[name].T for name in plan.beside])
     meaning = "E11: what being first does to a text's first bigram"
-    return by_geometry({"E11": (quantity, meaning)}, plan.beside, plan.swapped.unit, int(plan.how["seed"]))
+    return by_geometry({"E11": (quantity, meaning)}, plan.beside, None, int(plan.how["seed"]))
 
 
 def _e11(cells: Cells) -> np.ndarray:

@@ -50,20 +50,21 @@ def answer_dataset(
             f"{int(keep.sum())} texts make {len(np.unique(swapped.unit[keep]))} observation: texts exchange "
             "their beginnings in twos; give at least 4 texts or groups, better 400"
         )
-    first, body = cells.angle[:, :, keep]
+    by_text = effects(cells.angle[0], cells.angle[1], cells.reference)
+    kept, units = {name: x[keep] for name, x in by_text.items()}, swapped.unit[keep]
+    groups = None if groups is None else np.asarray(groups)[keep]
     answer = why(
-        effects(first, body, cells.reference[keep]),
+        kept,
         tau=tau,
-        groups=None if groups is None else groups[keep],
-        units=swapped.unit[keep],
+        groups=groups,
+        units=units,
         control=layers.index(0) if 0 in layers else None,
         has_positions=has_positions,
         seed=seed,
     )
     trend = _trend(
-        answer, effects(first, body, cells.reference[keep]), cells.at[keep], swapped.unit[keep], seed
+        answer, kept, cells.at[keep], places=np.unique(cells.at), groups=groups, units=units, seed=seed
     )
-    by_text = effects(cells.angle[0], cells.angle[1], cells.reference)
     c8 = claim(answer, layers, cells.identity, has_positions=has_positions, random=random)
     variables = (
         _cells(cells, swapped, keep, seed)
@@ -186,15 +187,14 @@ def _texts(cells: Cells, swapped: Exchange, tokens: np.ndarray) -> dict[str, xr.
     }
 
 
-def _trend(
-    answer: WhyAnswer, by_text: Mapping[str, np.ndarray], at: np.ndarray, units: np.ndarray, seed: int
-) -> Trend | None:
-    """Effects along the places, in the mean of the layers that the verdict rests on."""
+def _trend(answer: WhyAnswer, by_text: Mapping[str, np.ndarray], at: np.ndarray, **how: Any) -> Trend | None:
+    """Effects along the places, in the mean of the layers that the verdict rests on (of two directions, the
+    larger one), over all texts."""
     if not answer.found:
         return None
     rows = list(answer.found[0].layers)
     values = {name: by_text[name][:, rows].mean(axis=1) for name in TREND_EFFECTS}
-    return place_trend(values, at, units=units, tau=answer.tau, seed=seed)
+    return place_trend(values, at, tau=answer.tau, **how)
 
 
 def _trend_variables(trend: Trend | None) -> dict[str, xr.Variable]:

@@ -6,7 +6,7 @@ observation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Cells:
             "restart" of a model without positional embeddings that can be restarted.
         reference: [text layer], the mean over the text's reference pairs.
         at: by text, the position t of the bigrams in the body.
-        identity: the largest difference between cut + restart and the text alone, in the first geometry.
+        identity: the largest difference between cut + restart and the text alone, of raw vectors.
     """
 
     angle: Float[np.ndarray, "place cell text layer"]
@@ -184,8 +184,9 @@ def measure(
         if left > 0:
             few = rows[:left]
             together = (cut(t), restart(t)) if has_positions else (cut(t),)
-            again = runner.pair(moved[: len(few)], t, few, together)[0]
-            difference, checked = _difference(again, angle[0, 0, 3, few])
+            raw = replace(runner, geometries=(RAW,))
+            again, alone = raw.pair(moved[: len(few)], t, few, together), raw.pair(tokens[few, :2], 0, few)
+            difference, checked = _difference(again[0], alone[0])
             identity, left = max(identity, difference), left - checked
     _check_identity(identity, next(model.parameters()).dtype, has_positions)
     return tuple(Cells(*one, t_of, identity, runner.backend) for one in zip(angle, reference, strict=True))

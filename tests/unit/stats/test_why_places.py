@@ -48,6 +48,24 @@ def test_the_line_is_least_squares() -> None:
         np.testing.assert_allclose(trend.line.estimate[row], own, atol=1e-9)
 
 
+def test_units_and_groups_weigh_alike() -> None:
+    """Least squares with the weights of a mean over units of means over groups."""
+    values, at, _ = simulated(2, -0.004)
+    groups = np.where(np.arange(200) < 80, 0, np.arange(200))
+    units = np.where(np.arange(200) < 110, 0, np.arange(200) // 2)
+    trend = place_trend(values, at, groups=groups, units=units)
+    assert trend is not None
+    n_groups = {u: len(np.unique(groups[units == u])) for u in np.unique(units)}
+    share = [1 / n_groups[u] / (groups[units == u] == g).sum() for u, g in zip(units, groups, strict=True)]
+    for row, name in enumerate(EFFECTS):
+        own = np.polyval(np.polyfit(at, values[name], 1, w=np.sqrt(share)), PLACES)
+        np.testing.assert_allclose(trend.line.estimate[row], own, atol=1e-9)
+    everywhere = place_trend(values, at, places=np.arange(40, 64))
+    assert everywhere is not None
+    assert np.isnan(everywhere.mean[:, 0]).all()
+    assert np.isfinite(everywhere.line.estimate).all()
+
+
 def test_a_slope_is_found_and_none_is_not() -> None:
     found = silent = 0
     seeds = 100

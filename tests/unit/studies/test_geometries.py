@@ -11,7 +11,7 @@ import laminar_lens as ll
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import GEOMETRIES, fit_geometry
 from laminar_lens.kernels import sequential_angles
-from laminar_lens.models import sample_tokens
+from laminar_lens.models import random_twin, sample_tokens
 from laminar_lens.report import render
 from laminar_lens.studies.geometries import chosen_geometries
 
@@ -113,7 +113,7 @@ def test_the_headline_in_every_geometry(model: Any, bos: bool, tmp_path: Path) -
     assert f"By geometry, layer {layer}" in str(result.summary())
     page = render(result)
     assert "In other geometries" in page
-    assert f"Layer {layer}: where it is largest in the geometry “raw”" in page
+    assert f"Layer {layer}, where it is largest in the geometry &#39;raw&#39;. Intervals are 95%" in page
     assert ll.load_result(result.save(tmp_path / "w.nc")).numbers_sha256 == result.numbers_sha256
 
 
@@ -128,6 +128,7 @@ def test_target_and_baseline_in_some_geometries(model: Any) -> None:
     rows = result.summary()["geometries"]
     apart = np.abs(data["geometry_target"].values[0] - data["geometry_baseline"].values[0])
     assert {row["layer"] for row in rows} == {int(apart[1:].argmax()) + 1}
+    assert "where the two are farthest apart in the geometry" in render(result)
     assert [row["what"] for row in rows] == ["target's angle"] * 2 + ["published baseline's angle"] * 2
 
 
@@ -160,11 +161,23 @@ def test_a_why_study_in_a_geometry(model: Any, name: str) -> None:
 
 def test_a_why_study_s_random_twin_has_its_own_geometry(model: Any) -> None:
     tokens = sample_tokens(model, 50, 16, seed=1)
-    result = ll.why_study(model, tokens, geometry="centred", at=7)
-    raw = ll.why_study(model, tokens, at=7)
-    a, b = (x.dataset["random_effect"].sel(effect="E11").values for x in (result, raw))
-    assert np.isfinite(a).all()
-    assert np.abs(a - b).max() > 1e-3
+    geometry, twin = fit_geometry(model, "centred"), random_twin(model, seed=0)
+    beside = ll.why_study(model, tokens, geometry=geometry, at=7).dataset["random_effect"]
+    how: dict[str, Any] = {"at": 7, "random_init": False}
+    own = ll.why_study(twin, tokens, geometry=geometry.for_model(twin), **how).dataset["effect_mean"]
+    other = ll.why_study(twin, tokens, geometry=geometry, **how).dataset["effect_mean"]
+    for effect in ("E11", "E10", "T"):
+        found = beside.sel(effect=effect)
+        np.testing.assert_allclose(found, own.sel(effect=effect), atol=1e-6)
+    assert np.abs(found - other.sel(effect="T")).max() > 1e-3
+
+
+def test_groups_weigh_alike_in_every_geometry(model: Any) -> None:
+    tokens = sample_tokens(model, 40, 16, seed=1)
+    groups = np.where(np.arange(40) < 20, 0, np.arange(40))
+    data = ll.why_study(model, tokens, groups=groups, geometries="centred", at=7, random_init=False).dataset
+    raw, mean = data["geometry_E11"].sel(geometry="raw"), data["effect_mean"].sel(effect="E11")
+    np.testing.assert_allclose(raw, mean, atol=1e-6)
 
 
 def test_conditions_have_their_own(model: Any) -> None:
