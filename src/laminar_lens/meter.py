@@ -258,7 +258,8 @@ def _unfitted(model: Any, geometry: Any, layers: tuple[int, ...], final_norm: bo
     """A geometry that is there, or that a name makes without other texts."""
     if isinstance(geometry, str) and geometry in (*FITTED, "without_dimensions"):
         raise InputError(
-            f"geometry {geometry!r} is fitted on other texts: give a meter fit_geometry(model, {geometry!r})"
+            f"geometry {geometry!r} is fitted on other texts: give a meter "
+            f"laminar_lens.geometry.fit_geometry(model, {geometry!r})"
         )
     return named_geometry(model, geometry, prepend_bos=None, final_norm=final_norm, layers=layers)
 

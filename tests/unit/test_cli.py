@@ -186,7 +186,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("sequential --regex --target (her", ["--target '(her'", "regular expression", "leave out --regex"]),
         ("sequential --layers 99999", ["--layers '99999'", "99999 is out of range"]),
         ("angles her --what rotation --layers 0", ["--what rotation", "--layers 0,1"]),
-        ("sequential --layers 3-1", ["--layers '3-1'", "0,3-8"]),
+        ("sequential --layers 3-1", ["--layers '3-1'", "1,3-8"]),
         ("sequential --layers 1,x", ["--layers '1,x'", "'x'"]),
         ("sequential --dtype float8", ["--dtype 'float8'", "float32"]),
         ("sequential --backend fast", ["--backend 'fast'", "eager"]),

@@ -295,6 +295,8 @@ def test_a_stream_refuses_the_texts_of_the_geometry(model: Any) -> None:
     other = tokens.clone()
     other[:, 0] = (other[:, 0] + 1) % model.cfg.d_vocab
     iter_angles(model, other, ("sequential",), geometry=centred, prepend_bos=True)
-    with pytest.raises(InputError, match=r"give a meter fit_geometry\(model, 'centred'\)"):
+    with pytest.raises(
+        InputError, match=r"give a meter laminar_lens.geometry.fit_geometry\(model, 'centred'\)"
+    ):
         AngleMeter(model, geometry="centred")
     assert AngleMeter(model, geometry="layernormed").layers == (0, 1, 2, 3)

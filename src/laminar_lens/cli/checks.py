@@ -100,9 +100,9 @@ def _numbers(option: str, text: str, what: str, why_not: str) -> tuple[int, ...]
         match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
         first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
         if last < first:
-            raise InputError(f"{option} {text!r}: {part!r} is no {what} or range; write for example 0,3-8")
+            raise InputError(f"{option} {text!r}: {part!r} is no {what} or range; write for example 1,3-8")
         if last > MOST_LAYERS:
-            raise InputError(f"{option} {text!r}: {last} is out of range, {why_not}; write for example 0,3-8")
+            raise InputError(f"{option} {text!r}: {last} is out of range, {why_not}; write for example 1,3-8")
         chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))
 

@@ -43,7 +43,7 @@ def load_model(
             where TransformerLens still has it (3.x), otherwise the bridge.
         trust_remote_code: run Python code that comes with the weights. Never done unless asked for.
         processed: apply TransformerLens's default processing (LayerNorm folded, writing weights centred).
-            This turns angles by degrees; it is recorded and warned about.
+            This turns angles by degrees; it is recorded, and captures and studies warn.
 
     Raises:
         ModelError: unknown name (with near matches), missing or half-written weights, or a model that
@@ -157,7 +157,8 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
             hint = "" if names.official_name(str(name)) else names.suggestion(str(name))
             raise ModelError(
                 f"model {str(name)!r} is not in the local Hugging Face cache and could not be downloaded"
-                f"{hint} ({reason[:160]})"
+                f"{hint} ({reason.partition('. ')[0][:160]}); give a folder with a model, or 'novella', "
+                "which comes with this package"
             ) from error
         retry = "; bridge=True may know this architecture" if on_hooked else ""
         raise ModelError(

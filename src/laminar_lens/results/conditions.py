@@ -179,6 +179,9 @@ def _by_text(dataset: xr.Dataset) -> dict[str, tuple[np.ndarray, str]]:
     if what in _BY_PAIR and variable.dims[-1] == "pair":
         found["first pair"] = _over_layers(variable, slice(0, 1)), units
         found["later pairs"] = _over_layers(variable, slice(1, None)), units
+    elif what == "angle" and "removed" in variable.dims:  # of all that a dimension study measures, the first
+        one = dict.fromkeys(("geometry", "pairs", "removed"), 0)
+        found["first pair, with every dimension"] = _over_layers(variable.isel(one), slice(None)), units
     else:
         found[what] = _over_layers(variable, slice(None)), units
     return found

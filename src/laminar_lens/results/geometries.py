@@ -10,7 +10,7 @@ HEADLINES = {
     "excess": "first pair minus the reference pairs",
     "E11": "what being first does to a pair (E11)",
     "target": "target's angle",
-    "baseline": "published baseline's angle",
+    "baseline": "published baseline's angle, its single draw",
 }
 """What a study compares, by the name of its variable behind `geometry_`."""
 Shown = Callable[[Mapping[str, Any]], str]

@@ -122,6 +122,11 @@ def token_masks(
         "seed": seed,
     }
     words = token_strings(getattr(model, "tokenizer", None), tokens, tokens != PADDING)
+    if not bool((keep & ~found).any()):
+        notes.append(
+            f"No token is kept: no text has one behind its first {first} that is no sink. Give longer texts, "
+            "or a smaller skip."
+        )
     return TokenMasks(tokens, keep & ~found, found, first, given or (), words, settings, notes)
 
 
@@ -165,14 +170,14 @@ def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:
     Raises:
         ResultError: they cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     files = {"masks": folder / "masks.safetensors", "json": folder / "masks.json"}
     metadata = {"format": FORMAT, "summary": json.dumps(masks.summary(), ensure_ascii=False)}
     tensors = {"keep": masks.keep, "sinks": masks.sinks, "tokens": masks.tokens}
     with atomic_path(files["json"]) as text, atomic_path(files["masks"]) as path:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
         body = {"format": FORMAT, **masks.summary(), "texts": _by_text(masks)}
         text.write_text(json.dumps(body, ensure_ascii=False, indent=1), encoding="utf-8")
     return files

@@ -23,7 +23,13 @@ def real_tokens(tokens: Any, padding: Any) -> tuple[Tensor, Bool[Tensor, "batch 
     Raises:
         ShapeError: not integer ids [batch pos], or padding of another shape.
     """
-    ids = torch.as_tensor(tokens)
+    try:
+        ids = torch.as_tensor(tokens)
+    except (TypeError, ValueError, RuntimeError):
+        raise ShapeError(
+            f"tokens is a {type(tokens).__name__} that makes no tensor; give integer ids [batch pos], −1 for "
+            "padding"
+        ) from None
     if ids.ndim != 2 or ids.dtype.is_floating_point:
         raise ShapeError(f"tokens has shape {tuple(ids.shape)} of {ids.dtype}; give integer ids [batch pos]")
     real = ids >= 0 if padding is None else torch.as_tensor(padding).bool()

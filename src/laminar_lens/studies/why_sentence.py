@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval
-from laminar_lens.stats.why import CAUSES, Found, WhyAnswer
+from laminar_lens.stats.why import CAUSES, MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_places import EFFECTS, Trend
 from laminar_lens.studies.answer import NOTHING, Claim, because, numbers, signed
 from laminar_lens.studies.comparison import named_layers
@@ -40,7 +40,8 @@ def sentence(
             f"hidden states (simultaneous 95% band, {texts}).{_tokens(answer, layers)}"
         )
     if not answer.found:
-        return f"Undetermined: {answer.reason} ({texts}).{_tokens(answer, layers)}"
+        more = f" {2 * MIN_HALVES} independent texts are enough for that." if answer.n < MIN_HALVES else ""
+        return f"Undetermined: {answer.reason} ({texts}).{more}{_tokens(answer, layers)}"
     others = _others(answer, layers)
     if len(answer.found) == 1:
         return _one(answer.found[0], answer, layers, texts, has_positions) + others

@@ -194,4 +194,4 @@ def test_random_weights_make_no_claim(novella: Any) -> None:
     for seed in (3, 5):
         data = dimension_study(ll.random_twin(novella, seed=seed), tokens, layers=[0], seed=seed).dataset
         assert {row["verdict"] for row in claim_rows(data)} == {"fails"}
-        assert "those of two random directions up to ±0.1" in claim_rows(data)[0]["evidence"]
+        assert "those of two random directions add up to ±0.1" in claim_rows(data)[0]["evidence"]

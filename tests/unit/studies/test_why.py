@@ -346,7 +346,9 @@ def test_every_verdict_in_words() -> None:
     assert text.endswith("Layer by layer, the answer is position in layer 0.")
     text, _ = said([0, 0.3], [0, 0.3], [0, 0], n=30)
     why_not = "30 observations; layers are named from 80 up, half to choose and half to measure"
-    assert text == f"Undetermined: {why_not} (30 texts, t = 42–62)."
+    assert (
+        text == f"Undetermined: {why_not} (30 texts, t = 42–62). 160 independent texts are enough for that."
+    )
 
 
 def test_a_cause_that_depends_on_the_place_is_said(novella: Any) -> None:
