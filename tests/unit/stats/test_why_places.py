@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from laminar_lens.stats.why_places import EFFECTS, place_trend
+from tests.validate import places as validation
 
 PLACES = np.arange(42, 63)
 
@@ -80,6 +81,11 @@ def test_a_slope_is_found_and_none_is_not() -> None:
         silent += not ((trend.change.low > 0) | (trend.change.high < 0)).any()
     assert found >= 0.9 * seeds
     assert silent >= 0.91 * seeds
+
+
+def test_some_of_the_validation() -> None:
+    """Twenty data sets of each; `make validate` measures all."""
+    assert [row for row in validation.run(20) if not row.ok] == []
 
 
 def test_a_change_below_tau_is_none() -> None:
