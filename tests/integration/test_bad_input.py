@@ -314,6 +314,7 @@ def model(tiny_gpt2: Path) -> Any:
         (["They saw her."], {"skip": -1}, "skip -1"),
         (["They saw her."], {"skip": 60}, "skip=60"),
         (["They saw her."], {"layers": (0, 4)}, "4"),
+        (["They saw her."], {}, "prompts holds one prompt"),
     ],
 )
 def test_python_refuses_the_same(model: Any, prompts: object, chosen: dict[str, Any], said: str) -> None:

@@ -42,7 +42,10 @@ def test_the_study_says_the_cause_in_its_sentence_and_its_claim(tmp_path: Path) 
     model = ll.load_model(str(planted.save(truth.edited, tmp_path / "model")))
     tokens = planted_causes.random_texts(240, seed=2)
     result = ll.why_study(model, torch.from_numpy(tokens), random_init=False)
-    said = r"Jointly: being first makes a pair 0\.25 rad wider in layers 2–3 \(95% CI \S+, 240 texts\), and "
+    said = (
+        r"Jointly: being first makes a pair 0\.25 rad wider in layers 2–3 "
+        r"\(95% CI \S+, 240 texts, t = 10–14\), and "
+    )
     assert re.match(said, result.sentence)
     row = result.summary()["claims"][0]
     assert (row["verdict"], row["unit"]) == ("jointly", "rad")

@@ -36,8 +36,13 @@ def texts(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_run_writes_the_result_and_its_page(
-    study: str, tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: str,
+    tiny_gpt2: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # a narrow terminal does without some columns
     out = tmp_path / "out"
     options = ["--n-texts", "60", "--length", "12", "--bos", "--seed", "3", "--out", str(out)]
     assert main([study, "--model", str(tiny_gpt2), *options, "--json"]) == 0

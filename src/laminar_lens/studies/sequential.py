@@ -122,9 +122,9 @@ def sequential_study(
     if n_perm < 1:
         raise InputError(f"n_perm={n_perm} draws no sign flip: give at least 1, usually 10000")
     plan = make_plan(getattr(model, "tokenizer", None), texts, settings)
+    how = Capture(prepend_bos, final_norm, chosen_layers(model, layers), backend)
     if len(texts) < 2:
         raise InputError("prompts holds one prompt, but each is one observation: give at least 2, better 50")
-    how = Capture(prepend_bos, final_norm, chosen_layers(model, layers), backend)
     if note := processing_note(model):
         plan.notes.insert(0, note)
     if note := geometry_note(geometry):
