@@ -86,11 +86,23 @@ def answer_dataset(
         "effect": list(EFFECTS),
         "claim": ["C8"],
     }
-    attributes = {
+    if trend is not None:
+        coords |= {"t": trend.at, "trend_effect": list(TREND_EFFECTS)}
+        notes.extend(_trend_note(trend))
+    where = np.unique(cells.at[keep]).tolist()
+    said = sentence(answer, layers, int(keep.sum()), where, has_positions=has_positions)
+    said += trend_sentence(trend)
+    return xr.Dataset(variables, coords, _attributes(answer, cells, keep, layers, has_positions)), said
+
+
+def _attributes(
+    answer: WhyAnswer, cells: Cells, keep: np.ndarray, layers: tuple[int, ...], has_positions: bool
+) -> dict[str, Any]:
+    return {
         "verdict": answer.verdict,
         "overall_sign": answer.sign,
         "reason": answer.reason,
-        "tau": tau,
+        "tau": answer.tau,
         "n_texts": int(keep.sum()),
         "n_observations": answer.n,
         "n_independent": answer.n_independent,
@@ -99,13 +111,6 @@ def answer_dataset(
         "identity": cells.identity,
         "found": json.dumps([_found(one, layers) for one in answer.found]),
     }
-    if trend is not None:
-        coords |= {"t": trend.at, "trend_effect": list(TREND_EFFECTS)}
-        notes.extend(_trend_note(trend))
-    where = np.unique(cells.at[keep]).tolist()
-    said = sentence(answer, layers, int(keep.sum()), where, has_positions=has_positions)
-    said += trend_sentence(trend)
-    return xr.Dataset(variables, coords, attributes), said
 
 
 def _complete(cells: Cells, has_positions: bool) -> np.ndarray:
