@@ -3,7 +3,8 @@
 A straight line is fitted by least squares through each effect, one value a text, against its t; groups of
 texts weigh alike within their unit, and units weigh alike. A point of the line is the mean over texts of
 line(t) + rᵢ·(1 + (t − t̄)(tᵢ − t̄)/Σw(t − t̄)²) with the residuals rᵢ, so that its intervals are those of
-means over independent observations, whatever the variance along t.
+means over independent observations, whatever the variance along t. With 60 skewed observations a change is
+named in 6.8% where there is none, with 200 in 4.3% (tests/validate/TABLE.md); a study fits it from 80 up.
 """
 
 from collections.abc import Mapping
