@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from laminar_lens.errors import InputError
+from laminar_lens.texts.reading import MARK, read_text
+from laminar_lens.texts.tokenization import token_offsets
 
 OCCURRENCES: tuple[str, ...] = ("error", "first", "last", "all")
 """What to do where a target occurs more than once in a prompt."""
@@ -115,35 +117,21 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
 
 
 def read_prompts(path: str | Path) -> tuple[str, ...]:
-    """The prompts of a text file, one a line, exactly as written (line ends removed).
+    """The prompts of a text file, one a line, exactly as written (line ends removed, and a byte-order mark at
+    the beginning of a line: one stands there where files were joined).
 
     Raises:
-        InputError: missing, unreadable, empty, not UTF-8 (the byte offset is named), or a blank line (its
-            number is named).
+        InputError: missing, unreadable, no regular file, empty, not UTF-8 (the byte offset is named), or a
+            blank line (its number is named).
     """
-    file = Path(path)
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"prompts file {str(file)!r} does not exist: check the path") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"prompts file {str(file)!r} cannot be read ({reason}): check the path") from None
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"prompts file {str(file)!r} is not UTF-8 at byte {error.start}: save it as UTF-8"
-        ) from None
-    text = text.removeprefix("\ufeff")
+    text = read_text(path, "prompts file")
+    name = f"prompts file {str(path)!r}"
     if not text.strip():
-        raise InputError(f"prompts file {str(file)!r} is empty: write one prompt a line")
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+        raise InputError(f"{name} is empty: write one prompt a line")
+    lines = [line.removesuffix("\r").lstrip(MARK) for line in text.removesuffix("\n").split("\n")]
     for number, line in enumerate(lines, start=1):
         if not line.strip():
-            raise InputError(
-                f"prompts file {str(file)!r} has a blank prompt in line {number}: remove the line"
-            )
+            raise InputError(f"{name} has a blank prompt in line {number}: remove the line")
     return tuple(lines)
 
 
@@ -155,10 +143,9 @@ def token_spans(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, i
     Raises:
         InputError: the decoded tokens do not give the text back, so that no map exists.
     """
-    if getattr(tokenizer, "is_fast", False):
-        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        return list(encoding["input_ids"]), [(int(a), int(b)) for a, b in encoding["offset_mapping"]]
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids, offsets = token_offsets(tokenizer, text)
+    if offsets is not None:
+        return ids, offsets
     whole = _decode(tokenizer, ids)
     lost = len(text) - len(text.lstrip()) if not text.startswith(whole) else 0
     if text[lost:] != whole:

@@ -15,6 +15,7 @@ SRC = Path(laminar_lens.__file__).parent
 ORDER = [
     {"axes", "errors"},
     {"kernels", "stats"},
+    {"texts"},
     {"prompts", "models"},
     {"interventions"},
     {"geometry"},

@@ -13,6 +13,7 @@ from pathlib import Path
 from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.prompts import OCCURRENCES, check_target, her_prompts, read_prompts
+from laminar_lens.texts.reading import read_document
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
 BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
@@ -144,7 +145,7 @@ def texts(values: Sequence[str] | None) -> tuple[str, ...] | tuple[Path, ...] | 
     if len(values) == 1:
         return read_prompts(Path(values[0]))
     for value in values:
-        _readable_text(Path(value))
+        read_document(value)
     return tuple(map(Path, values))
 
 
@@ -233,16 +234,3 @@ def _why_no_cuda() -> str:
             continue
         return ""
     return "this machine has no CUDA driver"
-
-
-def _readable_text(path: Path) -> None:
-    try:
-        blank = not path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{str(path)!r} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read ({error.strerror or error}): check the path"
-        ) from None
-    if blank:
-        raise InputError(f"{str(path)!r} is empty: give a file of text")

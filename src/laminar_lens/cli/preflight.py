@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from laminar_lens.cli.folder_tokenizer import folder_tokenizer
 from laminar_lens.cli.requests import (
     AnglesRequest,
     MaskRequest,
@@ -21,6 +22,8 @@ from laminar_lens.cli.requests import (
 from laminar_lens.errors import InputError
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
+from laminar_lens.texts.reading import read_document
+from laminar_lens.texts.tokenization import token_ids
 
 CONTEXT_KEYS = ("n_positions", "n_ctx", "max_position_embeddings")
 LAYER_KEYS = ("n_layer", "num_hidden_layers", "n_layers")
@@ -28,22 +31,6 @@ TOKENS_NEEDED = {"sequential": 2, "turning": 3}
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
 LONGEST, SHORTEST = 64, 4  # tokens of a text, where no --length says otherwise
 INDEPENDENT = 4  # texts at least, where texts exchange beginnings or one half chooses what the other measures
-
-
-class FolderTokenizer:
-    """A folder's tokenizer.json, with the part of a Hugging Face tokenizer that finding a target needs."""
-
-    is_fast = True
-
-    def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(path))
-
-    def __call__(self, text: str, **_: Any) -> dict[str, Any]:
-        """Token ids and character offsets, without special tokens."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        return {"input_ids": encoding.ids, "offset_mapping": encoding.offsets}
 
 
 def check_sequential(request: SequentialRequest) -> SequentialRequest:
@@ -68,7 +55,7 @@ def check_sequential(request: SequentialRequest) -> SequentialRequest:
     tokenizer = _tokenizer(request.model)
     if tokenizer is None:
         return request
-    check_lengths(request.model, [len(tokenizer(text)["input_ids"]) for text in texts], texts)
+    check_lengths(request.model, _lengths(tokenizer, texts), texts)
     targets = find_targets(tokenizer, texts, request.target, request.occurrence, request.regex)
     from laminar_lens.pairs import target_pairs
 
@@ -85,7 +72,7 @@ def check_angles(request: AnglesRequest) -> AnglesRequest:
     check_layers(request.model)
     if tokenizer := _tokenizer(request.model):
         texts = request.prompts.texts
-        lengths = [len(tokenizer(text)["input_ids"]) for text in texts]
+        lengths = _lengths(tokenizer, texts)
         check_lengths(request.model, lengths, texts, needed=TOKENS_NEEDED.get(request.what, 1))
     return request
 
@@ -139,7 +126,7 @@ def check_mask(request: MaskRequest) -> MaskRequest:
     check_layers(request.model)
     if tokenizer := _tokenizer(request.model):
         texts = request.texts.texts
-        check_lengths(request.model, [len(tokenizer(text)["input_ids"]) for text in texts], texts, needed=1)
+        check_lengths(request.model, _lengths(tokenizer, texts), texts, needed=1)
     return request
 
 
@@ -155,14 +142,12 @@ def check_reference(window: tuple[int, int], length: int | None, bos: int) -> No
         )
 
 
-def check_texts(
-    texts: Sequence[str] | Sequence[Path], tokenizer: FolderTokenizer, length: int, least: int = 2
-) -> None:
+def check_texts(texts: Sequence[str] | Sequence[Path], tokenizer: Any, length: int, least: int = 2) -> None:
     """Refuses fewer than `least` texts of `length` tokens; of files, fewer that hold so many."""
     files = [text for text in texts if isinstance(text, Path)]
     what = "files" if files else "texts"
-    whole = [text.read_text(encoding="utf-8") if isinstance(text, Path) else text for text in texts]
-    lengths = sorted(len(tokenizer(text)["input_ids"]) for text in whole)
+    whole = [read_document(text) if isinstance(text, Path) else text for text in texts]
+    lengths = sorted(_lengths(tokenizer, whole))
     enough = sum(n >= length for n in lengths)
     if enough < least:
         possible = lengths[-least] if len(lengths) >= least else 0
@@ -241,11 +226,17 @@ def _number(config: dict[str, Any], keys: Sequence[str]) -> int | None:
     return next((config[key] for key in keys if isinstance(config.get(key), int)), None)
 
 
-def _tokenizer(choice: ModelChoice) -> FolderTokenizer | None:
+def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text."""
+    return list(map(len, token_ids(tokenizer, texts)))
+
+
+def _tokenizer(choice: ModelChoice) -> Any:
+    """The tokenizer of a model's folder; None where there is none, or a broken one."""
     folder = local_folder(choice.name)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     try:
-        return FolderTokenizer(folder / "tokenizer.json")
+        return folder_tokenizer(folder, trust_remote_code=choice.trust_remote_code)
     except Exception:  # a broken tokenizer is the model's loading to explain
         return None

@@ -11,6 +11,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Intervention
 from laminar_lens.models.info import bos_token_id, bos_training, describe_name
 from laminar_lens.models.quiet import quiet
+from laminar_lens.texts.tokenization import token_ids
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class _Prefix(Intervention):
         if tokenizer is None:
             raise InputError(f"{self.label} needs a tokenizer, which {describe_name(model)} does not have")
         with quiet():
-            tokens = tokenizer(self.text, add_special_tokens=False)["input_ids"]
+            tokens = token_ids(tokenizer, [self.text])[0]
         if not tokens:
             raise InputError(f"{self.label}: the text has no tokens in this model's vocabulary")
-        return list(map(int, tokens))
+        return tokens
 
     def describe(self, model: Any = None) -> dict[str, Any]:
         found = super().describe(model)

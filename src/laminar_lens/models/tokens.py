@@ -9,6 +9,7 @@ from torch import Tensor
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models.info import bos_token_id
 from laminar_lens.models.quiet import quiet
+from laminar_lens.texts.tokenization import token_ids
 
 PADDING = -1
 
@@ -72,11 +73,11 @@ def _tokenized(model: Any, texts: tuple[str, ...]) -> list[list[int]]:
     if tokenizer is None:
         raise InputError("the model has no tokenizer; give prompts as a token tensor [batch pos]")
     with quiet():
-        rows = tokenizer(list(texts), add_special_tokens=False, padding=False, truncation=False)["input_ids"]
+        rows = token_ids(tokenizer, texts)
     for index, row in enumerate(rows):
         if not row:
             raise InputError(f"prompt {index}{_quote(texts, index)} has no tokens in this model's vocabulary")
-    return [list(map(int, row)) for row in rows]
+    return rows
 
 
 def _unpadded(tokens: Tensor, mask: Any, vocabulary: int) -> list[list[int]]:

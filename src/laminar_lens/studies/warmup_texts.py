@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from laminar_lens.models import sample_tokens
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts, read_prompts
+from laminar_lens.texts.reading import read_document
+from laminar_lens.texts.tokenization import token_ids
 
 DEFAULT_TEXTS = 1200
 """Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
@@ -106,10 +107,10 @@ def _given(model: Any, texts: Any, length: int) -> tuple[list[list[int]], np.nda
     if hasattr(texts, "ndim"):
         return token_rows(model, texts)[0], None
     if isinstance(texts, os.PathLike):
-        texts = read_prompts(Path(texts))
+        texts = read_prompts(texts)
     if not (isinstance(texts, Sequence) and texts and all(isinstance(t, os.PathLike) for t in texts)):
         return _tokenized(model, check_prompts(texts)), None
-    whole = _tokenized(model, check_prompts([_read(Path(path)) for path in texts]))
+    whole = _tokenized(model, check_prompts([read_document(path) for path in texts]))
     cut = [[row[i : i + length] for i in range(0, len(row) - length + 1, length)] for row in whole]
     rows = [window for windows in cut for window in windows]
     if not rows:
@@ -119,21 +120,9 @@ def _given(model: Any, texts: Any, length: int) -> tuple[list[list[int]], np.nda
     return rows, np.repeat(np.arange(len(cut)), [len(windows) for windows in cut])
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{str(path)!r} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read ({error.strerror or error}): check the path"
-        ) from None
-
-
 def _tokenized(model: Any, texts: Sequence[str]) -> list[list[int]]:
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise InputError("the model has no tokenizer; give texts as token ids [text pos]")
     with quiet():
-        rows = tokenizer(list(texts), add_special_tokens=False, padding=False, truncation=False)["input_ids"]
-    return [list(map(int, row)) for row in rows]
+        return token_ids(tokenizer, texts)

@@ -1,0 +1,53 @@
+"""The one way from a text to its tokens: no special tokens added, nothing padded, nothing cut.
+
+A `tokenizer.json` may hold padding and truncation, and a tokenizer keeps what it was last asked for: both
+are switched off for the call and put back after it, so that a user's tokenizer stays as it was.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text."""
+    with whole_texts(tokenizer):
+        rows = tokenizer(list(texts), **_plain(tokenizer))["input_ids"]
+    return [list(map(int, row)) for row in rows]
+
+
+def token_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
+    """Token ids of a text and the characters [start, end) of each; None where the tokenizer is slow."""
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    asked = {"return_offsets_mapping": True} if fast else {}
+    with whole_texts(tokenizer):
+        encoding = tokenizer(text, **_plain(tokenizer), **asked)
+    ids = list(map(int, encoding["input_ids"]))
+    return ids, [(int(a), int(b)) for a, b in encoding["offset_mapping"]] if fast else None
+
+
+def _plain(tokenizer: Any) -> dict[str, Any]:
+    """The arguments of a call; a slow tokenizer keeps no padding or truncation from call to call."""
+    how: dict[str, Any] = {"add_special_tokens": False}
+    if getattr(tokenizer, "is_fast", False):
+        how |= {"padding": False, "truncation": False, "verbose": False}
+    return how
+
+
+@contextlib.contextmanager
+def whole_texts(tokenizer: Any) -> Iterator[None]:
+    """Neither padding nor truncation in a fast tokenizer's backend; what it held is put back."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not (hasattr(backend, "no_padding") and hasattr(backend, "no_truncation")):
+        yield
+        return
+    padding, truncation = backend.padding, backend.truncation
+    backend.no_padding()
+    backend.no_truncation()
+    try:
+        yield
+    finally:
+        if padding is not None:
+            backend.enable_padding(**padding)
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
