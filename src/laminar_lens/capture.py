@@ -23,9 +23,10 @@ from laminar_lens.models.batches import (
     token_strings,
 )
 from laminar_lens.models.devices import device_name
-from laminar_lens.models.forward import residual_states
+from laminar_lens.models.forward import check_model, residual_states
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.memory import Need, check_fits
+from laminar_lens.models.padding import without_pads
 from laminar_lens.models.selection import layer_indices, position_indices
 from laminar_lens.models.tokens import PADDING
 
@@ -127,7 +128,8 @@ def capture_residuals(
 
     Args:
         model: any TransformerLens model.
-        prompts: a text, texts, or token ids [batch pos]; padding of ids is marked by `mask`, or by −1.
+        prompts: a text, texts, or token ids [batch pos]; padding of ids is marked by `mask`, or by −1, or is
+            what the tokenizer pads with at the ends of rows (said where that token could be text).
         prepend_bos: puts the model's BOS before each prompt; it is then position 0.
         final_norm: takes the last hidden state after the final norm, as Hugging Face and the original do.
         layers: hidden states to keep (0 … n_layers, negative from the end); all by default.
@@ -144,6 +146,8 @@ def capture_residuals(
         CaptureError: a vector is not finite: names prompt, layer and position.
     """
     kept_on = device_name(device)
+    check_model(model)
+    prompts, padding = without_pads(model, prompts, mask)
     run = prompt_batches(
         model,
         prompts,
@@ -154,7 +158,7 @@ def capture_residuals(
         batch_size=batch_size,
         interventions=interventions,
     )
-    _warn_of_two_bos(run)
+    _warn(run, padding)
     plan = _Plan(run, position_indices(positions, run.longest), kept_on)
     n, width = len(run.rows), len(plan.positions)
     plan.check_memory(n * width)
@@ -192,6 +196,8 @@ def iter_residuals(
     in `capture_residuals`.
     """
     kept_on = device_name(device)
+    check_model(model)
+    prompts, padding = without_pads(model, prompts, mask)
     run = prompt_batches(
         model,
         prompts,
@@ -202,7 +208,7 @@ def iter_residuals(
         batch_size=batch_size,
         interventions=interventions,
     )
-    _warn_of_two_bos(run)
+    _warn(run, padding)
     plan = _Plan(run, position_indices(positions, run.longest), kept_on)
     plan.check_memory(max(len(batch) * len(run.rows[batch[0]]) for batch in run.indices()))
     return _run(plan, progress)
@@ -254,9 +260,13 @@ def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ..
             progress("residual stream", done, len(plan.prompts.rows))
 
 
-def _warn_of_two_bos(run: PromptBatches) -> None:
-    if note := doubled_bos(run.model, run.interventions, run.rows):
-        warnings.warn(note, UserWarning, stacklevel=3)
+def _warn(run: PromptBatches, padding: str) -> None:
+    """What a reader must know of the prompts; how padding was read is noted with the states, too."""
+    if padding:
+        run.info["padding"] = padding
+    for note in (padding, doubled_bos(run.model, run.interventions, run.rows)):
+        if note:
+            warnings.warn(note, UserWarning, stacklevel=3)
 
 
 def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:

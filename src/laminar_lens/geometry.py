@@ -21,6 +21,7 @@ reads; the MLP reads its own norm of the same vector. A block that norms its out
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,8 +33,8 @@ from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.calibration import Calibration, calibrate, reads_of
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.padding import PADDING, without_pads
 from laminar_lens.models.selection import dimension_indices, layer_indices
-from laminar_lens.models.tokens import PADDING
 
 GEOMETRIES = (
     "raw",
@@ -135,13 +136,16 @@ class Geometry:
         """
         if self.name == "raw":
             return self
-        options = {key: self.settings[key] for key in ("skip", "prepend_bos") if key in self.settings}
+        options: dict[str, Any] = {
+            key: self.settings[key] for key in ("skip", "prepend_bos") if key in self.settings
+        }
         if self._fitted_on:
             options["texts"] = padded(self._fitted_on)
         elif "dimensions" in self.settings:
             options["dimensions"] = self.settings["dimensions"]
         final_norm = bool(self.settings.get("final_norm", False))
-        return fit_geometry(model, self.name, **options, final_norm=final_norm, layers=self.layers)
+        how: dict[str, Any] = {"final_norm": final_norm, "layers": self.layers}
+        return fit_geometries(model, [self.name], **options, **how)[self.name]
 
 
 RAW = Geometry("raw", (), {})
@@ -173,8 +177,8 @@ def fit_geometry(
     Args:
         model: any TransformerLens model.
         name: one of `GEOMETRIES`.
-        texts: to fit it on: texts or token ids [text pos]; None lets the model write them, with a seed that
-            no study uses.
+        texts: to fit it on: texts or token ids [text pos], padded as in `capture_residuals`; None lets the
+            model write them, with a seed that no study uses.
         n_texts, length: of those that the model writes; fewer tokens where its context is shorter.
         skip: first positions of each text that are no body; 16, or half of the longest text if that is less.
         dimensions: for "without_dimensions"; by default the three a layer with the largest mean contribution
@@ -189,6 +193,10 @@ def fit_geometry(
 
     Source: definition of the experiment; arXiv 2109.04404 for standardising and for rogue dimensions.
     """
+    check_model(model)
+    texts, padding = without_pads(model, texts)
+    if padding:
+        warnings.warn(padding, UserWarning, stacklevel=2)
     options = {"texts": texts, "n_texts": n_texts, "length": length, "skip": skip, "dimensions": dimensions}
     how = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
     return fit_geometries(model, [name], **options, seed=seed, **how, progress=progress)[name]

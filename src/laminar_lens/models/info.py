@@ -50,6 +50,7 @@ class ModelInfo:
     positions: str
     bos_token_id: int | None
     weights_sha256: str
+    special_tokens: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON-safe values."""
@@ -81,7 +82,25 @@ def describe(model: Any) -> ModelInfo:
         positions=_POSITIONS.get(positions, positions),
         bos_token_id=bos_token_id(model),
         weights_sha256=fingerprint(model),
+        special_tokens=special_tokens(model),
     )
+
+
+def special_tokens(model: Any) -> dict[str, Any]:
+    """Ids of the tokenizer's special tokens by role (bos, eos, pad, unk, sep, cls) and its `padding_side`, as
+    far as it has them; empty without a tokenizer.
+
+    TransformerLens gives a tokenizer without a pad token its EOS for it, and `to_tokens` pads with that.
+    """
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        return {}
+    found: dict[str, Any] = {"bos": bos_token_id(model)}
+    for role in ("eos", "pad", "unk", "sep", "cls"):
+        found[role] = getattr(tokenizer, f"{role}_token_id", None)
+    ids = {role: token for role, token in found.items() if isinstance(token, int)}
+    side = getattr(tokenizer, "padding_side", None)
+    return ids | ({"padding_side": side} if isinstance(side, str) else {})
 
 
 def bos_token_id(model: Any) -> int | None:

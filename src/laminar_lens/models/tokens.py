@@ -8,10 +8,9 @@ from torch import Tensor
 
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models.info import bos_token_id
+from laminar_lens.models.padding import PADDING as PADDING
 from laminar_lens.models.quiet import quiet
 from laminar_lens.texts.tokenization import token_ids
-
-PADDING = -1
 
 
 def token_rows(
@@ -31,7 +30,7 @@ def token_rows(
     ):  # arrays and series of texts
         prompts = list(prompts)
     if isinstance(prompts, Tensor) or (hasattr(prompts, "dtype") and hasattr(prompts, "ndim")):
-        rows = _unpadded(torch.as_tensor(prompts), mask, int(model.cfg.d_vocab))
+        rows = unpadded(torch.as_tensor(prompts), mask, int(model.cfg.d_vocab))
     else:
         texts = _checked_texts(prompts, mask)
         rows = _tokenized(model, texts)
@@ -80,7 +79,12 @@ def _tokenized(model: Any, texts: tuple[str, ...]) -> list[list[int]]:
     return rows
 
 
-def _unpadded(tokens: Tensor, mask: Any, vocabulary: int) -> list[list[int]]:
+def unpadded(tokens: Tensor, mask: Any, vocabulary: int) -> list[list[int]]:
+    """The rows of a token tensor [batch pos] without what `mask`, or −1, says is padding; of any length.
+
+    Raises:
+        InputError, ShapeError: as `token_rows`.
+    """
     if tokens.ndim != 2:
         raise ShapeError(f"prompts is a tensor of shape {tuple(tokens.shape)}; expected [batch pos]")
     if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:

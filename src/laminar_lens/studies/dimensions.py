@@ -38,6 +38,7 @@ def dimension_study(
     *,
     n_texts: int = DEFAULT_TEXTS,
     length: int | None = None,
+    document_starts: Any = None,
     removed: int = REMOVED,
     groups: Any = None,
     prepend_bos: bool = False,
@@ -59,6 +60,7 @@ def dimension_study(
         model: any causal TransformerLens model.
         texts, length, groups: as in `warmup_study`.
         n_texts: how many the model writes.
+        document_starts: cuts packed rows into their documents, as in `warmup_study`.
         removed: the angle is measured without the first 0, 1, … so many dimensions.
         prepend_bos, final_norm, layers: as in `capture_residuals`; with a BOS, position 0 is the BOS.
         seed: of the texts, the halves, the random dimensions and the bootstrap.
@@ -92,7 +94,9 @@ def dimension_study(
     conditions = as_conditions(interventions)
     notes = [note for note in (processing_note(model), geometry_note(geometry)) if note]
     how["layers"] = sorted(set(layer_indices(layers, int(model.cfg.n_layers))))
-    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
+    chosen = chosen_texts(
+        model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress, document_starts
+    )
     halves = split(len(chosen.tokens), chosen.groups, seed)
     skip = min(SKIP, (chosen.tokens.shape[1] + int(prepend_bos)) // 2)
     geometries = compared(model, geometry, skip=skip, seed=seed, how=how, progress=progress)
@@ -135,6 +139,7 @@ class _Plan:
             "final_norm": self.how["final_norm"],
             "geometry": self.geometries[0].name,
             "geometries": [one.describe() for one in self.geometries],
+            **self.texts.settings,
         }
 
 

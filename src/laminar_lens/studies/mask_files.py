@@ -11,15 +11,25 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
 from laminar_lens.geometry import padded
 from laminar_lens.interventions.arguments import whole
 from laminar_lens.models import describe
 from laminar_lens.models.batches import token_strings
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.info import special_tokens
+from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
 from laminar_lens.models.selection import layer_indices
-from laminar_lens.models.tokens import PADDING, token_rows
+from laminar_lens.models.tokens import token_rows
 from laminar_lens.results import atomic_path, json_safe
-from laminar_lens.studies.masks import position_mask, sink_mask
+from laminar_lens.studies.documents import (
+    document_starts_of,
+    flags_by_row,
+    packed_note,
+    places_in_documents,
+    starts_setting,
+)
+from laminar_lens.studies.masks import sink_mask
 
 FORMAT = "laminar-lens-masks/1"
 
@@ -37,6 +47,7 @@ class TokenMasks:
         words: tokens of each text as text.
         settings: JSON-safe.
         notes: what a reader must know.
+        places: of each token in its document, from 1 on; 0 for padding.
     """
 
     tokens: Int[Tensor, "text pos"]
@@ -47,12 +58,13 @@ class TokenMasks:
     words: list[list[str]]
     settings: dict[str, Any]
     notes: list[str]
+    places: Int[Tensor, "text pos"]
 
     @property
     def sentence(self) -> str:
         """What was left out."""
         real = self.tokens >= 0
-        beyond = int((self.sinks & (real.cumsum(1) > self.skip)).sum())
+        beyond = int((self.sinks & (self.places > self.skip)).sum())
         return (
             f"{int(self.keep.sum()):,} of {int(real.sum()):,} tokens of {len(self.tokens):,} texts are kept: "
             f"without the first {self.skip} of each, and {beyond:,} more that are sinks by their vectors."
@@ -82,13 +94,14 @@ def token_masks(
     prepend_bos: bool = False,
     layers: Any = None,
     seed: int = 0,
+    document_starts: Any = None,
     progress: Progress | None = None,
 ) -> TokenMasks:
     """Masks of texts by position and by vector.
 
     Args:
         model: any TransformerLens model with a tokenizer.
-        texts: to mask, or token ids [text pos], −1 for padding.
+        texts: to mask, or token ids [text pos], padded as in `capture_residuals`.
         skip: how many first tokens to leave out; None runs `warmup_study` and takes what it says (its upper
             bound where it is undetermined, which `notes` say).
         n_texts: texts that the model writes for that.
@@ -96,6 +109,8 @@ def token_masks(
         prepend_bos: puts the BOS before each text; it is then its first token.
         layers: hidden states of both, one or several; all by default.
         seed: of the warm-up.
+        document_starts: where documents start in packed rows: a token id, or for token ids bool [text pos];
+            the first `skip` of each are left out, and sinks looked for in each by itself.
         progress: called as (label, done, total).
 
     Raises:
@@ -104,15 +119,23 @@ def token_masks(
     check_model(model)
     first = None if skip is None else whole("skip", skip)
     wanted = None if layers is None else list(layer_indices(layers, int(model.cfg.n_layers)))
-    rows, given = token_rows(model, texts, prepend_bos=prepend_bos)
+    if document_starts is not None and prepend_bos:
+        raise InputError(
+            "document_starts= with prepend_bos=True: packed rows hold a BOS of their own; leave it out"
+        )
+    ids, padding = without_pads(model, texts)
+    rows, given = token_rows(model, ids, prepend_bos=prepend_bos)
     tokens = padded(rows)
-    notes: list[str] = []
+    notes = [note for note in (padding, _packed(model, rows, document_starts)) if note]
+    real = tokens != PADDING
+    starts = document_starts_of(tokens, real, _beside(rows, ids, document_starts))
+    places = places_in_documents(real, starts)
     if first is None:
         first = _skip(model, n_texts, prepend_bos, wanted, seed, notes, progress)
-    keep = position_mask(tokens, None, first, None)
+    keep = real & (places > first)
     found = torch.zeros_like(keep)
     if sinks:
-        found = sink_mask(model, tokens, layers=wanted, progress=progress)
+        found = sink_mask(model, tokens, padding=real, starts=starts, layers=wanted, progress=progress)
     settings = {
         "model": describe(model).as_dict(),
         "skip": "by the warm-up" if skip is None else "given",
@@ -121,13 +144,27 @@ def token_masks(
         "layers": wanted,
         "seed": seed,
     }
-    words = token_strings(getattr(model, "tokenizer", None), tokens, tokens != PADDING)
+    settings |= {} if document_starts is None else {"document_starts": starts_setting(document_starts)}
+    words = token_strings(getattr(model, "tokenizer", None), tokens, real)
     if not bool((keep & ~found).any()):
         notes.append(
             f"No token is kept: no text has one behind its first {first} that is no sink. Give longer texts, "
             "or a smaller skip."
         )
-    return TokenMasks(tokens, keep & ~found, found, first, given or (), words, settings, notes)
+    return TokenMasks(tokens, keep & ~found, found, first, given or (), words, settings, notes, places)
+
+
+def _packed(model: Any, rows: list[list[int]], document_starts: Any) -> str:
+    return "" if document_starts is not None else packed_note(rows, special_tokens(model))
+
+
+def _beside(rows: list[list[int]], ids: Any, starts: Any) -> Any:
+    """bool [batch pos] of padded ids, moved to where their tokens are now: from each row's start on."""
+    if starts is None or not is_token_tensor(ids) or getattr(starts, "ndim", 0) == 0:
+        return starts
+    flags = flags_by_row(torch.as_tensor(ids), starts)
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[False] * (width - len(row))] for row in flags])
 
 
 def _skip(

@@ -1,11 +1,12 @@
 """Which tokens to leave out of any other analysis: by position, and by what their vectors are."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from laminar_lens.axes import Progress
@@ -14,11 +15,24 @@ from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.geometry import padded
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors, prompt_batches
 from laminar_lens.models.forward import run_states
-from laminar_lens.stats.sinks import MIN_COSINE, NORM_RATIO, extended, nearest_cosine, unit_vectors
+from laminar_lens.models.info import special_tokens
+from laminar_lens.models.padding import PadToken, pad_token, real_by_pad
+from laminar_lens.stats.sinks import (
+    MIN_COSINE,
+    NORM_RATIO,
+    extended,
+    nearest_cosine,
+    sink_tokens,
+    unit_vectors,
+)
+from laminar_lens.studies.documents import document_starts_of, of_documents, places_in_documents
 
 
-def real_tokens(tokens: Any, padding: Any) -> tuple[Tensor, Bool[Tensor, "batch pos"]]:
-    """Token ids [batch pos], and which of them are no padding.
+def real_tokens(
+    tokens: Any, padding: Any, pad: PadToken | None = None
+) -> tuple[Tensor, Bool[Tensor, "batch pos"]]:
+    """Token ids [batch pos], and which of them are no padding: by `padding`, or by negative ids, or by a pad
+    id at the ends of rows (a warning says so where that token could be text).
 
     Raises:
         ShapeError: not integer ids [batch pos], or padding of another shape.
@@ -32,26 +46,28 @@ def real_tokens(tokens: Any, padding: Any) -> tuple[Tensor, Bool[Tensor, "batch 
         ) from None
     if ids.ndim != 2 or ids.dtype.is_floating_point:
         raise ShapeError(f"tokens has shape {tuple(ids.shape)} of {ids.dtype}; give integer ids [batch pos]")
-    real = ids >= 0 if padding is None else torch.as_tensor(padding).bool()
+    if padding is None:
+        by_pad, note = real_by_pad(ids, pad)
+        if note:
+            warnings.warn(note, UserWarning, stacklevel=4)
+        return ids, ids >= 0 if by_pad is None else by_pad
+    real = torch.as_tensor(padding).bool()
     if real.shape != ids.shape:
         raise ShapeError(f"padding has shape {tuple(real.shape)}, tokens {tuple(ids.shape)}; they must agree")
     return ids, real
 
 
-def position_mask(tokens: Any, padding: Any, skip: int, bos: int | None) -> Bool[Tensor, "batch pos"]:
-    """Real tokens from the skip-th of each row on, whichever side is padded; a `bos` that the row lacks
-    counts as its first."""
+def position_mask(
+    tokens: Any, padding: Any, skip: int, bos: int | None, starts: Any = None
+) -> Bool[Tensor, "batch pos"]:
+    """Real tokens from the skip-th of each row or document on, whichever side is padded; a `bos` that it
+    lacks counts as its first. `starts` as in `document_starts_of`."""
     ids, real = real_tokens(tokens, padding)
-    count = real.cumsum(dim=1)
+    begins = document_starts_of(ids, real, starts)
+    count = places_in_documents(real, begins)
     if bos is not None:
-        count = count + (~begins_with(ids, real, bos)).long()
+        count = count + (~of_documents(begins & (ids == bos), begins)).long()
     return real & (count > skip)
-
-
-def begins_with(ids: Tensor, real: Tensor, token: int) -> Bool[Tensor, "batch 1"]:
-    """Whether each row's first real token is `token`."""
-    found: Tensor = (real & (real.cumsum(dim=1) == 1) & (ids == token)).any(dim=1, keepdim=True)
-    return found
 
 
 def captured_rows(states: ResidualStates, layers: Any) -> list[int]:
@@ -69,12 +85,54 @@ def captured_rows(states: ResidualStates, layers: Any) -> list[int]:
     return [states.layers.index(layer) for layer in wanted]
 
 
+def states_sinks(states: ResidualStates, layers: Any) -> Bool[Tensor, "batch pos"]:
+    """True at captured tokens that are sinks by their vectors, laid out as the states."""
+    values = states.values[captured_rows(states, layers)].detach().float().cpu().numpy()
+    return torch.from_numpy(sink_tokens(values, states.mask.cpu().numpy()))
+
+
+def check_whole(states: ResidualStates) -> None:
+    """Refuses states of some positions only: what stands between them is not known.
+
+    Raises:
+        InputError: names the positions.
+    """
+    if list(states.positions) != list(range(len(states.positions))):
+        raise InputError(f"states are of positions {list(states.positions)}; capture all positions for this")
+
+
+def laid_out(
+    values: Bool[Tensor, "batch kept"],
+    states: ResidualStates,
+    ids: Int[Tensor, "batch pos"],
+    real: Bool[Tensor, "batch pos"],
+) -> Bool[Tensor, "batch pos"]:
+    """`values` of captured states, moved to where the same tokens stand in `ids`, on whichever side these are
+    padded; a BOS that `capture_residuals` put before them has no column.
+
+    Raises:
+        InputError: the states are of other tokens, or of some positions only.
+    """
+    check_whole(states)
+    before = int(bool(states.info.get("prepend_bos")))
+    out = torch.zeros_like(real)
+    if len(ids) != len(states.mask):
+        raise InputError(f"states are of {len(states.mask)} texts, tokens of {len(ids)}: give the same ones")
+    for row in range(len(ids)):
+        captured = states.tokens[row][states.mask[row]].tolist()[before:]
+        if captured != ids[row][real[row]].tolist():
+            raise InputError(f"states are of other tokens than row {row} of tokens: give the same ones")
+        out[row, real[row]] = values[row][states.mask[row].cpu()][before:].to(out.device)
+    return out
+
+
 def sink_mask(
     model: Any,
     tokens: Any,
     *,
     padding: Any = None,
     bos: int | None = None,
+    starts: Any = None,
     layers: Any = None,
     norm_ratio: float = NORM_RATIO,
     min_cosine: float = MIN_COSINE,
@@ -88,8 +146,10 @@ def sink_mask(
     Args:
         model: any TransformerLens model.
         tokens: ids [batch pos] on either padding side.
-        padding: bool [batch pos], True = real; without it a negative id is padding.
+        padding: bool [batch pos], True = real; without it a negative id is padding, or, where there is none,
+            the tokenizer's pad id at the ends of rows.
         bos: put before each row that does not begin with it; it counts in the medians, and has no column.
+        starts: where documents start in packed rows, as in `document_starts_of`; each is run by itself.
         layers: hidden states in which to look; all by default.
         norm_ratio, min_cosine: as in `laminar_lens.stats.sinks.sink_tokens`.
         progress: called as (label, done, total).
@@ -97,18 +157,27 @@ def sink_mask(
     Raises:
         InputError, ShapeError: tokens, padding or layers that do not fit.
     """
-    ids, real = real_tokens(tokens, padding)
-    missing = torch.zeros(len(ids), 1, dtype=torch.bool) if bos is None else ~begins_with(ids, real, bos)
-    rows = [
-        ([bos] if absent else []) + ids[row][real[row]].tolist()
-        for row, absent in enumerate(missing[:, 0].tolist())
-    ]
+    ids, real = real_tokens(tokens, padding, pad_token(special_tokens(model)))
+    if len(blank := (~real.any(dim=1)).nonzero()):
+        raise InputError(f"row {int(blank[0])} is blank: all of its tokens are padding")
+    begins = document_starts_of(ids, real, starts)
+    places = [(row, at) for row in range(len(ids)) for at in _documents(real[row], begins[row])]
+    texts = [ids[row, at].tolist() for row, at in places]
+    before = [[bos] if bos is not None and text[0] != bos else [] for text in texts]
+    rows = [first + text for first, text in zip(before, texts, strict=True)]
     run = prompt_batches(model, padded(rows), prepend_bos=False, final_norm=False, layers=layers)
     found = _streamed(run, norm_ratio, min_cosine, progress)
     sinks = torch.zeros_like(real)
-    for row, absent in enumerate(missing[:, 0].tolist()):
-        sinks[row, real[row]] = torch.from_numpy(found[row][int(absent) :])
+    for (row, at), first, sink in zip(places, before, found, strict=True):
+        sinks[row, at] = torch.from_numpy(sink[len(first) :]).to(sinks.device)
     return sinks
+
+
+def _documents(real: Bool[Tensor, " pos"], begins: Bool[Tensor, " pos"]) -> list[Tensor]:
+    """Columns of each document of a row."""
+    at = real.nonzero().flatten()
+    cuts = begins[at].nonzero().flatten()[1:]
+    return list(at.tensor_split(cuts.cpu()))
 
 
 def _streamed(

@@ -10,6 +10,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW
 from laminar_lens.interventions.conditions import Conditions, portable
 from laminar_lens.models import describe, sample_tokens
+from laminar_lens.models.padding import without_pads
 from laminar_lens.results import json_safe
 from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
 from laminar_lens.studies.plan import Plan, check_donors
@@ -98,7 +99,11 @@ def donor_texts(
         n = max(n, 2 * prompts)
         length = min(max(DONOR_LENGTH, reach), int(model.cfg.n_ctx) - int(how.prepend_bos))
         return sample_tokens(model, n, length, seed=seed, progress=progress)
-    return donors if hasattr(donors, "ndim") else check_donors(donors, plan.prompts)
+    if not hasattr(donors, "ndim"):
+        return check_donors(donors, plan.prompts)
+    donors, padding = without_pads(model, donors)
+    plan.notes.extend([padding] if padding else [])
+    return donors
 
 
 def donor_angles(

@@ -32,6 +32,7 @@ def sink_study(
     *,
     n_texts: int = DEFAULT_TEXTS,
     length: int | None = None,
+    document_starts: Any = None,
     groups: Any = None,
     prepend_bos: bool = False,
     seed: int = 0,
@@ -49,6 +50,7 @@ def sink_study(
         texts, length, groups: as in `warmup_study`; attention is counted over texts of this length, 64 tokens
             by default as in the literature.
         n_texts: how many the model writes.
+        document_starts: cuts packed rows into their documents, as in `warmup_study`.
         prepend_bos: puts the model's BOS first; it is then position 0, and a text one token longer than
             `length` (give 63 to count attention over 64).
         seed: of the texts, the bootstrap and the random twin.
@@ -75,7 +77,9 @@ def sink_study(
     conditions = as_conditions(interventions)
     seen_in = named_geometry(model, geometry, prepend_bos=prepend_bos, seed=seed, progress=progress)
     notes += _geometry_notes(seen_in)
-    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress)
+    chosen = chosen_texts(
+        model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress, document_starts
+    )
     seen_in.check_others(chosen.tokens.tolist())
     random = _random(model, chosen, prepend_bos, seen_in, seed, notes, progress) if random_init else None
     settings = {
@@ -87,6 +91,7 @@ def sink_study(
         "geometry": seen_in.name,
         "random_init": random_init,
     }
+    settings |= chosen.settings
     found = {}
     for name, changes in conditions.items():
         run = _run(model, chosen, prepend_bos, changes)

@@ -36,6 +36,7 @@ def warmup_study(
     *,
     n_texts: int = DEFAULT_TEXTS,
     length: int | None = None,
+    document_starts: Any = None,
     tau: float = 0.05,
     reference: Any = None,
     groups: Any = None,
@@ -58,9 +59,13 @@ def warmup_study(
     Args:
         model: any causal TransformerLens model.
         texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
-            one text a line, several files (windows of one file are one group), or token ids [text pos].
+            one text a line, several files (windows of one file are one group), or token ids [text pos],
+            padded as in `capture_residuals`.
         n_texts: how many the model writes.
         length: tokens a text, 64 by default (or what the context or the given ids allow).
+        document_starts: where documents start in packed rows: a token id (the first token of a document), or
+            for token ids bool [text pos]. Each document is then measured as a text by itself: positions count
+            from its start, and no attention crosses documents. The first token of a row always starts one.
         tau: differences below this, in radians, do not matter; between 0 and π.
         reference: pairs that all others are compared with: "last third" (default), "last half",
             "last quarter", a slice, or (first, stop).
@@ -93,7 +98,9 @@ def warmup_study(
     how["geometry"] = named_geometry(
         model, geometry, prepend_bos=prepend_bos, final_norm=final_norm, seed=seed, progress=progress
     )
-    chosen = chosen_texts(model, texts, n_texts, length, groups, prepend_bos, seed, said, progress)
+    chosen = chosen_texts(
+        model, texts, n_texts, length, groups, prepend_bos, seed, said, progress, document_starts
+    )
     plan = _Plan(model, chosen, how, tau, reference, seed, random_init, backend, texts is not None, beside)
     found = {
         name: _condition(plan, changes, said, named_progress(progress, name))
@@ -154,6 +161,7 @@ def _condition(
         "random_init": plan.random_init,
         "geometry": plan.how["geometry"].name,
     }
+    settings |= plan.texts.settings
     settings |= {"interventions": [one.label for one in changes]} if changes else {}
     provenance = make_provenance(
         measured.info,

@@ -13,9 +13,17 @@ from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError
 from laminar_lens.models import describe
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.padding import pad_token
 from laminar_lens.results import StudyResult, layer_rows
-from laminar_lens.stats.sinks import sink_tokens
-from laminar_lens.studies.masks import captured_rows, position_mask, sink_mask
+from laminar_lens.studies.documents import document_starts_of, packed_note, places_in_documents
+from laminar_lens.studies.masks import (
+    check_whole,
+    laid_out,
+    position_mask,
+    real_tokens,
+    sink_mask,
+    states_sinks,
+)
 
 
 class WarmupResult(StudyResult):
@@ -81,37 +89,71 @@ class WarmupResult(StudyResult):
         model: Any = None,
         layers: Any = None,
         padding: Any = None,
+        document_starts: Any = None,
         strict: bool = False,
     ) -> Bool[Tensor, "batch pos"]:
         """Which tokens to keep in any other analysis: True = keep, padding False.
 
         Args:
-            tokens: ids [batch pos] on either padding side, or give `states`. Where the study put a BOS before
-                its texts, a row without one starts at position 1, as it would in `capture_residuals`.
+            tokens: ids [batch pos] on either padding side; the mask is laid out as they are. Where the study
+                put a BOS before its texts, a row without one starts at position 1, as it would in
+                `capture_residuals`.
             states: captured states; tokens that are sinks by their vectors are then left out wherever they
-                stand (see `laminar_lens.stats.sinks.sink_tokens`).
+                stand (see `laminar_lens.stats.sinks.sink_tokens`). The mask is laid out as `states.values`,
+                from each text's start on, or as `tokens` where they are given, too.
             model: finds the same sinks in `tokens` by running the model, without keeping its states.
             layers: hidden states in which to look for sinks; all by default.
-            padding: bool [batch pos], True = real token; without it a negative id is padding.
+            padding: bool [batch pos], True = real token; without it a negative id is padding, or, where there
+                is none, the tokenizer's pad id at the ends of rows (said where it could be text).
+            document_starts: where documents start in packed rows, bool as `tokens` (or `states`) or a token
+                id; positions count anew from each. The first token of a row always starts one.
             strict: refuse an undetermined answer, instead of leaving out `k_hi` tokens with a warning.
 
         Raises:
-            InputError: drift, no upper bound, or undetermined with `strict`; neither or both of tokens and
-                states; a model that the warm-up was not measured on.
+            InputError: drift, no upper bound, or undetermined with `strict`; neither tokens nor states, or
+                states of other tokens; a model that the warm-up was not measured on.
         """
-        if (tokens is None) == (states is None):
-            raise InputError("mask() takes either tokens [batch pos] or states=, one of the two")
+        if tokens is None and states is None:
+            raise InputError("mask() takes tokens [batch pos] or states=, or both for states of these tokens")
         skip = self.positions_to_skip(strict)
-        if states is None:
-            keep = position_mask(tokens, padding, skip, self._bos())
-            return keep & ~self._sinks(model, tokens, padding, layers) if model is not None else keep
-        self._check_same_bos(states)
-        keep = states.mask & (torch.tensor(states.positions, device=states.mask.device) >= skip)
-        values = states.values[captured_rows(states, layers)].detach().float().cpu().numpy()
-        sinks = sink_tokens(values, states.mask.cpu().numpy())
-        return keep & ~torch.from_numpy(sinks).to(keep.device)
+        if tokens is None:
+            assert states is not None
+            return self._of_states(states, skip, layers, document_starts)
+        ids, real = real_tokens(tokens, padding, pad_token(self._special()))
+        if document_starts is None:
+            note = packed_note(
+                (row[keep].tolist() for row, keep in zip(ids, real, strict=True)), self._special()
+            )
+            if note:
+                warnings.warn(note, stacklevel=2)
+        starts = document_starts_of(ids, real, document_starts)
+        if states is not None:
+            self._check_same_bos(states)
+            keep = position_mask(ids, real, skip, self._bos(), starts)
+            return keep & ~laid_out(states_sinks(states, layers), states, ids, real)
+        keep = position_mask(ids, real, skip, self._bos(), starts)
+        return keep if model is None else keep & ~self._sinks(model, ids, real, layers, starts)
 
-    def _sinks(self, model: Any, tokens: Any, padding: Any, layers: Any) -> Bool[Tensor, "batch pos"]:
+    def _of_states(
+        self, states: ResidualStates, skip: int, layers: Any, document_starts: Any
+    ) -> Bool[Tensor, "batch pos"]:
+        """The mask of captured states, laid out as they are."""
+        self._check_same_bos(states)
+        place = torch.tensor(states.positions, device=states.mask.device).expand_as(states.mask) + 1
+        if document_starts is not None:
+            check_whole(states)
+            starts = document_starts_of(states.tokens, states.mask, document_starts)
+            place = places_in_documents(states.mask, starts)
+        keep = states.mask & (place > skip)
+        return keep & ~states_sinks(states, layers).to(keep.device)
+
+    def _special(self) -> dict[str, Any]:
+        """The special tokens of the model's tokenizer, as far as the result holds them."""
+        return dict(self.provenance.get("model", {}).get("special_tokens", {}))
+
+    def _sinks(
+        self, model: Any, ids: Tensor, real: Tensor, layers: Any, starts: Tensor
+    ) -> Bool[Tensor, "batch pos"]:
         check_model(model)
         made, here = self.provenance.get("model", {}), describe(model)
         if made.get("weights_sha256", here.weights_sha256) != here.weights_sha256:
@@ -120,7 +162,7 @@ class WarmupResult(StudyResult):
                 "again, or give the model that it belongs to"
             )
         bos = here.bos_token_id if self.settings.get("prepend_bos") else None
-        return sink_mask(model, tokens, padding=padding, bos=bos, layers=layers)
+        return sink_mask(model, ids, padding=real, bos=bos, starts=starts, layers=layers)
 
     def _bos(self) -> int | None:
         """The BOS that the study put before its texts, -1 where its id is not known; None without one."""

@@ -12,9 +12,12 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models import sample_tokens
+from laminar_lens.models.info import special_tokens
+from laminar_lens.models.padding import is_token_tensor, without_pads
 from laminar_lens.models.quiet import quiet
-from laminar_lens.models.tokens import token_rows
+from laminar_lens.models.tokens import token_rows, unpadded
 from laminar_lens.prompts import check_prompts, read_prompts
+from laminar_lens.studies.documents import cut_at, cut_rows, flags_by_row, packed_note, starts_setting
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
@@ -28,11 +31,19 @@ SHORTEST = 4
 
 @dataclass(frozen=True)
 class Texts:
-    """Token ids [text pos] of one length, without a BOS, and the group of each text (None: all
-    independent)."""
+    """Token ids [text pos] of one length, without a BOS, the group of each text (None: all independent), and
+    what packed rows were cut by."""
 
     tokens: Tensor
     groups: np.ndarray | None
+    document_starts: Any = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a study records of them beside its own settings, JSON-safe."""
+        if self.document_starts is None:
+            return {}
+        return {"document_starts": starts_setting(self.document_starts)}
 
 
 def chosen_texts(
@@ -45,8 +56,12 @@ def chosen_texts(
     seed: int,
     notes: list[str],
     progress: Progress | None,
+    document_starts: Any = None,
 ) -> Texts:
     """Windows of one length; texts that are shorter are left out, counted in `notes`.
+
+    With `document_starts` each document of a packed row is a text by itself; of texts, a token id says where
+    one starts.
 
     Raises:
         InputError: a length that the context does not hold; fewer than 2 texts of that length; groups that
@@ -55,14 +70,17 @@ def chosen_texts(
     room = int(model.cfg.n_ctx) - int(prepend_bos)
     if texts is None:
         wanted = _length(length, room, DEFAULT_LENGTH)
+        if document_starts is not None:
+            raise InputError(
+                "document_starts= goes with texts= that are given; the model writes single texts"
+            )
         if n_texts < 2:
             raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {DEFAULT_TEXTS}")
         tokens = sample_tokens(model, n_texts, wanted, seed=seed, progress=progress)
         return Texts(tokens, _labels(groups, n_texts))
-    is_ids = hasattr(texts, "ndim")
-    rows, labels = _given(model, texts, _length(length, room, DEFAULT_LENGTH))
+    is_ids = hasattr(texts, "ndim") and document_starts is None
+    rows, labels = _given(model, texts, _length(length, room, DEFAULT_LENGTH), groups, document_starts, notes)
     wanted = _length(length, room, max(map(len, rows)) if is_ids else DEFAULT_LENGTH)
-    labels = _labels(groups, len(rows)) if labels is None else labels
     enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
     if len(enough) < 2:
         raise InputError(_too_few(sorted(map(len, rows)), len(enough), wanted))
@@ -71,7 +89,7 @@ def chosen_texts(
             f"{len(rows) - len(enough)} of {len(rows)} texts have fewer than {wanted} tokens: left out."
         )
     tokens = torch.tensor([rows[k][:wanted] for k in enough])
-    return Texts(tokens, None if labels is None else labels[np.array(enough)])
+    return Texts(tokens, None if labels is None else labels[np.array(enough)], document_starts)
 
 
 def _too_few(lengths: list[int], n: int, wanted: int) -> str:
@@ -102,22 +120,47 @@ def _labels(groups: Any, n: int) -> np.ndarray | None:
     return labels
 
 
-def _given(model: Any, texts: Any, length: int) -> tuple[list[list[int]], np.ndarray | None]:
-    """Tokens of each text; of several files the windows that each holds, and the number of the file."""
-    if hasattr(texts, "ndim"):
-        return token_rows(model, texts)[0], None
+def _given(
+    model: Any, texts: Any, length: int, groups: Any, starts: Any, notes: list[str]
+) -> tuple[list[list[int]], np.ndarray | None]:
+    """Tokens and group of each text; of several files the windows that each holds, and the number of the
+    file; of packed rows their documents."""
     if isinstance(texts, os.PathLike):
-        texts = read_prompts(texts)
-    if not (isinstance(texts, Sequence) and texts and all(isinstance(t, os.PathLike) for t in texts)):
-        return _tokenized(model, check_prompts(texts)), None
-    whole = _tokenized(model, check_prompts([read_document(path) for path in texts]))
-    cut = [[row[i : i + length] for i in range(0, len(row) - length + 1, length)] for row in whole]
-    rows = [window for windows in cut for window in windows]
-    if not rows:
+        texts = read_prompts(os.fspath(texts))
+    files = isinstance(texts, Sequence) and bool(texts) and all(isinstance(t, os.PathLike) for t in texts)
+    rows, owners = _documents(
+        model, [read_document(path) for path in texts] if files else texts, starts, notes
+    )
+    if not files:
+        labels = _labels(groups, max(owners) + 1)
+        return rows, None if labels is None else labels[np.array(owners)]
+    cut = [[row[i : i + length] for i in range(0, len(row) - length + 1, length)] for row in rows]
+    windows = [window for found in cut for window in found]
+    if not windows:
         raise InputError(
             f"none of the {len(texts)} files has {length} tokens; give longer files, or a length="
         )
-    return rows, np.repeat(np.arange(len(cut)), [len(windows) for windows in cut])
+    return windows, np.repeat(owners, [len(found) for found in cut])
+
+
+def _documents(model: Any, texts: Any, starts: Any, notes: list[str]) -> tuple[list[list[int]], list[int]]:
+    """Token ids of each text, or of each document of packed ones, and which text it is of."""
+    texts, padding = without_pads(model, texts)
+    notes += [padding] if padding else []
+    is_ids = is_token_tensor(texts)
+    if is_ids and starts is not None:  # a row may be longer than the context, its documents are cut anyway
+        rows = unpadded(torch.as_tensor(texts), None, int(model.cfg.d_vocab))
+    elif hasattr(texts, "ndim"):
+        rows = token_rows(model, texts)[0]
+    else:
+        rows = _tokenized(model, check_prompts(texts))
+    if starts is None:
+        packed = packed_note(rows, special_tokens(model))
+        notes += [packed] if packed else []
+        return rows, list(range(len(rows)))
+    if is_ids:
+        return cut_rows(rows, flags_by_row(torch.as_tensor(texts), starts))
+    return cut_at(rows, starts)
 
 
 def _tokenized(model: Any, texts: Sequence[str]) -> list[list[int]]:

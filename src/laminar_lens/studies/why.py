@@ -75,6 +75,7 @@ def why_study(
     *,
     n_texts: int = DEFAULT_TEXTS,
     length: int | None = None,
+    document_starts: Any = None,
     at: Any = None,
     tau: float = 0.05,
     groups: Any = None,
@@ -105,6 +106,7 @@ def why_study(
             one text a line, several files (windows of one file are one group), or token ids [text pos].
         n_texts: how many the model writes.
         length: tokens a text, 64 by default (or what the context or the given ids allow).
+        document_starts: cuts packed rows into their documents, as in `warmup_study`.
         at: position t of the bigram in the body, or several that texts take in turn; by default the last
             third of a text, whose pairs are also the body's mean.
         tau: effects below this, in radians, are none; between 0 and π.
@@ -143,7 +145,9 @@ def why_study(
     run: dict[str, Any] = {"prepend_bos": False, "final_norm": final_norm, "layers": wanted}
     beside = fitted(model, chosen_geometries(geometries), run, seed, progress)
     chosen_geometry = named_geometry(model, geometry, **run, seed=seed, progress=progress)
-    chosen = chosen_texts(model, texts, n_texts, length, groups, False, seed, notes, progress)
+    chosen = chosen_texts(
+        model, texts, n_texts, length, groups, False, seed, notes, progress, document_starts
+    )
     rows = chosen.tokens.tolist()
     for one in (chosen_geometry, *beside.values()):
         one.check_others(rows)
@@ -168,6 +172,7 @@ def why_study(
         "random_init": random_init,
         "geometry": chosen_geometry.name,
     }
+    settings |= chosen.settings
     swapped = exchange(len(rows), chosen.groups, seed)
     plan = _Plan(model, chosen, swapped, wanted, how, settings, chosen_geometry, beside)
     found = {

@@ -37,7 +37,7 @@ def _plain(tokenizer: Any) -> dict[str, Any]:
 @contextlib.contextmanager
 def whole_texts(tokenizer: Any) -> Iterator[None]:
     """Neither padding nor truncation in a fast tokenizer's backend; what it held is put back."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not (hasattr(backend, "no_padding") and hasattr(backend, "no_truncation")):
         yield
         return
