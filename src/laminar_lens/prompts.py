@@ -5,7 +5,6 @@ Nothing here needs torch: arguments are checked before anything heavy is importe
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from laminar_lens.errors import InputError
@@ -116,7 +115,7 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
     return tuple(prompts)
 
 
-def read_prompts(path: str | Path) -> tuple[str, ...]:
+def read_prompts(path: Any) -> tuple[str, ...]:
     """The prompts of a text file, one a line, exactly as written (line ends removed, and a byte-order mark at
     the beginning of a line: one stands there where files were joined).
 

@@ -3,7 +3,7 @@
 import codecs
 import os
 import stat
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from laminar_lens.errors import InputError
 
@@ -26,14 +26,14 @@ _KINDS = {
 }
 
 
-def read_text(path: str | os.PathLike[str], what: str = "text file") -> str:
+def read_text(path: Any, what: str = "text file") -> str:
     """The text of a file, its line ends as they are, without a byte-order mark at its beginning.
 
     Only a regular file is opened (a link to one is fine): a pipe may never send anything, and a device may
     never end.
 
     Args:
-        path: of the file.
+        path: of the file, a str or a Path.
         what: names it in errors.
 
     Raises:
@@ -54,7 +54,7 @@ def read_text(path: str | os.PathLike[str], what: str = "text file") -> str:
     return text.lstrip(MARK)
 
 
-def read_document(path: str | os.PathLike[str], what: str = "text file") -> str:
+def read_document(path: Any, what: str = "text file") -> str:
     """A file that is one text: as `read_text`, with every line end as "\\n".
 
     Raises:
