@@ -20,6 +20,7 @@ from laminar_lens.results import Summary
 from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.geometries import geometry_cells, geometry_note
+from laminar_lens.results.pages import MARK
 from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 
 _STUDIES = {
@@ -63,6 +64,7 @@ def render(result: Any) -> str:
         shades=SHADES,
         plotly=plotly.offline.get_plotlyjs(),
         version=__version__,
+        mark=MARK,
     )
     return page
 
