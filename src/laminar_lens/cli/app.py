@@ -74,7 +74,7 @@ def _status(arguments: list[str]) -> int:
 
 
 def _request(arguments: list[str]) -> Any:
-    """What the arguments ask for; whatever Python or the system have against a value is said of its option."""
+    """What the arguments ask for; what Python or the system have against a value is said of its option."""
     try:
         return typer.main.get_command(app).main(arguments, prog_name="laminar-lens", standalone_mode=False)
     except BrokenPipeError:

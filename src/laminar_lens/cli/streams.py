@@ -76,7 +76,15 @@ class _Stream:
 
 
 class _Output(_Stream):
+    _fault: OSError | ValueError | None = None
+
+    def _existing(self) -> Any:
+        if self._fault is not None:  # where a library kept the first error to itself, the next write tells
+            raise self._fault
+        return super()._existing()
+
     def _failed(self, error: OSError | ValueError) -> None:
+        self._fault = error
         silence(self._stream)
         raise UnheardError(error) from None
 
@@ -89,11 +97,11 @@ class _Remarks(_Stream):
 
 @contextlib.contextmanager
 def standard() -> Iterator[None]:
-    """Both streams for the time of a command: standard output raises `UnheardError`, standard error nothing."""
+    """Both streams while a command runs: standard output raises `UnheardError`, standard error nothing."""
     _fill_closed()
     with (
-        contextlib.redirect_stdout(_Output(sys.stdout)),  # type: ignore[type-var]
-        contextlib.redirect_stderr(_Remarks(sys.stderr)),  # type: ignore[type-var]
+        contextlib.redirect_stdout(_Output(sys.stdout)),
+        contextlib.redirect_stderr(_Remarks(sys.stderr)),
     ):
         yield
 
