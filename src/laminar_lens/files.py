@@ -139,7 +139,7 @@ def _clear(target: Path) -> None:
 
 
 def _is_abandoned(entry: os.DirEntry[str], machine: str | None, pid: str | None) -> bool:
-    """Whether an unfinished file has no writer: its process is gone, or, of elsewhere, untouched for a day."""
+    """Whether an unfinished file has no writer: its process is gone or, of elsewhere, a day old."""
     if pid is None or machine != _machine() or sys.platform == "win32":
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED_S
     if int(pid) == os.getpid():  # a container begins its numbers again each time
