@@ -221,7 +221,7 @@ def check_target(target: str, occurrence: str = "error", regex: bool = False) ->
     if regex:
         try:
             return re.compile(target)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise InputError(f"target {target!r} is not a regular expression: {error}") from None
     before = r"(?<!\w)" if re.match(r"\w", target) else ""
     after = r"(?!\w)" if re.search(r"\w\Z", target) else ""

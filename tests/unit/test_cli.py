@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import laminar_lens.cli.run as run
-from laminar_lens.cli import checks, main, preflight, screen
+from laminar_lens.cli import checks, main, preflight, screen, streams
 from laminar_lens.cli.requests import (
     AnglesRequest,
     ModelChoice,
@@ -230,7 +230,7 @@ def test_ctrl_c_and_a_closed_pipe_end_quietly(
         raise error
 
     monkeypatch.setattr(run, "execute", fail)
-    monkeypatch.setattr(screen, "silence_closed_pipe", lambda: None)
+    monkeypatch.setattr(streams, "silence", lambda stream: None)
     assert main(["sequential", "--out", str(tmp_path)]) == status
     assert capsys.readouterr().err.count("\n") == (status == 130)
 
@@ -363,12 +363,13 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_cuda_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_why_no_cuda", lambda: "this machine has no CUDA driver")
+    monkeypatch.setattr(checks.cuda, "why_not", lambda: "this machine has no CUDA driver")
     with pytest.raises(
         ModelError, match="--device cuda:1 was asked for, but this machine has no CUDA driver"
     ):
         checks.device("cuda:1")
-    monkeypatch.setattr(checks, "_why_no_cuda", lambda: "")
+    monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
+    monkeypatch.setattr(checks.cuda, "count", lambda: 2)
     assert checks.device("cuda") == "cuda"
 
 

@@ -185,3 +185,57 @@ def test_screenshot_tool_answers_in_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no such file" in done.stderr
+
+
+LINK = '<a href="javascript:alert(1)">X</a><img src=x>%{y}'
+
+
+def hostile(dataset):
+    """The dataset with a link in every text, and behind every name of a foreign coordinate."""
+    changed = dataset.copy(deep=True)
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind not in "UO":
+            continue
+        if name not in dataset.dims:
+            changed[name] = (variable.dims, np.full(variable.shape, LINK))
+        elif name == "baseline":
+            changed = changed.assign_coords(baseline=[f"{value}{LINK}" for value in variable.values])
+    return changed.assign_attrs(sentence=LINK, warnings=json.dumps([LINK]))
+
+
+@pytest.mark.parametrize("make", [sequential_dataset, warmup_dataset])
+def test_no_text_of_a_file_becomes_a_link(make):
+    result = StudyResult(hostile(make()))
+    body = outside_plotly(render(result))
+    assert "<a " not in body
+    assert "<img" not in body
+    for held in re.findall(
+        r'<script type="application/json" id="spec-[^"]+">(.*?)</script>', body, re.DOTALL
+    ):
+        texts = re.findall(r'"(?:[^"\\]|\\.)*"', held)
+        tags = {tag for text in texts for tag in re.findall(r"<[^>]*>", json.loads(text))}
+        assert tags <= {"<br>", "<b>", "</b>", "<extra>", "</extra>"}
+    assert "<a " not in result._repr_html_()
+    specs = "".join(figure.to_json() for figure in result.figures().values())
+    data = json.loads(result.figures()["difference"].to_json())["data"] if make is sequential_dataset else []
+    assert all("<" not in trace.get("name", "") for trace in data)
+    assert not re.search(r"(?:<|\\u003c)a ", specs.replace("<extra>", ""))
+
+
+def test_a_baseline_of_a_foreign_name_is_still_named():
+    dataset = sequential_dataset()
+    names = ["a<b>&", *dataset["baseline"].values[1:].tolist()]
+    page = outside_plotly(render(StudyResult(dataset.assign_coords(baseline=names))))
+    spec = re.search(r'id="spec-difference">(.*?)</script>', page, re.DOTALL)[1]
+    shown = [trace.get("name", "") for trace in json.loads(spec)["data"]]
+    assert any(name.startswith("a&lt;b&gt;&amp;") for name in shown)
+
+
+def test_a_page_names_the_numbers_it_was_made_from(result, page, tmp_path):
+    from laminar_lens.results.pages import page_numbers
+
+    path = result.report(tmp_path / "page.html")
+    assert page_numbers(path) == result.numbers_sha256
+    assert page_numbers(tmp_path / "none.html") is None
+    (tmp_path / "other.html").write_text("<!DOCTYPE html>")
+    assert page_numbers(tmp_path / "other.html") is None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from laminar_lens import __version__
-from laminar_lens.cli import checks, preflight
+from laminar_lens.cli import checks, faults, preflight, screen, streams
 from laminar_lens.cli import options as opt
 from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files, text_options
 from laminar_lens.cli.dimensions import dimensions
@@ -22,7 +22,8 @@ from laminar_lens.cli.requests import (
 )
 from laminar_lens.cli.sinks import sinks
 from laminar_lens.cli.why import why
-from laminar_lens.errors import LaminarLensError
+from laminar_lens.errors import InputError, LaminarLensError, ResultError
+from laminar_lens.escapes import one_line
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -40,21 +41,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. An error is one line on standard error, without traceback.
 
     Returns:
-        The exit status: 0, 2 for any error, 130 after Ctrl-C, 141 for a closed pipe.
+        The exit status: 0, 2 for any error (a standard output that is closed or full is one, and is said
+        after the files are written), 130 after Ctrl-C, 141 for a closed pipe. Standard error is not minded.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    try:
-        request = typer.main.get_command(app).main(arguments, prog_name="laminar-lens", standalone_mode=False)
-        if not isinstance(request, Request):
-            return int(request or 0)
-        from laminar_lens.cli.run import execute
+    with streams.standard(), screen.sane_environment():
+        return _status(arguments)
 
-        execute(request)
-        return 0
+
+def _status(arguments: list[str]) -> int:
+    try:
+        request = _request(arguments)
+        if isinstance(request, Request):
+            _carry_out(request)
+        sys.stdout.flush()
+        return 0 if isinstance(request, Request) else int(request or 0)
     except KeyboardInterrupt:
         return _stop(INTERRUPTED, "interrupted; earlier output is kept")
+    except streams.UnheardError as error:
+        return BROKEN_PIPE if error.is_closed_pipe else _stop(FAILED, f"error: {error}")
     except BrokenPipeError:
-        return _stop(BROKEN_PIPE)
+        streams.silence(sys.stdout)
+        return BROKEN_PIPE
     except LaminarLensError as error:
         return _stop(FAILED, f"error: {opt.in_options(str(error))}")
     except Exception as error:
@@ -65,6 +73,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _stop(FAILED, f"error: {_usage(error)}")
 
 
+def _request(arguments: list[str]) -> Any:
+    """What the arguments ask for; what Python or the system have against a value is said of its option."""
+    try:
+        return typer.main.get_command(app).main(arguments, prog_name="laminar-lens", standalone_mode=False)
+    except BrokenPipeError:
+        raise
+    except faults.OF_VALUES as error:
+        raise InputError(faults.said(error, arguments)) from None
+
+
+def _carry_out(request: Request) -> None:
+    """Does the work; what the machine cannot do (a full disk, no memory) is no bug, all else is."""
+    from laminar_lens.cli.run import execute
+
+    try:
+        execute(request)
+    except BrokenPipeError:
+        raise
+    except faults.OF_THE_MACHINE as error:
+        raise ResultError(faults.said(error)) from error
+
+
 def _usage(error: Any) -> str:
     """What the parser objects to, and where help is."""
     message = str(error.format_message()).strip()
@@ -73,16 +103,9 @@ def _usage(error: Any) -> str:
     return f"{message.rstrip('.')}; see {command} --help"
 
 
-def _stop(status: int, message: str = "") -> int:
+def _stop(status: int, message: str) -> int:
     """Says why in one line, without control characters, and gives the exit status."""
-    if message:
-        line = " ".join(message.split())
-        line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-        print(f"laminar-lens: {line}", file=sys.stderr)
-    if status == BROKEN_PIPE:
-        from laminar_lens.cli.screen import silence_closed_pipe
-
-        silence_closed_pipe()
+    print(f"laminar-lens: {one_line(message)}", file=sys.stderr, flush=True)
     return status
 
 
@@ -151,10 +174,10 @@ def sequential(  # one line a parameter: the command's whole surface
         geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
         geometries=geometries,
         grid=grid,
-        seed=checks.at_least("--seed", seed, 0),
+        seed=checks.at_least("--seed", seed, 0, checks.MOST_SEED),
         prompts=checks.prompts(prompts),
         model=model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
-        output=output_files(out, "sequential", json, quiet),
+        output=output_files(out, "sequential", json, quiet, grid=grid),
     )
     return preflight.check_sequential(request)
 
@@ -195,7 +218,7 @@ def warmup(
         geometries=geometries,
         grid=grid,
         **text_options(texts, n_texts, length, geometry, seed),
-        output=output_files(out, "warmup", json, quiet),
+        output=output_files(out, "warmup", json, quiet, grid=grid),
     )
     return preflight.check_warmup(request)
 

@@ -53,11 +53,12 @@ def text_options(
         "n_texts": checks.count(n_texts, least),
         "length": None if length is None else checks.at_least("--length", length, 4),
         "geometry": checks.choice("--geometry", geometry, checks.GEOMETRIES),
-        "seed": checks.at_least("--seed", seed, 0),
+        "seed": checks.at_least("--seed", seed, 0, checks.MOST_SEED),
         "texts": checks.texts(texts),
     }
 
 
-def output_files(out: Path, stem: str, json: bool, quiet: bool) -> Output:
-    """Where the result `stem` and its page go; refused where they cannot be written."""
-    return Output(checks.writable(out, [f"{stem}.nc", f"{stem}.html"]), json, quiet)
+def output_files(out: Path, stem: str, json: bool, quiet: bool, *, grid: bool = False) -> Output:
+    """Where the result `stem`, its page and its grid go; refused where they cannot be written."""
+    kinds = ("nc", "html", "grid.csv") if grid else ("nc", "html")
+    return Output(checks.writable(out, [f"{stem}.{kind}" for kind in kinds]), json, quiet)

@@ -1,17 +1,18 @@
 """Refuses arguments that cannot work, in one line and before anything heavy is imported."""
 
-import ctypes
 import difflib
-import importlib.util
 import math
+import os
 import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from laminar_lens.cli import cuda
 from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
+from laminar_lens.files import why_unwritable
 from laminar_lens.prompts import OCCURRENCES, check_target, her_prompts, read_prompts
 from laminar_lens.texts.reading import read_document
 
@@ -31,6 +32,8 @@ GEOMETRIES = (
 WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
 MOST_LAYERS = 9999
+MOST = 9_999_999  # positions to skip, tokens of a text: no text is so long
+MOST_SEED = 2**63 - 1
 MOST_TEXTS = 1_000_000  # the studies, too, count how many texts would decide up to a million
 
 
@@ -43,17 +46,21 @@ def choice(option: str, value: str, allowed: Sequence[str]) -> str:
     raise InputError(f"{option} {value!r} is unknown: {guess}choose from {', '.join(allowed)}")
 
 
-def at_least(option: str, value: int, minimum: int) -> int:
-    """`value` if it is `minimum` or more."""
+def at_least(option: str, value: int, minimum: int, most: int = MOST) -> int:
+    """`value` if it is `minimum` or more, and no more than `most`."""
     if value < minimum:
         raise InputError(f"{option} {value} is too small: give {minimum} or more")
+    if value > most:
+        raise InputError(f"{option} {value} is too large: give {most} or less")
     return value
 
 
 def count(value: int | None, minimum: int = 2) -> int | None:
     """How many texts the model is to write: enough for an interval, and no more than was ever needed."""
-    if value is not None and at_least("--n-texts", value, minimum) > MOST_TEXTS:
+    if value is not None and value > MOST_TEXTS:
         raise InputError(f"--n-texts {value} is too large: give {MOST_TEXTS} or less, usually 1200")
+    if value is not None:
+        at_least("--n-texts", value, minimum, MOST_TEXTS)
     return value
 
 
@@ -62,7 +69,7 @@ def target(text: str, occurrence: str, regex: bool) -> str:
     if regex and text.strip():
         try:
             re.compile(text)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise InputError(
                 f"--target {text!r} is not a regular expression ({error}): mend it, or leave out --regex to "
                 "look for the text as it is"
@@ -94,11 +101,11 @@ def parse_places(text: str) -> tuple[int, ...] | None:
 
 
 def _numbers(option: str, text: str, what: str, why_not: str) -> tuple[int, ...] | None:
-    if not text.strip():
+    if not text:
         return None
     chosen: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        match = re.fullmatch(r" *([0-9]{1,9}) *(?:- *([0-9]{1,9}) *)?", part)
         first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
         if last < first:
             raise InputError(f"{option} {text!r}: {part!r} is no {what} or range; write for example 1,3-8")
@@ -110,12 +117,12 @@ def _numbers(option: str, text: str, what: str, why_not: str) -> tuple[int, ...]
 
 def parse_window(text: str) -> str | tuple[int, int] | None:
     """`"42-62"`, both ends included, as the half-open (42, 63); "last-half" by name; empty, None."""
-    if not text.strip():
+    if not text:
         return None
     name = text.strip().lower().replace("-", " ")
     if name in WINDOWS:
         return name
-    match = re.fullmatch(r"\s*(\d{1,6})\s*-\s*(\d{1,6})\s*", text)
+    match = re.fullmatch(r" *([0-9]{1,6}) *- *([0-9]{1,6}) *", text)
     if match is None or int(match[2]) < int(match[1]):
         raise InputError(
             f"--reference {text!r} is no window of pairs: write first-last, for example 42-62, or one of "
@@ -151,11 +158,19 @@ def texts(values: Sequence[str] | None) -> tuple[str, ...] | tuple[Path, ...] | 
 
 def device(name: str) -> str:
     """`name` if this machine can have it, as far as can be told without importing torch."""
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    match = re.fullmatch(r"(cpu|mps|cuda)|cuda:([0-9]{1,9})", name)
+    if match is None:
         raise InputError(f"--device {name!r} is unknown: choose cpu, cuda, cuda:N or mps")
-    if kind == "cuda" and (reason := _why_no_cuda()):
-        raise ModelError(f"--device {name} was asked for, but {reason}: use --device cpu")
+    kind, index = match[1] or "cuda", int(match[2] or 0)
+    if kind == "cuda":
+        if reason := cuda.why_not():
+            raise ModelError(f"--device {name} was asked for, but {reason}: use --device cpu")
+        count = cuda.count()
+        if count is not None and index >= count:
+            there = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda" if count else "none"
+            raise ModelError(
+                f"--device {name} was asked for, but this machine has {there}: choose among them"
+            )
     if kind == "mps" and sys.platform != "darwin":
         raise ModelError(f"--device {name} was asked for, but this machine is no Mac: use --device cpu")
     return name
@@ -164,17 +179,16 @@ def device(name: str) -> str:
 def writable(folder: Path, names: Sequence[str], option: str = "--out") -> Path:
     """`folder` if every one of `names` could be written in it; nothing is left behind."""
     existing = folder
-    while not existing.exists() and existing != existing.parent:
+    while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
+        what = "is a link that leads nowhere" if existing.is_symlink() else "is a file"
         raise ResultError(
-            f"cannot write to {str(folder)!r}: {str(existing)!r} is a file; give a folder with {option}"
+            f"cannot write to {str(folder)!r}: {str(existing)!r} {what}; give a folder with {option}"
         )
     for name in names:
-        if (folder / name).is_dir():
-            raise ResultError(
-                f"cannot write {str(folder / name)!r}: a folder has that name; give another {option}"
-            )
+        if why := why_unwritable(folder / name):
+            raise ResultError(f"cannot write {str(folder / name)!r}: {why}; give another {option}")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -198,7 +212,7 @@ def page(file: Path, report: Path | None) -> Path | None:
     """Where the page of a result goes: never over a result."""
     if report is None:
         return None
-    if report.resolve() == file.resolve() or report.suffix.lower() == ".nc":
+    if os.path.realpath(report) == os.path.realpath(file) or report.suffix.lower() == ".nc":
         raise ResultError(
             f"--report {str(report)!r} would replace a result by a page: give another name, such as "
             f"{file.stem + '.html'!r}"
@@ -216,21 +230,3 @@ def angles_of(what: str, layers: Sequence[int] | None) -> str:
             "a layer, for example --layers 0,1"
         )
     return what
-
-
-def _why_no_cuda() -> str:
-    """Why CUDA cannot be had here; empty if nothing speaks against it."""
-    spec = importlib.util.find_spec("torch")
-    version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
-    built = version.read_text(encoding="utf-8") if version is not None and version.is_file() else ""
-    if re.search(r"^hip\b.*= '", built, re.MULTILINE):
-        return ""  # ROCm answers to the name cuda
-    if re.search(r"^cuda\b.*= None$", built, re.MULTILINE):
-        return "the torch installed here is built without CUDA"
-    for library in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            continue
-        return ""
-    return "this machine has no CUDA driver"

@@ -10,7 +10,7 @@ import typer
 def whole_number(value: str | int) -> int:
     """`value` as an integer; the parser's own message does not show what was given."""
     try:
-        return int(value)
+        return int(_ascii(value))
     except ValueError:
         raise typer.BadParameter(f"{value!r} is no whole number") from None
 
@@ -18,9 +18,17 @@ def whole_number(value: str | int) -> int:
 def decimal_number(value: str | float) -> float:
     """`value` as a float, likewise."""
     try:
-        return float(value)
+        return float(_ascii(value))
     except ValueError:
         raise typer.BadParameter(f"{value!r} is no number") from None
+
+
+def _ascii(value: object) -> str:
+    """The text of a number; Python also takes the digits of other scripts, which look like other numbers."""
+    text = str(value)
+    if not text.isascii():
+        raise ValueError
+    return text
 
 
 OPTIONS = {

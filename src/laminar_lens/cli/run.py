@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,11 @@ from laminar_lens.cli.requests import (
     WhyRequest,
 )
 from laminar_lens.cli.screen import say, working
-from laminar_lens.results import StudyResult, atomic_path, load_result
+from laminar_lens.cli.streams import written
+from laminar_lens.errors import LaminarLensError, ResultError
+from laminar_lens.files import atomic_path, write_text
+from laminar_lens.results import StudyResult, load_result
+from laminar_lens.results.pages import page_numbers
 
 
 def execute(request: Request) -> None:
@@ -125,7 +128,8 @@ def _angles(request: AnglesRequest) -> None:
         else:
             with atomic_path(request.path) as path:
                 angle_rows(dataset).to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
-    say(str(request.path))
+    with written([request.path]):
+        say(str(request.path))
 
 
 def _mask(request: MaskRequest) -> None:
@@ -144,14 +148,14 @@ def _mask(request: MaskRequest) -> None:
             progress=progress,
         )
         files = write_masks(found, request.folder)
-    if request.json:
-        shown = {**found.summary(), "files": {name: str(path) for name, path in files.items()}}
-        say(json.dumps(shown, ensure_ascii=True, allow_nan=False, indent=2))
-    elif request.quiet:
-        say("\n".join(str(path) for path in files.values()))
-    else:
-        warned = [f"note: {note}" for note in found.notes]
-        say(found.sentence, *warned, *(f"{name}: {path}" for name, path in files.items()))
+    with written(files.values()):
+        if request.json:
+            say(*_json({**found.summary(), "files": {name: str(path) for name, path in files.items()}}))
+        elif request.quiet:
+            say(*map(str, files.values()))
+        else:
+            warned = [f"note: {note}" for note in found.notes]
+            say(found.sentence, *warned, *(f"{name}: {path}" for name, path in files.items()))
 
 
 def _show(request: ShowRequest) -> None:
@@ -249,35 +253,62 @@ def _grid(model: Any, request: SequentialRequest | WarmupRequest, progress: Prog
 
 
 def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) -> dict[str, Path]:
-    """The result, its page and the grid in the output folder: all of them, or all the earlier ones."""
+    """The result, the grid and the page in the output folder: the numbers first, for they cost the most.
+
+    Raises:
+        ResultError: one cannot be written; those before it stay, and the line names them.
+    """
     from laminar_lens.report import render
 
     output.folder.mkdir(parents=True, exist_ok=True)
     stem = study.kind
-    files = {"result": output.folder / f"{stem}.nc", "page": output.folder / f"{stem}.html"}
-    if frame is not None:
-        files["grid"] = output.folder / f"{stem}.grid.csv"
-    progress("writing the page", 0, 1)
-    page = render(study)
-    progress("writing the page", 1, 1)
-    with ExitStack() as stack:
+    files = {"result": study.save(output.folder / f"{stem}.nc"), "page": output.folder / f"{stem}.html"}
+    try:
         if frame is not None:
-            part = stack.enter_context(atomic_path(files["grid"]))
-            frame.to_csv(part, index=False, quoting=csv.QUOTE_NONNUMERIC)
-        stack.enter_context(atomic_path(files["page"])).write_bytes(page.encode("utf-8", "replace"))
-        study.save(files["result"])
+            files["grid"] = output.folder / f"{stem}.grid.csv"
+            with atomic_path(files["grid"]) as part:
+                frame.to_csv(part, index=False, quoting=csv.QUOTE_NONNUMERIC)
+        progress("writing the page", 0, 1)
+        write_text(files["page"], render(study))
+        progress("writing the page", 1, 1)
+    except LaminarLensError as error:
+        again = f"laminar-lens show {files['result']} --report PAGE.html"
+        raise ResultError(
+            f"{error}; the result is saved in {files['result']}, and its page can be made with {again}"
+        ) from error
     return files
 
 
 def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: Any) -> None:
     """The answer, in the form that was asked for."""
-    if output.json:
-        summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
-        if frame is not None:
-            summary["grid"] = json.loads(frame.to_json(orient="records"))
-        say(json.dumps(summary, ensure_ascii=True, allow_nan=False, indent=2))
-    elif output.quiet:
-        if files:
-            say("\n".join(str(path) for path in files.values()))
-    else:
-        say(*tables.parts(study, frame), *(f"{name}: {path}" for name, path in files.items()))
+    notes = _about_page(study, files)
+    with written(files.values()):
+        if output.json:
+            summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
+            summary["warnings"] = [*summary["warnings"], *notes]
+            if frame is not None:
+                summary["grid"] = json.loads(frame.to_json(orient="records"))
+            say(*_json(summary))
+        elif output.quiet:
+            say(*map(str, files.values()))
+        else:
+            warned = [f"warning: {note}" for note in notes]
+            say(*tables.parts(study, frame), *warned, *(f"{name}: {path}" for name, path in files.items()))
+
+
+def _json(value: Any) -> list[str]:
+    """The lines of `value` as JSON."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2).split("\n")
+
+
+def _about_page(study: StudyResult, files: Mapping[str, Path]) -> list[str]:
+    """What is to be said where the page beside a result was made from other numbers than it holds."""
+    if "result" not in files or (page := files["result"].with_suffix(".html")) == files.get("page"):
+        return []
+    made_from = page_numbers(page)
+    if made_from in (None, study.numbers_sha256):
+        return []
+    return [
+        f"the page {page} beside this result was made from other numbers ({str(made_from)[:12]}…, here "
+        f"{study.numbers_sha256[:12]}…): write it again with --report"
+    ]

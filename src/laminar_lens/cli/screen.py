@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import sys
 import time
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from laminar_lens.axes import Progress
+from laminar_lens.escapes import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 120
 FOLDED_WIDTH = 16  # of a column whose cells are folded, at least
 LOG_EVERY_S = 10.0
+WIDTHS = ("COLUMNS", "LINES", "TERMINAL_WIDTH")  # in the environment, read by rich and typer
 QUIET_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
@@ -71,7 +74,7 @@ def _bars() -> Iterator[Progress]:
 
         def progress(label: str, done: int, total: int) -> None:
             if label not in tasks:
-                tasks[label] = bars.add_task(label, total=total or None)
+                tasks[label] = bars.add_task(printable(label), total=total or None)
             bars.update(tasks[label], completed=done, total=total or None)
 
         yield progress
@@ -85,19 +88,22 @@ def _log() -> Progress:
         nonlocal last
         if time.monotonic() - last >= LOG_EVERY_S:
             last = time.monotonic()
-            print(
-                f"laminar-lens: {label}" + (f" {done}/{total}" if total else ""), file=sys.stderr, flush=True
-            )
+            line = f"laminar-lens: {printable(label)}" + (f" {done}/{total}" if total else "")
+            print(line, file=sys.stderr, flush=True)
 
     return progress
 
 
 def say(*parts: "str | Table") -> None:
-    """Lines and tables on standard output; in a pipe 120 columns wide, or COLUMNS."""
+    """Lines and tables on standard output; in a pipe 120 columns wide, or COLUMNS.
+
+    A text is one line: whatever it holds is shown, and no control character is sent.
+    """
     console = _console()
     for part in parts:
         if isinstance(part, str):
-            console.print(part, markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal)
+            line = printable(part)
+            console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal)
         else:
             console.print(part)
     sys.stdout.flush()
@@ -116,6 +122,8 @@ def table(
     Where it does not fit, the other columns' titles go below each other, then the `spare` columns go, the
     first one first; a line below names them.
     """
+    title, columns, wide, spare = printable(title), _shown(columns), _shown(wide), _shown(spare)
+    rows = [_shown(row) for row in rows]
     width = _console().width
     for stacked, gone in [(False, 0), *((True, gone) for gone in range(len(spare) + 1))]:
         left = [index for index, name in enumerate(columns) if name not in spare[:gone]]
@@ -127,6 +135,10 @@ def table(
     if dropped:
         made.caption = f"too narrow for {', '.join(dropped)}"
     return made
+
+
+def _shown(cells: Sequence[str]) -> list[str]:
+    return [printable(cell) for cell in cells]
 
 
 def _narrowest(
@@ -164,23 +176,23 @@ def _table(
     return made
 
 
-def silence_closed_pipe() -> None:
-    """Keeps Python from complaining at exit that standard output is gone."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+@contextlib.contextmanager
+def sane_environment() -> Iterator[None]:
+    """Without widths of a terminal that are no numbers, which other libraries trip over."""
+    wrong = [name for name in WIDTHS if not re.fullmatch("[0-9]{1,4}", os.environ.get(name, "80"))]
+    kept = {name: os.environ.pop(name) for name in wrong}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _console() -> "Console":
     from rich.console import Console
 
-    class PipeConsole(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    if isinstance(sys.stdout, io.TextIOWrapper) and not str(sys.stdout.encoding).lower().startswith("utf"):
-        sys.stdout.reconfigure(errors="replace")
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None and not str(sys.stdout.encoding).lower().startswith("utf"):
+        reconfigure(errors="replace")
     in_terminal = sys.stdout.isatty()
     width = None if in_terminal or "COLUMNS" in os.environ else PIPE_WIDTH
-    return PipeConsole(width=width, emoji=False)
+    return Console(width=width, emoji=False)

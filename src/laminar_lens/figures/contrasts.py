@@ -43,7 +43,7 @@ def contrasts(curves: xr.Dataset | None) -> go.Figure | None:
     unit = " rad" if rad else ""
     over = "mean over texts and layers" if along == "pair" else "mean over texts and places"
     figure = new_figure(
-        f"What each intervention changes: {curves.attrs['about']}",
+        f"What each intervention changes: {shown(curves.attrs['about'], 90)}",
         f"Each condition minus the plain run of the same texts, {over}, with paired 95% intervals. A band "
         "that holds 0 shows no effect there." + withheld_note(curves, "low"),
     )

@@ -16,6 +16,7 @@ from laminar_lens.figures.style import (
     layer_axis,
     mean_and_band,
     new_figure,
+    shown,
     withheld_note,
 )
 
@@ -55,7 +56,7 @@ def contributions(dataset: xr.Dataset) -> go.Figure | None:
         figure.update_traces(texttemplate="%{text}", textfont={"size": 12})
     buttons = [
         {
-            "label": f"{PAIR_WORDS[p]}, {g}",
+            "label": f"{PAIR_WORDS[p]}, {shown(g)}",
             "method": "restyle",
             "args": [{"z": [grid], "text": [text]}, [0]],
         }
@@ -111,7 +112,7 @@ def without(dataset: xr.Dataset) -> go.Figure | None:
         )  # fmt: skip
     which = list(range(len(figure.data)))
     buttons = [
-        {"label": f"{PAIR_WORDS[p]}, {g}", "method": "restyle", "args": [{"y": found}, which]}
+        {"label": f"{PAIR_WORDS[p]}, {shown(g)}", "method": "restyle", "args": [{"y": found}, which]}
         for (g, p), found in zip(views, curves, strict=True)
     ]
     angle_axis(figure, [np.array(found) for found in curves], title="mean angle (rad)")
@@ -145,7 +146,7 @@ def few_share(dataset: xr.Dataset) -> go.Figure | None:
         for m, dash in ((0, "solid"), (few, "4px,3px")):
             part = dataset.sel(geometry=geometry, pairs="first", removed=m)
             band = [part[f"angle_without{end}"].values for end in ("", "_low", "_high")]
-            name = f"{geometry}, {'all dimensions' if m == 0 else f'without {m}'}"
+            name = f"{shown(geometry)}, {'all dimensions' if m == 0 else f'without {m}'}"
             mean_and_band(
                 figure, layers, *band, name=name, color=color, dash=dash,
                 hover=f"layer %{{x}}, {name}: %{{y:.3f}} rad",

@@ -45,6 +45,11 @@ def pair_texts(dataset: xr.Dataset, pairs: xr.DataArray, *, donor: bool = False)
     return lines
 
 
+def baseline_label(name: object) -> str:
+    """A baseline's name as a figure shows it: it may be of a foreign file."""
+    return shown(str(name).replace("_", " "), 40)
+
+
 def chosen_baseline(dataset: xr.Dataset) -> int:
     """Row of the baseline that `baseline_angle` holds."""
     same = [
@@ -72,7 +77,7 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         "fall into groups that its mean runs between." + withheld_note(dataset, "target_low", "baseline_low"),
     )
     layers, row = dataset["layer"].values, chosen_baseline(dataset)
-    name = str(dataset["baseline"].values[row]).replace("_", " ")
+    name = baseline_label(dataset["baseline"].values[row])
     target, baseline = dataset["target_angle"], dataset["baseline_angle"]
     bundle(
         figure,
@@ -168,7 +173,7 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
             if kind not in dataset or not np.isfinite(dataset[kind].values[row]).any():
                 continue
             band = [dataset[f"{kind}{part}"].values[row] for part in ("", "_low", "_high")]
-            label = name.replace("_", " ") + (", split" if dash != "solid" else "")
+            label = baseline_label(name) + (", split" if dash != "solid" else "")
             drawn += band
             if not np.isfinite(band[1]).any():
                 missing.setdefault(("No band", _reason(dataset, row, kind)), []).append(label)
@@ -179,7 +184,7 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
             break
         else:
             why = _reason(dataset, row, "difference", "stratified_difference")
-            missing.setdefault(("Not drawn", why), []).append(name.replace("_", " "))
+            missing.setdefault(("Not drawn", why), []).append(baseline_label(name))
     said = [f" {head}: {', '.join(labels)} ({why})." for (head, why), labels in missing.items()]
     figure.update_layout(meta={"caption": caption + "".join(said)})
     layer_axis(figure, layers.tolist())
@@ -245,7 +250,7 @@ def dispersion(dataset: xr.Dataset) -> go.Figure | None:
     )
     row = chosen_baseline(dataset)
     baseline = dataset["baseline_iqr"].values[row]
-    label = f"baseline ({str(dataset['baseline'].values[row]).replace('_', ' ')})"
+    label = f"baseline ({baseline_label(dataset['baseline'].values[row])})"
     figure.add_trace(
         go.Scatter(
             x=layers, y=baseline, mode=line_mode(layers), name=label,

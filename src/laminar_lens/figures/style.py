@@ -264,8 +264,8 @@ def visible(text: object, limit: int | None = None) -> str:
 
 
 def shown(text: object, limit: int = 70) -> str:
-    """`visible` text for a hover label, escaped."""
-    return html.escape(visible(text, limit), quote=False)
+    """`visible` text for any part of a figure: what plotly would take for a tag or a variable is only text."""
+    return html.escape(visible(text, limit), quote=False).replace("%{", "%&#123;")
 
 
 def quoted(token: object) -> str:

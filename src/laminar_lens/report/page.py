@@ -1,5 +1,6 @@
 """The page: what the result says, in reading order, filled into `page.html.jinja`."""
 
+import html
 import json
 import math
 import re
@@ -20,8 +21,10 @@ from laminar_lens.results import Summary
 from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.geometries import geometry_cells, geometry_note
+from laminar_lens.results.pages import MARK
 from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 
+_FOREIGN_TAG = re.compile(r"\\u003c(?!(?:br|/?b|/?extra)\\u003e)")
 _STUDIES = {
     "sequential": "Sequential-angle study",
     "warmup": "Warm-up study",
@@ -63,6 +66,7 @@ def render(result: Any) -> str:
         shades=SHADES,
         plotly=plotly.offline.get_plotlyjs(),
         version=__version__,
+        mark=MARK,
     )
     return page
 
@@ -76,7 +80,7 @@ def figure_page(result: Any, name: str) -> str:
     figures = result.figures()
     if name not in figures:
         raise ResultError(f"no figure {name!r} in this result; it has {', '.join(figures)}")
-    spec = script_json(json.loads(figures[name].to_json()))
+    spec = _spec_json(json.loads(figures[name].to_json()))
     page: str = _template("figure.html.jinja").render(spec=spec, plotly=plotly.offline.get_plotlyjs())
     return page
 
@@ -85,6 +89,11 @@ def script_json(value: Any) -> str:
     """JSON that can stand inside a script element, whatever text it holds."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _spec_json(spec: dict[str, Any]) -> str:
+    """A figure's JSON with no markup but our own: plotly makes links of `<a href>` wherever it stands."""
+    return _FOREIGN_TAG.sub("\\\\u0026lt;", script_json(spec))
 
 
 def token_data(dataset: xr.Dataset) -> dict[str, Any]:
@@ -133,10 +142,10 @@ def _figure(figure: Any) -> dict[str, Any]:
     legend = any(trace.get("name") and trace.get("showlegend") is not False for trace in spec["data"])
     layout["margin"] = {**layout.get("margin", {}), "t": 56 if legend or "updatemenus" in layout else 24}
     return {
-        "title": title,
-        "caption": caption,
+        "title": html.unescape(title),  # plotly's escapes; the template makes its own
+        "caption": html.unescape(caption),
         "height": layout.get("height", 460),
-        "spec": script_json(spec),
+        "spec": _spec_json(spec),
     }
 
 

@@ -17,6 +17,7 @@ import xarray as xr
 
 from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
+from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results.conditions import (
     condition_dataset,
     condition_names,
@@ -27,12 +28,10 @@ from laminar_lens.results.conditions import (
 from laminar_lens.results.geometries import geometry_rows
 from laminar_lens.results.storage import (
     FORMAT,
-    atomic_path,
     canonical,
     numbers_sha256,
     read_dataset,
     write_dataset,
-    write_text,
 )
 from laminar_lens.results.summary import Summary, claim_rows, estimate_text, json_safe, layer_rows
 

@@ -11,10 +11,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from laminar_lens.errors import ResultError
+from laminar_lens.files import atomic_path
 
 FORMAT_NAME = "laminar-lens"
 FORMAT_VERSION = 1
@@ -34,46 +31,6 @@ _SEAL = b"\nlaminar-lens file sha256 "
 _HASHES = ("numbers_sha256", "attrs_sha256")
 _ESCAPES = re.compile(r"\\(\\|u[0-9a-f]{4})")
 _UNSAFE = re.compile("[\x00\\\\\ud800-\udfff]")
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well.
-
-    When the block raises, the temporary file is removed and what was at `path` before is still there.
-
-    Raises:
-        ResultError: the folder does not exist, `path` is a folder, or it cannot be written.
-    """
-    target = Path(os.path.realpath(path))
-    if os.path.isdir(target):
-        raise ResultError(f"cannot write {path}: it is a folder; give a file name inside it")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise ResultError(
-            f"cannot write {path}: {_one_line(error.strerror or error)}; give a path in a folder that exists "
-            "and can be written"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write `text` as UTF-8, whole or not at all; returns the path.
-
-    Raises:
-        ResultError: it cannot be written; an earlier file at `path` is kept.
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", errors="replace"))
-    return Path(path)
 
 
 def numbers_sha256(dataset: xr.Dataset) -> str:
