@@ -146,7 +146,10 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
         yield
     except LaminarLensError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        panic = type(error).__name__ == "PanicException"  # of native code; not an Exception
+        if not isinstance(error, Exception) and not panic:
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if "trust_remote_code" in reason:
             raise ModelError(
@@ -160,7 +163,7 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
                 f"{hint} ({reason.partition('. ')[0][:160]}); give a folder with a model, or 'novella', "
                 "which comes with this package"
             ) from error
-        retry = "; bridge=True may know this architecture" if on_hooked else ""
+        retry = "; bridge=True may know this architecture" if on_hooked and not panic else ""
         raise ModelError(
             f"model {str(name)!r} could not be loaded: {type(error).__name__}: {reason[:240]}{retry}"
         ) from error
