@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hostile import CASES, damaged
 from laminar_lens.errors import ModelError
 from laminar_lens.models.folder import check_folder
+from tests.hostile import CASES, damaged
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,8 +3,8 @@
 Everything here works with the standard library, so that a folder that cannot be loaded is refused at once:
 its files are regular and of a sane length (`files`), the weights are what they announce (`weights`,
 `headers`, `checkpoints`), the configuration fits them (`config`), the tokenizer's ids lie within the
-vocabulary (`tokenizer`), and it works (`trial`). No code of the folder runs, no pickle is loaded, and no tensor
-is read.
+vocabulary (`tokenizer`), and it works (`trial`). No code of the folder runs, no pickle is loaded, no tensor
+read.
 """
 
 import os

@@ -35,7 +35,7 @@ def check_tokenizer(folder: Path, vocabulary: int | None) -> None:
         FolderError: with the file, the value, and what was expected.
     """
     pair = all(present(folder / file) for file in ("vocab.json", "merges.txt"))
-    if not pair and not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+    if not pair and not any(present(file) for pattern in TOKENIZERS for file in _named(folder, pattern)):
         raise FolderError("it has no tokenizer (tokenizer.json is missing)")
     for name in _PLAIN:
         if present(folder / name) and size_bytes(folder / name) > MOST_VOCABULARY_BYTES:
@@ -51,6 +51,11 @@ def check_tokenizer(folder: Path, vocabulary: int | None) -> None:
             table = read_json(folder / name, MOST_VOCABULARY_BYTES)
             beyond = vocabulary if name == "vocab.json" else None
             _check_ids(f"{name}: token", table.items(), beyond)
+
+
+def _named(folder: Path, pattern: str) -> Iterable[Path]:
+    """The files of a pattern; of a plain name the file, also where it is a link that leads nowhere."""
+    return folder.glob(pattern) if "*" in pattern else (folder / pattern,)
 
 
 def _named_tokens(folder: Path) -> dict[str, str]:

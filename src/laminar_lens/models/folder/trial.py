@@ -28,7 +28,7 @@ try:
     for special in (False, True):
         tokenizer.encode_batch(texts, add_special_tokens=special)
 except BaseException as error:
-    print(type(error).__name__, " ".join(str(error).split())[:200])
+    print(type(error).__name__, ascii(" ".join(str(error).split())[:200])[1:-1])
     sys.exit(3)
 """
 

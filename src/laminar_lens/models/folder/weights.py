@@ -82,7 +82,7 @@ def _files(folder: Path, first: str) -> list[str]:
 def _inside(name: Any, where: str) -> str:
     """A file name that an index gives, if it stays in the folder."""
     plain = isinstance(name, str) and name and Path(name).name == name and "\\" not in name
-    if not plain or "\0" in name or len(name.encode(errors="replace")) > 255:
+    if not plain or not name.isprintable() or len(name.encode()) > 255:
         raise FolderError(
             f"{where} names the weights {shown(name)}; expected the name of a file in the folder"
         )
