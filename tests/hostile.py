@@ -378,7 +378,7 @@ def _header_cases() -> dict[str, Case]:
 
 def _index_cases() -> dict[str, Case]:
     cases = {
-        f"index: map is {str(value)[:24]}": Case(index({"weight_map": value}), ("index.json", said))
+        f"index of {ascii(value)[:24]}": Case(index({"weight_map": value}), ("index.json", said))
         for value, said in (
             (None, "weight_map is null"),
             ([], "weight_map is a list"),
