@@ -234,6 +234,16 @@ def test_a_token_beyond_the_vocabulary_is_refused_where_a_text_holds_it(copied: 
 
 
 @pytest.mark.parametrize("bridge", [None, True])
+def test_a_bos_that_the_model_has_no_embedding_of_is_none(bridge: bool | None, copied: Path) -> None:
+    """Transformers gives a token that tokenizer.json lacks the next id, here 320 of 320."""
+    fields("tokenizer_config.json", bos_token="<start>")(copied)
+    model = load_model(copied, bridge=bridge)
+    assert model.tokenizer.bos_token_id >= 320
+    with pytest.raises(InputError, match="no BOS token"):
+        capture_residuals(model, "He gave her the book.", prepend_bos=True)
+
+
+@pytest.mark.parametrize("bridge", [None, True])
 def test_a_panic_while_loading_is_one_line(
     bridge: bool | None, tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

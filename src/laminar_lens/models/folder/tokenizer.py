@@ -73,7 +73,8 @@ def _named_tokens(folder: Path) -> dict[str, str]:
                 found[text] = key
         _check_decoder(name, content.get("added_tokens_decoder"))
         longest = content.get("model_max_length")
-        if longest is not None and not (isinstance(longest, int | float) and longest >= 1):
+        number = isinstance(longest, int | float) and not isinstance(longest, bool) and longest >= 1
+        if longest is not None and not number:
             raise FolderError(f"{name}: model_max_length is {shown(longest)}; expected a number of 1 or more")
     return found
 
