@@ -1,6 +1,12 @@
 """Errors that a user can meet. Each carries its reason, the value and what to do in one line."""
 
 
+def is_failure(error: BaseException) -> bool:
+    """Whether something failed: any Exception, and a panic of native code, which is none. Being stopped is no
+    failure."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 class LaminarLensError(Exception):
     """Base of every error that Laminar Lens raises on purpose."""
 

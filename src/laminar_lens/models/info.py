@@ -107,7 +107,8 @@ def bos_token_id(model: Any) -> int | None:
     """The model's own BOS token, or None.
 
     TransformerLens gives a tokenizer without a BOS its EOS in that place; that one is not counted. A
-    tokenizer whose BOS and EOS are the same token, as GPT-2's, has one.
+    tokenizer whose BOS and EOS are the same token, as GPT-2's, has one. One that the model has no embedding of
+    is not counted either.
     """
     tokenizer = getattr(model, "tokenizer", None)
     source = SOURCES.get(model)
@@ -117,7 +118,8 @@ def bos_token_id(model: Any) -> int | None:
         own = getattr(tokenizer, "init_kwargs", {})
         if "bos_token" not in own or own["bos_token"] is None:
             return None
-    return int(tokenizer.bos_token_id)
+    token = int(tokenizer.bos_token_id)
+    return token if token < int(model.cfg.d_vocab) else None
 
 
 def bos_training(model: Any) -> tuple[str, str]:

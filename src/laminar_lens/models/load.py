@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from laminar_lens.errors import InputError, LaminarLensError, ModelError
+from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import local, names
 from laminar_lens.models.devices import device_name
 from laminar_lens.models.info import SOURCES, Source
@@ -146,7 +146,9 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
         yield
     except LaminarLensError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if "trust_remote_code" in reason:
             raise ModelError(
@@ -160,7 +162,9 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
                 f"{hint} ({reason.partition('. ')[0][:160]}); give a folder with a model, or 'novella', "
                 "which comes with this package"
             ) from error
-        retry = "; bridge=True may know this architecture" if on_hooked else ""
+        retry = (
+            "; bridge=True may know this architecture" if on_hooked and isinstance(error, Exception) else ""
+        )
         raise ModelError(
             f"model {str(name)!r} could not be loaded: {type(error).__name__}: {reason[:240]}{retry}"
         ) from error

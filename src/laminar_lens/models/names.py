@@ -6,18 +6,19 @@ import importlib.util
 import json
 import os
 import re
-import zipfile
+import stat
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from laminar_lens.errors import ModelError
+from laminar_lens.models.folder import check_folder
+from laminar_lens.models.folder.files import kind
 
 NOVELLA = Path(__file__).parent / "embedded" / "novella"
 EMBEDDED = "novella"
 
-TOKENIZERS = ("tokenizer.json", "*.model", "vocab.txt", "*.tiktoken", "tekken.json", "tokenization_*.py")
-"""Any one of these is a tokenizer, and so are vocab.json and merges.txt together."""
+LONGEST_SHOWN = 100  # letters of a name in a message that quotes it
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -39,9 +40,9 @@ def check_name(name_or_path: Any) -> None:
         )
     folder = local_folder(name_or_path)
     if folder is not None:
-        check_folder(folder, embedded=name_or_path == EMBEDDED)
+        check_folder(folder, embedded=folder == NOVELLA)
         return
-    name = str(name_or_path)
+    name = os.fsdecode(name_or_path)
     if not _HUB_NAME.fullmatch(name):
         raise ModelError(
             f"model {name!r}: no such folder, and not the name of a model{suggestion(name) or '; check it'}"
@@ -59,23 +60,44 @@ def local_folder(name_or_path: Any) -> Path | None:
     Raises:
         ModelError: the name is empty, or a path at which there is no folder.
     """
-    name = str(name_or_path)
+    name = os.fsdecode(name_or_path)
     if not name.strip():
         raise ModelError(
             f"model {name!r}: the name is empty; give 'novella', a TransformerLens name or a folder"
         )
     if name == EMBEDDED:
         return NOVELLA
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path, mode = _looked_up(name)
+    if mode is not None and stat.S_ISDIR(mode):
         return path
-    if path.exists():
+    if mode is not None:
+        what = "a file" if stat.S_ISREG(mode) else kind(mode)
         raise ModelError(
-            f"model {name!r} is a file; give the Hugging Face folder that holds config.json and weights"
+            f"model {name!r} is {what}; give the Hugging Face folder that holds config.json and weights"
         )
     if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"model {name!r}: no such folder; check the path")
     return None
+
+
+def _looked_up(name: str) -> tuple[Path, int | None]:
+    """The path that a name means, and the mode of what is there; None where nothing is.
+
+    Raises:
+        ModelError: no path can be so (too long, a link loop, a null byte, an unknown user's home), or it may
+            not be looked at.
+    """
+    try:
+        path = Path(name).expanduser()
+        return path, path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path, None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except (ValueError, RuntimeError) as error:  # a null byte or a lone surrogate; no such user
+        reason = str(error)
+    shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
+    raise ModelError(f"model {shown!r}: no such folder ({reason}); check the path")
 
 
 def near_matches(name: str, n: int = 3) -> list[str]:
@@ -116,67 +138,6 @@ def _names() -> dict[str, str]:
         **{alias: name for name, spellings in aliases.items() for alias in spellings},
         **{name: name for name in (*aliases, *official)},
     }
-
-
-def check_folder(folder: Path, *, embedded: bool = False) -> None:
-    """Refuses a Hugging Face folder without a readable config, weights or tokenizer, or with half-written
-    weights.
-
-    Raises:
-        ModelError: with the file and, for half-written weights, how many bytes of how many are there.
-    """
-    remedy = "install laminar-lens again" if embedded else "copy it again"
-    where = remedy if embedded else "give the folder that holds the model's config.json and weights"
-    config = folder / "config.json"
-    if not config.is_file():
-        raise ModelError(f"model folder {str(folder)!r} has no config.json: {where}")
-    _read_json(config, remedy)
-    safetensors = sorted(folder.glob("*.safetensors"))
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        for shard in sorted(set(_read_json(index, remedy).get("weight_map", {}).values())):
-            if not (folder / shard).is_file():
-                raise ModelError(f"model folder {str(folder)!r}: the weights {shard} are missing: {remedy}")
-    if not safetensors and not any(folder.glob("pytorch_model*.bin")):
-        raise ModelError(
-            f"model folder {str(folder)!r} holds no weights (model.safetensors is missing): {remedy}"
-        )
-    for file in safetensors:
-        _check_safetensors(file, remedy)
-    for file in [] if safetensors else sorted(folder.glob("pytorch_model*.bin")):
-        if not zipfile.is_zipfile(
-            file
-        ):  # what torch.save has written since 2020; its directory is at the end
-            raise ModelError(f"weights {str(file)!r} are half-written, or not written by torch: {remedy}")
-    whole = all((folder / file).is_file() for file in ("vocab.json", "merges.txt"))
-    if not whole and not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
-        raise ModelError(
-            f"model folder {str(folder)!r} has no tokenizer (tokenizer.json is missing): {remedy}"
-        )
-
-
-def _check_safetensors(file: Path, remedy: str) -> None:
-    """Compares the file's size with what its header announces."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        header_size = int.from_bytes(stream.read(8), "little")
-        if size < 8 or 8 + header_size > size:
-            raise ModelError(
-                f"weights {str(file)!r} are half-written: {size:,} bytes, its header is cut: {remedy}"
-            )
-        try:
-            header = json.loads(stream.read(header_size))
-            end = max(
-                (entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"),
-                default=0,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ModelError(
-                f"weights {str(file)!r} are not a safetensors file: unreadable header: {remedy}"
-            ) from None
-    if 8 + header_size + end != size:
-        raise ModelError(
-            f"weights {str(file)!r} are half-written: {size:,} of {8 + header_size + end:,} bytes: {remedy}"
-        )
 
 
 def _read_json(file: Path, remedy: str = "install it again") -> dict[str, Any]:

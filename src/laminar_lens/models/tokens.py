@@ -34,6 +34,7 @@ def token_rows(
     else:
         texts = _checked_texts(prompts, mask)
         rows = _tokenized(model, texts)
+        _check_vocabulary(rows, texts, int(model.cfg.d_vocab))
     if prepend_bos:
         rows = _with_bos(model, rows)
     context = int(model.cfg.n_ctx)
@@ -77,6 +78,16 @@ def _tokenized(model: Any, texts: tuple[str, ...]) -> list[list[int]]:
         if not row:
             raise InputError(f"prompt {index}{_quote(texts, index)} has no tokens in this model's vocabulary")
     return rows
+
+
+def _check_vocabulary(rows: list[list[int]], texts: tuple[str, ...], vocabulary: int) -> None:
+    """Refuses a token that the model has no embedding of: some tokenizers have more than their model."""
+    for index, row in enumerate(rows):
+        if (largest := max(row)) >= vocabulary:
+            raise InputError(
+                f"prompt {index}{_quote(texts, index)} has token {largest}, outside the vocabulary "
+                f"0 … {vocabulary - 1}: this model has no embedding of it; change the text"
+            )
 
 
 def unpadded(tokens: Tensor, mask: Any, vocabulary: int) -> list[list[int]]:

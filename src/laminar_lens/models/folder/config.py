@@ -1,0 +1,115 @@
+"""config.json: whole numbers where there must be some, and no more of anything than the weights hold."""
+
+import math
+import re
+from collections import defaultdict
+from typing import Any
+
+from laminar_lens.models.folder.files import FolderError, is_whole, shown
+from laminar_lens.models.folder.weights import Stored
+
+_LAYERS = ("n_layer", "num_hidden_layers", "n_layers", "num_layers")
+_WIDTHS = ("n_embd", "hidden_size", "d_model")
+_CONTEXTS = ("n_positions", "n_ctx", "max_position_embeddings", "max_seq_len")
+_OTHERS = ("intermediate_size", "n_inner", "ffn_dim", "n_head", "num_attention_heads", "num_key_value_heads")
+_COUNTS = re.compile(r"(n|num)_\w*(layers?|heads?|experts?|groups?|labels?|blocks?)\w*")
+_FINITE = re.compile(r"\w*(eps|epsilon|rope_theta|rotary_emb_base)")
+_TEXTS = ("model_type", "tokenizer_class", "transformers_weights", "_name_or_path")
+_OBJECTS = ("auto_map", "text_config", "quantization_config", "id2label", "label2id", "rope_scaling")
+_SHARED = ("num_hidden_groups",)  # ALBERT runs one layer several times
+_LONGEST = 2**31 - 1  # positions, which torch counts in 32 bits in places
+_MATCH = "config.json and the weights must be of one model; copy or download both again"
+
+
+def check_config(config: dict[str, Any], stored: Stored) -> None:
+    """Refuses a configuration of wrong types, or one that asks for more than the weights hold.
+
+    Without this, a model of 100,000 layers is built, for hours, before its missing weights are noticed.
+
+    Raises:
+        FolderError: with the field, its value, and what was expected.
+    """
+    _check_types(config)
+    parts = [config]
+    if isinstance(inner := config.get("text_config"), dict):
+        _check_types(inner, "text_config.")
+        parts.append(inner)
+    for part in parts:
+        _check_layers(part, stored)
+        _check_sizes(part, stored)
+        _check_counts(part, stored)
+
+
+def vocabulary_size(config: dict[str, Any]) -> int | None:
+    """Tokens of the model's vocabulary; None where the configuration leaves it to the default."""
+    inner = config.get("text_config")
+    size = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
+    return size if is_whole(size) else None
+
+
+def _check_types(config: dict[str, Any], prefix: str = "") -> None:
+    for key in (*_LAYERS, *_WIDTHS, "vocab_size"):
+        if key in config and not is_whole(config[key], 1):
+            raise _wrong(prefix + key, config[key], "a whole number of 1 or more")
+    for key in _CONTEXTS:
+        if config.get(key) is not None and not (is_whole(config[key], 1) and config[key] <= _LONGEST):
+            raise _wrong(prefix + key, config[key], f"a whole number from 1 to {_LONGEST}")
+    for key in _OTHERS:  # of some models one for each layer
+        value = config.get(key)
+        if value is not None and not all(
+            is_whole(n) for n in (value if isinstance(value, list) else [value])
+        ):
+            raise _wrong(prefix + key, value, "a whole number")
+    for key, value in config.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if _FINITE.fullmatch(key) and value is not None and not number:
+            raise _wrong(prefix + key, value, "a finite number")
+    for keys, kind, expected in ((_TEXTS, str, "a text"), (_OBJECTS, dict, "an object")):
+        for key in keys:
+            if config.get(key) is not None and not isinstance(config[key], kind):
+                raise _wrong(prefix + key, config[key], expected)
+
+
+def _check_layers(config: dict[str, Any], stored: Stored) -> None:
+    """Refuses more layers than there are weights of."""
+    held = _layers_held(stored)
+    for key in _LAYERS:
+        if key in config and config[key] > held and not any(shared in config for shared in _SHARED):
+            raise FolderError(
+                f"config.json: {key} is {shown(config[key])}, but the weights hold {held} layers", _MATCH
+            )
+
+
+def _layers_held(stored: Stored) -> int:
+    """The most numbers that the first number of tensors' names takes: model.layers.0.…, model.layers.1.…"""
+    groups = defaultdict(set)
+    for name in stored.names:
+        if found := re.match(r"(.*?)\.(\d{1,9})\.", f".{name}"):
+            groups[found[1]].add(int(found[2]))
+    return max(map(len, groups.values()), default=0)
+
+
+def _check_sizes(config: dict[str, Any], stored: Stored) -> None:
+    """Refuses a vocabulary, width or table of positions of which no tensor has the size."""
+    learned = any(name.endswith("wpe.weight") for name in stored.names)
+    for key in (*_WIDTHS, "vocab_size", *(("n_positions",) if learned else ())):
+        if key in config and config[key] not in stored.axes:
+            raise FolderError(
+                f"config.json: {key} is {shown(config[key])}, but no tensor of the weights has that size",
+                _MATCH,
+            )
+
+
+def _check_counts(config: dict[str, Any], stored: Stored) -> None:
+    """Refuses more experts, heads or labels than the longest axis: each has its own place in some tensor."""
+    most = max((*stored.axes, len(stored.names)), default=0)
+    for key, value in config.items():
+        if _COUNTS.fullmatch(key) and is_whole(value) and value > most:
+            raise FolderError(
+                f"config.json: {key} is {shown(value)}, but no axis of the weights is longer than {most:,}",
+                _MATCH,
+            )
+
+
+def _wrong(key: str, value: Any, expected: str) -> FolderError:
+    return FolderError(f"config.json: {key} is {shown(value)}; expected {expected}")
