@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import planted
 import pytest
 import torch
 
@@ -21,6 +20,7 @@ from laminar_lens.studies.documents import (
 )
 from laminar_lens.studies.mask_files import token_masks
 from laminar_lens.studies.masks import position_mask, sink_mask
+from tests import planted
 
 E, LENGTH = 0, 7
 STUDIES = {
