@@ -102,7 +102,7 @@ def check_whole(states: ResidualStates) -> None:
 
 
 def laid_out(
-    values: Bool[Tensor, "batch kept"],
+    values: Bool[Tensor, "prompt kept"],
     states: ResidualStates,
     ids: Int[Tensor, "batch pos"],
     real: Bool[Tensor, "batch pos"],

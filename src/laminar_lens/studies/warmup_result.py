@@ -114,7 +114,10 @@ class WarmupResult(StudyResult):
                 states of other tokens; a model that the warm-up was not measured on.
         """
         if tokens is None and states is None:
-            raise InputError("mask() takes tokens [batch pos] or states=, or both for states of these tokens")
+            raise InputError(
+                "mask() takes tokens [batch pos] or states=: give one of the two, or both for the states of "
+                "these tokens"
+            )
         skip = self.positions_to_skip(strict)
         if tokens is None:
             assert states is not None
