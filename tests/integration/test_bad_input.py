@@ -208,9 +208,7 @@ def test_a_folder_without_its_vocabulary(
     check_refusal(main(arguments(Case("", said), tmp_path, broken, out)), *capsys.readouterr(), said, out)
 
 
-@pytest.mark.parametrize("name", ["page", "grid"])
-def test_a_late_failure_keeps_the_earlier_output(
-    name: str,
+def test_a_page_that_fails_leaves_the_new_result_and_the_earlier_page(
     tiny_gpt2: Path,
     out: Path,
     tmp_path: Path,
@@ -220,10 +218,27 @@ def test_a_late_failure_keeps_the_earlier_output(
     def fail(*_: object, **__: object) -> None:
         raise InputError("it does not fit")
 
-    where = {"page": "laminar_lens.report.render", "grid": "laminar_lens.studies.grid.sensitivity_grid"}
-    monkeypatch.setattr(where[name], fail)
-    argv = "--quiet --grid" if name == "grid" else "--quiet"
-    status = main(arguments(Case(argv, ()), tmp_path, tiny_gpt2, out))
+    monkeypatch.setattr("laminar_lens.report.render", fail)
+    status = main(arguments(Case("--quiet", ()), tmp_path, tiny_gpt2, out))
+    stdout, stderr = capsys.readouterr()
+    assert (status, stdout, stderr.count("\n")) == (2, "", 1)
+    assert f"it does not fit; the result is saved in {out / 'sequential.nc'}" in stderr
+    assert ll.load_result(out / "sequential.nc").kind == "sequential"
+    assert (out / "sequential.html").read_bytes() == EARLIER["sequential.html"]
+
+
+def test_a_late_failure_keeps_the_earlier_output(
+    tiny_gpt2: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("it does not fit")
+
+    monkeypatch.setattr("laminar_lens.studies.grid.sensitivity_grid", fail)
+    status = main(arguments(Case("--quiet --grid", ()), tmp_path, tiny_gpt2, out))
     check_refusal(status, *capsys.readouterr(), ("it does not fit",), out)
 
 

@@ -24,10 +24,10 @@ INTEGERS = (*NO_INTEGER, "-1", HUGE, "-" + HUGE)
 NO_NAME = ("", "\n", "unknown", WIDE_1, "\x1b[31m", "\u202e", "raw\n", LONG)
 LISTS = ("\n", " ", "1,", "-1", "1-", "3-1", WIDE_1, "1,²", "1\n", "nan", HUGE, LONG, "0-99999")
 PATHS = ("{long}", "{deep}", "{loop}", "{dangling}", "{file}", "{fifo}", "{socket}", "/dev/full", "/dev/null")
+TEXTS = ("", "{long}", "{deep}", "{loop}", "{dangling}", "{folder}", "/dev/null", "{none}")
 
 VALUES: dict[str, tuple[str, ...]] = {
-    "--model": ("", "\n", " ", "{long}", "{deep}", "{loop}", "{dangling}", "{file}", "{fifo}", "/dev/full", "./no",
-                "gpt2-xll", "\x1b[31m", WIDE_1, LONG),
+    "--model": ("", "\n", " ", *PATHS, "./no", "gpt2-xll", "\x1b[31m", WIDE_1, LONG),
     "--device": (*NO_NAME, "cpu:1", "cpu:0", "cuda:99", "cuda:", f"cuda:{WIDE_1}", "cuda:-1", f"cuda:{HUGE}",
                  "cuda:1\n", "meta"),
     "--dtype": NO_NAME,
@@ -46,22 +46,17 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--length": (*INTEGERS, "0", "3"),
     "--tau": ("", "x", "nan", "inf", "-inf", "0", "-1", "4", "1e999", "1e-999", WIDE_15, "\n", LONG),
     "--target": ("", "\n", " ", "a{{99999999999}}", "(" * 5000, "(her", "[", "her\x1b[31m", LONG),
-    "--prompts": ("", "{long}", "{deep}", "{loop}", "{dangling}", "{folder}", "/dev/null", "{none}"),
-    "--texts": ("", "{long}", "{deep}", "{loop}", "{dangling}", "{folder}", "/dev/null", "{none}"),
-    "--text": ("", "{long}", "{deep}", "{loop}", "{dangling}", "{folder}", "/dev/null", "{none}"),
+    "--prompts": TEXTS,
+    "--texts": TEXTS,
+    "--text": TEXTS,
     "--out": PATHS,
     "--report": ("{long}", "{loop}", "{result}", "{folder}", "{fifo}", "{socket}", "/dev/full", "/dev/null",
                  "{file}/page.html", "{dangling}/page.html"),
 }  # fmt: skip
 """Hostile values by option; {{ is a brace, and {name} a path of `places`."""
 
-ARGUMENTS = {
-    "angles": ("", "{long}", "{deep}", "{loop}", "{dangling}", "{folder}", "/dev/null", "{none}"),
-    "show": ("", "{long}", "{deep}", "{loop}", "{dangling}", "{folder}", "/dev/null", "{none}", "/dev/full", "{fifo}"),
-}  # fmt: skip
+ARGUMENTS = {"angles": TEXTS, "show": (*TEXTS, "/dev/full", "{fifo}", "{socket}")}
 """Hostile values of FILE."""
-
-FREE = {"--help", "--version", "--prompts", "--texts"}  # given twice they are a list: checked above by value
 
 
 @dataclass(frozen=True)
@@ -194,7 +189,7 @@ def names(err: str, line: Line) -> bool:
     option = line.option in err or words.get(line.option, "'") in err
     shown = repr(line.value)[1:25].rstrip("'") if len(line.value) > 25 else repr(line.value)[1:-1]
     try:
-        number = str(int(line.value)) in err or str(float(line.value)) in err
+        number = str(float(line.value)) in err  # 1e999 is told as inf
     except ValueError:
         number = False
-    return option and (shown in err or number)
+    return option and (shown in err or number or "does not take a value" in err)

@@ -2,15 +2,18 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import laminar_lens.cli.run as run
-from laminar_lens.cli import checks, main, preflight, screen, streams
+from laminar_lens.cli import checks, faults, main, options, preflight, screen, streams
 from laminar_lens.cli.requests import (
     AnglesRequest,
     ModelChoice,
@@ -235,6 +238,69 @@ def test_ctrl_c_and_a_closed_pipe_end_quietly(
     assert capsys.readouterr().err.count("\n") == (status == 130)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "/disk/x.nc"), "'/disk/x.nc' cannot be used (No space left"),
+        (OSError(5, "Input/output error"), "this cannot be done here (Input/output error)"),
+        (MemoryError(), "this cannot be done here (not enough memory)"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_one_line(
+    error: Exception,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    parsed: list[Request],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(request: Request) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "execute", fail)
+    assert said in refused(capsys, "sequential", "--out", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(36, "File name too long", "/a/name/config.json"),
+            "--model '/a/name' cannot be used (File name",
+        ),
+        (
+            OSError(40, "Too many levels of symbolic links", "/other"),
+            "'/other' cannot be used (Too many levels",
+        ),
+        (OverflowError("too large to convert"), "--skip '99999999999' cannot be used (too large to convert)"),
+        (RecursionError("too deep"), "--skip '99999999999' cannot be used (too deep)"),
+        (MemoryError(), "--skip '99999999999' cannot be used (not enough memory)"),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates"), "--target 'h\\udcff' cannot be used"),
+    ],
+)
+def test_what_the_system_has_against_a_value_names_its_option(error: Exception, said: str) -> None:
+    argv = ["sequential", "--model", "/a/name", "--skip=99999999999", "--target", "h\udcff", "--quiet"]
+    assert said in faults.said(error, argv)
+
+
+def test_a_value_that_the_checks_trip_over_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trip(text: str) -> None:
+        raise OverflowError("Python int too large to convert to C long")
+
+    monkeypatch.setattr(checks, "parse_layers", trip)
+    line = refused(capsys, "sequential", "--layers", "12345678901234567890", "--out", str(tmp_path))
+    assert "--layers '12345678901234567890' cannot be used (Python int too large" in line
+
+
+def test_a_long_value_keeps_its_ends(parsed: list[Request], capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "sequential", "--dtype", "a" + "x" * 100_000 + "z")
+    assert "--dtype 'axxx" in line
+    assert "xz' is unknown" in line
+    assert len(line) < 700
+
+
 def test_a_bug_is_not_dressed_up(
     monkeypatch: pytest.MonkeyPatch, parsed: list[Request], tmp_path: Path
 ) -> None:
@@ -371,6 +437,68 @@ def test_cuda_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
     monkeypatch.setattr(checks.cuda, "count", lambda: 2)
     assert checks.device("cuda") == "cuda"
+
+
+def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Driver:
+        def cuInit(self, flags: int) -> int:  # noqa: N802
+            return 0
+
+        def cuDeviceGetCount(self, found: Any) -> int:  # noqa: N802
+            found._obj.value = 2
+            return 0
+
+    monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
+    monkeypatch.setattr(checks.cuda, "_driver", Driver)
+    assert checks.device("cuda:1") == "cuda:1"
+    with pytest.raises(ModelError, match="--device cuda:2 was asked for, .* has cuda:0 to cuda:1: choose"):
+        checks.device("cuda:2")
+    monkeypatch.setattr(Driver, "cuInit", lambda self, flags: 100)
+    assert checks.cuda.count() is None
+    assert checks.device("cuda:2") == "cuda:2"  # torch will say
+
+
+@pytest.mark.parametrize(
+    "name", ["cpu:0", "cpu:1", "mps:0", "cuda:", "cuda:\uff11", "cuda:1\n", "CPU", "cuda:-1"]
+)
+def test_a_device_is_written_as_it_is_called(name: str) -> None:
+    with pytest.raises(InputError, match="choose cpu, cuda, cuda:N or mps"):
+        checks.device(name)
+
+
+@pytest.mark.parametrize("digit", ["\uff11", "\u0663", "\u00b2"])
+def test_digits_are_ascii_everywhere(digit: str) -> None:
+    for refuses in (
+        lambda: checks.parse_layers(f"0,{digit}"),
+        lambda: checks.parse_places(f"{digit}-5"),
+        lambda: checks.parse_window(f"{digit}-5"),
+    ):
+        with pytest.raises(InputError, match=digit):
+            refuses()
+    for convert in (options.whole_number, options.decimal_number):
+        with pytest.raises(typer.BadParameter, match=digit):
+            convert(digit)
+    assert (options.whole_number("17"), options.decimal_number("1e-2")) == (17, 0.01)
+
+
+@pytest.mark.parametrize("text", ["\n", " ", "\t"])
+def test_a_blank_list_is_not_taken_for_all(text: str) -> None:
+    for parse in (checks.parse_layers, checks.parse_places, checks.parse_window):
+        with pytest.raises(InputError, match="--"):
+            parse(text)
+
+
+@pytest.mark.parametrize("width", ["\u00b2", "wide", "-1", "", "99999999999999999999"])
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TERMINAL_WIDTH"])
+def test_a_width_that_is_no_number_is_not_minded(
+    name: str, width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, width)
+    with screen.sane_environment():
+        screen.say(screen.table("title", ["a"], [["1"]]))
+        assert name not in os.environ
+    assert "title" in capsys.readouterr().out
+    assert os.environ[name] == width
 
 
 def test_mps_is_refused_off_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:

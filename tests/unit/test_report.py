@@ -209,17 +209,16 @@ def test_no_text_of_a_file_becomes_a_link(make):
     body = outside_plotly(render(result))
     assert "<a " not in body
     assert "<img" not in body
-    for held in re.findall(
-        r'<script type="application/json" id="spec-[^"]+">(.*?)</script>', body, re.DOTALL
-    ):
+    specs = re.findall(r'<script type="application/json" id="spec-[^"]+">(.*?)</script>', body, re.DOTALL)
+    for held in specs:
         texts = re.findall(r'"(?:[^"\\]|\\.)*"', held)
         tags = {tag for text in texts for tag in re.findall(r"<[^>]*>", json.loads(text))}
         assert tags <= {"<br>", "<b>", "</b>", "<extra>", "</extra>"}
     assert "<a " not in result._repr_html_()
-    specs = "".join(figure.to_json() for figure in result.figures().values())
+    drawn = "".join(figure.to_json() for figure in result.figures().values())
     data = json.loads(result.figures()["difference"].to_json())["data"] if make is sequential_dataset else []
     assert all("<" not in trace.get("name", "") for trace in data)
-    assert not re.search(r"(?:<|\\u003c)a ", specs.replace("<extra>", ""))
+    assert not re.search(r"(?:<|\\u003c)a ", drawn.replace("<extra>", ""))
 
 
 def test_a_baseline_of_a_foreign_name_is_still_named():

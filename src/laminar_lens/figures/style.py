@@ -264,7 +264,7 @@ def visible(text: object, limit: int | None = None) -> str:
 
 
 def shown(text: object, limit: int = 70) -> str:
-    """`visible` text for any part of a figure: what plotly would take for a tag or a variable is only text."""
+    """`visible` text for any part of a figure: plotly takes nothing in it for a tag or a variable."""
     return html.escape(visible(text, limit), quote=False).replace("%{", "%&#123;")
 
 
