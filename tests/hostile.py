@@ -256,7 +256,11 @@ def _config_cases() -> dict[str, Case]:
         ("n_head", "4"),
         ("n_head", [4, "4"]),
         ("n_head", HUGE),
+        ("n_head", 0),
+        ("num_key_value_heads", 0),
+        ("head_dim", -8),
         ("n_inner", {}),
+        ("n_inner", -1),
         ("n_positions", "64"),
         ("n_positions", -1),
         ("n_positions", HUGE),
@@ -272,6 +276,10 @@ def _config_cases() -> dict[str, Case]:
             fields("config.json", **{key: value}), (f"config.json: {key} is",)
         )
     cases |= {
+        "a kernel of the Hub": Case(
+            fields("config.json", _attn_implementation="somebody/kernel"),
+            ("_attn_implementation is 'somebody/kernel'", "nothing was run", "take it out"),
+        ),
         "100,000 layers": Case(
             fields("config.json", n_layer=100_000), ("n_layer is 100000, but the weights hold 3 layers",)
         ),

@@ -107,8 +107,8 @@ def bos_token_id(model: Any) -> int | None:
     """The model's own BOS token, or None.
 
     TransformerLens gives a tokenizer without a BOS its EOS in that place; that one is not counted. A
-    tokenizer whose BOS and EOS are the same token, as GPT-2's, has one. One that the model has no embedding of
-    is not counted either.
+    tokenizer whose BOS and EOS are the same token, as GPT-2's, has one. One that the model has no embedding
+    of is not counted either.
     """
     tokenizer = getattr(model, "tokenizer", None)
     source = SOURCES.get(model)

@@ -155,6 +155,11 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
                 f"model {str(name)!r} runs Python code that comes with it: "
                 "allow it with trust_remote_code=True"
             ) from error
+        if "ignore_mismatched_sizes" in reason:
+            raise ModelError(
+                f"model {str(name)!r}: tensors of the weights have other sizes than config.json gives them "
+                "(heads, inner sizes): config.json and the weights must be of one model"
+            ) from error
         if isinstance(error, OSError) and not Path(str(name)).is_dir():
             hint = "" if names.official_name(str(name)) else names.suggestion(str(name))
             raise ModelError(

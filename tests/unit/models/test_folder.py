@@ -1,11 +1,12 @@
 """check_folder: hostile model folders are refused in one line, good ones of every form pass."""
 
+import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ END_TO_END = (
     "padding to 10^11",
     "a billion labels",
 )
+LONGEST = 12  # entries of an object or a list that are tried one by one
 COMMAND_LINE = (
     "config.json: deep",
     "100,000 layers",
@@ -46,6 +48,12 @@ COMMAND_LINE = (
 )
 
 
+@pytest.fixture
+def copied(tiny_gpt2: Path, tmp_path: Path) -> Path:
+    """A folder that a test may change."""
+    return Path(shutil.copytree(tiny_gpt2, tmp_path / "model"))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_hostile_folder_is_refused(name: str, tiny_gpt2: Path, tmp_path: Path) -> None:
     folder = damaged(name, tiny_gpt2, tmp_path)
@@ -56,6 +64,55 @@ def test_a_hostile_folder_is_refused(name: str, tiny_gpt2: Path, tmp_path: Path)
     assert line.isprintable()
     assert len(line) < len(str(folder)) + 330
     assert [words for words in CASES[name].said if words not in line] == [], line
+
+
+def changes(value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every place in a JSON value, the first entries of a long one, with the value there."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for place, inner in list(items)[:LONGEST]:
+        yield (place,), inner
+        yield from (((place, *deeper), at) for deeper, at in changes(inner))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "header", "index"],
+)
+def test_no_value_at_any_place_is_more_than_one_line(
+    name: str, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a value of a wrong kind stands, the folder passes or is refused; nothing else is raised."""
+    monkeypatch.setattr(folders, "try_tokenizer", lambda file: None)
+    odd = (None, True, -1, 0, 10**400, 1.5, float("nan"), float("inf"), "", "\ud800", [], [[]], {}, {"a": {}})
+    weights = (copied / "model.safetensors").read_bytes()
+    length = int.from_bytes(weights[:8], "little")
+    if name == "header":
+        good = json.loads(weights[8 : 8 + length])
+    elif name == "index":
+        (copied / "model.safetensors").rename(copied / "all.safetensors")
+        good = {"metadata": {"total_size": 1}, "weight_map": {"a": "all.safetensors", "b": "all.safetensors"}}
+    else:
+        good = json.loads((copied / name).read_text())
+    lines = []
+    for place, _ in changes(good):
+        for value in odd:
+            bad = copy.deepcopy(good)
+            at = bad
+            for step in place[:-1]:
+                at = at[step]
+            at[place[-1]] = value
+            text = json.dumps(bad).encode()
+            if name == "header":
+                whole = len(text).to_bytes(8, "little") + text + weights[8 + length :]
+                (copied / "model.safetensors").write_bytes(whole)
+            else:
+                (copied / ("model.safetensors.index.json" if name == "index" else name)).write_bytes(text)
+            try:
+                check_folder(copied)
+            except ModelError as error:
+                lines.append(str(error))
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) > 10 or name == "generation_config.json"
 
 
 @pytest.mark.parametrize("bridge", [None, True])
@@ -179,12 +236,6 @@ GOOD: tuple[Callable[[Path, Any], None], ...] = (
 )
 
 
-@pytest.fixture
-def copied(tiny_gpt2: Path, tmp_path: Path) -> Path:
-    """A folder that a test may change."""
-    return Path(shutil.copytree(tiny_gpt2, tmp_path / "model"))
-
-
 @pytest.mark.parametrize("kind", ["tiny_gpt2", "tiny_llama", "tiny_neox"])
 @pytest.mark.parametrize("change", GOOD, ids=lambda change: change.__name__)
 def test_good_folders_pass(
@@ -277,6 +328,14 @@ def test_whatever_is_left_is_one_line(
     with pytest.raises(ModelError, match=f"could not be loaded: {type(failure).__name__}") as error:
         load_model(tiny_gpt2)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("bridge", [None, True])
+def test_weights_of_other_sizes(bridge: bool | None, copied: Path) -> None:
+    """Transformers says to look at a report that it has written to its log."""
+    fields("config.json", n_inner=64)(copied)
+    with pytest.raises(ModelError, match=r"other sizes than config.json gives them .* must be of one model"):
+        load_model(copied, bridge=bridge)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -1,17 +1,23 @@
 """config.json: whole numbers where there must be some, and no more of anything than the weights hold."""
 
-import math
 import re
 from collections import defaultdict
 from typing import Any
 
-from laminar_lens.models.folder.files import FolderError, is_whole, shown
+from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, shown
 from laminar_lens.models.folder.weights import Stored
 
 _LAYERS = ("n_layer", "num_hidden_layers", "n_layers", "num_layers")
 _WIDTHS = ("n_embd", "hidden_size", "d_model")
 _CONTEXTS = ("n_positions", "n_ctx", "max_position_embeddings", "max_seq_len")
-_OTHERS = ("intermediate_size", "n_inner", "ffn_dim", "n_head", "num_attention_heads", "num_key_value_heads")
+_HEADS = ("n_head", "num_attention_heads", "num_key_value_heads", "head_dim")
+_INNER = ("intermediate_size", "n_inner", "ffn_dim")
+_KERNELS = (
+    "_attn_implementation",
+    "attn_implementation",
+    "_experts_implementation",
+    "experts_implementation",
+)
 _COUNTS = re.compile(r"(n|num)_\w*(layers?|heads?|experts?|groups?|labels?|blocks?)\w*")
 _FINITE = re.compile(r"\w*(eps|epsilon|rope_theta|rotary_emb_base)")
 _TEXTS = ("model_type", "tokenizer_class", "transformers_weights", "_name_or_path")
@@ -54,20 +60,25 @@ def _check_types(config: dict[str, Any], prefix: str = "") -> None:
     for key in _CONTEXTS:
         if config.get(key) is not None and not (is_whole(config[key], 1) and config[key] <= _LONGEST):
             raise _wrong(prefix + key, config[key], f"a whole number from 1 to {_LONGEST}")
-    for key in _OTHERS:  # of some models one for each layer
-        value = config.get(key)
-        if value is not None and not all(
-            is_whole(n) for n in (value if isinstance(value, list) else [value])
-        ):
-            raise _wrong(prefix + key, value, "a whole number")
-    for key, value in config.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if _FINITE.fullmatch(key) and value is not None and not number:
-            raise _wrong(prefix + key, value, "a finite number")
-    for keys, kind, expected in ((_TEXTS, str, "a text"), (_OBJECTS, dict, "an object")):
+    for keys, least in ((_HEADS, 1), (_INNER, 0)):
         for key in keys:
+            value = config.get(key)
+            one_a_layer = isinstance(value, list) and all(map(is_whole, value))
+            if value is not None and not one_a_layer and not is_whole(value, least):
+                raise _wrong(prefix + key, value, f"a whole number of {least} or more")
+    for key, value in config.items():
+        if _FINITE.fullmatch(key) and value is not None and not is_finite(value):
+            raise _wrong(prefix + key, value, "a finite number")
+    for names, kind, expected in ((_TEXTS, str, "a text"), (_OBJECTS, dict, "an object")):
+        for key in names:
             if config.get(key) is not None and not isinstance(config[key], kind):
                 raise _wrong(prefix + key, config[key], expected)
+    for key in _KERNELS:
+        if isinstance(value := config.get(key), str) and "/" in value:
+            raise FolderError(
+                f"config.json: {prefix}{key} is {shown(value)}, which is code of the Hub; nothing was run",
+                "take it out of config.json",
+            )
 
 
 def _check_layers(config: dict[str, Any], stored: Stored) -> None:

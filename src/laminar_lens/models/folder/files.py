@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,11 @@ def shown(value: Any) -> str:
 def is_whole(value: Any, least: int = 0) -> bool:
     """Whether a JSON value is a whole number of `least` or more; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a JSON value is a finite number that float64 can hold; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_deep(value: Any) -> bool:

@@ -10,6 +10,7 @@ from laminar_lens.models.folder.files import (
     MOST_BYTES,
     MOST_VOCABULARY_BYTES,
     FolderError,
+    is_finite,
     is_whole,
     present,
     read_json,
@@ -73,8 +74,7 @@ def _named_tokens(folder: Path) -> dict[str, str]:
                 found[text] = key
         _check_decoder(name, content.get("added_tokens_decoder"))
         longest = content.get("model_max_length")
-        number = isinstance(longest, int | float) and not isinstance(longest, bool) and longest >= 1
-        if longest is not None and not number:
+        if longest is not None and not (is_finite(longest) and longest >= 1):
             raise FolderError(f"{name}: model_max_length is {shown(longest)}; expected a number of 1 or more")
     return found
 

@@ -70,10 +70,8 @@ def _files(folder: Path, first: str) -> list[str]:
         raise FolderError(
             f"{first}: weight_map is {shown(table)}; expected an object that gives each tensor's file"
         )
-    wrong = next((name for name in table.values() if not isinstance(name, str)), None)
-    shards = [_inside(wrong, first)] if wrong is not None else sorted(set(table.values()))
+    shards = sorted({_inside(name, first) for name in table.values()})
     for shard in shards:
-        _inside(shard, first)
         if not present(folder / shard):
             raise FolderError(f"the weights {shard} are missing, which {first} names")
     return shards
