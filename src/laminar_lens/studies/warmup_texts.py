@@ -1,7 +1,7 @@
 """The texts of a warm-up study: written by the model, or windows of one length cut from what was given."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from laminar_lens.models import sample_tokens
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts, read_prompts
+from laminar_lens.studies.observations import Observations, Origin, observations
 
 DEFAULT_TEXTS = 1200
 """Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
@@ -28,10 +29,22 @@ SHORTEST = 4
 @dataclass(frozen=True)
 class Texts:
     """Token ids [text pos] of one length, without a BOS, and the group of each text (None: all
-    independent)."""
+    independent); `checked` says which of the texts that there were they are."""
 
     tokens: Tensor
     groups: np.ndarray | None
+    checked: Observations | None = None
+
+    def counts(self) -> dict[str, int]:
+        """How many texts of the length there were, and how many observations they are, for the settings."""
+        n = len(self.tokens)
+        if self.checked is None:
+            return {"n_texts": n, "observations": n}
+        return {"n_texts": len(self.checked.keep), "observations": self.checked.n}
+
+    def ends(self, sentence: str) -> str:
+        """A study's sentence, and how many observations it rests on where that is not the number of texts."""
+        return sentence if self.checked is None else self.checked.ends(sentence)
 
 
 def chosen_texts(
@@ -44,8 +57,16 @@ def chosen_texts(
     seed: int,
     notes: list[str],
     progress: Progress | None,
+    *,
+    reach: Callable[[int], int] | None = None,
 ) -> Texts:
-    """Windows of one length; texts that are shorter are left out, counted in `notes`.
+    """Windows of one length; texts that are shorter are left out, counted in `notes`, and so are texts that
+    are no observations of their own (see `laminar_lens.studies.observations`).
+
+    Args:
+        model, texts, n_texts, length, groups, prepend_bos, seed, progress: as in `warmup_study`.
+        notes: get what a reader must know.
+        reach: on how many first tokens of a text, by its length, depends what is measured; all by default.
 
     Raises:
         InputError: a length that the context does not hold; fewer than 2 texts of that length; groups that
@@ -57,7 +78,7 @@ def chosen_texts(
         if n_texts < 2:
             raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {DEFAULT_TEXTS}")
         tokens = sample_tokens(model, n_texts, wanted, seed=seed, progress=progress)
-        return Texts(tokens, _labels(groups, n_texts))
+        return _checked(model, tokens, _labels(groups, n_texts), "model", (), reach, notes)
     is_ids = hasattr(texts, "ndim")
     rows, labels = _given(model, texts, _length(length, room, DEFAULT_LENGTH))
     wanted = _length(length, room, max(map(len, rows)) if is_ids else DEFAULT_LENGTH)
@@ -70,7 +91,34 @@ def chosen_texts(
             f"{len(rows) - len(enough)} of {len(rows)} texts have fewer than {wanted} tokens: left out."
         )
     tokens = torch.tensor([rows[k][:wanted] for k in enough])
-    return Texts(tokens, None if labels is None else labels[np.array(enough)])
+    labels = None if labels is None else labels[np.array(enough)]
+    return _checked(
+        model, tokens, labels, "ids" if is_ids else "text", [rows[k] for k in enough], reach, notes
+    )
+
+
+def _checked(
+    model: Any,
+    tokens: Tensor,
+    groups: np.ndarray | None,
+    origin: Origin,
+    whole: Sequence[Sequence[int]],
+    reach: Callable[[int], int] | None,
+    notes: list[str],
+) -> Texts:
+    """The texts that are observations, or parts of a group that is one."""
+    found = observations(
+        tokens.tolist(),
+        getattr(model, "tokenizer", None),
+        origin,
+        groups=groups,
+        whole=whole,
+        reach=None if reach is None else reach(tokens.shape[1]),
+    )
+    found.tell(notes)
+    if found.keep.all():
+        return Texts(tokens, groups, found)
+    return Texts(tokens[torch.from_numpy(found.keep)], None if groups is None else groups[found.keep], found)
 
 
 def _too_few(lengths: list[int], n: int, wanted: int) -> str:
