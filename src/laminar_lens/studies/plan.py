@@ -121,7 +121,7 @@ def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
 
 
 def _checked(tokenizer: Any, ids: list[list[int]], targets: list[list[Target]]) -> Observations:
-    """Which prompts are observations; with other tokens or another place of the target they are no repeats."""
+    """Which prompts are observations; with other tokens or places of the target they are no repeats."""
     pairs = [
         tuple((one.start, *row[max(one.start - 1, 0) : one.start + 1]) for one in found)
         for row, found in zip(ids, targets, strict=True)

@@ -107,6 +107,12 @@ class WarmupResult(StudyResult):
             return keep & ~self._sinks(model, tokens, padding, layers) if model is not None else keep
         self._check_same_bos(states)
         keep = states.mask & (torch.tensor(states.positions, device=states.mask.device) >= skip)
+        if bool((states.mask.sum(dim=1) == 1).all()):
+            warnings.warn(
+                "every captured text has one token, so that no length inside a text is there to compare "
+                "with: sinks are not found by states; give the tokens and model=",
+                stacklevel=2,
+            )
         values = states.values[captured_rows(states, layers)].detach().float().cpu().numpy()
         sinks = sink_tokens(values, states.mask.cpu().numpy())
         return keep & ~torch.from_numpy(sinks).to(keep.device)
