@@ -187,13 +187,13 @@ def mean_and_band(
         }
         figure.add_trace(go.Scatter(x=x, y=low, **edge))
         figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", fillcolor=fade(color, opacity), **edge))
-    ends = [
+    spans = [
         f"<br>95% interval {interval(a, b, 3, join=' to ')}" if np.isfinite(a + b) else ""
         for a, b in zip(low, high, strict=True)
     ]
     figure.add_trace(
         go.Scatter(
-            x=x, y=mean, name=name, legendgroup=name, mode=line_mode(x), customdata=ends,
+            x=x, y=mean, name=name, legendgroup=name, mode=line_mode(x), customdata=spans,
             line={"color": color, "width": 3.2, "dash": dash}, marker={"color": color, "size": 11}, **bar,
             hovertemplate=hover + "%{customdata}<extra></extra>",
         )
