@@ -9,6 +9,7 @@ least is untouched. So a text is compared only with those that share a part with
 """
 
 from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -17,24 +18,39 @@ PLACES = 16
 """One place in so many may differ."""
 HALF = 0.5
 
+Rows = Sequence[Sequence[int]]
 _Found = dict[tuple[int, bytes], list[int]]
 
 
 def repeats(
-    tokens: Int[np.ndarray, "text pos"], groups: Shaped[np.ndarray, " text"] | None = None
+    rows: Rows,
+    groups: Shaped[np.ndarray, " text"] | None = None,
+    apart: Sequence[Hashable] | None = None,
 ) -> Bool[np.ndarray, " text"]:
     """True at texts that are the same, or all but the same, as an earlier one that is no repeat itself.
 
     Args:
-        tokens: what is measured of each text.
+        rows: token ids of each text, as it is measured; texts of different lengths are never the same.
         groups: one label a text, where texts of one group are one observation anyway: only those that repeat
             a text of another group are marked.
+        apart: one label a text; texts with different labels are not compared.
 
-    >>> repeats(np.array([[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 3, 4]])).tolist()
+    >>> repeats([[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 3, 4]]).tolist()
     [False, False, True]
     """
-    rows = np.ascontiguousarray(tokens, dtype=np.int64)
     labels = np.arange(len(rows)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    classes: dict[tuple[int, Hashable], list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        classes[len(row), apart[index] if apart else None].append(index)
+    marked = np.zeros(len(rows), dtype=bool)
+    for members in classes.values():
+        marked[members] = _of_one_length(np.array([rows[index] for index in members]), labels[members])
+    return marked
+
+
+def _of_one_length(
+    rows: Int[np.ndarray, "text pos"], labels: Int[np.ndarray, " text"]
+) -> Bool[np.ndarray, " text"]:
     spare = rows.shape[1] // PLACES
     inner = rows.shape[1] - 2 * spare
     marked = np.zeros(len(rows), dtype=bool)

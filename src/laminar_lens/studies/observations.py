@@ -15,12 +15,10 @@ from jaxtyping import Bool, Shaped
 
 from laminar_lens.errors import InputError
 from laminar_lens.models.unknown import unknown_token
-from laminar_lens.stats.observations import mostly, repeats
+from laminar_lens.stats.observations import Rows, mostly, repeats
 
 Origin = Literal["text", "ids", "model"]
 """Where tokens come from: given as text, given as token ids, written by the model itself."""
-
-Rows = Sequence[Sequence[int]]
 
 MANY_REPEATS, MANY_UNKNOWN, MOST = 0.2, 0.05, 0.5
 """Shares above which repeats, or unknown tokens, are a warning at the top; and above which, a refusal."""
@@ -92,7 +90,7 @@ def observations(
             f"{share:.0%} of the tokens of these {what} are unknown to the model's tokenizer ({token!r}): "
             f"give {what} in the language and script that it was made for, or the model's own tokenizer"
         )
-    again = _repeats(compared, groups, apart)
+    again = repeats(compared, groups, apart)
     keep = ~again
     keep[keep] = ~mostly(unknown[keep])
     n = int(keep.sum()) if groups is None else len(np.unique(groups[keep]))
@@ -115,20 +113,6 @@ def observations(
     words = words if lost else ""
     notes = (words,) if 0 < lost <= MANY_REPEATS * n_texts else ()
     return Observations(keep, n, words, tuple(alarms), notes)
-
-
-def _repeats(
-    rows: Rows, groups: Shaped[np.ndarray, " text"] | None, apart: Sequence[Hashable] | None
-) -> Bool[np.ndarray, " text"]:
-    """Repeats among texts of one length and one label."""
-    classes: dict[tuple[int, Hashable], list[int]] = {}
-    for index, row in enumerate(rows):
-        classes.setdefault((len(row), apart[index] if apart else None), []).append(index)
-    again = np.zeros(len(rows), dtype=bool)
-    for members in classes.values():
-        labels = None if groups is None else groups[members]
-        again[members] = repeats(np.array([rows[index] for index in members]), labels)
-    return again
 
 
 def _unknown_shares(rows: Rows, tokenizer: Any, origin: Origin) -> np.ndarray:
