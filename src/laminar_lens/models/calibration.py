@@ -103,17 +103,16 @@ def calibrate(
 
 
 def _without_repeats(run: PromptBatches, written: bool) -> PromptBatches:
-    """Texts that are the same, or all but the same, count once.
+    """Texts that are the same, or all but the same, count once, also where the model writes one text.
 
     Raises:
-        InputError: most of them are.
+        InputError: most of those that were given are.
     """
     again = repeats(run.rows)
-    if 2 * again.sum() > len(again):
-        cause = "the model writes the same text again and again" if written else "give texts that differ"
+    if 2 * again.sum() > len(again) and not written:
         raise InputError(
-            f"{again.sum()} of the {len(again)} texts to fit a geometry on repeat another: {cause}"
-            + ("; give texts= of your own to fit_geometry, or measure in geometry='raw'" if written else "")
+            f"{again.sum()} of the {len(again)} texts to fit a geometry on repeat another: give texts that "
+            "differ"
         )
     if not again.any():
         return run

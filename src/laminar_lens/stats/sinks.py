@@ -151,5 +151,5 @@ def share_interval(
 
 def within_shares(found: Interval) -> Interval:
     """An interval of a mean of shares with no end below 0 or above 1, of which a bootstrap does not know."""
-    low, high = (np.clip(end, 0.0, 1.0) for end in (found.low, found.high))
+    low, high = (np.asarray(np.clip(end, 0.0, 1.0)) for end in (found.low, found.high))
     return replace(found, low=low, high=high)

@@ -103,8 +103,8 @@ def donor_texts(
         again = int(repeats(written.tolist()).sum())
         if again > MANY_REPEATS * n:
             plan.notes.append(
-                f'{again} of the {n} donors of the baseline "matched" repeat another: the model writes the same '
-                "text again and again; give donors= of your own."
+                f'{again} of the {n} donors of the baseline "matched" repeat another: the model writes the '
+                "same text again and again; give donors= of your own."
             )
         return written
     return donors if hasattr(donors, "ndim") else check_donors(donors, plan.prompts)
