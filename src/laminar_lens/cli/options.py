@@ -40,7 +40,7 @@ OPTIONS = {
         name: f"--{name}"
         for name in (
             *("baseline", "at", "bridge", "device", "dtype", "layers", "length", "occurrence", "reference"),
-            *("geometries", "geometry", "regex", "seed", "skip", "target", "tau"),
+            *("geometries", "geometry", "regex", "seed", "skip", "target", "tau", "warmup"),
         )
     },
 }

@@ -12,6 +12,7 @@ from laminar_lens.cli.screen import table
 from laminar_lens.results import StudyResult, layer_rows
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.geometries import geometry_cells
+from laminar_lens.results.numbers import decimal, interval
 from laminar_lens.results.summary import claims_title, estimate_text, number, texts_needed
 from laminar_lens.stats.sinks import HEAD_SHARE
 
@@ -161,7 +162,7 @@ def dimensions_by_layer(dataset: xr.Dataset) -> "Table":
         "angle": _cells(without[0], ["angle_without"]),
         "without 1": _cells(without[1], ["angle_without"]),
         f"without {few}": _cells(without[few], [f"angle_without{end}" for end in ("", "_low", "_high")]),
-        f"{few} random": [f"{_radians(low)}–{_radians(high)}" for low, high in zip(*ends, strict=True)],
+        f"{few} random": [interval(low, high, 3) for low, high in zip(*ends, strict=True)],
         "dimensions": [", ".join(map(str, row)) for row in part["top_dimension"].values[:, :few].tolist()],
     }
     where = "" if geometry == "raw" else f", {geometry}"
@@ -201,7 +202,7 @@ def _cells(dataset: xr.Dataset, names: Sequence[str]) -> list[str]:
     if len(names) == 1:
         return [_radians(value) for value in columns[0]]
     return [
-        f"{_radians(estimate)} [{_radians(low)}, {_radians(high)}]"
+        f"{_radians(estimate)} [{interval(low, high, 3, join=', ')}]"
         if math.isfinite(low)
         else _radians(estimate)
         for estimate, low, high in zip(*columns, strict=True)
@@ -209,7 +210,7 @@ def _cells(dataset: xr.Dataset, names: Sequence[str]) -> list[str]:
 
 
 def _radians(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−") if math.isfinite(value) else "–"
+    return decimal(value, 3) if math.isfinite(value) else "–"
 
 
 def _modes(row: xr.Dataset) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from laminar_lens.results.numbers import interval
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 INK, SOFT, RULE, GRID = "#1f2328", "#59636e", "#b6bec7", "#e8ebee"
 
@@ -185,13 +187,13 @@ def mean_and_band(
         }
         figure.add_trace(go.Scatter(x=x, y=low, **edge))
         figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", fillcolor=fade(color, opacity), **edge))
-    interval = [
-        f"<br>95% interval {a:.3f} to {b:.3f}" if np.isfinite(a + b) else ""
+    spans = [
+        f"<br>95% interval {interval(a, b, 3, join=' to ')}" if np.isfinite(a + b) else ""
         for a, b in zip(low, high, strict=True)
     ]
     figure.add_trace(
         go.Scatter(
-            x=x, y=mean, name=name, legendgroup=name, mode=line_mode(x), customdata=interval,
+            x=x, y=mean, name=name, legendgroup=name, mode=line_mode(x), customdata=spans,
             line={"color": color, "width": 3.2, "dash": dash}, marker={"color": color, "size": 11}, **bar,
             hovertemplate=hover + "%{customdata}<extra></extra>",
         )

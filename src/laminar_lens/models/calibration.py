@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import compress
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
+from laminar_lens.stats.observations import repeats
 
 SKIP = 16
 SEED = 104_729
@@ -71,6 +73,7 @@ def calibrate(
     run = prompt_batches(
         model, texts, prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, batch_size=None
     )
+    run = _without_repeats(run, written)
     bos = int(prepend_bos)
     first = min(SKIP, run.longest // 2) if skip is None else skip
     if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < run.longest:
@@ -97,6 +100,24 @@ def calibrate(
     }
     mean, sd, contribution = sums.moments()
     return Calibration(mean, sd, contribution, tuple(map(tuple, rows)), settings)
+
+
+def _without_repeats(run: PromptBatches, written: bool) -> PromptBatches:
+    """Texts that are the same, or all but the same, count once, also where the model writes one text.
+
+    Raises:
+        InputError: most of those that were given are.
+    """
+    again = repeats(run.rows)
+    if 2 * again.sum() > len(again) and not written:
+        raise InputError(
+            f"{again.sum()} of the {len(again)} texts to fit a geometry on repeat another: give texts that "
+            "differ"
+        )
+    if not again.any():
+        return run
+    texts = None if run.texts is None else tuple(compress(run.texts, ~again))
+    return dataclasses.replace(run, rows=list(compress(run.rows, ~again)), texts=texts)
 
 
 class _Sums:

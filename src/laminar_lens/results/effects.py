@@ -6,6 +6,8 @@ from typing import Any
 
 import xarray as xr
 
+from laminar_lens.results.numbers import decimal
+
 EFFECTS_SHOWN = ("excess", "T", "E11", "E10", "E01", "interaction", "token_x_place")
 """What a table shows by layer, in radians."""
 
@@ -28,8 +30,7 @@ def radians(value: Any) -> str:
     """A radian number with two decimals for a table of effects; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    text = f"{value:.2f}"
-    return ("0.00" if float(text) == 0 else text).replace("-", "−")
+    return decimal(value)
 
 
 def effect_table(rows: Sequence[Mapping[str, Any]]) -> str:

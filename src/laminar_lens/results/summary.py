@@ -10,6 +10,7 @@ import xarray as xr
 
 from laminar_lens.results.effects import effect_table
 from laminar_lens.results.geometries import geometry_table
+from laminar_lens.results.numbers import decimal, interval
 
 WIDTH = 100
 CLAIMS = {
@@ -117,12 +118,19 @@ def number(value: Any, digits: int = 3) -> str:
     """A number for a table: few digits, a true minus sign, a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    if isinstance(value, int) or abs(value) >= 100:
-        text = f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    return _number(value, digits)
+
+
+def _number(value: float, digits: int) -> str:
+    more = max(0, digits - 3)
+    if abs(value) >= 100:
+        text = f"{value:,.{more}f}"
     elif value != 0 and abs(value) < 10**-digits:
         text = f"{value:.1g}"
     else:
-        text = f"{value:.{digits if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
+        return decimal(value, digits if abs(value) < 1 else more + 2 if abs(value) < 10 else more + 1)
     return text.replace("-", "−")
 
 
@@ -144,9 +152,11 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     estimate, low, high = map(number, values)
     if estimate == "–":
         return "–"
-    interval = "" if low == high == "–" else f" [{low}, {high}]"
+    ends = "" if low == high == "–" else f" [{low}, {high}]"
+    if low == high != "–" and isinstance(values[1], float) and isinstance(values[2], float):
+        ends = f" [{interval(values[1], values[2], 3, join=', ', write=_number)}]"
     unit = row.get("unit") or ""
-    return f"{estimate}{interval} {'' if unit == '1' else unit}".rstrip()
+    return f"{estimate}{ends} {'' if unit == '1' else unit}".rstrip()
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:

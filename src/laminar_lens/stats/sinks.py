@@ -1,12 +1,14 @@
 """Which tokens are sinks by what their vectors are, wherever in the text they stand, and shares of texts."""
 
 import unicodedata
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.stats.bootstrap import Interval
 
 Array = np.ndarray
 
@@ -26,14 +28,16 @@ def sink_tokens(
 ) -> Bool[Array, "batch pos"]:
     """True at tokens whose vector is a sink's in some layer.
 
-    A vector is one if its norm is more than `norm_ratio` times the median norm of that layer, and so is any
-    with a cosine above `min_cosine` to such a vector in the same layer. The cosine never makes a sink by
-    itself: a layer without large norms extends nothing, and neither does one in which the typical token
-    points the same way (most vectors of a narrow cone lie within that cosine of each other, sink or not).
+    A vector is one if its norm is more than `norm_ratio` times the typical norm of that layer (the median of
+    the tokens that are not the first of their text, see `typical_norm`), and so is any with a cosine above
+    `min_cosine` to such a vector in the same layer. The cosine never makes a sink by itself: a layer without
+    large norms extends nothing, and neither does one in which the typical token points the same way (most
+    vectors of a narrow cone lie within that cosine of each other, sink or not).
 
     Args:
         values: residual states [layer, batch, pos, d_model].
-        mask: [batch, pos], True = real token; padding and vectors that are not finite are never sinks.
+        mask: [batch, pos], True = real token; padding and vectors that are not finite are never sinks. Where
+            every text has one token, only one that is long among those of the other texts is found.
 
     Raises:
         ShapeError: values has not four axes, or mask does not match.
@@ -53,18 +57,36 @@ def sink_tokens(
         raise InputError(
             f"norm_ratio {norm_ratio}, min_cosine {min_cosine}; need norm_ratio > 1, 0 < min_cosine < 1"
         )
-    found = np.zeros_like(real)
+    found, first = np.zeros_like(real), first_tokens(real)
     for layer in values:
         valid = real & np.isfinite(layer).all(-1)
-        found[valid] |= _in_layer(layer[valid], norm_ratio, min_cosine)
+        found[valid] |= _in_layer(layer[valid], first[valid], norm_ratio, min_cosine)
     return found
 
 
+def first_tokens(mask: Bool[Array, "batch pos"]) -> Bool[Array, "batch pos"]:
+    """The first real token of each text, on whichever side it is padded."""
+    return np.asarray(mask & (mask.cumsum(axis=1) == 1))
+
+
+def typical_norm(norm: Float[Array, "*layer token"], first: Bool[Array, " token"]) -> Float[Array, "*layer"]:
+    """The norm that others are compared with: the median of the tokens that are not the first of their text.
+
+    A text's first token is where a sink stands. Among texts of one or two tokens first tokens are half of all
+    or more, so that a median of all would be the sinks' own. Where every token is a first one there is
+    nothing else to compare with: the median of all, NaN without a token.
+    """
+    others = norm if first.all() else norm[..., ~first]
+    if not others.shape[-1]:
+        return np.full(norm.shape[:-1], np.nan)
+    return np.asarray(np.median(others, axis=-1))
+
+
 def _in_layer(
-    x: Float[Array, "token d_model"], norm_ratio: float, min_cosine: float
+    x: Float[Array, "token d_model"], first: Bool[Array, " token"], norm_ratio: float, min_cosine: float
 ) -> Bool[Array, " token"]:
     norm = np.linalg.norm(x, axis=-1)
-    large = norm > norm_ratio * np.median(norm) if len(norm) else np.zeros(0, dtype=bool)
+    large = np.asarray(norm > norm_ratio * typical_norm(norm, first))
     if not large.any():
         return large
     return extended(large, nearest_cosine(x, unit_vectors(x[large])), min_cosine)
@@ -125,3 +147,9 @@ def share_interval(
     reach = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
     low, high = max(0.0, centre - reach), min(1.0, centre + reach)
     return share, 0.0 if share == 0 else low, 1.0 if share == 1 else high  # exact, whatever was rounded
+
+
+def within_shares(found: Interval) -> Interval:
+    """An interval of a mean of shares with no end below 0 or above 1, of which a bootstrap does not know."""
+    low, high = (np.asarray(np.clip(end, 0.0, 1.0)) for end in (found.low, found.high))
+    return replace(found, low=low, high=high)

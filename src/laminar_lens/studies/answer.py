@@ -1,8 +1,8 @@
 """One answer to one claim, and the words that every answer uses."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from laminar_lens.results.numbers import signed as signed
 from laminar_lens.stats.bootstrap import Interval
 
 NOTHING = (float("nan"),) * 3
@@ -33,11 +33,6 @@ class Claim:
 def numbers(found: Interval) -> tuple[float, float, float]:
     """Estimate, low and high of an interval of one number."""
     return float(found.estimate), float(found.low), float(found.high)
-
-
-def signed(value: Any) -> str:
-    """A difference for a sentence: `+0.05`, `−0.12`."""
-    return f"{float(value):+.2f}".replace("-", "−")
 
 
 def because(withheld: str) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.results.numbers import interval
 from laminar_lens.stats.bootstrap import simultaneous_band
 from laminar_lens.studies.answer import NOTHING, Claim, because, numbers, signed
 from laminar_lens.studies.comparison import Baseline, mean, named_layers, quantile, without_position
@@ -134,7 +135,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
         band = baselines[name].difference.band or baselines[name].stratified.band
         means = "" if band is None else f", means differ by {signed(mean(band.estimate, axis=0))} rad"
         estimate, low, high = numbers(ratio)
-        bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low + high) else ""
+        bounds = f" [{interval(low, high, join=', ')}]" if np.isfinite(low + high) else ""
         parts.append(f"{name}{about} {estimate:.2f}{bounds}{means}")
     if not ratios:
         return Claim("undetermined", *NOTHING, "times", "These prompts allow no unrelated pairs.")
@@ -212,7 +213,7 @@ def _one_group(found: Baseline) -> tuple[np.ndarray, str]:
 
 def _span(x: np.ndarray) -> str:
     means = np.nanmean(x, axis=1)
-    return f"{means.min():.2f}–{means.max():.2f}"
+    return interval(means.min(), means.max())
 
 
 def _bounds(k_lo: int | None, k_hi: int | None) -> str:

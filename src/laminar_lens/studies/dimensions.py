@@ -129,7 +129,7 @@ class _Plan:
         """The arguments as they were used, JSON-safe."""
         return {
             "texts": "given" if self.given else "written by the model",
-            "n_texts": len(self.texts.tokens),
+            **self.texts.counts(),
             "length": self.texts.tokens.shape[1],
             "body from": self.skip,
             "removed": self.removed,
@@ -164,7 +164,7 @@ def _condition(plan: _Plan, changes: tuple[Intervention, ...], progress: Progres
     return label_dataset(
         dataset,
         study="dimensions",
-        sentence=said,
+        sentence=plan.texts.ends(said),
         provenance=make_provenance(before.info, settings, backend="none", seed=seed, texts=tokens),
         settings=settings,
         warnings=[*plan.notes, *intervention_notes(model, changes, tokens.tolist())],

@@ -22,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
+from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.studies.answer import NOTHING, Claim, because, signed
 from laminar_lens.studies.comparison import named_layers
@@ -143,11 +144,11 @@ def _evidence(facts: Halves, geometry: int, kind: int, row: int) -> str:
     at = (geometry, kind, row)
     names = ", ".join(map(str, facts.order[at][:FEW]))
     with_all, without = (float(facts.removal.angle[at][:, k].mean()) for k in (0, FEW))
-    low, high = np.quantile(facts.removal.null[at][:, FEW], [0.025, 0.975])
+    random = interval(*np.quantile(facts.removal.null[at][:, FEW], [0.025, 0.975]))
     return (
         f"In layer {facts.layers[row]} they are {names} and add {signed(facts.adds(*at))} to the cosine (of "
         f"two random directions: up to ±{facts.reach[at]:.2f}): the angle is {with_all:.2f} rad, without "
-        f"them {without:.2f}, without {FEW} at random {low:.2f}–{high:.2f}. {_like_words(facts.like, at)}"
+        f"them {without:.2f}, without {FEW} at random {random}. {_like_words(facts.like, at)}"
     )
 
 
@@ -158,8 +159,9 @@ def _like_words(like: LikeSize, at: tuple[int, int, int]) -> str:
         many = "no dimension is" if n == 0 else f"only {n} {'is' if n == 1 else 'are'}"
         return f"No null of like size: beside these, {many} half to twice as large as {like.rare[at]}."
     shown = "are" if like.p[at] <= LEVEL else "are not"
+    ends = interval(like.low[at], like.high[at], 0, join=" to ", write=percent)
     return (
-        f"{FEW} of like size would make {like.low[at]:.0%} to {like.high[at]:.0%} of the cosine: these "
+        f"{FEW} of like size would make {ends} of the cosine: these "
         f"{shown} shown to make more than their size accounts for."
     )
 
@@ -167,8 +169,9 @@ def _like_words(like: LikeSize, at: tuple[int, int, int]) -> str:
 def sentence(facts: Halves, claims: dict[str, Claim]) -> str:
     """The answer in a few sentences: the first pair, then where else, then after centring."""
     first = claims["D1"]
-    size = f"{first.estimate:.0%}"
-    ci = f", 95% band {first.low:.0%}–{first.high:.0%}" if np.isfinite(first.low) else ""
+    size = percent(first.estimate)
+    ends = interval(first.low, first.high, 0, write=percent)
+    ci = f", 95% band {ends}" if np.isfinite(first.low) else ""
     if first.verdict == "holds":
         text = f"Three dimensions make over half of the first pair's cosine ({size}{ci}). {first.evidence}"
     elif first.verdict == "fails" and not np.isfinite(first.estimate):

@@ -88,7 +88,8 @@ def sensitivity_grid(
     _check_choices({"bos": bos, "final_norm": final_norm, "tau": tau, "reference": reference})
     chosen_rows = chosen_layers(model, layers)
     spare = any(bos)  # texts of one length for all settings, with room for the BOS
-    chosen = chosen_texts(model, texts, n_texts, length, groups, spare, seed, [], progress)
+    said: list[str] = []
+    chosen = chosen_texts(model, texts, n_texts, length, groups, spare, seed, said, progress)
     plain: dict[bool, Adjacent] = {}
     rows: list[dict[str, Any]] = []
     total = len(bos) * len(final_norm) * len(tau) * len(reference)
@@ -108,7 +109,7 @@ def sensitivity_grid(
             ]
             continue
         for tolerance, pairs in product(tau, reference):
-            answer = _warmup_columns(angles, chosen, tolerance, pairs, seed)
+            answer = _warmup_columns(angles, chosen, tolerance, pairs, seed, " ".join(said))
             rows.append({**base, "tau": tolerance, "reference": _window(pairs), **answer, **beside})
             if progress is not None:
                 progress("sensitivity grid", len(rows), total)
@@ -152,7 +153,9 @@ def _angles(
     return replace(found, angle=np.concatenate([found.angle[:-1], normed.angle]))
 
 
-def _warmup_columns(angles: Adjacent, chosen: Texts, tau: float, reference: Any, seed: int) -> dict[str, Any]:
+def _warmup_columns(
+    angles: Adjacent, chosen: Texts, tau: float, reference: Any, seed: int, note: str
+) -> dict[str, Any]:
     theta = np.swapaxes(angles.angle, 0, 1)
     try:
         reference_pairs(theta.shape[-1], reference)
@@ -171,7 +174,7 @@ def _warmup_columns(angles: Adjacent, chosen: Texts, tau: float, reference: Any,
         "sign": overall.sign,
         "first_pair": float(answer.delta[layer, 0]),
         "layer": angles.layers[layer],
-        "note": "",
+        "note": note,
     }
 
 
@@ -191,7 +194,7 @@ def _prompt_columns(
     )
     draws = plan.draws[settings.baseline]
     pairs = {"target": plan.target, "baseline": np.swapaxes(draws, 0, 1)}
-    found = measured_angles(model, prompts, pairs, plan.target[:, :, 1], how, progress=progress)
+    found = measured_angles(model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
     aimed, baseline = mean(found.pair_angle["target"], axis=2), found.pair_angle["baseline"]
     modes = modes_by_layer(baseline[:, :, 0], settings.seed)
     return {

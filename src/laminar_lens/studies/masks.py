@@ -23,9 +23,12 @@ from laminar_lens.stats.sinks import (
     extended,
     nearest_cosine,
     sink_tokens,
+    typical_norm,
     unit_vectors,
 )
 from laminar_lens.studies.documents import document_starts_of, of_documents, places_in_documents
+
+PROBE_TOKENS = 32
 
 
 def real_tokens(
@@ -87,6 +90,13 @@ def captured_rows(states: ResidualStates, layers: Any) -> list[int]:
 
 def states_sinks(states: ResidualStates, layers: Any) -> Bool[Tensor, "batch pos"]:
     """True at captured tokens that are sinks by their vectors, laid out as the states."""
+    if bool((states.mask.sum(dim=1) == 1).all()):
+        warnings.warn(
+            "every captured text has one token, so that no length inside a text is there to compare with: "
+            "sinks are not found by states; give the tokens and model=",
+            UserWarning,
+            stacklevel=4,
+        )
     values = states.values[captured_rows(states, layers)].detach().float().cpu().numpy()
     return torch.from_numpy(sink_tokens(values, states.mask.cpu().numpy()))
 
@@ -141,7 +151,9 @@ def sink_mask(
     """True at tokens that are sinks by their vectors: `sink_tokens` of all captured states, keeping none.
 
     The model runs once for the lengths, and twice more, through the layers that have long vectors, if any
-    has: for these vectors, and for what points as they do. Of those a vector a token is kept.
+    has: for these vectors, and for what points as they do. Of those a vector a token is kept. Where every
+    text has one token, so that none is inside a text, lengths are compared with those of a text of
+    `PROBE_TOKENS` tokens spread over the vocabulary.
 
     Args:
         model: any TransformerLens model.
@@ -210,7 +222,10 @@ def _streamed(
         norm[row, at] = np.linalg.norm(x, axis=-1)
 
     each("lengths of vectors", layers, lengths_of)
-    large = norm > norm_ratio * np.median(norm, axis=1, keepdims=True)
+    first = np.zeros(norm.shape[1], dtype=bool)
+    first[ends - lengths] = True
+    typical = _inside_a_text(run, layers) if first.all() else typical_norm(norm, first)
+    large = norm > norm_ratio * typical[:, None]
     rows = np.flatnonzero(large.any(axis=1)).tolist()
     found = np.zeros(norm.shape[1], dtype=bool)
     if rows:
@@ -230,3 +245,16 @@ def _streamed(
         for row in rows:
             found |= extended(large[row], nearest[row], min_cosine)
     return [found[place] for place in places]
+
+
+def _inside_a_text(run: PromptBatches, layers: Sequence[int]) -> np.ndarray:
+    """Typical length by layer of vectors that are not the first of their text, whatever its tokens are."""
+    n = min(PROBE_TOKENS, int(run.model.cfg.n_ctx))
+    tokens = torch.linspace(0, int(run.model.cfg.d_vocab) - 1, n).long()[None]
+    norms = np.full((len(layers), n), np.nan, np.float32)
+
+    def see(layer: int, state: Tensor) -> None:
+        norms[layers.index(layer)] = state[0].detach().float().norm(dim=-1).cpu().numpy()
+
+    run_states(run.model, tokens, layers, see)
+    return typical_norm(norms, np.arange(n) == 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from laminar_lens.pairs import (
 )
 from laminar_lens.prompts import Target, check_prompts, check_target, find_targets, token_spans
 from laminar_lens.studies.measurement import Adjacent
+from laminar_lens.studies.observations import Observations, observations
 
 DRAWN = {"published": published_pairs, "adjacent": adjacent_pairs, "by_position": by_position_pairs}
 
@@ -44,6 +46,7 @@ class Plan:
     """Pairs of every kind for every prompt; positions count from the first captured token, −1 = none.
 
     Attributes:
+        prompts: those that are observations; `checked` says which of the prompts that there were they are.
         ids: token ids of each prompt, without a BOS.
         target: [prompt occurrence 2].
         draws: by baseline, [draw prompt 2]; a baseline that no prompt allows is missing, `notes` says why.
@@ -58,6 +61,7 @@ class Plan:
     draws: dict[str, np.ndarray]
     permuted: np.ndarray
     notes: list[str]
+    checked: Observations
 
     @property
     def forbidden(self) -> set[int]:
@@ -86,7 +90,7 @@ def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
 
     Raises:
         InputError: a prompt of one token, a target that is absent, ambiguous or first, a skip that leaves
-            nothing to the target or to the chosen baseline.
+            nothing to the target or to the chosen baseline, prompts that are mostly repeats.
     """
     texts = check_settings(prompts, settings)
     if tokenizer is None:
@@ -99,17 +103,30 @@ def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
             f"prompt {index} ({texts[index]!r}) has one token: an angle needs two; lengthen it or remove it"
         )
     targets = find_targets(tokenizer, texts, settings.target, settings.occurrence, settings.regex)
+    target_pairs(targets, skip=settings.skip, bos=bos)  # what one has wrong is said of the prompts as given
+    checked = _checked(tokenizer, ids, targets)
+    texts, ids, targets = (
+        tuple(compress(texts, checked.keep)),
+        list(compress(ids, checked.keep)),
+        list(compress(targets, checked.keep)),
+    )
+    n_tokens = n_tokens[checked.keep]
     marked = targets if settings.occurrence == "all" else _all_targets(tokenizer, texts, settings)
     target = target_pairs(targets, skip=settings.skip, bos=bos)
     notes = _left_out(np.asarray((target >= 0).any(axis=(1, 2))), "target", settings.skip)
     draws = _draws(n_tokens, target_mask(marked, n_tokens, bos=bos), settings, notes)
-    if repeated := len(texts) - len(set(texts)):
-        notes.append(
-            f"{repeated} of {len(texts)} prompts repeat an earlier one: they are counted as independent, "
-            "so intervals are too narrow."
-        )
+    checked.tell(notes)
     permuted = _permuted(n_tokens, settings.seed)
-    return Plan(texts, ids, n_tokens, targets, target, draws, permuted, notes)
+    return Plan(texts, ids, n_tokens, targets, target, draws, permuted, notes, checked)
+
+
+def _checked(tokenizer: Any, ids: list[list[int]], targets: list[list[Target]]) -> Observations:
+    """Which prompts are observations; with other tokens or places of the target they are no repeats."""
+    pairs = [
+        tuple((one.start, *row[max(one.start - 1, 0) : one.start + 1]) for one in found)
+        for row, found in zip(ids, targets, strict=True)
+    ]
+    return observations(ids, tokenizer, "text", what="prompts", apart=pairs)
 
 
 def draw_matched(plan: Plan, donors: Adjacent, settings: Settings) -> np.ndarray | None:

@@ -123,7 +123,7 @@ def sequential_study(
         raise InputError(f"n_perm={n_perm} draws no sign flip: give at least 1, usually 10000")
     plan = make_plan(getattr(model, "tokenizer", None), texts, settings)
     how = Capture(prepend_bos, final_norm, chosen_layers(model, layers), backend)
-    if len(texts) < 2:
+    if len(plan.prompts) < 2:
         raise InputError("prompts holds one prompt, but each is one observation: give at least 2, better 50")
     if note := processing_note(model):
         plan.notes.insert(0, note)
@@ -190,12 +190,13 @@ def _condition(
         "geometry": how.geometry.name,
     }
     used |= {"n_donors": len(donated.tokens), "donors_sha256": texts_fingerprint(donated.tokens)[1]}
+    used |= {"n_prompts": len(plan.checked.keep), "observations": plan.checked.n}
     used |= {"random_init": study.random_init, "warmup": warm is not None}
     used |= {"interventions": [one.label for one in changes]} if changes else {}
     return label_dataset(
         dataset.assign(claims),
         study="sequential",
-        sentence=sentence(measured.layers, baselines[settings.baseline], warm),
+        sentence=plan.checked.ends(sentence(measured.layers, baselines[settings.baseline], warm)),
         provenance=make_provenance(
             measured.info, used, backend=str(measured.info["backend"]), seed=seed, texts=plan.prompts
         ),

@@ -12,7 +12,9 @@ from laminar_lens.interventions.conditions import Conditions, portable
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.models.padding import without_pads
 from laminar_lens.results import json_safe
+from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
+from laminar_lens.studies.observations import MANY_REPEATS
 from laminar_lens.studies.plan import Plan, check_donors
 from laminar_lens.studies.warmup import WarmupResult, warmup_study
 
@@ -98,7 +100,14 @@ def donor_texts(
     if donors is None:
         n = max(n, 2 * prompts)
         length = min(max(DONOR_LENGTH, reach), int(model.cfg.n_ctx) - int(how.prepend_bos))
-        return sample_tokens(model, n, length, seed=seed, progress=progress)
+        written = sample_tokens(model, n, length, seed=seed, progress=progress)
+        again = int(repeats(written.tolist()).sum())
+        if again > MANY_REPEATS * n:
+            plan.notes.append(
+                f'{again} of the {n} donors of the baseline "matched" repeat another: the model writes the '
+                "same text again and again; give donors= of your own."
+            )
+        return written
     if not hasattr(donors, "ndim"):
         return check_donors(donors, plan.prompts)
     donors, padding = without_pads(model, donors)

@@ -84,7 +84,7 @@ def sink_study(
     random = _random(model, chosen, prepend_bos, seen_in, seed, notes, progress) if random_init else None
     settings = {
         "texts": "written by the model" if texts is None else "given",
-        "n_texts": len(chosen.tokens),
+        **chosen.counts(),
         "length": chosen.tokens.shape[1],
         "grouped": chosen.groups is not None,
         "prepend_bos": prepend_bos,
@@ -100,7 +100,7 @@ def sink_study(
         found[name] = label_dataset(
             dataset,
             study="sinks",
-            sentence=said,
+            sentence=chosen.ends(said),
             provenance=make_provenance(
                 measured.info, settings, backend="none", seed=seed, texts=chosen.tokens.numpy()
             ),

@@ -20,7 +20,7 @@ where the share is small, and a share above 0 says of no head that it does so in
 import numpy as np
 
 from laminar_lens.stats.bootstrap import mean_interval
-from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval
+from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, within_shares
 from laminar_lens.studies.answer import NOTHING, Claim, because, numbers
 from laminar_lens.studies.comparison import named_layers
 from laminar_lens.studies.sinks_facts import HALF, Facts
@@ -80,7 +80,7 @@ def attention_claim(facts: Facts) -> Claim:
     if facts.heads is None or facts.measured.resting is None:
         return Claim("undetermined", *NOTHING, "", "The model shows no attention.")
     share = facts.measured.resting[:, :, 0].mean(1)
-    overall = mean_interval(share, groups=facts.groups, seed=facts.seed)
+    overall = within_shares(mean_interval(share, groups=facts.groups, seed=facts.seed))
     above, below = facts.heads.low > HEAD_SHARE, facts.heads.high < HEAD_SHARE
     verdict = "holds" if above.any() else "fails" if below.all() else "undetermined"
     blocks = np.flatnonzero(above.any(axis=1)).tolist()

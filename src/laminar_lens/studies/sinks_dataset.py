@@ -9,7 +9,7 @@ import xarray as xr
 
 from laminar_lens.models.batches import token_strings
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
-from laminar_lens.stats.sinks import NORM_RATIO, token_kind
+from laminar_lens.stats.sinks import NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.answer import Claim
 from laminar_lens.studies.sinks_claims import answer_claims, claim_texts
 from laminar_lens.studies.sinks_facts import Facts
@@ -84,7 +84,7 @@ def _heads(measured: Sinks, groups: np.ndarray | None, seed: int) -> Interval | 
     """Mean attention of each head to position 0, [block head], in a band that covers all heads."""
     if measured.first is None:
         return None
-    return simultaneous_band(measured.first, groups=groups, seed=seed)
+    return within_shares(simultaneous_band(measured.first, groups=groups, seed=seed))
 
 
 def _massive(measured: Sinks) -> np.ndarray:

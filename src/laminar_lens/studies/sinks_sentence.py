@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.answer import Claim
 from laminar_lens.studies.comparison import named_layers
@@ -15,7 +16,9 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     long, rests, beside = claims["S1"], claims["S2"], claims["S6"]
     size = f"{long.estimate:.1f} times the text's median length, in layer {facts.peak}"
     ci = (
-        f" (95% band {long.low:.1f}–{long.high:.1f}, {n} texts)" if np.isfinite(long.low) else f" ({n} texts)"
+        f" (95% band {interval(long.low, long.high, 1)}, {n} texts)"
+        if np.isfinite(long.low)
+        else f" ({n} texts)"
     )
     if long.verdict == "holds":
         text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}"
@@ -42,12 +45,13 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
         "undetermined": "Whether attention rests on it is undetermined: some head may, and none is shown to "
         f"give it over {HEAD_SHARE}",
     }
-    ci = f" (95% CI {_percent(claim.low)}–{_percent(claim.high)})" if np.isfinite(claim.low) else ""
+    ends = interval(claim.low, claim.high, 0, write=_percent)
+    ci = f" (95% CI {ends})" if np.isfinite(claim.low) else ""
     return f"{words[claim.verdict]} on average; in a text {_percent(claim.estimate)} of the heads do{ci}."
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+def _percent(share: float, digits: int = 0) -> str:
+    return percent(share, digits + (0 < share < 0.1))
 
 
 def _beside_words(claim: Claim) -> str:

@@ -150,7 +150,7 @@ def _condition(
         dataset = dataset.assign(_in_geometries(plan, changes, measured, progress))
     settings = {
         "texts": "given" if plan.given else "written by the model",
-        "n_texts": len(plan.texts.tokens),
+        **plan.texts.counts(),
         "length": plan.texts.tokens.shape[1],
         "tau": plan.tau,
         "reference": [int(dataset.attrs["reference_start"]), int(dataset.attrs["reference_stop"])],
@@ -173,7 +173,7 @@ def _condition(
     return label_dataset(
         dataset,
         study="warmup",
-        sentence=sentence,
+        sentence=plan.texts.ends(sentence),
         provenance=provenance,
         settings=settings,
         warnings=said,

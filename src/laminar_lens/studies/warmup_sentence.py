@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from laminar_lens.results.numbers import decimal, interval
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.warmup import WarmupAnswer
 from laminar_lens.stats.warmup_shape import Effect
@@ -67,13 +68,9 @@ def _pairs(k: int) -> str:
     return "pairs with position 0" if k == 1 else f"pairs that start at positions 0–{k - 1}"
 
 
-def _number(x: float) -> str:
-    return f"{x:.2f}".replace("-", "−")
-
-
 def _size(interval: Interval, sign: str) -> str:
     """The estimate, positive in the direction of the effect."""
-    return _number(float(interval.estimate) * (1 if sign == "wider" else -1))
+    return decimal(float(interval.estimate) * (1 if sign == "wider" else -1))
 
 
 def _ci(interval: Interval, sign: str) -> str:
@@ -85,7 +82,7 @@ def _ci(interval: Interval, sign: str) -> str:
 def _bounds(low: float, high: float, sign: str) -> str:
     """From the smaller to the larger effect, positive in its direction."""
     low, high = (low, high) if sign == "wider" else (-high, -low)
-    return f"{_number(low)}–{_number(high)}"
+    return interval(low, high)
 
 
 def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], k: int, texts: str) -> str:
@@ -115,7 +112,7 @@ def _largest(answer: WarmupAnswer, layers: Sequence[int], k: int) -> str:
     sign = "wider" if value > 0 else "narrower"
     return (
         f"{_pairs(named) if near else f'pairs that start at position {pair}'} are up to "
-        f"{_number(abs(value))} rad {sign}, in layer {layers[int(row)]} "
+        f"{decimal(abs(value))} rad {sign}, in layer {layers[int(row)]} "
         f"(simultaneous 95% band {_bounds(float(low[row, pair]), float(high[row, pair]), sign)})"
     )
 
@@ -163,6 +160,6 @@ def _drift(answer: WarmupAnswer, layers: Sequence[int], texts: str) -> str:
     where = named_layers(layers[i] for i in rows)
     return (
         f"Drift: next to the reference pairs ({answer.reference[0]}–{answer.reference[1] - 1}) angles still "
-        f"differ from them in {where} (pair {last}: {_number(abs(value))} rad {sign} in layer {layers[row]}, "
+        f"differ from them in {where} (pair {last}: {decimal(abs(value))} rad {sign} in layer {layers[row]}, "
         f"{texts}), so no number of first tokens can be named; see the curve."
     )

@@ -1,7 +1,7 @@
 """The texts of a warm-up study: written by the model, or windows of one length cut from what was given."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from laminar_lens.models.quiet import quiet
 from laminar_lens.models.tokens import token_rows, unpadded
 from laminar_lens.prompts import check_prompts, read_prompts
 from laminar_lens.studies.documents import cut_at, cut_rows, flags_by_row, packed_note, starts_setting
+from laminar_lens.studies.observations import Observations, Origin, observations
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
@@ -31,12 +32,25 @@ SHORTEST = 4
 
 @dataclass(frozen=True)
 class Texts:
-    """Token ids [text pos] of one length, without a BOS, the group of each text (None: all independent), and
-    what packed rows were cut by."""
+    """Token ids [text pos] of one length, without a BOS, and the group of each text (None: all
+    independent); `checked` says which of the texts that there were they are, `document_starts` what packed
+    rows were cut by."""
 
     tokens: Tensor
     groups: np.ndarray | None
+    checked: Observations | None = None
     document_starts: Any = None
+
+    def counts(self) -> dict[str, int]:
+        """How many texts of the length there were, and how many observations they are, for the settings."""
+        n = len(self.tokens)
+        if self.checked is None:
+            return {"n_texts": n, "observations": n}
+        return {"n_texts": len(self.checked.keep), "observations": self.checked.n}
+
+    def ends(self, sentence: str) -> str:
+        """A study's sentence, and how many observations it rests on where that is not the number of texts."""
+        return sentence if self.checked is None else self.checked.ends(sentence)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -57,8 +71,16 @@ def chosen_texts(
     notes: list[str],
     progress: Progress | None,
     document_starts: Any = None,
+    *,
+    reach: Callable[[int], int] | None = None,
 ) -> Texts:
-    """Windows of one length; texts that are shorter are left out, counted in `notes`.
+    """Windows of one length; texts that are shorter are left out, counted in `notes`, and so are texts that
+    are no observations of their own (see `laminar_lens.studies.observations`).
+
+    Args:
+        model, texts, n_texts, length, groups, prepend_bos, seed, progress: as in `warmup_study`.
+        notes: get what a reader must know.
+        reach: on how many first tokens of a text, by its length, depends what is measured; all by default.
 
     With `document_starts` each document of a packed row is a text by itself; of texts, a token id says where
     one starts.
@@ -77,7 +99,7 @@ def chosen_texts(
         if n_texts < 2:
             raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {DEFAULT_TEXTS}")
         tokens = sample_tokens(model, n_texts, wanted, seed=seed, progress=progress)
-        return Texts(tokens, _labels(groups, n_texts))
+        return _checked(model, tokens, _labels(groups, n_texts), "model", (), reach, notes)
     is_ids = hasattr(texts, "ndim") and document_starts is None
     rows, labels = _given(model, texts, _length(length, room, DEFAULT_LENGTH), groups, document_starts, notes)
     wanted = _length(length, room, max(map(len, rows)) if is_ids else DEFAULT_LENGTH)
@@ -89,7 +111,36 @@ def chosen_texts(
             f"{len(rows) - len(enough)} of {len(rows)} texts have fewer than {wanted} tokens: left out."
         )
     tokens = torch.tensor([rows[k][:wanted] for k in enough])
-    return Texts(tokens, None if labels is None else labels[np.array(enough)], document_starts)
+    labels = None if labels is None else labels[np.array(enough)]
+    origin: Origin = "ids" if is_token_tensor(texts) else "text"
+    whole = [rows[k] for k in enough]
+    return _checked(model, tokens, labels, origin, whole, reach, notes, document_starts)
+
+
+def _checked(
+    model: Any,
+    tokens: Tensor,
+    groups: np.ndarray | None,
+    origin: Origin,
+    whole: Sequence[Sequence[int]],
+    reach: Callable[[int], int] | None,
+    notes: list[str],
+    document_starts: Any = None,
+) -> Texts:
+    """The texts that are observations, or parts of a group that is one."""
+    found = observations(
+        tokens.tolist(),
+        getattr(model, "tokenizer", None),
+        origin,
+        groups=groups,
+        whole=whole,
+        reach=None if reach is None else reach(tokens.shape[1]),
+    )
+    found.tell(notes)
+    if found.keep.all():
+        return Texts(tokens, groups, found, document_starts)
+    kept = None if groups is None else groups[found.keep]
+    return Texts(tokens[torch.from_numpy(found.keep)], kept, found, document_starts)
 
 
 def _too_few(lengths: list[int], n: int, wanted: int) -> str:

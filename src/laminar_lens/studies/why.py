@@ -37,6 +37,7 @@ from laminar_lens.studies.why_measurement import (
     measure,
     places,
     random_effects,
+    reach,
 )
 
 DEFAULT_TEXTS = 400
@@ -146,7 +147,17 @@ def why_study(
     beside = fitted(model, chosen_geometries(geometries), run, seed, progress)
     chosen_geometry = named_geometry(model, geometry, **run, seed=seed, progress=progress)
     chosen = chosen_texts(
-        model, texts, n_texts, length, groups, False, seed, notes, progress, document_starts
+        model,
+        texts,
+        n_texts,
+        length,
+        groups,
+        False,
+        seed,
+        notes,
+        progress,
+        document_starts,
+        reach=lambda n: reach(at, n),
     )
     rows = chosen.tokens.tolist()
     for one in (chosen_geometry, *beside.values()):
@@ -160,7 +171,7 @@ def why_study(
     }
     settings = {
         "texts": "written by the model" if texts is None else "given",
-        "n_texts": len(rows),
+        **chosen.counts(),
         "length": len(rows[0]),
         "at": places(at, len(rows[0])).tolist(),
         "reference": [(window := reference_pairs(len(rows[0]) - 1)).start, window.stop],
@@ -211,7 +222,7 @@ def _condition(
     if plan.settings["random_init"]:
         how["geometries"] = kinds[:1]
         random = random_effects(plan.model, tokens, plan.layers, notes, **how, progress=progress)
-    dataset, said = answer_dataset(
+    dataset, answer = answer_dataset(
         cells,
         plan.swapped,
         tokens.numpy(),
@@ -232,7 +243,12 @@ def _condition(
     provenance = make_provenance(info, settings, backend=cells.backend, seed=seed, texts=tokens.numpy())
     provenance |= {"cells": ["cut(t)"] + ["restart(t)"] * has_positions}
     return label_dataset(
-        dataset, study="why", sentence=said, provenance=provenance, settings=settings, warnings=notes
+        dataset,
+        study="why",
+        sentence=plan.texts.ends(answer),
+        provenance=provenance,
+        settings=settings,
+        warnings=notes,
     )
 
 

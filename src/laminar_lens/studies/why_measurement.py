@@ -26,6 +26,9 @@ from laminar_lens.stats.why import CELLS, effects
 
 RANDOM_TEXTS = 120
 
+COMPARED = 16
+"""Texts are one observation only if at least so many tokens agree, or all that there are."""
+
 CHECKED = 16
 """So many texts are run with both interventions, and compared with what they must equal."""
 
@@ -110,6 +113,14 @@ def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
     if not given:
         raise InputError("at is empty; give one position in the body, or several")
     return np.unique(np.array(given))
+
+
+def reach(at: Any, length: int) -> int:
+    """On so many first tokens of a text depend its effects, but for T, which its last third has a part in.
+
+    At least `COMPARED`, as beginnings of a few tokens are common to texts that are otherwise independent.
+    """
+    return min(length, max(COMPARED, int(places(at, length).max()) + 2))
 
 
 def assign(n: int, where: Sequence[int], seed: int) -> Int[np.ndarray, " text"]:

@@ -1,9 +1,11 @@
 """The answer of a why-study in plain words, and as claim C8."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from laminar_lens.results.numbers import decimal, interval
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import CAUSES, MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_places import EFFECTS, Trend
@@ -86,10 +88,10 @@ def _size(found: Found, layers: Sequence[int], texts: str = "") -> str:
     e11 = found.effects["E11"]
     up = 1 if found.sign == "wider" else -1
     low, high = sorted((up * float(e11.low), up * float(e11.high)))
-    ci = f"95% CI {low:.2f}–{high:.2f}" if np.isfinite(low) else e11.withheld
+    ci = f"95% CI {interval(low, high)}" if np.isfinite(low) else e11.withheld
     where = named_layers(layers[row] for row in found.layers)
     value = up * float(e11.estimate)
-    return f"{value:.2f} rad {found.sign} in {where} ({ci}{', ' if texts else ''}{texts})".replace("-", "−")
+    return f"{decimal(value)} rad {found.sign} in {where} ({ci}{', ' if texts else ''}{texts})"
 
 
 def _factors(found: Found) -> str:
@@ -103,7 +105,11 @@ def _sizes(found: Found, names: Sequence[str]) -> str:
 
 
 def _ci(x: Interval) -> str:
-    return f"[{signed(x.low)}, {signed(x.high)}]" if np.isfinite(x.low) else ""
+    return f"[{_ends(x.low, x.high)}]" if np.isfinite(x.low) else ""
+
+
+def _ends(low: Any, high: Any) -> str:
+    return interval(low, high, join=", ", write=signed)
 
 
 def _tokens(answer: WhyAnswer, layers: Sequence[int]) -> str:
@@ -128,8 +134,8 @@ def trend_sentence(trend: Trend | None) -> str:
     for name in trend.shown:
         row = EFFECTS.index(name)
         first, last = signed(trend.line.estimate[row, 0]), signed(trend.line.estimate[row, -1])
-        low, high = signed(trend.change.low[row]), signed(trend.change.high[row])
-        parts.append(f"{name} goes from {first} to {last} rad (95% CI of the change [{low}, {high}])")
+        ends = _ends(trend.change.low[row], trend.change.high[row])
+        parts.append(f"{name} goes from {first} to {last} rad (95% CI of the change [{ends}])")
     return f" It depends on the place: from t = {trend.at[0]} to {trend.at[-1]} {' and '.join(parts)}."
 
 
