@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.interventions.tokens import doubled_bos
@@ -106,6 +107,7 @@ class _Plan:
         )
 
 
+@checked()
 def capture_residuals(
     model: Any,
     prompts: Any,
@@ -171,6 +173,7 @@ def capture_residuals(
     return plan.labelled(values, tokens, plan.positions, run.texts)
 
 
+@checked()
 def iter_residuals(
     model: Any,
     prompts: Any,
@@ -208,6 +211,7 @@ def iter_residuals(
     return _run(plan, progress)
 
 
+@checked()
 def residuals_from_cache(
     cache: Any, cfg: Any, *, final_norm: bool = False, layers: Any = None
 ) -> Float[Tensor, "layer batch pos d_model"]:
@@ -225,11 +229,13 @@ def residuals_from_cache(
             of range; or it is no cache.
         ShapeError: an entry that is not [batch pos d_model].
     """
-    if not hasattr(cache, "keys"):
+    if not (hasattr(cache, "keys") and hasattr(cache, "__getitem__")):
         raise InputError(
             f"cache is a {type(cache).__name__}; give what run_with_cache returned beside the logits, or a "
             "mapping from hook names to tensors"
         )
+    if not all(isinstance(getattr(cfg, size, None), int) for size in ("n_layers", "d_model")):
+        raise InputError(f"cfg is a {type(cfg).__name__}; give the model's cfg, with n_layers and d_model")
     n_layers = int(cfg.n_layers)
     wanted = layer_indices(layers, n_layers)
     states = {layer: _cached(cache, layer, n_layers, int(cfg.d_model)) for layer in wanted}
@@ -269,6 +275,8 @@ def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:
             state = cache[name]
         except KeyError:
             continue
+        if not isinstance(state, Tensor):
+            raise InputError(f"cache[{name!r}] is a {type(state).__name__}; expected a tensor")
         if getattr(cache, "has_batch_dim", True) is False and state.ndim == 2:
             state = state[None]
         if state.ndim != 3 or state.shape[-1] != d_model:

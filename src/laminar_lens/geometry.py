@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.calibration import Calibration, calibrate, reads_of
@@ -153,6 +154,7 @@ def padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "text pos"]:
     return torch.tensor([[*row, *[PADDING] * (width - len(row))] for row in rows])
 
 
+@checked()
 def fit_geometry(
     model: Any,
     name: str,
@@ -281,8 +283,8 @@ def geometry_note(geometry: Any) -> str:
 
 def check_name(name: Any) -> str:
     """The name of a geometry; InputError for another."""
-    if name not in GEOMETRIES:
-        raise InputError(f"geometry {name!r} is unknown: use one of {', '.join(GEOMETRIES)}")
+    if not isinstance(name, str) or name not in GEOMETRIES:
+        raise InputError(f"geometry {shown(name)} is unknown: use one of {', '.join(GEOMETRIES)}")
     return str(name)
 
 

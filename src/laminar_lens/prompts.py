@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from laminar_lens.arguments import characters, checked
 from laminar_lens.errors import InputError
 
 OCCURRENCES: tuple[str, ...] = ("error", "first", "last", "all")
@@ -111,9 +112,11 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
             raise InputError(f"prompt {index} is {type(prompt).__name__}: expected a string")
         if not prompt.strip():
             raise InputError(f"prompt {index} is blank ({prompt!r}): remove it or fill it in")
+        characters(f"prompt {index}", prompt)
     return tuple(prompts)
 
 
+@checked()
 def read_prompts(path: str | Path) -> tuple[str, ...]:
     """The prompts of a text file, one a line, exactly as written (line ends removed).
 

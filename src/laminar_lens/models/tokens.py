@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import characters
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models.info import bos_token_id
 from laminar_lens.models.quiet import quiet
@@ -64,6 +65,7 @@ def _checked_texts(prompts: Any, mask: Any) -> tuple[str, ...]:
             )
         if not text.strip():
             raise InputError(f"prompt {index} is blank ({text!r}); every prompt needs at least one token")
+        characters(f"prompt {index}", text)
     return tuple(prompts)
 
 

@@ -2,10 +2,12 @@
 
 import unicodedata
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from laminar_lens.arguments import number, places, truths
 from laminar_lens.errors import InputError, ShapeError
 
 Array = np.ndarray
@@ -18,8 +20,8 @@ NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 
 def sink_tokens(
-    values: Shaped[Array, "..."],
-    mask: Shaped[Array, "..."] | None = None,
+    values: Any,
+    mask: Any = None,
     *,
     norm_ratio: float = NORM_RATIO,
     min_cosine: float = MIN_COSINE,
@@ -32,8 +34,8 @@ def sink_tokens(
     points the same way (most vectors of a narrow cone lie within that cosine of each other, sink or not).
 
     Args:
-        values: residual states [layer, batch, pos, d_model].
-        mask: [batch, pos], True = real token; padding and vectors that are not finite are never sinks.
+        values: residual states [layer, batch, pos, d_model], a numpy array or torch tensor.
+        mask: bool [batch, pos], True = real token; padding and vectors that are not finite are never sinks.
 
     Raises:
         ShapeError: values has not four axes, or mask does not match.
@@ -42,11 +44,13 @@ def sink_tokens(
     Source: definition of the experiment, "Position 0 is not the only place"; arXiv 2402.17762 for large
     norms.
     """
+    norm_ratio, min_cosine = number("norm_ratio", norm_ratio), number("min_cosine", min_cosine)
+    values, mask = _numpy("values", values), None if mask is None else _numpy("mask", truths("mask", mask))
     if values.ndim != 4:
         raise ShapeError(
             f"values has shape {values.shape}; give residual states [layer, batch, pos, d_model]"
         )
-    real = np.ones(values.shape[1:3], dtype=bool) if mask is None else mask
+    real = np.ones(values.shape[1:3], dtype=bool) if mask is None else mask.astype(bool)
     if real.shape != values.shape[1:3]:
         raise ShapeError(f"mask has shape {real.shape}; values has [batch, pos] = {values.shape[1:3]}")
     if not (norm_ratio > 1 and 0 < min_cosine < 1):
@@ -58,6 +62,15 @@ def sink_tokens(
         valid = real & np.isfinite(layer).all(-1)
         found[valid] |= _in_layer(layer[valid], norm_ratio, min_cosine)
     return found
+
+
+def _numpy(name: str, values: Any) -> Array:
+    """Numbers of an array, or of a tensor on any device; half precision becomes float32."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() and values.element_size() < 4 else values
+    array = np.asarray(places(name, values))
+    return array.astype(np.float32) if array.dtype.itemsize < 4 and array.dtype.kind == "f" else array
 
 
 def _in_layer(

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.interventions import Intervention
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
+from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import processing_note
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts
@@ -33,6 +35,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
 SINCE_LAYER_BEFORE = ("rotation", "step_length")
 
 
+@checked()
 def angle_table(
     model: Any,
     prompts: Any,
@@ -67,6 +70,7 @@ def angle_table(
     Raises:
         InputError: an unknown `what`; prompts or layers that do not fit, or are too short for this angle.
     """
+    check_model(model)
     if what not in KINDS:
         raise InputError(f"what {what!r} is unknown: use one of {', '.join(KINDS)}")
     texts = check_prompts(prompts)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import check_name, geometry_note, named_geometry
@@ -32,6 +33,7 @@ DRAWS = 50
 REMOVED = 8
 
 
+@checked()
 def dimension_study(
     model: Any,
     texts: Any = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from laminar_lens.arguments import checked, each, flag, number
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, check_name, named_geometry
@@ -31,6 +32,7 @@ TOLERANCES = (0.03, 0.05, 0.1)
 REFERENCES = ("last third", "last half", "last quarter")
 
 
+@checked(bos=each(flag), final_norm=each(flag), tau=each(number))
 def sensitivity_grid(
     model: Any,
     prompts: Any = None,

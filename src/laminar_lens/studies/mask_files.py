@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked, flag
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import padded
 from laminar_lens.interventions.arguments import whole
@@ -72,6 +73,7 @@ class TokenMasks:
         }
 
 
+@checked(skip=None, sinks=flag)
 def token_masks(
     model: Any,
     texts: Any,

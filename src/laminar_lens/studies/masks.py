@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from laminar_lens.arguments import checked, wholes
 from laminar_lens.axes import Progress
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
@@ -62,13 +63,14 @@ def captured_rows(states: ResidualStates, layers: Any) -> list[int]:
     """
     if layers is None:
         return list(range(len(states.layers)))
-    wanted = [layers] if isinstance(layers, int) else list(layers)
+    wanted = wholes("layers", layers)
     for layer in wanted:
         if layer not in states.layers:
             raise InputError(f"layer {layer} is not among the captured hidden states {list(states.layers)}")
     return [states.layers.index(layer) for layer in wanted]
 
 
+@checked()
 def sink_mask(
     model: Any,
     tokens: Any,

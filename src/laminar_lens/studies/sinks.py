@@ -7,6 +7,7 @@ measures each part on the model at hand, and can answer that there is no sink.
 
 from typing import Any
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import ModelError
 from laminar_lens.geometry import Geometry, named_geometry
@@ -26,6 +27,7 @@ DEFAULT_TEXTS = 200
 RANDOM_TEXTS = 60
 
 
+@checked()
 def sink_study(
     model: Any,
     texts: Any = None,

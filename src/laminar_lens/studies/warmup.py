@@ -6,6 +6,7 @@ from typing import Any
 
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import Geometry, geometry_note, named_geometry
 from laminar_lens.interventions import Intervention
@@ -30,6 +31,7 @@ from laminar_lens.studies.warmup_result import WarmupResult as WarmupResult
 from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, Texts, chosen_texts
 
 
+@checked()
 def warmup_study(
     model: Any,
     texts: Any = None,

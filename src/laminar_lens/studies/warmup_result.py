@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError
@@ -73,6 +74,7 @@ class WarmupResult(StudyResult):
             return None
         return torch.from_numpy(np.array(plain["token_id"].values, dtype=np.int64))
 
+    @checked()
     def mask(
         self,
         tokens: Any = None,
@@ -129,6 +131,7 @@ class WarmupResult(StudyResult):
         bos = self.provenance.get("model", {}).get("bos_token_id")
         return -1 if bos is None else int(bos)
 
+    @checked()
     def positions_to_skip(self, strict: bool = False) -> int:
         """`skip`, or its upper bound with a warning where the answer is undetermined.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, geometry_note, named_geometry
@@ -69,6 +70,7 @@ class WhyResult(StudyResult):
         return Summary({**super().summary(), "effects": self.by_layer})
 
 
+@checked()
 def why_study(
     model: Any,
     texts: Any = None,

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import wholes
 from laminar_lens.axes import Progress
 from laminar_lens.errors import CaptureError, InputError, ModelError
 from laminar_lens.geometry import RAW, Geometry
@@ -100,15 +101,13 @@ def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
     if at is None:
         window = reference_pairs(length - 1)
         return np.arange(window.start, window.stop)
-    given = [at] if np.ndim(at) == 0 else list(at)
+    given = wholes("at", at)
     for t in given:
-        if isinstance(t, bool) or not isinstance(t, int | np.integer) or not 1 <= t <= length - 2:
+        if not 1 <= t <= length - 2:
             raise InputError(
-                f"at is {t!r}; expected positions 1 … {length - 2} of a text of {length} tokens, so that a "
+                f"at is {t}; expected positions 1 … {length - 2} of a text of {length} tokens, so that a "
                 "context goes before the bigram (at, at + 1)"
             )
-    if not given:
-        raise InputError("at is empty; give one position in the body, or several")
     return np.unique(np.array(given))
 
 
