@@ -103,7 +103,7 @@ def characters(name: str, value: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{name} ({shown(value)}) has a lone surrogate, half of a character, at {error.start}: remove it, "
+            f"{name} ({shown(value)}) has a lone surrogate, half a character, at {error.start}: remove it, "
             "or read the text again in its own encoding"
         ) from None
     return value
@@ -218,7 +218,7 @@ def _holding(entry: Any, value: Any) -> str:
 
 
 def _array(name: str, value: Any, of: str) -> Any:
-    """The value where it is an array or tensor, else a numpy array of it."""
+    """The value where it is an array or tensor with numbers in memory, else a numpy array of it."""
     if all(hasattr(value, part) for part in ("dtype", "shape", "ndim")):
         array = value
     else:
@@ -226,8 +226,13 @@ def _array(name: str, value: Any, of: str) -> Any:
             array = np.asarray(value)
         except (TypeError, ValueError):
             array = np.asarray(None)
-    if getattr(array.dtype, "kind", "i") not in "biuf":
-        raise InputError(f"{name} is {shown(value)}; expected an array or tensor of {of}")
+    fits = not getattr(array, "is_meta", False) and "strided" in str(getattr(array, "layout", "strided"))
+    fits = fits and getattr(array.dtype, "kind", "i") in "biuf"
+    if fits and "uint64" in str(array.dtype):  # arithmetic that others do with it is signed
+        array = array.astype(np.int64) if isinstance(array, np.ndarray) else array.long()
+        fits = not bool((array < 0).any())
+    if not fits:
+        raise InputError(f"{name} is {shown(value)}; expected an array or dense tensor of {of}")
     return array
 
 

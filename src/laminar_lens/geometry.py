@@ -272,7 +272,7 @@ def named_geometry(
 
 def geometry_note(geometry: Any) -> str:
     """What a reader must know of angles that are not those of the residual stream itself; empty for raw."""
-    name = getattr(geometry, "name", geometry)
+    name = geometry if isinstance(geometry, str) else getattr(geometry, "name", "raw")
     if name == "raw":
         return ""
     return (

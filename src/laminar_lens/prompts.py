@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from laminar_lens.arguments import characters, checked
+from laminar_lens.arguments import characters, checked, shown
 from laminar_lens.errors import InputError
 
 OCCURRENCES: tuple[str, ...] = ("error", "first", "last", "all")
@@ -229,10 +229,10 @@ def check_target(target: str, occurrence: str = "error", regex: bool = False) ->
     Raises:
         InputError: an empty target, a wrong regular expression, an unknown `occurrence`.
     """
-    if occurrence not in OCCURRENCES:
-        raise InputError(f"occurrence {occurrence!r} is unknown: use one of {', '.join(OCCURRENCES)}")
+    if not isinstance(occurrence, str) or occurrence not in OCCURRENCES:
+        raise InputError(f"occurrence {shown(occurrence)} is unknown: use one of {', '.join(OCCURRENCES)}")
     if not isinstance(target, str):
-        raise InputError(f"target {target!r} is a {type(target).__name__}: give a text, such as ' her'")
+        raise InputError(f"target {shown(target)} is a {type(target).__name__}: give a text, such as ' her'")
     if not target.strip():
         raise InputError(f"target {target!r} is blank: give the text to look for, such as ' her'")
     if regex:

@@ -6,7 +6,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from laminar_lens.arguments import places, shown
+from laminar_lens.arguments import LARGEST, places, shown
 from laminar_lens.errors import InputError, ShapeError
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -20,6 +20,8 @@ def check_vectors(name: str, x: Tensor, axes: str) -> None:
     """Dtype, number of axes (`axes` names them; '...' is any number) and a last axis that is not empty."""
     if not isinstance(x, Tensor):
         raise InputError(f"{name} is a {type(x).__name__}; expected a torch tensor: torch.as_tensor({name})")
+    if x.layout != torch.strided:
+        raise InputError(f"{name} has the layout {x.layout}; expected a dense tensor: {name}.to_dense()")
     if x.dtype not in FLOATING:
         dtype = str(x.dtype).removeprefix("torch.")
         raise InputError(
@@ -57,7 +59,7 @@ def check_length(x: Tensor, axis: str, dim: int, least: int, why: str) -> None:
 
 def check_lag(lag: int) -> None:
     """A lag of 1 or more."""
-    if isinstance(lag, bool) or not isinstance(lag, int) or lag < 1:
+    if isinstance(lag, bool) or not isinstance(lag, int) or not 1 <= lag <= LARGEST:
         raise ShapeError(f"lag is {shown(lag)}; it counts positions forward, so it must be 1 or more")
 
 

@@ -137,7 +137,7 @@ def _hooked_transformer(bridge: bool | None) -> Any:
 def _dtype(dtype: Any) -> torch.dtype:
     kind = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if not any(kind is known for known in _DTYPES.values()):
-        raise InputError(f"dtype {shown(str(dtype))} is unknown; expected one of {', '.join(_DTYPES)}")
+        raise InputError(f"dtype {shown(dtype)} is unknown; expected one of {', '.join(_DTYPES)}")
     return torch.float32 if kind is None else kind
 
 

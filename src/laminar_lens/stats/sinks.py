@@ -66,10 +66,11 @@ def sink_tokens(
 
 def _numpy(name: str, values: Any) -> Array:
     """Numbers of an array, or of a tensor on any device; half precision becomes float32."""
+    values = places(name, values)
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() and values.element_size() < 4 else values
-    array = np.asarray(places(name, values))
+    array = np.asarray(values)
     return array.astype(np.float32) if array.dtype.itemsize < 4 and array.dtype.kind == "f" else array
 
 

@@ -1,13 +1,12 @@
 """The same answers under other choices: BOS, final norm, tolerance, reference window; one table."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laminar_lens.arguments import checked, each, flag, number
+from laminar_lens.arguments import checked, each, flag, number, shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, check_name, named_geometry
@@ -131,8 +130,8 @@ def _checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str,
 
 def _check_choices(choices: dict[str, Any]) -> None:
     for name, given in choices.items():
-        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-            raise InputError(f"{name} is {given!r}: give the choices to try as a list, such as ({given!r},)")
+        if not isinstance(given, list | tuple) or not given:
+            raise InputError(f"{name} is {shown(given)}: give the choices to try as a list or tuple")
     for tau in choices["tau"]:
         if not 0 < tau < np.pi:
             raise InputError(f"tau holds {tau!r}: give tolerances in radians between 0 and π")
