@@ -25,9 +25,10 @@ from laminar_lens.models.batches import (
 )
 from laminar_lens.models.devices import device_name
 from laminar_lens.models.forward import residual_states
-from laminar_lens.models.info import check_final_norm
+from laminar_lens.models.info import check_final_norm, check_same_weights
 from laminar_lens.models.memory import Need, check_fits
 from laminar_lens.models.selection import layer_indices, position_indices
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import PADDING
 
 
@@ -156,7 +157,7 @@ def capture_residuals(
         batch_size=batch_size,
         interventions=interventions,
     )
-    _warn_of_two_bos(run)
+    _warn(run)
     plan = _Plan(run, position_indices(positions, run.longest), kept_on)
     n, width = len(run.rows), len(plan.positions)
     plan.check_memory(n * width)
@@ -205,7 +206,7 @@ def iter_residuals(
         batch_size=batch_size,
         interventions=interventions,
     )
-    _warn_of_two_bos(run)
+    _warn(run)
     plan = _Plan(run, position_indices(positions, run.longest), kept_on)
     plan.check_memory(max(len(batch) * len(run.rows[batch[0]]) for batch in run.indices()))
     return _run(plan, progress)
@@ -258,11 +259,14 @@ def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ..
         done += len(indices)
         if progress is not None:
             progress("residual stream", done, len(plan.prompts.rows))
+    check_same_weights(plan.prompts.model, plan.prompts.info["weights_sha256"])
 
 
-def _warn_of_two_bos(run: PromptBatches) -> None:
-    if note := doubled_bos(run.model, run.interventions, run.rows):
-        warnings.warn(note, UserWarning, stacklevel=3)
+def _warn(run: PromptBatches) -> None:
+    """Of what a reader must know; `checked` stands between the caller and the public function."""
+    two = doubled_bos(run.model, run.interventions, run.rows)
+    for note in [two] * bool(two) + surrounding_notes(run.model):
+        warnings.warn(note, UserWarning, stacklevel=4)
 
 
 def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:

@@ -13,6 +13,7 @@ from laminar_lens.interventions import Intervention
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import processing_note
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
@@ -124,7 +125,7 @@ def _table(
         parts |= {index: found[:, row] for row, index in enumerate(batch.indices)}
         tokens |= dict(zip(batch.indices, batch.token_strings, strict=True))
         info = batch.info
-    note = processing_note(model)
+    note, around = processing_note(model), surrounding_notes(model)
     used = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": list(shown)}
     used |= {"geometry": geometry.name}
     used |= {"interventions": [one.label for one in changes]} if changes else {}
@@ -134,7 +135,7 @@ def _table(
         sentence=f"{meaning.capitalize()}: {len(texts)} prompts, {len(shown)} hidden states.",
         provenance=make_provenance(info, used, backend=str(info["backend"]), seed=0, texts=texts),
         settings=used,
-        warnings=[*([note] if note else []), *notes(model, changes, token_rows(model, texts)[0])],
+        warnings=[*([note] if note else []), *around, *notes(model, changes, token_rows(model, texts)[0])],
     )
 
 

@@ -1,5 +1,6 @@
 """The same answers under other choices: BOS, final norm, tolerance, reference window; one table."""
 
+import warnings
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, check_name, named_geometry
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.info import check_same_weights, fingerprint
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.prompts import find_targets
 from laminar_lens.stats.warmup import reference_pairs, warmup
 from laminar_lens.studies.comparison import mean, modes_by_layer
@@ -82,6 +85,9 @@ def sensitivity_grid(
         InputError: texts, prompts, a tolerance or a reference that do not fit.
     """
     check_model(model)
+    for said in surrounding_notes(model):
+        warnings.warn(said, UserWarning, stacklevel=3)
+    weights = fingerprint(model)
     settings = Settings(target, occurrence, regex, baseline, skip, seed)
     asked = None if prompts is None else _checked_prompts(model, prompts, settings)
     if not isinstance(geometry, Geometry):
@@ -113,6 +119,7 @@ def sensitivity_grid(
             rows.append({**base, "tau": tolerance, "reference": _window(pairs), **answer, **beside})
             if progress is not None:
                 progress("sensitivity grid", len(rows), total)
+    check_same_weights(model, weights)
     return _table(rows)
 
 

@@ -18,6 +18,7 @@ from laminar_lens.models import describe
 from laminar_lens.models.batches import token_strings
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.models.tokens import PADDING, token_rows
 from laminar_lens.results import atomic_path, json_safe
 from laminar_lens.studies.masks import position_mask, sink_mask
@@ -108,7 +109,7 @@ def token_masks(
     wanted = None if layers is None else list(layer_indices(layers, int(model.cfg.n_layers)))
     rows, given = token_rows(model, texts, prepend_bos=prepend_bos)
     tokens = padded(rows)
-    notes: list[str] = []
+    notes = surrounding_notes(model)
     if first is None:
         first = _skip(model, n_texts, prepend_bos, wanted, seed, notes, progress)
     keep = position_mask(tokens, None, first, None)
@@ -116,7 +117,7 @@ def token_masks(
     if sinks:
         found = sink_mask(model, tokens, layers=wanted, progress=progress)
     settings = {
-        "model": describe(model).as_dict(),
+        "model": describe(model).as_dict() | surroundings(model),
         "skip": "by the warm-up" if skip is None else "given",
         "sinks": sinks,
         "prepend_bos": prepend_bos,

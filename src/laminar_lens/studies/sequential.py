@@ -19,6 +19,7 @@ from laminar_lens.interventions.conditions import (
 from laminar_lens.models import processing_note, random_twin
 from laminar_lens.models.edits import check_interventions
 from laminar_lens.models.forward import check_model, check_reached
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.pairs import BASELINES
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.studies.claims import answer_claims, sentence
@@ -132,6 +133,7 @@ def sequential_study(
         plan.notes.insert(0, note)
     if note := geometry_note(geometry):
         plan.notes.append(note)
+    plan.notes.extend(surrounding_notes(model))
     conditions = as_conditions(interventions)
     for changes in conditions.values():  # before anything runs
         lengths = plan.n_tokens.tolist()

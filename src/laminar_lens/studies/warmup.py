@@ -15,6 +15,7 @@ from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.models import processing_note
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.sample import check_seed
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.results import label_dataset, make_provenance
 from laminar_lens.stats.warmup import check_tau, reference_pairs
 from laminar_lens.studies.conditions import with_conditions
@@ -91,6 +92,7 @@ def warmup_study(
     conditions = as_conditions(interventions)
     how: dict[str, Any] = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
     said = [note for note in (processing_note(model), geometry_note(geometry)) if note]
+    said += surrounding_notes(model)
     beside = fitted(model, chosen_geometries(geometries), how, seed, progress)
     how["geometry"] = named_geometry(
         model, geometry, prepend_bos=prepend_bos, final_norm=final_norm, seed=seed, progress=progress

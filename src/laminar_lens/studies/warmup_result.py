@@ -151,7 +151,7 @@ class WarmupResult(StudyResult):
             )
         warnings.warn(
             f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); leaving out {self.k_hi}",
-            stacklevel=3,
+            stacklevel=5,  # two public methods, each behind its checks
         )
         return self.k_hi
 

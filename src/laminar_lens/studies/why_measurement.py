@@ -22,6 +22,7 @@ from laminar_lens.interventions import Intervention, cut, restart
 from laminar_lens.kernels import resolve_backend, sequential_angles
 from laminar_lens.models.batches import BATCH_TOKENS, check_finite, finite_vectors
 from laminar_lens.models.forward import run_states
+from laminar_lens.models.surroundings import blame
 from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.why import CELLS, effects
 
@@ -187,7 +188,7 @@ def measure(
             again, alone = raw.pair(moved[: len(few)], t, few, together), raw.pair(tokens[few, :2], 0, few)
             difference, checked = _difference(again[0], alone[0])
             identity, left = max(identity, difference), left - checked
-    _check_identity(identity, next(model.parameters()).dtype, has_positions)
+    _check_identity(identity, next(model.parameters()).dtype, has_positions, blame(model))
     return tuple(Cells(*one, t_of, identity, runner.backend) for one in zip(angle, reference, strict=True))
 
 
@@ -284,12 +285,13 @@ class _Runner:
         return np.concatenate(parts, axis=1)
 
 
-def _check_identity(difference: float, dtype: torch.dtype, has_positions: bool) -> None:
+def _check_identity(difference: float, dtype: torch.dtype, has_positions: bool, outside: str) -> None:
     allowed = IDENTITY.get(dtype, IDENTITY[torch.float32])
     if difference > allowed:
         what = "cut and restart together are" if has_positions else "cut alone is"
+        inside = "this model's attention or positions work in a way that these interventions do not reach"
+        why = f"{outside}, which may be why: take that away and measure again" if outside else inside
         raise CaptureError(
             f"{what} not the plain run of the text from there on: angles differ by {difference:.2g} rad, "
-            f"{allowed:g} are allowed for {str(dtype).removeprefix('torch.')}; this model's attention or "
-            "positions work in a way that these interventions do not reach, so no cause can be told"
+            f"{allowed:g} are allowed for {str(dtype).removeprefix('torch.')}; {why}; no cause can be told"
         )
