@@ -56,6 +56,13 @@ def count(value: int | None, minimum: int = 2) -> int | None:
     return value
 
 
+def seed(value: int) -> int:
+    """A seed that numpy's and torch's generators both take."""
+    if at_least("--seed", value, 0) >= 2**63:
+        raise InputError(f"--seed {value} is too large: give 0 to 9223372036854775807, which is 2**63 - 1")
+    return value
+
+
 def target(text: str, occurrence: str, regex: bool) -> str:
     """The target, once it can be looked for."""
     if regex and text.strip():
