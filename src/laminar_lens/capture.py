@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.interventions.tokens import doubled_bos
@@ -24,10 +25,11 @@ from laminar_lens.models.batches import (
 )
 from laminar_lens.models.devices import device_name
 from laminar_lens.models.forward import check_model, residual_states
-from laminar_lens.models.info import check_final_norm
+from laminar_lens.models.info import check_final_norm, check_same_weights
 from laminar_lens.models.memory import Need, check_fits
 from laminar_lens.models.padding import without_pads
 from laminar_lens.models.selection import layer_indices, position_indices
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import PADDING
 
 
@@ -107,6 +109,7 @@ class _Plan:
         )
 
 
+@checked()
 def capture_residuals(
     model: Any,
     prompts: Any,
@@ -175,6 +178,7 @@ def capture_residuals(
     return plan.labelled(values, tokens, plan.positions, run.texts)
 
 
+@checked()
 def iter_residuals(
     model: Any,
     prompts: Any,
@@ -214,6 +218,7 @@ def iter_residuals(
     return _run(plan, progress)
 
 
+@checked()
 def residuals_from_cache(
     cache: Any, cfg: Any, *, final_norm: bool = False, layers: Any = None
 ) -> Float[Tensor, "layer batch pos d_model"]:
@@ -231,11 +236,13 @@ def residuals_from_cache(
             of range; or it is no cache.
         ShapeError: an entry that is not [batch pos d_model].
     """
-    if not hasattr(cache, "keys"):
+    if not (hasattr(cache, "keys") and hasattr(cache, "__getitem__")):
         raise InputError(
             f"cache is a {type(cache).__name__}; give what run_with_cache returned beside the logits, or a "
             "mapping from hook names to tensors"
         )
+    if not all(isinstance(getattr(cfg, size, None), int) for size in ("n_layers", "d_model")):
+        raise InputError(f"cfg is a {type(cfg).__name__}; give the model's cfg, with n_layers and d_model")
     n_layers = int(cfg.n_layers)
     wanted = layer_indices(layers, n_layers)
     states = {layer: _cached(cache, layer, n_layers, int(cfg.d_model)) for layer in wanted}
@@ -258,15 +265,20 @@ def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ..
         done += len(indices)
         if progress is not None:
             progress("residual stream", done, len(plan.prompts.rows))
+    check_same_weights(plan.prompts.model, plan.prompts.info["weights_sha256"])
 
 
 def _warn(run: PromptBatches, padding: str) -> None:
-    """What a reader must know of the prompts; how padding was read is noted with the states, too."""
+    """What a reader must know of the prompts and the run; how padding was read is noted with the states, too.
+
+    `checked` stands between the caller and the public function.
+    """
     if padding:
         run.info["padding"] = padding
-    for note in (padding, doubled_bos(run.model, run.interventions, run.rows)):
+    two = doubled_bos(run.model, run.interventions, run.rows)
+    for note in (padding, two, *surrounding_notes(run.model)):
         if note:
-            warnings.warn(note, UserWarning, stacklevel=3)
+            warnings.warn(note, UserWarning, stacklevel=4)
 
 
 def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:
@@ -279,6 +291,8 @@ def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:
             state = cache[name]
         except KeyError:
             continue
+        if not isinstance(state, Tensor):
+            raise InputError(f"cache[{name!r}] is a {type(state).__name__}; expected a tensor")
         if getattr(cache, "has_batch_dim", True) is False and state.ndim == 2:
             state = state[None]
         if state.ndim != 3 or state.shape[-1] != d_model:

@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.calibration import Calibration, calibrate, reads_of
@@ -157,6 +158,7 @@ def padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "text pos"]:
     return torch.tensor([[*row, *[PADDING] * (width - len(row))] for row in rows])
 
 
+@checked()
 def fit_geometry(
     model: Any,
     name: str,
@@ -278,7 +280,7 @@ def named_geometry(
 
 def geometry_note(geometry: Any) -> str:
     """What a reader must know of angles that are not those of the residual stream itself; empty for raw."""
-    name = getattr(geometry, "name", geometry)
+    name = geometry if isinstance(geometry, str) else getattr(geometry, "name", "raw")
     if name == "raw":
         return ""
     return (
@@ -289,8 +291,8 @@ def geometry_note(geometry: Any) -> str:
 
 def check_name(name: Any) -> str:
     """The name of a geometry; InputError for another."""
-    if name not in GEOMETRIES:
-        raise InputError(f"geometry {name!r} is unknown: use one of {', '.join(GEOMETRIES)}")
+    if not isinstance(name, str) or name not in GEOMETRIES:
+        raise InputError(f"geometry {shown(name)} is unknown: use one of {', '.join(GEOMETRIES)}")
     return str(name)
 
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.errors import CaptureError, InputError, ShapeError
 from laminar_lens.geometry import FITTED, Geometry, named_geometry
 from laminar_lens.kernels import (
@@ -70,6 +71,7 @@ class AngleMeter:
         layers: hidden states that are measured.
     """
 
+    @checked()
     def __init__(
         self,
         model: Any,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from laminar_lens.arguments import characters, checked, shown
 from laminar_lens.errors import InputError
 from laminar_lens.texts.reading import MARK, read_text
 from laminar_lens.texts.tokenization import token_offsets
@@ -112,9 +113,11 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
             raise InputError(f"prompt {index} is {type(prompt).__name__}: expected a string")
         if not prompt.strip():
             raise InputError(f"prompt {index} is blank ({prompt!r}): remove it or fill it in")
+        characters(f"prompt {index}", prompt)
     return tuple(prompts)
 
 
+@checked()
 def read_prompts(path: Any) -> tuple[str, ...]:
     """The prompts of a text file, one a line, exactly as written (line ends removed, and a byte-order mark at
     the beginning of a line: one stands there where files were joined).
@@ -212,10 +215,10 @@ def check_target(target: str, occurrence: str = "error", regex: bool = False) ->
     Raises:
         InputError: an empty target, a wrong regular expression, an unknown `occurrence`.
     """
-    if occurrence not in OCCURRENCES:
-        raise InputError(f"occurrence {occurrence!r} is unknown: use one of {', '.join(OCCURRENCES)}")
+    if not isinstance(occurrence, str) or occurrence not in OCCURRENCES:
+        raise InputError(f"occurrence {shown(occurrence)} is unknown: use one of {', '.join(OCCURRENCES)}")
     if not isinstance(target, str):
-        raise InputError(f"target {target!r} is a {type(target).__name__}: give a text, such as ' her'")
+        raise InputError(f"target {shown(target)} is a {type(target).__name__}: give a text, such as ' her'")
     if not target.strip():
         raise InputError(f"target {target!r} is blank: give the text to look for, such as ' her'")
     if regex:

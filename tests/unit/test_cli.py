@@ -451,7 +451,7 @@ def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: p
     monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
     monkeypatch.setattr(checks.cuda, "_driver", Driver)
     assert checks.device("cuda:1") == "cuda:1"
-    with pytest.raises(ModelError, match="--device cuda:2 was asked for, .* has cuda:0 to cuda:1: choose"):
+    with pytest.raises(ModelError, match=r"--device cuda:2 was asked for, .* has cuda:0 to cuda:1: choose"):
         checks.device("cuda:2")
     monkeypatch.setattr(Driver, "cuInit", lambda self, flags: 100)
     assert checks.cuda.count() is None

@@ -174,7 +174,7 @@ def sequential(  # one line a parameter: the command's whole surface
         geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
         geometries=geometries,
         grid=grid,
-        seed=checks.at_least("--seed", seed, 0, checks.MOST_SEED),
+        seed=checks.seed(seed),
         prompts=checks.prompts(prompts),
         model=model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
         output=output_files(out, "sequential", json, quiet, grid=grid),

@@ -53,7 +53,7 @@ def text_options(
         "n_texts": checks.count(n_texts, least),
         "length": None if length is None else checks.at_least("--length", length, 4),
         "geometry": checks.choice("--geometry", geometry, checks.GEOMETRIES),
-        "seed": checks.at_least("--seed", seed, 0, checks.MOST_SEED),
+        "seed": checks.seed(seed),
         "texts": checks.texts(texts),
     }
 

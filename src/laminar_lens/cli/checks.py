@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from laminar_lens.arguments import LARGEST
 from laminar_lens.cli import cuda
 from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
@@ -33,7 +34,6 @@ WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
 MOST_LAYERS = 9999
 MOST = 9_999_999  # positions to skip, tokens of a text: no text is so long
-MOST_SEED = 2**63 - 1
 MOST_TEXTS = 1_000_000  # the studies, too, count how many texts would decide up to a million
 
 
@@ -62,6 +62,11 @@ def count(value: int | None, minimum: int = 2) -> int | None:
     if value is not None:
         at_least("--n-texts", value, minimum, MOST_TEXTS)
     return value
+
+
+def seed(value: int) -> int:
+    """A seed that numpy's and torch's generators both take."""
+    return at_least("--seed", value, 0, LARGEST)
 
 
 def target(text: str, occurrence: str, regex: bool) -> str:

@@ -64,7 +64,7 @@ def mask(  # one line a parameter: the command's whole surface
         skip=None if skip is None else checks.at_least("--skip", skip, 0),
         n_texts=checks.count(n_texts),
         sinks=sinks,
-        seed=checks.at_least("--seed", seed, 0, checks.MOST_SEED),
+        seed=checks.seed(seed),
         json=json,
         quiet=quiet,
     )

@@ -1,6 +1,5 @@
 """Checks that interventions share: whole numbers, positions, layers and hook points that must be there."""
 
-import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from laminar_lens import arguments
 from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Span
 from laminar_lens.models.info import describe_name
@@ -19,13 +19,7 @@ def whole(name: str, value: Any) -> int:
     Raises:
         InputError: names the value.
     """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}; expected a whole number of at least 0")
-    return number
+    return arguments.whole(name, value, least=0)
 
 
 def wholes(name: str, given: Any) -> tuple[int, ...] | None:
@@ -34,16 +28,7 @@ def wholes(name: str, given: Any) -> tuple[int, ...] | None:
     Raises:
         InputError: none at all, or one that is no such number.
     """
-    if given is None:
-        return None
-    one = hasattr(given, "__index__") and getattr(given, "ndim", 0) == 0
-    values = [given] if one else given
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"{name} is {given!r}; expected whole numbers of at least 0")
-    numbers = tuple(sorted({whole(name, value) for value in values}))
-    if not numbers:
-        raise InputError(f"{name} is empty; give at least one")
-    return numbers
+    return None if given is None else tuple(sorted(set(arguments.wholes(name, given, least=0))))
 
 
 def check_positions(label: str, positions: Iterable[int], length: int) -> None:
@@ -81,8 +66,8 @@ def whole_or_mean(name: str, by: Any, positions: Any) -> str:
     Raises:
         InputError: something else, or a mean that has no other positions to be taken over.
     """
-    if by not in ("zero", "mean"):
-        raise InputError(f"{name}: by is {by!r}; expected 'zero' or 'mean'")
+    if not isinstance(by, str) or by not in ("zero", "mean"):
+        raise InputError(f"{name}: by is {arguments.shown(by)}; expected 'zero' or 'mean'")
     if by == "mean" and positions is None:
         raise InputError(
             f"{name}: by='mean' takes the mean over the other positions of the same text; give positions="

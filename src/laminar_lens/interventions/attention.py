@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.arguments import flag
+from laminar_lens.errors import CaptureError
 from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
 from laminar_lens.models.edits import Edit, Intervention, Span
 
@@ -107,6 +108,4 @@ def no_context(t: Any, hidden: Any = False) -> Intervention:
     Raises:
         InputError: as `cut`, or another `hidden`.
     """
-    if not isinstance(hidden, bool):
-        raise InputError(f"hidden is {hidden!r}; expected True or False")
-    return _NoContext(whole("t", t), hidden)
+    return _NoContext(whole("t", t), flag("hidden", hidden))

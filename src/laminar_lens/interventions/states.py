@@ -1,12 +1,13 @@
 """Edits of hidden states: what the blocks after them read, and what is measured, is the edited state."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from laminar_lens import arguments
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_positions, columns, others, whole_or_mean, wholes
 from laminar_lens.models.edits import Edit, Intervention, Span
@@ -189,10 +190,9 @@ def scale_norm(factor: Any, layers: Any, positions: Any = None) -> Intervention:
         InputError: a factor that is not above 0, or layers or positions that are not numbers. Where it is
             used: a layer or position that is not there.
     """
-    number = float(factor) if isinstance(factor, int | float) and not isinstance(factor, bool) else 0.0
-    if not 0 < number < float("inf"):
+    if not (scale := arguments.number("factor", factor)) > 0:
         raise InputError(f"factor is {factor!r}; expected a finite number above 0")
-    return _ScaleNorm(number, needed_layers("scale_norm", layers), wholes("positions", positions))
+    return _ScaleNorm(scale, needed_layers("scale_norm", layers), wholes("positions", positions))
 
 
 def as_layers(layers: Any) -> tuple[int, ...] | None:
@@ -201,17 +201,7 @@ def as_layers(layers: Any) -> tuple[int, ...] | None:
     Raises:
         InputError: none at all, or one that is no whole number.
     """
-    if layers is None:
-        return None
-    values = layers if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
-    numbers = []
-    for value in values:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise InputError(f"layers is {layers!r}; expected whole numbers")
-        numbers.append(value.__index__())
-    if not numbers:
-        raise InputError("layers is empty; give at least one")
-    return tuple(sorted(set(numbers)))
+    return None if layers is None else tuple(sorted(set(arguments.wholes("layers", layers))))
 
 
 def needed_layers(name: str, layers: Any) -> tuple[int, ...]:

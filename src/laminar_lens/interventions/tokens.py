@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from laminar_lens.arguments import characters, shown
 from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Intervention
 from laminar_lens.models.info import bos_token_id, bos_training, describe_name
@@ -49,8 +50,8 @@ def prefix(text: Any) -> Intervention:
             model's context.
     """
     if not isinstance(text, str) or not text:
-        raise InputError(f"prefix is {text!r}; expected a text, such as 'Once upon a time.'")
-    return _Prefix(text)
+        raise InputError(f"prefix is {shown(text)}; expected a text, such as 'Once upon a time.'")
+    return _Prefix(characters("prefix", text))
 
 
 @dataclass(frozen=True)

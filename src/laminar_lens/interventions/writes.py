@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import shown
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.interventions.arguments import (
     check_hooks,
@@ -123,8 +124,8 @@ def remove_write(component: Any, layers: Any, positions: Any = None, by: str = "
             a block, position or hook point that is not there.
         CaptureError: while it runs, input + attention + MLP is not the block's output.
     """
-    if component not in COMPONENTS:
-        raise InputError(f"component is {component!r}; expected 'attn' or 'mlp'")
+    if not isinstance(component, str) or component not in COMPONENTS:
+        raise InputError(f"component is {shown(component)}; expected 'attn' or 'mlp'")
     by = whole_or_mean("remove_write", by, positions)
     blocks = wholes("layers", layers)
     if blocks is None:

@@ -6,6 +6,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from laminar_lens.arguments import LARGEST, places, shown
 from laminar_lens.errors import InputError, ShapeError
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -17,6 +18,10 @@ def _shape(x: Tensor) -> list[int]:
 
 def check_vectors(name: str, x: Tensor, axes: str) -> None:
     """Dtype, number of axes (`axes` names them; '...' is any number) and a last axis that is not empty."""
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name} is a {type(x).__name__}; expected a torch tensor: torch.as_tensor({name})")
+    if x.layout != torch.strided:
+        raise InputError(f"{name} has the layout {x.layout}; expected a dense tensor: {name}.to_dense()")
     if x.dtype not in FLOATING:
         dtype = str(x.dtype).removeprefix("torch.")
         raise InputError(
@@ -54,8 +59,8 @@ def check_length(x: Tensor, axis: str, dim: int, least: int, why: str) -> None:
 
 def check_lag(lag: int) -> None:
     """A lag of 1 or more."""
-    if lag < 1:
-        raise ShapeError(f"lag is {lag}; it counts positions forward, so it must be 1 or more")
+    if isinstance(lag, bool) or not isinstance(lag, int) or not 1 <= lag <= LARGEST:
+        raise ShapeError(f"lag is {shown(lag)}; it counts positions forward, so it must be 1 or more")
 
 
 def check_pair_form(pairs: Tensor) -> Tensor:
@@ -73,7 +78,7 @@ def check_pairs(
     pairs: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."],
 ) -> Int[Tensor, "batch pair 2"]:
     """Pairs as int64 [batch pair 2] on the device of `resid`, every index in −1 … pos−1."""
-    pairs = check_pair_form(torch.as_tensor(pairs))
+    pairs = check_pair_form(torch.as_tensor(places("pairs", pairs)))
     batch, n_pos = resid.shape[-3], resid.shape[-2]
     if pairs.ndim == 3 and pairs.shape[0] != batch:
         raise ShapeError(
@@ -96,8 +101,8 @@ MOST_BINS = 4096
 
 def check_bins(bins: int) -> None:
     """One bin or more."""
-    if not 1 <= bins <= MOST_BINS:
-        raise ShapeError(f"bins is {bins}; it counts the equal parts of [0, π]: 1 … {MOST_BINS:,}")
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MOST_BINS:
+        raise ShapeError(f"bins is {shown(bins)}; it counts the equal parts of [0, π]: 1 … {MOST_BINS:,}")
 
 
 def is_watched(x: Tensor) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import shown
 from laminar_lens.errors import BackendError
 from laminar_lens.kernels._checks import is_watched
 
@@ -63,9 +64,9 @@ def resolve_backend(name: str, *tensors: Tensor) -> str:
 
 def check_backend(name: str) -> str:
     """A name that is known, whether or not it can run here."""
-    if name not in ("auto", *BACKENDS):
+    if not isinstance(name, str) or name not in ("auto", *BACKENDS):
         known = ", ".join(["auto", *BACKENDS])
-        raise BackendError(f"backend {name!r} is unknown; choose one of {known}")
+        raise BackendError(f"backend {shown(name)} is unknown; choose one of {known}")
     return name
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from laminar_lens.arguments import shown, texts
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.kernels._checks import check_length, check_vectors
 from laminar_lens.kernels._dispatch import load_backend
@@ -64,8 +65,10 @@ def check_layers(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
         check_vectors("states", states, "layer batch pos d_model")
         layers = list(states.unbind(0))
         axes = "layer batch pos d_model"
-    else:
+    elif isinstance(states, list | tuple):
         layers, axes = list(states), "batch pos d_model"
+    else:
+        raise InputError(f"states is a {type(states).__name__}; expected a tensor, or one for each layer")
     if not layers:
         raise ShapeError("states holds no layer; expected at least one, [batch pos d_model]")
     first = layers[0]
@@ -85,7 +88,7 @@ def check_layers(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 def check_measures(measures: Iterable[str], lags: int, layers: list[Tensor]) -> tuple[str, ...]:
     """The measures in the order of MEASURES, and whether the states are long enough for them."""
-    asked = (measures,) if isinstance(measures, str) else tuple(measures)
+    asked = texts("measures", measures)
     for name in asked:
         if name not in MEASURES:
             raise InputError(f"measure {name!r} is unknown; choose from {', '.join(MEASURES)}")
@@ -103,8 +106,8 @@ def check_measures(measures: Iterable[str], lags: int, layers: list[Tensor]) -> 
 
 def check_lags(lags: int) -> int:
     """The largest lag of the sequential angles."""
-    if not isinstance(lags, int) or not 1 <= lags <= MOST_LAGS:
-        raise ShapeError(f"lags is {lags!r}; it is the largest lag, 1 … {MOST_LAGS}")
+    if isinstance(lags, bool) or not isinstance(lags, int) or not 1 <= lags <= MOST_LAGS:
+        raise ShapeError(f"lags is {shown(lags)}; it is the largest lag, 1 … {MOST_LAGS}")
     return lags
 
 
@@ -112,6 +115,8 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
     """A bool mask [batch pos] of real positions."""
     if mask is None:
         return
+    if not isinstance(mask, Tensor):
+        raise InputError(f"mask is a {type(mask).__name__}; expected a bool tensor: torch.as_tensor(mask)")
     expected = list(like.shape[:-1])
     if mask.dtype != torch.bool:
         dtype = str(mask.dtype).removeprefix("torch.")

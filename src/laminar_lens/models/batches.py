@@ -17,6 +17,7 @@ from laminar_lens.models.edits import Intervention, as_interventions, before_tex
 from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.info import check_final_norm, describe, warn_if_processed
 from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.surroundings import surroundings
 from laminar_lens.models.tokens import PADDING, token_rows
 
 BATCH_TOKENS = 4096
@@ -100,6 +101,7 @@ def prompt_batches(
     warn_if_processed(model)
     info: dict[str, object] = {
         **describe(model).as_dict(),
+        **surroundings(model),
         "prepend_bos": bool(prepend_bos),
         "final_norm": bool(final_norm),
     }

@@ -69,7 +69,7 @@ def calibrate(
     written = texts is None
     if texts is None:
         room = int(model.cfg.n_ctx) - int(prepend_bos)
-        texts = sample_tokens(model, n_texts, min(length, room), seed=seed + SEED)
+        texts = sample_tokens(model, n_texts, min(length, room), seed=(seed + SEED) % 2**63)
     run = prompt_batches(
         model, texts, prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, batch_size=None
     )
@@ -94,7 +94,7 @@ def calibrate(
         "texts_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         "n_vectors": sums.n,
         "skip": first,
-        "seed": seed + SEED if written else None,
+        "seed": (seed + SEED) % 2**63 if written else None,
         "prepend_bos": bool(prepend_bos),
         "final_norm": bool(final_norm),
     }

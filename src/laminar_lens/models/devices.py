@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError
 
 
@@ -15,8 +16,10 @@ def device_name(device: Any) -> str:
     """
     try:
         target = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise InputError(f"device {device!r} is unknown; expected 'cpu', 'cuda' or 'cuda:<number>'") from None
+    except (RuntimeError, TypeError, ValueError):
+        raise InputError(
+            f"device {shown(device)} is unknown; expected 'cpu', 'cuda' or 'cuda:<number>'"
+        ) from None
     if target.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:

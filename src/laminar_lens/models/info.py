@@ -4,13 +4,14 @@ import dataclasses
 import hashlib
 import json
 import warnings
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.forward import check_model
 
 
@@ -194,7 +195,7 @@ def warn_if_processed(model: Any) -> None:
     """Warns once for each model object whose weights were processed."""
     if model not in _WARNED and (note := processing_note(model)):
         _WARNED.add(model)
-        warnings.warn(note, UserWarning, stacklevel=4)
+        warnings.warn(note, UserWarning, stacklevel=5)
 
 
 def describe_name(model: Any) -> str:
@@ -204,20 +205,51 @@ def describe_name(model: Any) -> str:
 
 
 def fingerprint(model: Any) -> str:
-    """SHA-256 over the name, shape and dtype of every parameter, the exact sum of its bits, and some values.
+    """SHA-256 over the name, shape and dtype of every parameter and buffer that a run reads, and the exact
+    sums of the bits of its rows and of its columns.
 
-    Any changed value changes the sum; the values, spread over all rows and columns, see what was moved.
-    Hashing every byte would take seconds for a large model.
+    A changed value changes its row's sum and its column's; so does one that was moved. Hashing every byte
+    would take seconds for a large model.
     """
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
-        values = parameter.detach().reshape(-1)
-        total = int(values.view(_BITS[values.element_size()]).sum(dtype=torch.int64))
-        step = max(1, values.numel() // 256) | 1  # odd: the width of a row is not, so columns take turns
-        sample = values[::step].to(device="cpu", dtype=torch.float64)
-        digest.update(json.dumps([name, list(parameter.shape), str(parameter.dtype), total]).encode())
-        digest.update(sample.numpy().tobytes())
+    for name, values in sorted(_weights(model), key=lambda item: item[0]):
+        flat = values.detach().reshape(-1, values.shape[-1] if values.ndim and values.numel() else 1)
+        bits = flat.view(_BITS[flat.element_size()])
+        digest.update(json.dumps([name, list(values.shape), str(values.dtype)]).encode())
+        for axis in (0, 1):
+            digest.update(bits.sum(axis, dtype=torch.int64).cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def check_same_weights(model: Any, before: Any) -> None:
+    """Refuses numbers of a model whose weights are no longer those that they are said to be of.
+
+    Raises:
+        CaptureError: another fingerprint than `before`.
+    """
+    if before != (after := fingerprint(model)):
+        raise CaptureError(
+            f"the weights of {describe_name(model)} changed while they were measured (fingerprint "
+            f"{str(before)[:12]}… before, {after[:12]}… after), so the numbers are of no one model: measure "
+            "again without changing it"
+        )
+
+
+def _weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers by name: rotary tables and quantised weights are buffers.
+
+    The frequencies of rotary positions that depend on the length of a text are set anew by each run.
+    """
+    yield from model.named_parameters()
+    dynamic = {
+        name
+        for name, part in model.named_modules()
+        if getattr(part, "rope_type", "default") in ("dynamic", "longrope")
+    }
+    for name, buffer in model.named_buffers():
+        owner, _, short = name.rpartition(".")
+        if not (short == "inv_freq" and owner in dynamic):
+            yield name, buffer
 
 
 def _embedding(model: Any) -> Tensor | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from laminar_lens.arguments import checked, shown
 from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import local, names
 from laminar_lens.models.devices import device_name
@@ -21,6 +22,7 @@ _DTYPES = {
 }
 
 
+@checked()
 def load_model(
     name_or_path: Any = names.EMBEDDED,
     *,
@@ -134,8 +136,8 @@ def _hooked_transformer(bridge: bool | None) -> Any:
 
 def _dtype(dtype: Any) -> torch.dtype:
     kind = _DTYPES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
-    if kind not in _DTYPES.values():
-        raise InputError(f"dtype {str(dtype)!r} is unknown; expected one of {', '.join(_DTYPES)}")
+    if not any(kind is known for known in _DTYPES.values()):
+        raise InputError(f"dtype {shown(dtype)} is unknown; expected one of {', '.join(_DTYPES)}")
     return torch.float32 if kind is None else kind
 
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from laminar_lens import arguments
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models.forward import check_model, residual_states
@@ -25,10 +27,10 @@ def check_seed(seed: Any) -> None:
     Raises:
         InputError: names the value.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed!r}; expected a whole number from 0 on")
+    arguments.seed("seed", seed)
 
 
+@checked()
 def sample_tokens(
     model: Any,
     n: int,

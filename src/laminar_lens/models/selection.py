@@ -1,8 +1,8 @@
 """Which hidden states and positions a caller asks for."""
 
-import operator
 from typing import Any
 
+from laminar_lens.arguments import wholes
 from laminar_lens.errors import InputError
 
 
@@ -15,7 +15,7 @@ def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
     if layers is None:
         return tuple(range(n_layers + 1))
     wanted = []
-    for layer in _whole_numbers("layers", layers):
+    for layer in wholes("layers", layers):
         if not -n_layers - 1 <= layer <= n_layers:
             raise InputError(
                 f"layer {layer} is out of range: this model has hidden states 0 … {n_layers} "
@@ -33,7 +33,7 @@ def position_indices(positions: Any, longest: int) -> tuple[int, ...]:
     """
     if positions is None:
         return tuple(range(longest))
-    wanted = _whole_numbers("positions", positions)
+    wanted = list(wholes("positions", positions))
     for position in wanted:
         if not 0 <= position < longest:
             raise InputError(
@@ -50,7 +50,7 @@ def dimension_indices(dimensions: Any, d_model: int) -> tuple[int, ...]:
     Raises:
         InputError: none, one that is out of range, or all of them.
     """
-    wanted = tuple(sorted(set(_whole_numbers("dimensions", dimensions))))
+    wanted = tuple(sorted(set(wholes("dimensions", dimensions))))
     for dimension in (wanted[0], wanted[-1]):
         if not 0 <= dimension < d_model:
             raise InputError(
@@ -59,18 +59,3 @@ def dimension_indices(dimensions: Any, d_model: int) -> tuple[int, ...]:
     if len(wanted) == d_model:
         raise InputError(f"dimensions names all {d_model} of the model: no vector would be left to compare")
     return wanted
-
-
-def _whole_numbers(name: str, given: Any) -> list[int]:
-    try:
-        numbers = [operator.index(number) for number in ([given] if _is_one(given) else given)]
-    except TypeError:
-        raise InputError(f"{name} is {given!r}; expected whole numbers") from None
-    if not numbers:
-        raise InputError(f"{name} is empty; give at least one, or None for all")
-    return numbers
-
-
-def _is_one(given: Any) -> bool:
-    """Whether it is one whole number: of Python, numpy, or a tensor without axes."""
-    return isinstance(given, int) or (hasattr(given, "__index__") and getattr(given, "ndim", 0) == 0)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import characters, places
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models.info import bos_token_id
 from laminar_lens.models.padding import PADDING as PADDING
@@ -30,7 +31,7 @@ def token_rows(
     ):  # arrays and series of texts
         prompts = list(prompts)
     if isinstance(prompts, Tensor) or (hasattr(prompts, "dtype") and hasattr(prompts, "ndim")):
-        rows = unpadded(torch.as_tensor(prompts), mask, int(model.cfg.d_vocab))
+        rows = unpadded(torch.as_tensor(places("prompts", prompts)), mask, int(model.cfg.d_vocab))
     else:
         texts = _checked_texts(prompts, mask)
         rows = _tokenized(model, texts)
@@ -65,6 +66,7 @@ def _checked_texts(prompts: Any, mask: Any) -> tuple[str, ...]:
             )
         if not text.strip():
             raise InputError(f"prompt {index} is blank ({text!r}); every prompt needs at least one token")
+        characters(f"prompt {index}", text)
     return tuple(prompts)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from laminar_lens.arguments import checked
 from laminar_lens.errors import ModelError
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import SOURCES, Source, describe_name
@@ -12,6 +13,7 @@ from laminar_lens.models.local import build_hooked
 from laminar_lens.models.quiet import quiet
 
 
+@checked()
 def random_twin(model: Any, *, seed: int = 0) -> Any:
     """A model of the same class, architecture, tokenizer, device and dtype, with random weights.
 

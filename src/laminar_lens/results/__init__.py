@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
 from laminar_lens.files import atomic_path, write_text
@@ -73,6 +74,8 @@ class StudyResult:
     """The only kind of study that a subclass takes; None takes any."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
+        if not isinstance(dataset, xr.Dataset):
+            raise ResultError(f"the dataset is a {type(dataset).__name__}; expected an xarray.Dataset")
         kind = dataset.attrs.get("study")
         if not isinstance(kind, str) or self.study not in (None, kind):
             wanted = repr(self.study) if self.study else "the name of a study"
@@ -116,6 +119,7 @@ class StudyResult:
         """What was measured: "plain", then each condition with interventions."""
         return condition_names(self.dataset)
 
+    @checked()
     def condition(self, name: str) -> "StudyResult":
         """The result of one condition, as its study alone would have given it.
 
@@ -124,6 +128,7 @@ class StudyResult:
         """
         return type(self)(condition_dataset(self.dataset, name))
 
+    @checked()
     def contrast(self, a: str, b: str = PLAIN, what: str | None = None) -> xr.Dataset:
         """Condition `a` minus condition `b`, paired within each text.
 
@@ -177,6 +182,7 @@ class StudyResult:
 
         return dict(figures(self))
 
+    @checked()
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a netCDF file, whole or not at all, that `load_result` reads back identically.
 
@@ -185,6 +191,7 @@ class StudyResult:
         """
         return write_dataset(self.dataset, path)
 
+    @checked()
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write one self-contained HTML page: sentence, claims, figures, provenance; it needs no network.
 
@@ -212,6 +219,7 @@ class StudyResult:
         )
 
 
+@checked()
 def load_result(path: str | os.PathLike[str]) -> StudyResult:
     """Read a file that `save` wrote, as the class of its study.
 

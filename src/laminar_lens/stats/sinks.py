@@ -3,10 +3,12 @@
 import unicodedata
 from dataclasses import replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from laminar_lens.arguments import number, places, truths
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.bootstrap import Interval
 
@@ -20,8 +22,8 @@ NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 
 def sink_tokens(
-    values: Shaped[Array, "..."],
-    mask: Shaped[Array, "..."] | None = None,
+    values: Any,
+    mask: Any = None,
     *,
     norm_ratio: float = NORM_RATIO,
     min_cosine: float = MIN_COSINE,
@@ -35,9 +37,9 @@ def sink_tokens(
     vectors of a narrow cone lie within that cosine of each other, sink or not).
 
     Args:
-        values: residual states [layer, batch, pos, d_model].
-        mask: [batch, pos], True = real token; padding and vectors that are not finite are never sinks. Where
-            every text has one token, only one that is long among those of the other texts is found.
+        values: residual states [layer, batch, pos, d_model], a numpy array or torch tensor.
+        mask: bool [batch, pos], True = real token; padding and vectors that are not finite are never sinks.
+            Where every text has one token, only one that is long among those of the other texts is found.
 
     Raises:
         ShapeError: values has not four axes, or mask does not match.
@@ -46,11 +48,13 @@ def sink_tokens(
     Source: definition of the experiment, "Position 0 is not the only place"; arXiv 2402.17762 for large
     norms.
     """
+    norm_ratio, min_cosine = number("norm_ratio", norm_ratio), number("min_cosine", min_cosine)
+    values, mask = _numpy("values", values), None if mask is None else _numpy("mask", truths("mask", mask))
     if values.ndim != 4:
         raise ShapeError(
             f"values has shape {values.shape}; give residual states [layer, batch, pos, d_model]"
         )
-    real = np.ones(values.shape[1:3], dtype=bool) if mask is None else mask
+    real = np.ones(values.shape[1:3], dtype=bool) if mask is None else mask.astype(bool)
     if real.shape != values.shape[1:3]:
         raise ShapeError(f"mask has shape {real.shape}; values has [batch, pos] = {values.shape[1:3]}")
     if not (norm_ratio > 1 and 0 < min_cosine < 1):
@@ -80,6 +84,16 @@ def typical_norm(norm: Float[Array, "*layer token"], first: Bool[Array, " token"
     if not others.shape[-1]:
         return np.full(norm.shape[:-1], np.nan)
     return np.asarray(np.median(others, axis=-1))
+
+
+def _numpy(name: str, values: Any) -> Array:
+    """Numbers of an array, or of a tensor on any device; half precision becomes float32."""
+    values = places(name, values)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() and values.element_size() < 4 else values
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype.itemsize < 4 and array.dtype.kind == "f" else array
 
 
 def _in_layer(

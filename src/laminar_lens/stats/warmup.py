@@ -19,9 +19,9 @@ k).
 Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued answer".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from scipy.stats import t as student_t
 
+from laminar_lens.arguments import shown, wholes
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, correlated_normals, last
 
@@ -170,13 +171,18 @@ def reference_pairs(n_pair: int, reference: Any = None) -> slice:
             )
         first, stop = n_pair - max(n_pair // _WINDOWS[name], 1), n_pair
     elif isinstance(name, slice):
-        first, stop, step = name.indices(n_pair)
+        try:
+            first, stop, step = name.indices(n_pair)
+        except (TypeError, ValueError):
+            raise InputError(f"reference {shown(name)} is no window of pairs; give (first, stop)") from None
         if step != 1:
             raise InputError(f"reference {name} has a step; give a plain window of pairs")
-    elif isinstance(name, Sequence) and len(name) == 2 and all(isinstance(p, Integral) for p in name):
-        first, stop = int(name[0]), int(name[1])
+    elif isinstance(name, list | tuple) and len(name) == 2:
+        first, stop = wholes("reference", name)
     else:
-        raise InputError(f"reference {name!r} is no window of pairs; give (first, stop), two whole numbers")
+        raise InputError(
+            f"reference {shown(name)} is no window of pairs; give (first, stop), two whole numbers"
+        )
     if not 1 <= first < stop <= n_pair:
         raise InputError(
             f"reference pairs {first}…{stop - 1} of {n_pair}: need 1 ≤ first < stop ≤ {n_pair}, "

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.interventions import Intervention
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
+from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import processing_note
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
@@ -33,6 +36,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
 SINCE_LAYER_BEFORE = ("rotation", "step_length")
 
 
+@checked()
 def angle_table(
     model: Any,
     prompts: Any,
@@ -67,6 +71,7 @@ def angle_table(
     Raises:
         InputError: an unknown `what`; prompts or layers that do not fit, or are too short for this angle.
     """
+    check_model(model)
     if what not in KINDS:
         raise InputError(f"what {what!r} is unknown: use one of {', '.join(KINDS)}")
     texts = check_prompts(prompts)
@@ -120,7 +125,7 @@ def _table(
         parts |= {index: found[:, row] for row, index in enumerate(batch.indices)}
         tokens |= dict(zip(batch.indices, batch.token_strings, strict=True))
         info = batch.info
-    note = processing_note(model)
+    note, around = processing_note(model), surrounding_notes(model)
     used = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": list(shown)}
     used |= {"geometry": geometry.name}
     used |= {"interventions": [one.label for one in changes]} if changes else {}
@@ -130,7 +135,7 @@ def _table(
         sentence=f"{meaning.capitalize()}: {len(texts)} prompts, {len(shown)} hidden states.",
         provenance=make_provenance(info, used, backend=str(info["backend"]), seed=0, texts=texts),
         settings=used,
-        warnings=[*([note] if note else []), *notes(model, changes, token_rows(model, texts)[0])],
+        warnings=[*([note] if note else []), *around, *notes(model, changes, token_rows(model, texts)[0])],
     )
 
 

@@ -1,5 +1,6 @@
 """A study under several conditions: one dataset for each, then one with the axis `intervention`."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import xarray as xr
 
 from laminar_lens.axes import PLAIN
 from laminar_lens.interventions.conditions import Conditions
+from laminar_lens.models.info import check_same_weights
 from laminar_lens.results import stack_conditions
 
 
@@ -20,7 +22,12 @@ def with_conditions(
         found: labelled datasets by condition.
         conditions: the interventions of each.
         groups: one label a text, where texts of one group count as one.
+
+    Raises:
+        CaptureError: the model's weights changed while they were measured.
     """
+    for dataset in found.values():
+        check_same_weights(model, json.loads(dataset.attrs["provenance"])["model"]["weights_sha256"])
     if list(conditions) == [PLAIN]:
         return found[PLAIN]
     described = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import check_name, geometry_note, named_geometry
@@ -18,6 +19,7 @@ from laminar_lens.models.calibration import SKIP
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.results import StudyResult, label_dataset, make_provenance
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.dimensions_claims import FEW, Halves
@@ -32,6 +34,7 @@ DRAWS = 50
 REMOVED = 8
 
 
+@checked()
 def dimension_study(
     model: Any,
     texts: Any = None,
@@ -93,6 +96,7 @@ def dimension_study(
         geometry = named_geometry(model, geometry, **how)
     conditions = as_conditions(interventions)
     notes = [note for note in (processing_note(model), geometry_note(geometry)) if note]
+    notes += surrounding_notes(model)
     how["layers"] = sorted(set(layer_indices(layers, int(model.cfg.n_layers))))
     chosen = chosen_texts(
         model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress, document_starts

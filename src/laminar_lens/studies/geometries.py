@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from laminar_lens.arguments import texts
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometries
@@ -25,11 +26,11 @@ def chosen_geometries(given: Any) -> tuple[str, ...]:
     Raises:
         InputError: an unknown name.
     """
-    if given is None or given is False:
+    if given is None:
         return ()
-    if given is True:
-        return GEOMETRIES
-    names = [given] if isinstance(given, str) else list(given)
+    if isinstance(given, bool | np.bool_):
+        return GEOMETRIES if given else ()
+    names = texts("geometries", given)
     if not names:
         raise InputError(f"geometries is empty: give True for all, or some of {', '.join(GEOMETRIES)}")
     return tuple(dict.fromkeys(["raw", *(check_name(name) for name in names)]))

@@ -1,16 +1,19 @@
 """The same answers under other choices: BOS, final norm, tolerance, reference window; one table."""
 
-from collections.abc import Sequence
+import warnings
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from laminar_lens.arguments import checked, each, flag, number, shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, check_name, named_geometry
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.info import check_same_weights, fingerprint
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.prompts import find_targets
 from laminar_lens.stats.warmup import reference_pairs, warmup
 from laminar_lens.studies.comparison import mean, modes_by_layer
@@ -31,6 +34,7 @@ TOLERANCES = (0.03, 0.05, 0.1)
 REFERENCES = ("last third", "last half", "last quarter")
 
 
+@checked(bos=each(flag), final_norm=each(flag), tau=each(number))
 def sensitivity_grid(
     model: Any,
     prompts: Any = None,
@@ -81,6 +85,9 @@ def sensitivity_grid(
         InputError: texts, prompts, a tolerance or a reference that do not fit.
     """
     check_model(model)
+    for said in surrounding_notes(model):
+        warnings.warn(said, UserWarning, stacklevel=3)
+    weights = fingerprint(model)
     settings = Settings(target, occurrence, regex, baseline, skip, seed)
     asked = None if prompts is None else _checked_prompts(model, prompts, settings)
     if not isinstance(geometry, Geometry):
@@ -113,6 +120,7 @@ def sensitivity_grid(
             rows.append({**base, "tau": tolerance, "reference": _window(pairs), **answer, **beside})
             if progress is not None:
                 progress("sensitivity grid", len(rows), total)
+    check_same_weights(model, weights)
     return _table(rows)
 
 
@@ -130,8 +138,8 @@ def _checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str,
 
 def _check_choices(choices: dict[str, Any]) -> None:
     for name, given in choices.items():
-        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-            raise InputError(f"{name} is {given!r}: give the choices to try as a list, such as ({given!r},)")
+        if not isinstance(given, list | tuple) or not given:
+            raise InputError(f"{name} is {shown(given)}: give the choices to try as a list or tuple")
     for tau in choices["tau"]:
         if not 0 < tau < np.pi:
             raise InputError(f"tau holds {tau!r}: give tolerances in radians between 0 and π")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked, flag
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import padded
@@ -20,6 +21,7 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
 from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.results import atomic_path, json_safe
 from laminar_lens.studies.documents import (
@@ -84,6 +86,7 @@ class TokenMasks:
         }
 
 
+@checked(skip=None, sinks=flag)
 def token_masks(
     model: Any,
     texts: Any,
@@ -127,6 +130,7 @@ def token_masks(
     rows, given = token_rows(model, ids, prepend_bos=prepend_bos)
     tokens = padded(rows)
     notes = [note for note in (padding, _packed(model, rows, document_starts)) if note]
+    notes += surrounding_notes(model)
     real = tokens != PADDING
     starts = document_starts_of(tokens, real, _beside(rows, ids, document_starts))
     places = places_in_documents(real, starts)
@@ -137,7 +141,7 @@ def token_masks(
     if sinks:
         found = sink_mask(model, tokens, padding=real, starts=starts, layers=wanted, progress=progress)
     settings = {
-        "model": describe(model).as_dict(),
+        "model": describe(model).as_dict() | surroundings(model),
         "skip": "by the warm-up" if skip is None else "given",
         "sinks": sinks,
         "prepend_bos": prepend_bos,

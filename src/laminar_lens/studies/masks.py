@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from laminar_lens.arguments import checked, wholes
 from laminar_lens.axes import Progress
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
@@ -81,7 +82,7 @@ def captured_rows(states: ResidualStates, layers: Any) -> list[int]:
     """
     if layers is None:
         return list(range(len(states.layers)))
-    wanted = [layers] if isinstance(layers, int) else list(layers)
+    wanted = wholes("layers", layers)
     for layer in wanted:
         if layer not in states.layers:
             raise InputError(f"layer {layer} is not among the captured hidden states {list(states.layers)}")
@@ -95,7 +96,7 @@ def states_sinks(states: ResidualStates, layers: Any) -> Bool[Tensor, "batch pos
             "every captured text has one token, so that no length inside a text is there to compare with: "
             "sinks are not found by states; give the tokens and model=",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     values = states.values[captured_rows(states, layers)].detach().float().cpu().numpy()
     return torch.from_numpy(sink_tokens(values, states.mask.cpu().numpy()))
@@ -136,6 +137,7 @@ def laid_out(
     return out
 
 
+@checked()
 def sink_mask(
     model: Any,
     tokens: Any,

@@ -1,6 +1,5 @@
 """Angles of prompts: the pairs that are asked for, batch by batch; nothing is kept but angles."""
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.edits import Intervention
+from laminar_lens.models.selection import layer_indices
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 
 
@@ -182,19 +181,7 @@ def chosen_layers(model: Any, layers: Any) -> tuple[int, ...] | None:
     Raises:
         InputError: empty, not whole numbers, or out of range.
     """
-    if layers is None:
-        return None
-    last = int(model.cfg.n_layers)
-    try:
-        given = [operator.index(layer) for layer in ([layers] if isinstance(layers, int) else layers)]
-    except TypeError:
-        raise InputError(f"layers is {layers!r}: expected whole numbers") from None
-    if not given:
-        raise InputError("layers is empty: give at least one hidden state, or None for all")
-    for layer in given:
-        if not -last - 1 <= layer <= last:
-            raise InputError(f"layer {layer} is out of range: this model has hidden states 0 … {last}")
-    return tuple(sorted({layer % (last + 1) for layer in given}))
+    return None if layers is None else tuple(sorted(set(layer_indices(layers, int(model.cfg.n_layers)))))
 
 
 def _with_previous(layers: tuple[int, ...] | None) -> tuple[int, ...] | None:

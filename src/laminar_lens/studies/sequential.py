@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.geometry import Geometry, geometry_note, named_geometry
@@ -17,7 +18,8 @@ from laminar_lens.interventions.conditions import (
 )
 from laminar_lens.models import processing_note, random_twin
 from laminar_lens.models.edits import check_interventions
-from laminar_lens.models.forward import check_reached
+from laminar_lens.models.forward import check_model, check_reached
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.pairs import BASELINES
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.studies.claims import answer_claims, sentence
@@ -53,6 +55,7 @@ from laminar_lens.studies.warmup import WarmupResult
 N_DONORS = 128
 
 
+@checked()
 def sequential_study(
     model: Any,
     prompts: Any,
@@ -117,6 +120,7 @@ def sequential_study(
         InputError: an argument or prompt that does not fit; the message names it.
         CaptureError: an activation that is not finite.
     """
+    check_model(model)
     settings = Settings(target, occurrence, regex, baseline, skip, seed, prepend_bos, n_draws)
     texts = check_settings(prompts, settings)
     if n_perm < 1:
@@ -129,6 +133,7 @@ def sequential_study(
         plan.notes.insert(0, note)
     if note := geometry_note(geometry):
         plan.notes.append(note)
+    plan.notes.extend(surrounding_notes(model))
     conditions = as_conditions(interventions)
     for changes in conditions.values():  # before anything runs
         lengths = plan.n_tokens.tolist()

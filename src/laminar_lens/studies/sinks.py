@@ -7,6 +7,7 @@ measures each part on the model at hand, and can answer that there is no sink.
 
 from typing import Any
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import ModelError
 from laminar_lens.geometry import Geometry, named_geometry
@@ -16,6 +17,7 @@ from laminar_lens.models import processing_note, random_twin
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.sample import check_seed
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.results import StudyResult, label_dataset, make_provenance
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.sinks_dataset import answer_dataset
@@ -26,6 +28,7 @@ DEFAULT_TEXTS = 200
 RANDOM_TEXTS = 60
 
 
+@checked()
 def sink_study(
     model: Any,
     texts: Any = None,
@@ -74,6 +77,7 @@ def sink_study(
     check_model(model)
     check_seed(seed)
     notes = [note] if (note := processing_note(model)) else []
+    notes += surrounding_notes(model)
     conditions = as_conditions(interventions)
     seen_in = named_geometry(model, geometry, prepend_bos=prepend_bos, seed=seed, progress=progress)
     notes += _geometry_notes(seen_in)

@@ -6,6 +6,7 @@ from typing import Any
 
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import Geometry, geometry_note, named_geometry
 from laminar_lens.interventions import Intervention
@@ -14,6 +15,7 @@ from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.models import processing_note
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.sample import check_seed
+from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.results import label_dataset, make_provenance
 from laminar_lens.stats.warmup import check_tau, reference_pairs
 from laminar_lens.studies.conditions import with_conditions
@@ -30,6 +32,7 @@ from laminar_lens.studies.warmup_result import WarmupResult as WarmupResult
 from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, Texts, chosen_texts
 
 
+@checked()
 def warmup_study(
     model: Any,
     texts: Any = None,
@@ -94,6 +97,7 @@ def warmup_study(
     conditions = as_conditions(interventions)
     how: dict[str, Any] = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers}
     said = [note for note in (processing_note(model), geometry_note(geometry)) if note]
+    said += surrounding_notes(model)
     beside = fitted(model, chosen_geometries(geometries), how, seed, progress)
     how["geometry"] = named_geometry(
         model, geometry, prepend_bos=prepend_bos, final_norm=final_norm, seed=seed, progress=progress

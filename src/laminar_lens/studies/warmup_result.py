@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError
@@ -81,6 +82,7 @@ class WarmupResult(StudyResult):
             return None
         return torch.from_numpy(np.array(plain["token_id"].values, dtype=np.int64))
 
+    @checked()
     def mask(
         self,
         tokens: Any = None,
@@ -128,7 +130,7 @@ class WarmupResult(StudyResult):
                 (row[keep].tolist() for row, keep in zip(ids, real, strict=True)), self._special()
             )
             if note:
-                warnings.warn(note, stacklevel=2)
+                warnings.warn(note, UserWarning, stacklevel=3)
         starts = document_starts_of(ids, real, document_starts)
         if states is not None:
             self._check_same_bos(states)
@@ -174,6 +176,7 @@ class WarmupResult(StudyResult):
         bos = self.provenance.get("model", {}).get("bos_token_id")
         return -1 if bos is None else int(bos)
 
+    @checked()
     def positions_to_skip(self, strict: bool = False) -> int:
         """`skip`, or its upper bound with a warning where the answer is undetermined.
 
@@ -193,7 +196,7 @@ class WarmupResult(StudyResult):
             )
         warnings.warn(
             f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); leaving out {self.k_hi}",
-            stacklevel=3,
+            stacklevel=5,  # two public methods, each behind its checks
         )
         return self.k_hi
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models import sample_tokens
@@ -165,7 +166,11 @@ def _length(length: int | None, room: int, default: int) -> int:
 def _labels(groups: Any, n: int) -> np.ndarray | None:
     if groups is None:
         return None
-    labels = np.asarray(groups)
+    try:
+        labels = np.asarray(groups)
+        np.unique(labels)  # what has no order makes no groups
+    except (TypeError, ValueError):
+        raise InputError(f"groups is {shown(groups)}; give one label, a text or number, a text") from None
     if labels.shape != (n,):
         raise InputError(f"groups has shape {labels.shape}; give one label for each of the {n} texts")
     return labels

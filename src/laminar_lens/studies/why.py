@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, geometry_note, named_geometry
@@ -22,6 +23,7 @@ from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.results import StudyResult, Summary, label_dataset, make_provenance
 from laminar_lens.results.effects import effect_rows
 from laminar_lens.stats.warmup import check_tau, reference_pairs
@@ -70,6 +72,7 @@ class WhyResult(StudyResult):
         return Summary({**super().summary(), "effects": self.by_layer})
 
 
+@checked()
 def why_study(
     model: Any,
     texts: Any = None,
@@ -143,6 +146,7 @@ def why_study(
         _check_everywhere(model, changes)
         check_reached(model, changes, max(wanted))
     notes = [note for note in (processing_note(model), geometry_note(geometry)) if note]
+    notes += surrounding_notes(model)
     run: dict[str, Any] = {"prepend_bos": False, "final_norm": final_norm, "layers": wanted}
     beside = fitted(model, chosen_geometries(geometries), run, seed, progress)
     chosen_geometry = named_geometry(model, geometry, **run, seed=seed, progress=progress)
@@ -238,7 +242,8 @@ def _condition(
         dataset = dataset.assign(_in_geometries(plan, found, kinds))
     settings = {**plan.settings, "position_factor": dataset.attrs["position_factor"]}
     settings |= {"interventions": [one.label for one in changes]} if changes else {}
-    info = {**describe(plan.model).as_dict(), "prepend_bos": False, "final_norm": settings["final_norm"]}
+    info = {**describe(plan.model).as_dict(), **surroundings(plan.model)}
+    info |= {"prepend_bos": False, "final_norm": settings["final_norm"]}
     info |= {"geometry": plan.geometry.describe()}
     provenance = make_provenance(info, settings, backend=cells.backend, seed=seed, texts=tokens.numpy())
     provenance |= {"cells": ["cut(t)"] + ["restart(t)"] * has_positions}

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import wholes
 from laminar_lens.axes import Progress
 from laminar_lens.errors import CaptureError, InputError, ModelError
 from laminar_lens.geometry import RAW, Geometry
@@ -21,6 +22,7 @@ from laminar_lens.interventions import Intervention, cut, restart
 from laminar_lens.kernels import resolve_backend, sequential_angles
 from laminar_lens.models.batches import BATCH_TOKENS, check_finite, finite_vectors
 from laminar_lens.models.forward import run_states
+from laminar_lens.models.surroundings import blame
 from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.why import CELLS, effects
 
@@ -103,15 +105,13 @@ def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
     if at is None:
         window = reference_pairs(length - 1)
         return np.arange(window.start, window.stop)
-    given = [at] if np.ndim(at) == 0 else list(at)
+    given = wholes("at", at)
     for t in given:
-        if isinstance(t, bool) or not isinstance(t, int | np.integer) or not 1 <= t <= length - 2:
+        if not 1 <= t <= length - 2:
             raise InputError(
-                f"at is {t!r}; expected positions 1 … {length - 2} of a text of {length} tokens, so that a "
+                f"at is {t}; expected positions 1 … {length - 2} of a text of {length} tokens, so that a "
                 "context goes before the bigram (at, at + 1)"
             )
-    if not given:
-        raise InputError("at is empty; give one position in the body, or several")
     return np.unique(np.array(given))
 
 
@@ -199,7 +199,7 @@ def measure(
             again, alone = raw.pair(moved[: len(few)], t, few, together), raw.pair(tokens[few, :2], 0, few)
             difference, checked = _difference(again[0], alone[0])
             identity, left = max(identity, difference), left - checked
-    _check_identity(identity, next(model.parameters()).dtype, has_positions)
+    _check_identity(identity, next(model.parameters()).dtype, has_positions, blame(model))
     return tuple(Cells(*one, t_of, identity, runner.backend) for one in zip(angle, reference, strict=True))
 
 
@@ -296,12 +296,13 @@ class _Runner:
         return np.concatenate(parts, axis=1)
 
 
-def _check_identity(difference: float, dtype: torch.dtype, has_positions: bool) -> None:
+def _check_identity(difference: float, dtype: torch.dtype, has_positions: bool, outside: str) -> None:
     allowed = IDENTITY.get(dtype, IDENTITY[torch.float32])
     if difference > allowed:
         what = "cut and restart together are" if has_positions else "cut alone is"
+        inside = "this model's attention or positions work in a way that these interventions do not reach"
+        why = f"{outside}, which may be why: take that away and measure again" if outside else inside
         raise CaptureError(
             f"{what} not the plain run of the text from there on: angles differ by {difference:.2g} rad, "
-            f"{allowed:g} are allowed for {str(dtype).removeprefix('torch.')}; this model's attention or "
-            "positions work in a way that these interventions do not reach, so no cause can be told"
+            f"{allowed:g} are allowed for {str(dtype).removeprefix('torch.')}; {why}; no cause can be told"
         )
