@@ -1,6 +1,7 @@
 """What a user can get wrong: one line with the value and what to do, exit status 2, earlier output kept."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,16 @@ CASES = {
     ),
     "not UTF-8": Case("", ("is not UTF-8 at byte 12", "save it as UTF-8"), b"They saw her\xff.\n"),
     "no such file": Case("--prompts {dir}/none.txt", ("none.txt' does not exist", "check the path")),
+    "a device that never ends": Case("--prompts /dev/zero", ("'/dev/zero'", "is a device", "only regular")),
+    "a device of chance": Case("--prompts /dev/random", ("'/dev/random'", "is a device", "only regular")),
+    "a pipe": Case("--prompts {dir}/pipe", ("pipe' cannot be read: it is a pipe", "only regular files")),
+    "a folder": Case("--prompts {dir}", ("is a folder", "only regular files")),
+    "UTF-16": Case("", ("is UTF-16 (it begins with ff fe)", "save it as UTF-8"), PROMPTS.encode("utf-16")),
+    "warmup, a pipe": Case("--texts {dir}/pipe", ("is a pipe",), command="warmup"),
+    "warmup, one of two": Case("--texts {prompts} --texts /dev/zero", ("is a device",), command="warmup"),
+    "sinks, a pipe of two": Case("--texts {prompts} --texts {dir}/pipe", ("is a pipe",), command="sinks"),
+    "mask, a device": Case("--text /dev/zero", ("is a device",), command="mask"),
+    "angles, a device": Case("/dev/zero", ("is a device",), command="angles"),
     "two prompts files": Case(
         "--prompts {prompts} --prompts her", ("given 2 times", "'her'", "give one file")
     ),
@@ -113,12 +124,13 @@ def arguments(case: Case, folder: Path, model: Path, out: Path) -> list[str]:
     """The command of a case; the model, prompts and output that it does not name itself are added."""
     prompts = folder / "prompts.txt"
     prompts.write_bytes(case.prompts if isinstance(case.prompts, bytes) else case.prompts.encode())
+    os.mkfifo(folder / "pipe")
     argv = [part.format(dir=folder, prompts=prompts) for part in case.argv.split()]
     wanted = {"--model": model, "--out": out}
     if case.command == "sequential":
         argv.append("--no-warmup")
         wanted["--prompts"] = prompts
-    if case.command == "angles" and not any(part.endswith(".txt") for part in argv):
+    if case.command == "angles" and not any(part.endswith((".txt", "/zero")) for part in argv):
         argv.append(str(prompts))
     for option, value in wanted.items():
         if option not in argv:

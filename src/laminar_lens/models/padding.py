@@ -91,7 +91,13 @@ def real_by_pad(
     if any(bool(run.any()) for run in excess.values()):
         at = torch.arange(ids.shape[1], device=ids.device)[None]
         real = (at >= first[:, None]) & (at < stop[:, None])
-    return real, f"{' '.join(said)} {_HOW.format(' and '.join(pad.roles))}" if said else ""
+    return real, f"{' '.join(said)} {_HOW.format(_listed(pad.roles))}" if said else ""
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    """ "BOS", "BOS and EOS", "BOS, EOS and separator"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _runs(is_pad: Tensor, pad: PadToken) -> tuple[Tensor, Tensor]:

@@ -105,15 +105,18 @@ def cut_at(rows: Rows, starts: Any) -> tuple[Rows, list[int]]:
     return cut_rows(rows, [[one == token for one in row] for row in rows])
 
 
-def packed_note(rows: Iterable[Sequence[int]], special: Mapping[str, Any], advice: bool = True) -> str:
+def packed_note(rows: Iterable[Sequence[int]], special: Mapping[str, Any]) -> str:
     """What a reader must know of rows that have a BOS, EOS or separator inside; empty where none has.
 
     Args:
         rows: token ids without padding.
         special: `special_tokens` of the model.
-        advice: also says how to count from each document's start.
     """
     ids = {int(special[role]) for role in ("bos", "eos", "sep", "cls") if role in special}
+    if special.get("unk") != special.get(
+        "bos"
+    ):  # TransformerLens may give the unknown token for a missing EOS
+        ids.discard(special.get("unk", -1))
     n = packed = 0
     seen: set[int] = set()
     for row in rows:
@@ -124,14 +127,10 @@ def packed_note(rows: Iterable[Sequence[int]], special: Mapping[str, Any], advic
     if not packed:
         return ""
     named = " or ".join(map(str, sorted(seen)))
-    how = (
-        " Give document_starts= (a token id, or bool [batch pos]) to count from each document's."
-        if advice
-        else ""
-    )
     return (
         f"{packed} of {n} texts have token {named} (BOS, EOS or separator) inside, as packed rows of several "
-        f"documents have: positions are counted from the row's start.{how}"
+        f"documents have: positions are counted from the row's start. To count from each document's, give "
+        "document_starts= (a token id, or bool [batch pos]), or cut the texts there."
     )
 
 

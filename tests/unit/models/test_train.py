@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -397,6 +398,15 @@ def test_files_that_are_not_what_they_should_be(
     assert "Persuasion_105" in refused("--corpus", str(empty_corpus(tmp_path)), "--out", str(tmp_path / "c"))
     if not torch.cuda.is_available():
         assert "no CUDA" in refused("--data", str(data), "--out", str(tmp_path / "d"), "--device", "cuda")
+
+
+def test_a_novel_is_a_regular_file_and_a_byte_order_mark_no_text_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt.gz"
+    file.write_bytes(gzip.compress("\ufeffOnce.\n\nUpon a time.\n".encode()))
+    assert train.read_novel(file) == ["Once.", "Upon a time."]
+    os.mkfifo(tmp_path / "b.txt.gz")
+    with pytest.raises(train.TrainError, match="not a regular file"):
+        train.read_novel(tmp_path / "b.txt.gz")
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ class TestMasks:
         of_states = warm.mask(states=states, document_starts=E)
         assert of_states.equal(warm.mask(ids, states=states, document_starts=E))
         assert int(of_states[:, 8].sum()) < len(ids), "the beginning of a second document is left out"
-        with pytest.warns(UserWarning, match="Give document_starts="):
+        with pytest.warns(UserWarning, match="give document_starts="):
             assert warm.mask(ids).equal(position_mask(ids, None, 2, None))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -242,6 +242,10 @@ class TestNote:
         note = packed_note(rows, {"bos": 0, "eos": 0, "sep": 3, "pad": 4, "padding_side": "right"})
         assert note.startswith(f"{n} of {len(rows)} texts" if n else "")
         assert bool(note) == bool(n)
+
+    def test_an_unknown_token_in_the_place_of_an_eos_separates_nothing(self) -> None:
+        assert packed_note([[5, 0, 6]], {"eos": 0, "unk": 0, "pad": 0}) == ""
+        assert packed_note([[5, 0, 6]], {"bos": 0, "eos": 0, "unk": 0, "pad": 0})
 
     def test_no_special_tokens_no_note(self) -> None:
         assert packed_note([[0, 0, 0]], {}) == ""

@@ -78,9 +78,11 @@ CHANGEABLE = ("tokens", "lr", "weight_decay", "warmup")
 
 
 def read_novel(file: Path) -> list[str]:
-    """Paragraphs of a novel, one a line of the file."""
+    """Paragraphs of a novel, one a line of the file; a byte-order mark at its beginning is no text."""
+    if not file.is_file():  # a pipe may never send anything
+        raise TrainError(f"{file}: not a regular file: take it away")
     try:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
+        with gzip.open(file, "rt", encoding="utf-8-sig") as lines:
             text = [s for s in (line.strip() for line in lines) if s]
     except (EOFError, gzip.BadGzipFile, zlib.error) as reason:
         raise TrainError(f"{file}: not a whole gzip file: fetch it again or take it away") from reason
