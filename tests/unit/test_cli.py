@@ -451,7 +451,7 @@ def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: p
     monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
     monkeypatch.setattr(checks.cuda, "_driver", Driver)
     assert checks.device("cuda:1") == "cuda:1"
-    with pytest.raises(ModelError, match="--device cuda:2 was asked for, .* has cuda:0 to cuda:1: choose"):
+    with pytest.raises(ModelError, match=r"--device cuda:2 was asked for, .* has cuda:0 to cuda:1: choose"):
         checks.device("cuda:2")
     monkeypatch.setattr(Driver, "cuInit", lambda self, flags: 100)
     assert checks.cuda.count() is None
@@ -488,16 +488,16 @@ def test_a_blank_list_is_not_taken_for_all(text: str) -> None:
             parse(text)
 
 
-@pytest.mark.parametrize("width", ["\u00b2", "wide", "-1", "", "99999999999999999999"])
+@pytest.mark.parametrize("width", ["\u00b2", "wide", "99999999999999999999"])
 @pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TERMINAL_WIDTH"])
 def test_a_width_that_is_no_number_is_not_minded(
     name: str, width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, width)
     with screen.sane_environment():
-        screen.say(screen.table("title", ["a"], [["1"]]))
+        screen.say("title", screen.table("", ["a"], [["1"]]))
         assert name not in os.environ
-    assert "title" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("title\n")
     assert os.environ[name] == width
 
 
