@@ -41,14 +41,14 @@ def why_unwritable(path: str | os.PathLike[str]) -> str:
 
     Nothing is written, and a folder that is not there yet is no objection: it may still be made.
     """
-    target = Path(os.path.realpath(path))
     try:
+        target = Path(os.path.realpath(path))
         mode = target.lstat().st_mode
     except FileNotFoundError:
-        link = Path(path).is_symlink() and not target.parent.is_dir()
-        return f"it is a link into {str(target.parent)!r}, which does not exist" if link else ""
-    except OSError as error:
-        return one_line(error.strerror or error)
+        astray = os.path.islink(path) and not target.parent.is_dir()
+        return f"it is a link into {str(target.parent)!r}, which does not exist" if astray else ""
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        return one_line(getattr(error, "strerror", None) or error)
     for is_kind, why in _KINDS:
         if is_kind(mode):
             return why

@@ -50,8 +50,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--texts": TEXTS,
     "--text": TEXTS,
     "--out": PATHS,
-    "--report": ("{long}", "{loop}", "{result}", "{folder}", "{fifo}", "{socket}", "/dev/full", "/dev/null",
-                 "{file}/page.html", "{dangling}/page.html"),
+    "--report": ("", "{long}", "{loop}", "{result}", "{folder}", "{fifo}", "{socket}", "/dev/null",
+                 "/dev/full", "{file}/page.html", "{dangling}/page.html"),
 }  # fmt: skip
 """Hostile values by option; {{ is a brace, and {name} a path of `places`."""
 

@@ -180,7 +180,7 @@ def test_show_says_that_a_page_is_of_other_numbers(
 def test_control_characters_of_a_file_are_shown_and_not_sent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evil = "\x1b]0;title\x07\x9b31m\u202e\u2066\r\n\x08end"
+    evil = "\x1b]0;title\x07\x9b31m\u202e\u2066\r\n\x08\x7fend"
     dataset = sequential_dataset()
     dataset["claim_text"].values[:] = evil
     changed = dataset.assign_attrs(sentence=evil, warnings=json.dumps([evil]))
@@ -191,7 +191,9 @@ def test_control_characters_of_a_file_are_shown_and_not_sent(
             out, err = capsys.readouterr()
             assert err == ""
             assert all(line.isprintable() for line in out.split("\n")), out
-            if not options:
-                assert r"\x1b]0;title\x07\x9b31m\u202e\u2066\r\n\x08end" in out
+            if options:
+                assert json.loads(out)["sentence"] == evil
+            else:
+                assert r"\x1b]0;title\x07\x9b31m\u202e\u2066\r\n\x08\x7fend" in out
                 assert r"warning: \x1b]0;" in out
     assert r"a \x1b[2J \u202e.nc" in out.replace("\\u001b", r"\x1b")

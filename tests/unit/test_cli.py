@@ -488,16 +488,16 @@ def test_a_blank_list_is_not_taken_for_all(text: str) -> None:
             parse(text)
 
 
-@pytest.mark.parametrize("width", ["\u00b2", "wide", "-1", "", "99999999999999999999"])
+@pytest.mark.parametrize("width", ["\u00b2", "wide", "99999999999999999999"])
 @pytest.mark.parametrize("name", ["COLUMNS", "LINES", "TERMINAL_WIDTH"])
 def test_a_width_that_is_no_number_is_not_minded(
     name: str, width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, width)
     with screen.sane_environment():
-        screen.say(screen.table("title", ["a"], [["1"]]))
+        screen.say("title", screen.table("", ["a"], [["1"]]))
         assert name not in os.environ
-    assert "title" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("title\n")
     assert os.environ[name] == width
 
 

@@ -110,6 +110,8 @@ def test_a_name_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 250 + ".html")
     assert write_text(path, "text").read_text() == "text"
     refused(tmp_path / ("n" * 300), "File name too long")
+    assert why_unwritable(tmp_path / ("n" * 300) / ".." / "file") == ""  # what the system resolves is checked
+    assert "null" in why_unwritable("a\0b")
 
 
 # ------------------------------------------------------------------------------------------------- leavings

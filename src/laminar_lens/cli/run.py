@@ -297,8 +297,9 @@ def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: 
 
 
 def _json(value: Any) -> list[str]:
-    """The lines of `value` as JSON."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2).split("\n")
+    """The lines of `value` as JSON, in which nothing is left that a terminal would have to be spared."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2)
+    return text.replace("\x7f", "\\u007f").split("\n")
 
 
 def _about_page(study: StudyResult, files: Mapping[str, Path]) -> list[str]:
