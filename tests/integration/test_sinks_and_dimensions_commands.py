@@ -30,7 +30,8 @@ SHOWN = {
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     path = tmp_path / "texts.txt"
-    path.write_text("In the morning he drove her to the old house by the river.\n" * 6)
+    who = ("He", "She", "They", "We", "I", "Somebody")
+    path.write_text("".join(f"{one} drove her to the old house by the river.\n" for one in who))
     return path
 
 
@@ -79,7 +80,12 @@ def test_the_command_is_the_study(study: str, tiny_gpt2: Path, texts: Path, tmp_
 def test_several_files_quietly(
     study: str, tiny_gpt2: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = [*["--texts", str(texts)] * 4, "--length", "10", "-q", "--out", str(tmp_path)]
+    lines = texts.read_text(encoding="utf-8").splitlines()
+    files = [tmp_path / f"{k}.txt" for k in range(4)]
+    for k, file in enumerate(files):
+        file.write_text("\n".join(lines[k : k + 2]), encoding="utf-8")
+    given = [argument for file in files for argument in ("--texts", str(file))]
+    options = [*given, "--length", "10", "-q", "--out", str(tmp_path)]
     assert main([study, "--model", str(tiny_gpt2), *options]) == 0
     printed = capsys.readouterr()
     assert printed.out.split() == [str(tmp_path / f"{study}.{end}") for end in ("nc", "html")]

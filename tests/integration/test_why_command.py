@@ -16,7 +16,8 @@ from laminar_lens.stats.why import VERDICTS
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     path = tmp_path / "texts.txt"
-    path.write_text("In the morning he drove her to the old house by the river.\n" * 6)
+    who = ("He", "She", "They", "We", "I", "Somebody")
+    path.write_text("".join(f"{one} drove her to the old house by the river.\n" for one in who))
     return path
 
 

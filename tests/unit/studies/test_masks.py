@@ -63,6 +63,63 @@ def test_streamed_sinks_are_those_of_captured_states(
     assert not found[tokens < 0].any()
 
 
+def short_texts(*lengths: int) -> torch.Tensor:
+    """Rows of these lengths, −1 behind them."""
+    tokens = tokens_of(len(lengths), max(lengths))
+    for row, n in enumerate(lengths):
+        tokens[row, n:] = -1
+    return tokens
+
+
+@pytest.mark.parametrize("bridge", [None, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "lengths",
+    [(2,) * 8, (1,) * 8 + (2,), (1, 2) * 5, (2,) * 9 + (12,), (1,) * 20 + (12,), (1,), (1,) * 8, (2,)],
+)
+def test_sinks_of_short_texts(
+    kind: str, bridge: bool | None, lengths: tuple[int, ...], request: pytest.FixtureRequest
+) -> None:
+    """First tokens are half of the batch or more, and sinks: what they are compared with is not their own."""
+    model = ll.load_model(request.getfixturevalue(kind), bridge=bridge)
+    tokens = short_texts(*lengths)
+    assert not sink_mask(model, tokens).any()
+    plant(model, [0])
+    first = torch.zeros_like(tokens, dtype=torch.bool)
+    first[:, 0] = True
+    assert torch.equal(sink_mask(model, tokens), first)
+    if max(lengths) > 1:
+        states = ll.capture_residuals(model, tokens)
+        found = sink_tokens(states.values.numpy(), states.mask.numpy())
+        assert np.array_equal(found, first.numpy())
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_planted_length_is_compared_with_others(left: bool) -> None:
+    """By hand: vectors of length 1, and first ones of 5.1 or of 4.9, on either padding side."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1, 6, 3, 40))
+    values /= np.linalg.norm(values, axis=-1, keepdims=True)
+    mask = np.ones((6, 3), dtype=bool)
+    mask[:5, 0 if left else 2] = False
+    first = np.zeros_like(mask)
+    first[np.arange(6), mask.argmax(axis=1)] = True
+    for size, found in ((5.1, first), (4.9, np.zeros_like(mask))):
+        planted_ = values.copy()
+        planted_[:, first] *= size
+        planted_[:, ~mask] = 1e6  # padding is compared with nothing
+        assert np.array_equal(sink_tokens(planted_, mask), found)
+
+
+def test_a_capture_of_single_tokens_says_that_there_is_nothing_to_compare_with(tiny_gpt2: Any) -> None:
+    model = ll.load_model(tiny_gpt2)
+    warm, tokens = warm_of(model), short_texts(1, 1, 1)
+    with pytest.warns(UserWarning, match="every captured text has one token"):
+        warm.mask(states=ll.capture_residuals(model, tokens))
+    plant(model, [0])
+    assert not warm.mask(tokens, model=model).any()
+
+
 def test_without_long_vectors_one_pass_is_enough(tiny_gpt2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from laminar_lens.studies import masks
 

@@ -369,7 +369,7 @@ class TestRefusals:
             ({"prompts": ["I saw her.", "He left."]}, "absent in 1 of 2 prompts"),
             ({"target": " queen"}, "in none of the 24 prompts"),
             ({"target": "They", "prompts": ["They met."] * 2}, "prompt 0 is its first token"),
-            ({"prompts": ["I saw her " + "again " * 200] * 2}, "more than the model's context"),
+            ({"prompts": ["I saw her " + "again " * n for n in (200, 210)]}, "more than the model's context"),
             ({"baseline": "random"}, "use one of published, adjacent, matched, by_position"),
             ({"skip": -1}, "skip -1 is negative"),
             ({"skip": 60}, "skip=60 leaves no target pair"),
@@ -401,9 +401,10 @@ class TestRefusals:
         with pytest.raises(InputError, match="donor 0 begins like prompt 0"):
             study(prompts, warmup=warm, donors=None)
 
-    def test_repeated_prompts_are_warned_about(self, study: Study) -> None:
-        notes = study([*PROMPTS[:3], PROMPTS[0]]).warnings
-        assert any("1 of 4 prompts repeat an earlier one" in note for note in notes)
+    def test_repeated_prompts_are_one_observation(self, study: Study) -> None:
+        found = study([*PROMPTS[:3], PROMPTS[0]])
+        assert found.warnings[0].startswith("4 prompts, 1 of them repeats: 3 observations.")
+        assert found.numbers_sha256 == study(PROMPTS[:3]).numbers_sha256
 
     def test_no_tokenizer(self, model: Any, monkeypatch: pytest.MonkeyPatch, study: Study) -> None:
         monkeypatch.setattr(model, "tokenizer", None)

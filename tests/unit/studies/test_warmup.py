@@ -179,8 +179,8 @@ class TestTexts:
 
     def test_windows_of_a_file_are_one_group(self, model: Any, tmp_path: Path) -> None:
         files = [tmp_path / f"{name}.txt" for name in "abc"]
-        for k, file in enumerate(files):
-            file.write_text("They admired her courage, and her sister admired her too.\n\n" * (k + 2))
+        for k, (file, who) in enumerate(zip(files, ("They", "We", "Nobody"), strict=True)):
+            file.write_text(f"{who} admired {who} courage, and {who} sister {who} too.\n\n" * (k + 2))
         study = warmup_study(model, files, length=10, random_init=False)
         assert study.dataset.attrs["n_texts"] == 3
         assert study.dataset.sizes["text"] > 3
