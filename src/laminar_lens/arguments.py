@@ -65,7 +65,7 @@ def wholes(name: str, value: Any, *, least: int = -LARGEST, most: int = LARGEST)
     for entry in given:
         number = _index(entry)
         if number is None or not least <= number <= most:
-            raise InputError(f"{name} {_holding(entry, value)}; expected whole numbers{range_}")
+            raise InputError(f"{name} is {shown(entry)}; expected whole numbers{range_}")
         numbers.append(number)
     return tuple(numbers)
 
@@ -211,10 +211,6 @@ def _several(name: str, value: Any, what: str) -> list[Any]:
     except TypeError:
         pass
     raise InputError(f"{name} is {shown(value)}; expected {what}")
-
-
-def _holding(entry: Any, value: Any) -> str:
-    return f"is {shown(value)}" if entry is value else f"holds {shown(entry)}"
 
 
 def _array(name: str, value: Any, of: str) -> Any:

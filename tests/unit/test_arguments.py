@@ -61,7 +61,7 @@ def test_whole_numbers_keep_their_order(value: Any, found: tuple[int, ...]):
     [True, [True], np.array([True, False]), b"x", "12", bytearray(b"x"), {1: 2}, [1.0], ["1"], [None]],
 )
 def test_neither_bools_nor_characters_are_whole_numbers(value: Any):
-    with pytest.raises(InputError, match=r"layers (is|holds) .*; expected whole numbers"):
+    with pytest.raises(InputError, match=r"layers is .*; expected whole numbers"):
         arguments.wholes("layers", value)
 
 
@@ -147,9 +147,9 @@ def test_flags_of_captures_change_nothing_silently(model: Any, name: str, value:
 
 def test_true_is_no_layer_and_bytes_are_no_dimensions(model: Any):
     for layers in (True, [True], b"\x01"):
-        with pytest.raises(InputError, match=r"layers (is|holds)"):
+        with pytest.raises(InputError, match=r"layers is"):
             ll.capture_residuals(model, "He gave her", layers=layers)
-        with pytest.raises(InputError, match=r"layers (is|holds)"):
+        with pytest.raises(InputError, match=r"layers is"):
             ll.scale_norm(2.0, layers)
     with pytest.raises(InputError, match="dims is b'x'; expected whole numbers"):
         ll.remove_dimensions(b"x")

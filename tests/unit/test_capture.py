@@ -91,6 +91,7 @@ def test_layers_and_positions_select(model: Any) -> None:
     assert capture_residuals(model, TEXTS[0], layers=1).values.shape[0] == 1
 
 
+@pytest.mark.filterwarnings("ignore:Hooks that were left on the model")
 def test_early_layers_stop_the_forward_pass(model: Any) -> None:
     reached = []
     model.add_hook("blocks.2.hook_resid_pre", lambda value, hook: reached.append(True))
@@ -103,6 +104,7 @@ def test_early_layers_stop_the_forward_pass(model: Any) -> None:
         model.reset_hooks()
 
 
+@pytest.mark.filterwarnings("ignore:Hooks that were left on the model")
 def test_hooks_and_gradients_are_left_as_they_were(model: Any) -> None:
     fired = []
     model.add_hook("blocks.0.hook_resid_pre", lambda value, hook: fired.append(True))
@@ -116,6 +118,7 @@ def test_hooks_and_gradients_are_left_as_they_were(model: Any) -> None:
     assert not capture_residuals(model, TEXTS[0]).values.requires_grad
 
 
+@pytest.mark.filterwarnings("ignore:Hooks that were left on the model")
 def test_user_hooks_change_what_is_captured(model: Any) -> None:
     plain = capture_residuals(model, TEXTS[0])
     model.add_hook("blocks.1.hook_resid_pre", lambda value, hook: value * 2)
@@ -247,6 +250,7 @@ def test_no_bos(tiny_gpt2: Any) -> None:
     assert capture_residuals(model, tokens).token_strings() == [["5", "6"]]
 
 
+@pytest.mark.filterwarnings("ignore:Hooks that were left on the model")
 def test_values_that_are_not_finite_are_named(tiny_gpt2: Any) -> None:
     model = load_model(tiny_gpt2)
     last = torch.tensor([[5, 6, 7], [7, 6, 9]])

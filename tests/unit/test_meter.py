@@ -375,7 +375,7 @@ class TestOtherHooks:
         ({"mask": torch.ones(2, 7)}, r"mask is \[2, 7\] of torch.float32; expected bool"),
         ({"mask": torch.ones(2, 7).bool(), "pairs": [[0, 9]]}, "position 9"),
         ({"pairs": [[1, 2, 3]]}, r"pairs has shape \[1, 3\]; expected"),
-        ({"pairs": [[1.5, 2]]}, "pairs has dtype float32"),
+        ({"pairs": [[1.5, 2]]}, "pairs has dtype float64"),
         ({"lags": 5}, "lags is 5; it is the largest lag, 1 … 4"),
         ({"backend": "fats"}, "backend 'fats' is unknown; choose one of auto"),
     ],
