@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.models.context import context_length
 from laminar_lens.models.info import bos_token_id
 from laminar_lens.models.quiet import quiet
 
@@ -36,7 +37,7 @@ def token_rows(
         rows = _tokenized(model, texts)
     if prepend_bos:
         rows = _with_bos(model, rows)
-    context = int(model.cfg.n_ctx)
+    context = context_length(model)
     for index, row in enumerate(rows):
         if len(row) > context:
             raise InputError(
