@@ -20,12 +20,12 @@ from laminar_lens.cli.requests import (
     WhyRequest,
 )
 from laminar_lens.errors import InputError
+from laminar_lens.models.context import config_context
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
-CONTEXT_KEYS = ("n_positions", "n_ctx", "max_position_embeddings")
 LAYER_KEYS = ("n_layer", "num_hidden_layers", "n_layers")
 TOKENS_NEEDED = {"sequential": 2, "turning": 3}
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
@@ -171,7 +171,7 @@ def check_layers(choice: ModelChoice) -> None:
 
 def check_length(choice: ModelChoice, length: int) -> int:
     """`length` if texts of that many tokens fit the context, where the model's folder tells it."""
-    context = _number(_config(choice), CONTEXT_KEYS)
+    context = config_context(_config(choice))
     if context is not None and length + choice.prepend_bos > context:
         raise InputError(
             f"--length {length} is too long: {choice.name} reads at most {context} tokens; give "
@@ -184,7 +184,7 @@ def check_lengths(
     choice: ModelChoice, lengths: Sequence[int], texts: Sequence[str], *, needed: int = 2
 ) -> None:
     """Refuses prompts that are too short for an angle of `needed` tokens, or too long for the model."""
-    context = _number(_config(choice), CONTEXT_KEYS)
+    context = config_context(_config(choice))
     for index, (length, text) in enumerate(zip(lengths, texts, strict=True)):
         total = length + choice.prepend_bos
         if total < needed:
@@ -207,7 +207,7 @@ def _text_length(request: TextStudyRequest) -> int | None:
     choice = request.model
     if request.length is not None:
         return check_length(choice, request.length)
-    context = _number(_config(choice), CONTEXT_KEYS)
+    context = config_context(_config(choice))
     return None if context is None else min(LONGEST, context - choice.prepend_bos)
 
 

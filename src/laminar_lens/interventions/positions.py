@@ -11,6 +11,7 @@ from torch import Tensor
 
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
+from laminar_lens.models.context import context_length
 from laminar_lens.models.edits import CHECK, Edit, Intervention, Span
 
 HOOK = "hook_pos_embed"
@@ -77,7 +78,7 @@ class _SetPosition(_Placed):
 
     def check(self, model: Any, length: int) -> None:
         super().check(model, length)
-        if self.p >= (places := int(model.cfg.n_ctx)):
+        if self.p >= (places := context_length(model)):
             raise InputError(f"{self.label}: place {self.p} does not exist; the model has 0 … {places - 1}")
 
     def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:

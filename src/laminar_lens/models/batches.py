@@ -13,9 +13,10 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.models.causality import check_causal
 from laminar_lens.models.edits import Intervention, as_interventions, before_text, check_interventions
 from laminar_lens.models.forward import check_model, check_reached
-from laminar_lens.models.info import check_final_norm, describe, warn_if_processed
+from laminar_lens.models.info import check_final_norm, describe, describe_name, warn_if_processed
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surroundings
 from laminar_lens.models.tokens import PADDING, token_rows
@@ -86,6 +87,7 @@ def prompt_batches(
 ) -> PromptBatches:
     """Checks everything that can be checked before a run; arguments and errors as in `capture_residuals`."""
     check_model(model)
+    check_causal(model, describe_name(model))
     wanted = layer_indices(layers, int(model.cfg.n_layers))
     if batch_size is not None and (
         isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1

@@ -15,6 +15,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches, prompt_batches
+from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
@@ -68,7 +69,7 @@ def calibrate(
     check_seed(seed)
     written = texts is None
     if texts is None:
-        room = int(model.cfg.n_ctx) - int(prepend_bos)
+        room = context_length(model) - int(prepend_bos)
         texts = sample_tokens(model, n_texts, min(length, room), seed=(seed + SEED) % 2**63)
     run = prompt_batches(
         model, texts, prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, batch_size=None
@@ -218,7 +219,7 @@ def _norms_that_read(model: Any, blocks: Sequence[int]) -> set[int]:
     def keep(layer: int, state: Tensor) -> None:
         states[layer] = state.detach().clone()
 
-    length = min(PROBE_TOKENS, int(model.cfg.n_ctx))
+    length = min(PROBE_TOKENS, context_length(model))
     tokens = torch.arange(length)[None] % int(model.cfg.d_vocab)
     with ExitStack() as stack, quiet():
         for block in blocks:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from laminar_lens.errors import InputError
+from laminar_lens.models.context import context_length
 
 CHECK, EDIT, READ = 0, 1, 2
 """At one hook point: what earlier edits left is checked, then changed, then read for later."""
@@ -192,10 +193,10 @@ def check_interventions(
             f"{first} with prepend_bos=True would put a BOS behind other tokens; use bos() and "
             "prepend_bos=False"
         )
-    if before and len(before) + longest > int(model.cfg.n_ctx):
+    if before and len(before) + longest > (context := context_length(model)):
         raise InputError(
             f"{len(before)} tokens before a text of {longest} are more than the model's context of "
-            f"{int(model.cfg.n_ctx)}; shorten the prefix or the text (nothing is truncated)"
+            f"{context}; shorten the prefix or the text (nothing is truncated)"
         )
 
 

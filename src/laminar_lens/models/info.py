@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import check_model
 
 
@@ -40,6 +41,7 @@ class ModelInfo:
 
     name: str
     revision: str | None
+    checkpoint: str | None
     n_layers: int
     d_model: int
     n_ctx: int
@@ -70,11 +72,12 @@ def describe(model: Any) -> ModelInfo:
     hf = getattr(getattr(model, "original_model", None), "config", None)
     positions = str(getattr(cfg, "positional_embedding_type", None) or "unknown")
     return ModelInfo(
-        name=source.name if source else str(getattr(cfg, "model_name", None) or "unnamed"),
+        name=describe_name(model, "unnamed"),
         revision=source.revision if source else getattr(hf, "_commit_hash", None),
+        checkpoint=checkpoint(model),
         n_layers=int(cfg.n_layers),
         d_model=int(cfg.d_model),
-        n_ctx=int(cfg.n_ctx),
+        n_ctx=context_length(model),
         vocab_size=int(cfg.d_vocab),
         generation="TransformerBridge" if hasattr(model, "original_model") else "HookedTransformer",
         weight_processing=weight_processing(model),
@@ -198,10 +201,23 @@ def warn_if_processed(model: Any) -> None:
         warnings.warn(note, UserWarning, stacklevel=5)
 
 
-def describe_name(model: Any) -> str:
-    """The model's name, for messages."""
+def describe_name(model: Any, otherwise: str = "the model") -> str:
+    """The model's name, with the checkpoint that it is; `otherwise` where it has none."""
     source = SOURCES.get(model)
-    return source.name if source else str(getattr(model.cfg, "model_name", None) or "the model")
+    if source is not None:
+        return source.name
+    name, step = str(getattr(model.cfg, "model_name", None) or otherwise), checkpoint(model)
+    return f"{name} ({step})" if step else name
+
+
+def checkpoint(model: Any) -> str | None:
+    """At which point of its training a model was saved, as its configuration says: "step 1000"; None for the
+    end, or where nothing says it."""
+    value = getattr(model.cfg, "checkpoint_value", None)
+    if value is not None:
+        return f"{getattr(model.cfg, 'checkpoint_label_type', None) or 'checkpoint'} {value}"
+    index = getattr(model.cfg, "checkpoint_index", None)
+    return None if index is None else f"checkpoint number {index}"
 
 
 def fingerprint(model: Any) -> str:

@@ -10,6 +10,8 @@ import torch
 from laminar_lens.arguments import checked, shown
 from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import local, names
+from laminar_lens.models.causality import check_causal
+from laminar_lens.models.context import set_context
 from laminar_lens.models.devices import device_name
 from laminar_lens.models.info import SOURCES, Source
 from laminar_lens.models.quiet import quiet
@@ -34,8 +36,10 @@ def load_model(
 ) -> Any:
     """A TransformerLens model whose residual stream is the original's: weights are not processed.
 
-    A local folder also runs through Hugging Face once, on 16 tokens: TransformerLens's converters ignore some
-    fields of a configuration silently, and a model that differs is refused.
+    A local folder also runs through Hugging Face once, on texts that reach beyond its windows and the context
+    before its rotary scaling, and fill its context where that is cheap; in float64 where the model is small.
+    TransformerLens's converters ignore some fields of a configuration silently, and a model that differs is
+    refused. So is one that is not causal, wherever it comes from.
 
     Args:
         name_or_path: "novella" (embedded, offline), a TransformerLens or Hub name, or a Hugging Face folder.
@@ -48,8 +52,8 @@ def load_model(
             This turns angles by degrees; it is recorded, and captures and studies warn.
 
     Raises:
-        ModelError: unknown name (with near matches), missing or half-written weights, or a model that
-            TransformerLens cannot load faithfully.
+        ModelError: unknown name (with near matches), missing or half-written weights, a model that
+            TransformerLens cannot load faithfully, or an encoder.
         InputError: a device or dtype that is not there.
     """
     names.check_name(name_or_path)
@@ -64,6 +68,7 @@ def load_model(
             )
         else:
             model, source = _load_named(str(name_or_path), hooked, target, kind, trust_remote_code)
+        check_causal(model, source.name)
         if processed:
             process(model)
     model.eval()
@@ -89,6 +94,7 @@ def _load_named(name: str, hooked: Any, device: str, dtype: torch.dtype, trust: 
             official or name, device=device, dtype=dtype, trust_remote_code=trust
         )
         config = model.original_model.config
+        local.check_decoder(config, name)
         return model, Source(name, getattr(config, "_commit_hash", None), config)
     from transformer_lens import loading_from_pretrained as loading
 
@@ -104,6 +110,8 @@ def _load_named(name: str, hooked: Any, device: str, dtype: torch.dtype, trust: 
     extra = {"trust_remote_code": True} if trust else {}
     model = hooked.from_pretrained_no_processing(official, device=device, dtype=dtype, **extra)
     config = _hub_config(official)
+    set_context(model.cfg, config)
+    local.clear_unused_positions(model)
     return model, Source(name, getattr(config, "_commit_hash", None), config)
 
 
@@ -169,6 +177,8 @@ def _one_line(name: Any, on_hooked: bool) -> Iterator[None]:
                 f"{hint} ({reason.partition('. ')[0][:160]}); give a folder with a model, or 'novella', "
                 "which comes with this package"
             ) from error
+        if "HookedEncoder" in reason:  # how TransformerLens refuses BERT and T5 by their names
+            raise ModelError(f"model {str(name)!r} is not a causal language model: {reason[:160]}") from error
         retry = (
             "; bridge=True may know this architecture" if on_hooked and isinstance(error, Exception) else ""
         )

@@ -1,20 +1,36 @@
-"""Loading a local Hugging Face folder, and checking that TransformerLens computes what Hugging Face does."""
+"""Loading a local Hugging Face folder, and comparing what TransformerLens computes with Hugging Face."""
 
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from laminar_lens.errors import ModelError
-from laminar_lens.models.forward import residual_states
+from laminar_lens.models.causality import note_causal
+from laminar_lens.models.context import set_context
+from laminar_lens.models.exact import AllFloat64
+from laminar_lens.models.faithful import (
+    EXACT_RAD,
+    SURE_RAD,
+    TOLERANCE_RAD,
+    WRONG_RAD,
+    distance,
+    make_reference,
+    refuse_if_apart,
+    warn_of_limits,
+)
 from laminar_lens.models.info import Source
+from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.names import EMBEDDED, NOVELLA
 
-TOLERANCE_RAD = 2e-5
-CHECKED_TOKENS = 16
-_EXACT = (torch.float32, torch.float64)
+SMALL_BYTES = 2**26
+"""Weights on the disk of a model that is compared in float64 at once, which takes up to four times as much
+memory for each of the two."""
+
+_WEIGHTS = (".safetensors", ".bin")
+_NOT_IN_FLOAT64 = (NotImplementedError, RuntimeError, TypeError)
+"""What torch raises where an operation, or a device, has no float64; a mixture of experts is one."""
 
 
 def load_folder(
@@ -22,39 +38,83 @@ def load_folder(
 ) -> tuple[Any, Source]:
     """The model in a folder as a `hooked` (a HookedTransformer class) or, where that is None, as a bridge.
 
+    It is compared with Hugging Face's first (see `faithful`): a small one in float64, where right and wrong
+    are far apart; a larger one in float32, and in float64 too where that leaves a doubt and memory allows it.
+
     Raises:
-        ModelError: tensors are missing, or the model is more than TOLERANCE_RAD away from Hugging Face's.
+        ModelError: tensors are missing, the model is not causal, or it is not what Hugging Face computes.
     """
     from transformers import AutoTokenizer
 
-    name = EMBEDDED if folder == NOVELLA else str(folder)
-    exact = dtype if dtype in _EXACT else torch.float32
-    hf = load_hf(folder, device=device, dtype=exact, trust_remote_code=trust_remote_code)
+    files = _Files(folder, hooked, device, trust_remote_code)
     tokenizer = _tokenizer(AutoTokenizer, folder, trust_remote_code)
+    hf = files.compared_in_float64(tokenizer) if files.bytes <= SMALL_BYTES else None
+    model = None
+    if hf is None:
+        exact = torch.float64 if dtype is torch.float64 else torch.float32
+        hf = files.hugging_face(exact)
+        model = files.compared(hf, tokenizer)
     has_bos = tokenizer is not None and tokenizer.bos_token_id is not None
-    adds_bos = _adds_bos(tokenizer, name)
-    tokens, expected = _reference(hf)
-    config = hf.config
-
-    if hooked is None:
-        del hf  # the bridge reads the folder itself
-
-    def build(kind: torch.dtype, source: Any) -> Any:
-        if hooked is None:
-            return _build_bridge(folder, tokenizer, device, kind, trust_remote_code)
-        return build_hooked(source, tokenizer, hooked, device=device, dtype=kind, name=_short(folder))
-
-    model = build(exact, None if hooked is None else hf)
-    _refuse_if_apart(model, tokens, expected, name, on_hooked=hooked is not None)
-    if dtype is not exact:
+    source = Source(files.name, None, hf.config, has_bos, _adds_bos(tokenizer, files.name))
+    if model is None or hf.dtype is not dtype:
         del model
-        source = (
-            load_hf(folder, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-            if hooked
-            else None
-        )
-        model = build(dtype, source)
-    return model, Source(name, None, config, has_bos, adds_bos)
+        model = files.build(hf.to(dtype), dtype, tokenizer)
+    note_causal(model)
+    return model, source
+
+
+class _Files:
+    """A folder that is loaded one way, in one dtype or another."""
+
+    def __init__(self, folder: Path, hooked: Any, device: str, trust_remote_code: bool) -> None:
+        self.name = EMBEDDED if folder == NOVELLA else str(folder)
+        self._folder, self._hooked, self._device, self._trust = folder, hooked, device, trust_remote_code
+        self.bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in _WEIGHTS)
+
+    def hugging_face(self, dtype: torch.dtype) -> Any:
+        """Hugging Face's model."""
+        return load_hf(self._folder, device=self._device, dtype=dtype, trust_remote_code=self._trust)
+
+    def build(self, hf: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+        """TransformerLens's model; a bridge reads the folder itself."""
+        if self._hooked is None:
+            return _build_bridge(self._folder, tokenizer, self._device, dtype, self._trust)
+        name = self._folder.resolve().name
+        return build_hooked(hf, tokenizer, self._hooked, device=self._device, dtype=dtype, name=name)
+
+    def compared_in_float64(self, tokenizer: Any) -> Any:
+        """Hugging Face's model in float64, with which TransformerLens agrees; None where float64 cannot be.
+
+        Raises:
+            ModelError: they do not agree.
+        """
+        try:
+            with AllFloat64():
+                hf = self.hugging_face(torch.float64)
+                reference = make_reference(hf, self.name)
+                model = self.build(hf, torch.float64, tokenizer if self._hooked is None else None)
+                found = distance(model, reference, self.name)
+                refuse_if_apart(found, EXACT_RAD, reference, self.name, self._hooked is not None)
+                warn_of_limits(model, reference, EXACT_RAD, self.name, self._hooked is not None)
+        except _NOT_IN_FLOAT64:
+            return None
+        return hf
+
+    def compared(self, hf: Any, tokenizer: Any) -> Any:
+        """The model in the dtype of `hf`, compared in it; where rounding leaves a doubt, in float64."""
+        reference = make_reference(hf, self.name)
+        model = self.build(hf, hf.dtype, tokenizer)
+        found = distance(model, reference, self.name)
+        doubt = SURE_RAD < found.rad <= WRONG_RAD and self._room(hf)
+        if not doubt or self.compared_in_float64(tokenizer) is None:
+            refuse_if_apart(found, TOLERANCE_RAD, reference, self.name, self._hooked is not None)
+            warn_of_limits(model, reference, WRONG_RAD, self.name, self._hooked is not None)
+        return model
+
+    def _room(self, hf: Any) -> bool:
+        """Whether memory holds two more copies in float64."""
+        free = available_bytes(self._device)
+        return free is not None and 2.5 * 8 * sum(one.numel() for one in hf.parameters()) < free
 
 
 def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:
@@ -71,25 +131,45 @@ def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code:
     """The Hugging Face model of a folder, with eager attention, as hooks need it.
 
     Raises:
-        ModelError: the weights do not hold every tensor of the model (Hugging Face would fill in random
-            ones).
+        ModelError: no causal language model, or the weights do not hold every tensor of the model (Hugging
+            Face would fill in random ones).
     """
     from transformers import AutoModelForCausalLM
 
-    hf, report = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype,
-        local_files_only=True,
-        attn_implementation="eager",
-        trust_remote_code=trust_remote_code,
-        output_loading_info=True,
-    )
+    try:
+        hf, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            attn_implementation="eager",
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise ModelError(
+            f"model folder {str(folder)!r}: config.json is not of a causal language model that Hugging Face "
+            "knows; give one of which it is"
+        ) from error
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"model folder {str(folder)!r}: the weights lack {len(missing)} of the model's tensors, "
             f"first {missing[0]!r}"
         )
     return hf.to(device).eval()
+
+
+def check_decoder(config: Any, name: str) -> None:
+    """Refuses a model that writes one text while it reads another in both directions.
+
+    Raises:
+        ModelError: names its type.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"model {name!r} is an encoder-decoder ({config.model_type}): give a causal language model"
+        )
 
 
 def build_hooked(hf: Any, tokenizer: Any, hooked: Any, *, device: str, dtype: torch.dtype, name: str) -> Any:
@@ -106,13 +186,23 @@ def build_hooked(hf: Any, tokenizer: Any, hooked: Any, *, device: str, dtype: to
             hf.config.n_ctx = hf.config.n_positions  # transformers 5 no longer saves it
         hf.config.save_pretrained(folder)
         cfg = loading.get_pretrained_model_config(folder, fold_ln=False, device=device, dtype=dtype)
+        set_context(cfg, hf.config)
         state = loading.get_pretrained_state_dict(folder, cfg, hf, dtype=dtype)
     cfg.model_name = name
+    if tokenizer is None:
+        cfg.tokenizer_name = None  # it names the folder that is no more
     model = hooked(cfg, tokenizer, move_to_device=False)
-    model.load_and_process_state_dict(
-        state, fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False
-    )
+    # `load_and_process_state_dict` would load one tensor at a time, each through every module: half the time.
+    model.load_state_dict(loading.fill_missing_keys(model, state), strict=False)
+    clear_unused_positions(model)
     return model.to(device)
+
+
+def clear_unused_positions(model: Any) -> None:
+    """TransformerLens gives a model with ALiBi a table of positions that nothing reads and nothing fills:
+    what lay in memory would be part of its fingerprint."""
+    if model.cfg.positional_embedding_type == "alibi":
+        torch.nn.init.zeros_(model.pos_embed.W_pos)
 
 
 def _build_bridge(
@@ -131,56 +221,3 @@ def _tokenizer(loader: Any, folder: Path, trust_remote_code: bool) -> Any:
     ):
         raise ModelError(f"model folder {str(folder)!r} has no tokenizer (tokenizer.json is missing)")
     return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-
-
-def _reference(hf: Any) -> tuple[Tensor, list[Tensor]]:
-    """Sixteen fixed tokens and Hugging Face's hidden states for them."""
-    vocab, context = (
-        hf.config.vocab_size,
-        getattr(hf.config, "max_position_embeddings", None) or CHECKED_TOKENS,
-    )
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, vocab, (1, min(CHECKED_TOKENS, context)), generator=generator).to(hf.device)
-    with torch.no_grad():
-        output = hf(tokens, output_hidden_states=True, use_cache=False)
-    return tokens, list(output.hidden_states)
-
-
-def _refuse_if_apart(
-    model: Any, tokens: Tensor, expected: list[Tensor], name: str, *, on_hooked: bool
-) -> None:
-    layers = range(int(model.cfg.n_layers) + 1)
-    if len(expected) != len(layers):
-        raise ModelError(
-            f"model {name!r}: TransformerLens counts {len(layers)} hidden states, "
-            f"Hugging Face {len(expected)}"
-        )
-    for layer, theirs in enumerate(expected):
-        if not torch.isfinite(theirs).all():
-            raise ModelError(
-                f"model {name!r}: hidden state {layer} is not finite (NaN or infinity) in Hugging Face too: "
-                "check the weights"
-            )
-    # Hugging Face's last hidden state is after the final norm.
-    states = residual_states(model, tokens, layers, final_norm=True)
-    apart = [_largest_angle(ours, theirs) for ours, theirs in zip(states, expected, strict=True)]
-    worst = max(range(len(apart)), key=lambda layer: apart[layer])
-    if not apart[worst] <= TOLERANCE_RAD:
-        remedy = (
-            "load it with bridge=True" if on_hooked else "it cannot be measured with this TransformerLens"
-        )
-        raise ModelError(
-            f"model {name!r}: TransformerLens does not compute what Hugging Face does, hidden state {worst} "
-            f"is {apart[worst]:.1e} rad apart (at most {TOLERANCE_RAD:.0e}); {remedy}"
-        )
-
-
-def _largest_angle(u: Tensor, v: Tensor) -> float:
-    """Largest angle between corresponding vectors, in radians (Kahan's form); inf where it is undefined."""
-    u, v = (torch.nn.functional.normalize(x.double(), dim=-1) for x in (u, v.to(u.device)))
-    angle = 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
-    return float(angle.nan_to_num(nan=torch.inf).max())
-
-
-def _short(folder: Path) -> str:
-    return folder.resolve().name

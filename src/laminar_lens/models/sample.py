@@ -12,8 +12,10 @@ from laminar_lens import arguments
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ModelError
+from laminar_lens.models.causality import check_causal
+from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import check_model, residual_states
-from laminar_lens.models.info import bos_token_id
+from laminar_lens.models.info import bos_token_id, describe_name
 from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.quiet import quiet
 
@@ -63,8 +65,9 @@ def sample_tokens(
             named.
     """
     check_model(model)
+    check_causal(model, describe_name(model))
     check_seed(seed)
-    context = int(model.cfg.n_ctx)
+    context = context_length(model)
     for name, value in (("n", n), ("length", length), ("batch_size", batch_size or 1)):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{name} is {value!r}; expected a whole number of at least 1")

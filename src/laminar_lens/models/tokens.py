@@ -8,6 +8,7 @@ from torch import Tensor
 
 from laminar_lens.arguments import characters, places
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.models.context import context_length
 from laminar_lens.models.info import bos_token_id
 from laminar_lens.models.padding import PADDING as PADDING
 from laminar_lens.models.quiet import quiet
@@ -38,7 +39,7 @@ def token_rows(
         _check_vocabulary(rows, texts, int(model.cfg.d_vocab))
     if prepend_bos:
         rows = _with_bos(model, rows)
-    context = int(model.cfg.n_ctx)
+    context = context_length(model)
     for index, row in enumerate(rows):
         if len(row) > context:
             raise InputError(

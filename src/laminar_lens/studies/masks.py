@@ -15,6 +15,7 @@ from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.geometry import padded
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors, prompt_batches
+from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PadToken, pad_token, real_by_pad
@@ -251,7 +252,7 @@ def _streamed(
 
 def _inside_a_text(run: PromptBatches, layers: Sequence[int]) -> np.ndarray:
     """Typical length by layer of vectors that are not the first of their text, whatever its tokens are."""
-    n = min(PROBE_TOKENS, int(run.model.cfg.n_ctx))
+    n = min(PROBE_TOKENS, context_length(run.model))
     tokens = torch.linspace(0, int(run.model.cfg.d_vocab) - 1, n).long()[None]
     norms = np.full((len(layers), n), np.nan, np.float32)
 

@@ -10,6 +10,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW
 from laminar_lens.interventions.conditions import Conditions, portable
 from laminar_lens.models import describe, sample_tokens
+from laminar_lens.models.context import context_length
 from laminar_lens.models.padding import without_pads
 from laminar_lens.results import json_safe
 from laminar_lens.stats.observations import repeats
@@ -99,7 +100,7 @@ def donor_texts(
             return None
     if donors is None:
         n = max(n, 2 * prompts)
-        length = min(max(DONOR_LENGTH, reach), int(model.cfg.n_ctx) - int(how.prepend_bos))
+        length = min(max(DONOR_LENGTH, reach), context_length(model) - int(how.prepend_bos))
         written = sample_tokens(model, n, length, seed=seed, progress=progress)
         again = int(repeats(written.tolist()).sum())
         if again > MANY_REPEATS * n:

@@ -13,6 +13,7 @@ from laminar_lens.arguments import shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models import sample_tokens
+from laminar_lens.models.context import context_length
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import is_token_tensor, without_pads
 from laminar_lens.models.quiet import quiet
@@ -90,7 +91,7 @@ def chosen_texts(
         InputError: a length that the context does not hold; fewer than 2 texts of that length; groups that
             do not fit.
     """
-    room = int(model.cfg.n_ctx) - int(prepend_bos)
+    room = context_length(model) - int(prepend_bos)
     if texts is None:
         wanted = _length(length, room, DEFAULT_LENGTH)
         if document_starts is not None:

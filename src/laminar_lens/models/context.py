@@ -1,0 +1,83 @@
+"""How many tokens a model reads, and from which length on its attention or its positions work otherwise."""
+
+from typing import Any
+
+CONTEXT_KEYS = (
+    "n_positions",
+    "max_position_embeddings",
+    "max_seq_len",
+    "max_sequence_length",
+    "max_context_length",
+    "seq_length",
+    "n_ctx",
+)
+"""What Hugging Face's configurations call the context, the most usual first."""
+
+
+def config_context(config: Any) -> int | None:
+    """The context that a Hugging Face configuration names, or None: BLOOM's names none.
+
+    A dictionary, as `config.json` holds it, will do; of a model of several parts, the part that reads text
+    counts.
+    """
+    for part in _text_parts(config):
+        for key in CONTEXT_KEYS:
+            value = part.get(key) if isinstance(part, dict) else getattr(part, key, None)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+    return None
+
+
+def context_length(model: Any) -> int:
+    """The most tokens that a TransformerLens model reads at once.
+
+    A bridge carries the model's own configuration, which says it. A HookedTransformer has `cfg.n_ctx`, which
+    `load_model` sets to what the configuration says (see `set_context`).
+    """
+    original = getattr(model, "original_model", None)
+    return config_context(getattr(original, "config", None)) or int(model.cfg.n_ctx)
+
+
+def set_context(cfg: Any, config: Any) -> None:
+    """Gives a HookedTransformer's configuration the context of the Hugging Face one: TransformerLens puts one
+    number for all models of some families (2,048 for Qwen3 and Mistral).
+
+    Rotary tables then grow as far as that. A table of learned positions is as long as it was made, so there
+    the configuration stays.
+    """
+    context = config_context(config)
+    if context is not None and cfg.positional_embedding_type in ("rotary", "alibi"):
+        cfg.n_ctx = context
+
+
+def turning_lengths(config: Any) -> list[int]:
+    """Lengths beyond which a configuration's attention or positions work otherwise, shortest first: windows
+    of local attention, chunks, and the context before it was extended."""
+    found: set[int] = set()
+    _collect(config if isinstance(config, dict) else config.to_dict(), found)
+    return sorted(found)
+
+
+def _collect(part: Any, found: set[int]) -> None:
+    for key, value in part.items() if isinstance(part, dict) else ():
+        if isinstance(value, dict):
+            _collect(value, found)
+        elif isinstance(value, int) and not isinstance(value, bool) and value > 0 and _turns(str(key)):
+            found.add(value)
+
+
+def _turns(key: str) -> bool:
+    return (
+        ("window" in key and "layers" not in key and "pattern" not in key)
+        or "chunk_size" in key
+        or key in ("original_max_position_embeddings", "train_seq_length")
+    )
+
+
+def _text_parts(config: Any) -> list[Any]:
+    if config is None:
+        return []
+    if isinstance(config, dict):
+        return [config, *(config[key] for key in ("text_config",) if isinstance(config.get(key), dict))]
+    text = getattr(config, "text_config", None)
+    return [config] if text is None else [config, text]

@@ -1,0 +1,206 @@
+"""Whether TransformerLens computes what Hugging Face does, at the lengths at which a model differs."""
+
+import dataclasses
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from laminar_lens.errors import ModelError
+from laminar_lens.models.causality import half_changed, refuse_if_moved
+from laminar_lens.models.context import config_context, turning_lengths
+from laminar_lens.models.forward import residual_states, state_hooks
+
+EXACT_RAD = 1e-8
+"""Two right implementations in float64 are 10⁻¹⁵ to 10⁻⁹ rad apart, a wrong epsilon 10⁻⁷ and more."""
+
+SURE_RAD, TOLERANCE_RAD, WRONG_RAD = 5e-6, 2e-5, 1e-3
+"""In float32: right without doubt; the limit where float64 cannot decide; wrong without doubt."""
+
+BEYOND = 16
+"""Tokens that are checked beyond the end of a window."""
+
+PLAIN, TURNING = (1e10, 2**26), (1e12, 2**30)
+"""Operations of one pass and bytes of one layer's attention scores that a check may cost: of a length at
+which nothing changes, and of one that a window or a scaling asks for. A GPU may do a hundred times the
+operations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Fixed tokens [1 pos], and the lengths at which the model turns that were too long to check."""
+
+    text: Tensor
+    unchecked: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What Hugging Face computes: hidden states of the probe, and of a short text."""
+
+    probe: Probe
+    states: list[Tensor]
+    short: Tensor
+    short_states: list[Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Distance:
+    """The largest angle between a model's states and the reference, in radians, its hidden state, and the
+    first token at which they are more than `TOLERANCE_RAD` apart (the farthest, where none is)."""
+
+    rad: float
+    layer: int
+    token: int
+
+
+def make_probe(config: Any, parameters: int, device: Any) -> Probe:
+    """A text as long as its check is worth, for a model of so many parameters."""
+    context = config_context(config) or 2 * BEYOND
+    shortest = min(BEYOND, context)
+    turning = [length for length in turning_lengths(config) if length < context]
+    wanted = {min(length + BEYOND, context): length for length in turning}
+    length, cost = shortest, _Cost(config, parameters, device)
+    while length < context and cost.allows(min(2 * length, context), PLAIN):
+        length = min(2 * length, context)
+    length = max([length, *(end for end in wanted if cost.allows(end, TURNING))])
+    generator = torch.Generator().manual_seed(0)
+    text = torch.randint(0, _text_config(config).vocab_size, (1, length), generator=generator)
+    return Probe(text.to(device), tuple(turn for end, turn in wanted.items() if end > length))
+
+
+class _Cost:
+    """Operations and bytes of one forward pass of a length."""
+
+    def __init__(self, config: Any, parameters: int, device: Any) -> None:
+        text = _text_config(config)
+        self._parameters = parameters
+        self._scores = int(getattr(text, "num_hidden_layers", 0)) * int(getattr(text, "hidden_size", 0))
+        self._heads = int(getattr(text, "num_attention_heads", None) or 1)
+        self._speed = 100 if torch.device(device).type == "cuda" else 1
+
+    def allows(self, length: int, most: tuple[float, int]) -> bool:
+        operations = 2 * self._parameters * length + 4 * self._scores * length**2
+        return operations <= most[0] * self._speed and 8 * self._heads * length**2 <= most[1]
+
+
+def make_reference(hf: Any, name: str) -> Reference:
+    """Runs a Hugging Face model on its probe.
+
+    Raises:
+        ModelError: a state is not finite, or the model is not causal.
+    """
+    probe = make_probe(hf.config, sum(one.numel() for one in hf.parameters()), hf.device)
+    states = _hf_states(hf, probe.text)
+    for layer, state in enumerate(states):
+        if not torch.isfinite(state).all():
+            raise ModelError(
+                f"model {name!r}: hidden state {layer} is not finite (NaN or infinity) in Hugging Face too: "
+                "check the weights"
+            )
+    texts = half_changed(_text_config(hf.config).vocab_size, probe.text.shape[1], hf.device)
+    if texts is None:
+        return Reference(probe, states, probe.text, states)
+    short = _hf_states(hf, texts[0])
+    refuse_if_moved(short, _hf_states(hf, texts[1]), name)
+    return Reference(probe, states, texts[0], short)
+
+
+def distance(model: Any, reference: Reference, name: str) -> Distance:
+    """How far a TransformerLens model is from the reference.
+
+    Raises:
+        ModelError: it counts another number of hidden states.
+    """
+    layers = range(int(model.cfg.n_layers) + 1)
+    if len(reference.states) != len(layers):
+        raise ModelError(
+            f"model {name!r}: TransformerLens counts {len(layers)} hidden states, "
+            f"Hugging Face {len(reference.states)}"
+        )
+    # Hugging Face's last hidden state is after the final norm.
+    states = residual_states(model, reference.probe.text, layers, final_norm=True)
+    angles = torch.stack(
+        [_angles(ours, theirs)[0] for ours, theirs in zip(states, reference.states, strict=True)]
+    )
+    layer, token = divmod(int(angles.argmax()), angles.shape[1])
+    apart = (angles.amax(0) > TOLERANCE_RAD).nonzero().flatten().tolist()
+    return Distance(float(angles.max()), layer, apart[0] if apart else token)
+
+
+def refuse_if_apart(found: Distance, most: float, reference: Reference, name: str, on_hooked: bool) -> None:
+    """Refuses a model that is farther than `most` radians from the reference.
+
+    Raises:
+        ModelError: names the hidden state, the angle and the token at which it begins.
+    """
+    if found.rad <= most:
+        return
+    remedy = "load it with bridge=True" if on_hooked else "it cannot be measured with this TransformerLens"
+    raise ModelError(
+        f"model {name!r}: TransformerLens does not compute what Hugging Face does, hidden state "
+        f"{found.layer} is {found.rad:.1e} rad apart (at most {most:.0e}), beginning at token {found.token} "
+        f"of {reference.probe.text.shape[1]}; {remedy}"
+    )
+
+
+def warn_of_limits(model: Any, reference: Reference, most: float, name: str, on_hooked: bool) -> None:
+    """Warns of what the check found or could not reach: padding, and lengths too long to check."""
+    padded = _padded_distance(model, reference)
+    if not padded <= most:
+        warnings.warn(
+            f"model {name!r}: TransformerLens gives other states for a text with padding on its left "
+            f"({padded:.1e} rad): nothing that is measured here is padded, but do not pad what you run "
+            "yourself",
+            UserWarning,
+            stacklevel=5,
+        )
+    if reference.probe.unchecked:
+        turns = ", ".join(f"{length:,}" for length in reference.probe.unchecked)
+        warnings.warn(
+            f"model {name!r} was compared with Hugging Face on {reference.probe.text.shape[1]:,} tokens; its "
+            f"attention or positions change beyond {turns} tokens, which would take too long to compare: "
+            f"measure shorter texts, or load it {'with bridge=True' if on_hooked else 'on a GPU'}",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _padded_distance(model: Any, reference: Reference) -> float:
+    """The largest angle in a batch of the short text and of its beginning with padding on the left."""
+    short, n_layers = reference.short, int(model.cfg.n_layers)
+    padding = short.shape[1] // 3
+    tokens = torch.cat([short, short.roll(padding, dims=1)])
+    mask = torch.ones_like(tokens)
+    mask[1, :padding] = 0
+    found: dict[int, Tensor] = {}
+    hooks = state_hooks(model, range(n_layers + 1), found.__setitem__, final_norm=True)
+    with torch.no_grad():
+        model.run_with_hooks(tokens, return_type=None, fwd_hooks=hooks, attention_mask=mask)
+    rest = short.shape[1] - padding
+    apart = []
+    for layer, theirs in enumerate(reference.short_states):
+        apart.append(_angles(found[layer][:1], theirs).max())
+        apart.append(_angles(found[layer][1:, padding:], theirs[:, :rest]).max())
+    return float(torch.stack(apart).max())
+
+
+def _hf_states(hf: Any, tokens: Tensor) -> list[Tensor]:
+    """Hugging Face's hidden states; the unembedding, the largest part of a long text's memory, is not run."""
+    with torch.no_grad():
+        output = hf.base_model(
+            tokens, attention_mask=torch.ones_like(tokens), output_hidden_states=True, use_cache=False
+        )
+    return list(output.hidden_states)
+
+
+def _angles(u: Tensor, v: Tensor) -> Tensor:
+    """Angles between corresponding vectors, in radians (Kahan's form); inf where undefined."""
+    u, v = (torch.nn.functional.normalize(x.double(), dim=-1) for x in (u, v.to(u.device)))
+    angle = 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
+    return angle.nan_to_num(nan=torch.inf)
+
+
+def _text_config(config: Any) -> Any:
+    return getattr(config, "text_config", None) or config
