@@ -148,7 +148,7 @@ def test_a_changed_number_or_word_is_noticed(result, tmp_path):
     path = result.save(tmp_path / "study.nc")
     with h5py.File(path, "r+") as file:
         file["target_mean"][0] += 1e-12
-    with pytest.raises(ResultError, match="seal.*altered"):
+    with pytest.raises(ResultError, match=r"seal.*altered"):
         load_result(path)
     seal(path)
     with pytest.raises(ResultError, match="was altered after it was saved"):

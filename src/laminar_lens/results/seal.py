@@ -2,7 +2,7 @@
 
 The HDF5 library may hang or crash on damaged bytes, so it meets none: the seal is at the very end, of one
 length, and what does not end in the right one is refused before anything else reads the file. It is no
-signature: whoever writes a file can seal it, so what a file claims is checked again (`results.claims`).
+signature: whoever writes a file can seal it, so what a file claims is checked again (`results.sizes`).
 """
 
 import hashlib
@@ -45,8 +45,9 @@ def check_seal(path: str | os.PathLike[str]) -> None:
         raise ResultError(f"cannot read {path}: {error.strerror or error}") from error
     if left or not seal.startswith(_MARK):
         raise ResultError(
-            f"{path} does not end in the seal of a whole file: it was truncated, altered or copied by another "
-            "tool, or it is not a Laminar Lens result; give the file as save() wrote it, or run the study again"
+            f"{path} does not end in the seal of a whole file: it was truncated, altered or copied by "
+            "another tool, or it is not a Laminar Lens result; give the file as save() wrote it, or run the "
+            "study again"
         )
     if seal != _MARK + digest.hexdigest().encode():
         raise ResultError(f"{path} is damaged: its bytes changed after it was saved; run the study again")

@@ -81,7 +81,9 @@ def _check_strings(path: Any, name: str, dataset: Any, length: int) -> None:
     )
     lengths = references.reshape(-1, _REFERENCE_BYTES)[:, :4].copy().view("<u4")
     if (claimed := int(lengths.sum(dtype=np.int64))) > length:
-        raise ResultError(f"{path}: variable {name!r} claims {claimed:,} bytes of text in a file of {length:,}")
+        raise ResultError(
+            f"{path}: variable {name!r} claims {claimed:,} bytes of text in a file of {length:,}"
+        )
 
 
 def _check_attributes(path: Any, owner: Any, length: int) -> None:

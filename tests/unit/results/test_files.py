@@ -1,4 +1,4 @@
-"""Result files on full disks, damaged files and hostile ones: the older file survives, HDF5 meets no damage."""
+"""Full disks, damaged files, hostile ones: the older file survives, and HDF5 meets no damage."""
 
 import collections
 import errno
@@ -94,16 +94,13 @@ def test_a_disk_that_fills_at_any_point_is_one_line_and_the_earlier_file_stays(s
     path = small.save(small_disk / "study.nc")
     before, size = path.read_bytes(), len(large.dataset.to_netcdf(engine="h5netcdf"))
     seen = collections.Counter()
-    for free in np.linspace(0, 400_000, 100).astype(int):
+    for free in np.linspace(0, 400_000, 40).astype(int):
         disk = os.statvfs(small_disk)
         filler = small_disk / "filler"
         filler.write_bytes(bytes(max(0, disk.f_bavail * disk.f_bsize - int(free))))
         status = saved_in_a_child(large, path)
         assert status in (CLEAN, REFUSED), (free, size)
-        assert os.listdir(small_disk) == ["filler", "study.nc"] or set(os.listdir(small_disk)) == {
-            "filler",
-            "study.nc",
-        }
+        assert set(os.listdir(small_disk)) == {"filler", "study.nc"}
         filler.unlink()
         seen[status] += 1
         if status == REFUSED:
