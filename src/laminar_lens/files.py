@@ -99,8 +99,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     Raises:
         ResultError: it cannot be written; an earlier file at `path` is kept.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", errors="replace"))
+    return write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def write_bytes(path: str | os.PathLike[str], *parts: bytes | memoryview) -> Path:
+    """Write `parts`, one after the other, whole or not at all and on the disk before it returns; the path.
+
+    Raises:
+        ResultError: they cannot be written; an earlier file at `path` is kept.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
     return Path(path)
 
 

@@ -3,8 +3,8 @@
 What netCDF refuses or loses is written reversibly: attributes that are not plain numbers or text as JSON,
 text that holds a NUL or half a surrogate pair with backslash escapes. Two hashes are stored and checked on
 load: `numbers_sha256` over the variables (the same for two runs that gave the same numbers), `attrs_sha256`
-over what is written about them. A last line after the HDF5 data, which other readers do not see, seals the
-file as a whole.
+over what is written about them. The file is built in memory, so that a full disk meets plain Python and not
+the HDF5 library, and sealed as a whole (`results.seal`).
 """
 
 import hashlib
@@ -19,7 +19,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from laminar_lens.errors import ResultError
-from laminar_lens.files import atomic_path
+from laminar_lens.files import write_bytes
+from laminar_lens.results.seal import check_seal, seal_of
+from laminar_lens.results.sizes import check_sizes
 
 FORMAT_NAME = "laminar-lens"
 FORMAT_VERSION = 1
@@ -27,7 +29,6 @@ FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
 
 _JSON = "json:"
 _MARK = "laminar_lens_strings"
-_SEAL = b"\nlaminar-lens file sha256 "
 _HASHES = ("numbers_sha256", "attrs_sha256")
 _ESCAPES = re.compile(r"\\(\\|u[0-9a-f]{4})")
 _UNSAFE = re.compile("[\x00\\\\\ud800-\udfff]")
@@ -84,7 +85,9 @@ def is_text(values: NDArray[Any], name: str = "") -> bool:
 
 
 def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write to netCDF (h5netcdf), whole or not at all; returns the path.
+    """Write to netCDF (h5netcdf), whole or not at all; returns the path. Equal results give equal bytes.
+
+    It takes as much memory again as the file is long.
 
     Raises:
         ResultError: it cannot be written; an earlier file at `path` is kept.
@@ -93,35 +96,31 @@ def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     attrs = {str(k): v for k, v in dataset.attrs.items() if k not in _HASHES}
     dataset.attrs = {**attrs, "format": FORMAT}
     dataset.attrs |= {"numbers_sha256": numbers_sha256(dataset), "attrs_sha256": _attrs_sha256(dataset)}
-    encoded = _encode(dataset)
-    with atomic_path(path) as temporary:
-        try:
-            encoded.to_netcdf(temporary, mode="w", engine="h5netcdf", encoding=_storage(encoded))
-        except OSError:
-            raise
-        except Exception as error:
-            raise ResultError(f"cannot write {path}: {_one_line(error)}") from error
-        with open(temporary, "r+b") as file:
-            seal = _SEAL + hashlib.file_digest(file, "sha256").hexdigest().encode()
-            file.seek(0, os.SEEK_END)
-            file.write(seal)
-            os.fsync(file.fileno())
-    return Path(path)
+    try:
+        encoded = _encode(dataset)
+        body = encoded.to_netcdf(engine="h5netcdf", encoding=_storage(encoded))
+    except (Exception, MemoryError) as error:
+        raise ResultError(f"cannot write {path}: {_one_line(error)}") from error
+    return write_bytes(path, body, seal_of(body))
 
 
 def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read what `write_dataset` wrote, and check that it is still that.
 
     Raises:
-        ResultError: missing, truncated, foreign, newer than this version, or altered.
+        ResultError: missing, truncated, foreign, newer than this version, altered, or larger than its length
+            allows.
     """
     if not os.path.isfile(path):
         raise ResultError(f"{path}: no such file; give a result that save() wrote")
-    _check_seal(path)
+    check_seal(path)
     try:
+        check_sizes(path)
         dataset = xr.load_dataset(
             path, engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
         )
+    except ResultError:
+        raise
     except Exception as error:
         raise ResultError(
             f"{path} cannot be read as netCDF ({_one_line(error)}): it is truncated, damaged or of another "
@@ -139,17 +138,6 @@ def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{path} was altered after it was saved (its hash does not match); run the study again"
         )
     return dataset
-
-
-def _check_seal(path: str | os.PathLike[str]) -> None:
-    """Refuse a damaged file before the HDF5 library meets it; a copy made by another tool has no seal."""
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise ResultError(f"cannot read {path}: {_one_line(error.strerror or error)}") from error
-    body, seal, digest = raw.rpartition(_SEAL)
-    if seal and hashlib.sha256(body).hexdigest().encode() != digest:
-        raise ResultError(f"{path} is damaged: its bytes changed after it was saved; run the study again")
 
 
 def _check_format(path: str | os.PathLike[str], found: object) -> None:

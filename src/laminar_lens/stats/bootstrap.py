@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from laminar_lens.errors import InputError
+from laminar_lens.stats.one_thread import one_thread
 
 MIN_TEXTS = {"mean": 20, "band": 40}
 """The fewest texts at which coverage was validated (tests/validate/TABLE.md), by kind of interval."""
@@ -136,6 +137,7 @@ def observations(
     return values
 
 
+@one_thread
 def _group_means(values: Float[np.ndarray, "n *shape"], groups: Shaped[np.ndarray, "..."]) -> np.ndarray:
     if groups.shape != values.shape[:1]:
         raise InputError(f"groups has shape {groups.shape} for {len(values)} texts: give one label a text")
@@ -193,6 +195,7 @@ class _Moments:
         return cls(centred, valid, n, mean, se)
 
 
+@one_thread
 def _resampled_t(
     moments: _Moments, n_boot: int, seed: int, floor: float
 ) -> Iterator[tuple[slice, np.ndarray]]:

@@ -17,6 +17,7 @@ from scipy.stats import binom
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, check_settings, finish, observations
+from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.studentised import (
     SE_FLOOR,
     resampled_part,
@@ -249,6 +250,7 @@ def simultaneous_medians(x: Shaped[np.ndarray, "..."], *, level: float = 0.95) -
     return finish((below + above) / 2, low, high, n, level, "median", values.shape[1:], MIN_QUANTILE)
 
 
+@one_thread
 def _mean_shift(
     values: Float[np.ndarray, "n entry"],
     valid: Bool[np.ndarray, "n entry"],

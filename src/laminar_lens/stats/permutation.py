@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import observations
+from laminar_lens.stats.one_thread import one_thread
 
 N_PERM = 10_000
 BLOCK = 4_000_000  # signs in one block of flips: bounds the memory at about 64 MB
@@ -90,6 +91,7 @@ def _t(
     return np.asarray(r * np.sqrt((n - 1) / (1 - r**2)))
 
 
+@one_thread
 def _largest_under_null(
     filled: Float[np.ndarray, "n layer"],
     squares: Float[np.ndarray, " layer"],

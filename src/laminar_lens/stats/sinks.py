@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Shaped
 from laminar_lens.arguments import number, places, truths
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.one_thread import one_thread
 
 Array = np.ndarray
 
@@ -112,6 +113,7 @@ def unit_vectors(x: Float[Array, "token d_model"]) -> Float[Array, "token d_mode
     return np.asarray(x / np.where(norm > 0, norm, 1.0)[:, None])
 
 
+@one_thread
 def nearest_cosine(
     x: Float[Array, "token d_model"], sinks: Float[Array, "sink d_model"]
 ) -> Float[Array, " token"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.special import betainc
 
 from laminar_lens.stats.bootstrap import resampled_quantile, resampling_counts
+from laminar_lens.stats.one_thread import one_thread
 
 SE_FLOOR = {"quantile": 0.2, "shift": 0.6}
 """Least standard error of a resample, as a share of the sample's own."""
@@ -52,6 +53,7 @@ def shared_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n
     return counts
 
 
+@one_thread
 def resampled_part(
     x: Float[np.ndarray, " n"], counts: Float[np.ndarray, "resample n"], part: str
 ) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, "resample n"]]:

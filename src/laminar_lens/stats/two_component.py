@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
+from laminar_lens.stats.one_thread import one_thread
+
 VARIANCE_FLOOR = 1e-3  # of the sample's variance
 SPLITS = (
     0.08,
@@ -114,6 +116,7 @@ def _maximise(
     return np.stack([counts / counts.sum(axis=-1, keepdims=True), means, variances], axis=-2)
 
 
+@one_thread
 def _expectation_maximisation(
     basis: Float[np.ndarray, "sample n 3"], parameters: Float[np.ndarray, "sample start 3 2"], iterations: int
 ) -> Float[np.ndarray, "sample start 3 2"]:

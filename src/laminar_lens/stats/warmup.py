@@ -32,6 +32,7 @@ from scipy.stats import t as student_t
 
 from laminar_lens.arguments import shown, wholes
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, correlated_normals, last
 
 Array = np.ndarray
@@ -238,6 +239,7 @@ def _intervals(d: Array, level: float, n_boot: int, rng: np.random.Generator) ->
     return mean - np.maximum(above, student) * error, mean + np.maximum(-below, student) * error, critical
 
 
+@one_thread
 def _bootstrap_t(d: Array, n_boot: int, rng: np.random.Generator, chunk: int = 256) -> Array:
     """Studentised means [n_boot, column] of texts drawn with replacement, the same draw in all columns."""
     n = len(d)

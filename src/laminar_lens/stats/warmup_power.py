@@ -8,6 +8,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
 
+from laminar_lens.stats.one_thread import one_thread
+
 Array = np.ndarray
 
 MIN_TEXTS = 150
@@ -19,6 +21,7 @@ MAX_TEXTS = 1_000_000
 """A larger number of texts that would decide is not named."""
 
 
+@one_thread
 def correlated_normals(d: Array, seed: int, n_draw: int = 400) -> Float[Array, "draw layer pair"]:
     """Standard normal draws with the correlations that the texts show between positions and layers."""
     sd = d.std(0)

@@ -9,6 +9,7 @@ from scipy.special import ndtri
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.one_thread import one_thread
 
 Array = np.ndarray
 
@@ -166,6 +167,7 @@ def keeping_costs(theta: Float[Array, "n layer pair"], k_max: int = 4) -> Float[
     return out
 
 
+@one_thread
 def leading_axis_turn(
     vectors: Float[Array, "batch pos d_model"], k_max: int = 4, *, n_step: int = 60
 ) -> Float[Array, " k"]:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from laminar_lens.stats.bootstrap import Interval, observations, simultaneous_band
+from laminar_lens.stats.one_thread import one_thread
 
 EFFECTS = ("E11", "E10", "E01")
 
@@ -45,6 +46,7 @@ class Trend:
         return [name for name, yes in zip(EFFECTS, big, strict=True) if yes]
 
 
+@one_thread
 def place_trend(
     values: Mapping[str, Float[np.ndarray, " n"]],
     at: Int[np.ndarray, " n"],

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,17 +212,34 @@ def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:
     Raises:
         ResultError: they cannot be written.
     """
-    from safetensors.torch import save
-
     folder.mkdir(parents=True, exist_ok=True)
     files = {"masks": folder / "masks.safetensors", "json": folder / "masks.json"}
-    metadata = {"format": FORMAT, "summary": json.dumps(masks.summary(), ensure_ascii=False)}
+    metadata = {"format": FORMAT, "summary": _json(masks.summary())}
     tensors = {"keep": masks.keep, "sinks": masks.sinks, "tokens": masks.tokens}
     with atomic_path(files["json"]) as text, atomic_path(files["masks"]) as path:
-        path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+        path.write_bytes(safetensors_bytes(tensors, metadata))
         body = {"format": FORMAT, **masks.summary(), "texts": _by_text(masks)}
-        text.write_text(json.dumps(body, ensure_ascii=False, indent=1), encoding="utf-8")
+        text.write_bytes(_json(body, indent=1).encode())
     return files
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON that UTF-8 can hold: half a surrogate pair as its escape."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file; equal content gives equal bytes, where the library's metadata have no order."""
+    from safetensors.torch import save
+
+    raw = save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata))
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + raw[end:]
 
 
 def _by_text(masks: TokenMasks) -> list[dict[str, Any]]:

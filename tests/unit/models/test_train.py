@@ -215,7 +215,7 @@ def test_resumes_an_old_checkpoint_beside_half_a_log_line(data: Path, finished: 
 
 
 def test_a_new_run_never_takes_the_token_file_of_an_attempt_that_died(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, out = tmp_path / "other", tmp_path / "out"
     other.mkdir()
@@ -231,6 +231,17 @@ def test_a_new_run_never_takes_the_token_file_of_an_attempt_that_died(
     assert train.main(["--corpus", str(other), *more, "--tokens", "64"]) == 0
     state = train.load_checkpoint(out / "checkpoint.pt")
     assert json.loads(state["meta"]["novels"])["train"] == ["Gamma_3"]
+
+    resumed = ["--resume", *more, "--tokens", "128"]
+    for changed, said in (
+        (["--corpus", str(corpus)], "made from other novels"),
+        (["--corpus", str(other), "--vocab", "301"], "--vocab 301"),
+    ):
+        capsys.readouterr()
+        assert train.main([*resumed, *changed]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert said in error
 
     monkeypatch.setattr(train, "prepare", lambda *_: pytest.fail("prepared again at --resume"))
     assert train.main(["--corpus", str(other), *more, "--tokens", "128", "--resume"]) == 0
@@ -302,6 +313,7 @@ def test_token_file_is_the_text_and_holds_out_two_novels(data: Path, corpus: Pat
     same = train.load_data(again)
     assert np.array_equal(same.train, read.train)
     assert same.meta == read.meta
+    assert again.read_bytes() == data.read_bytes()
 
 
 def test_windows_start_anywhere_and_one_in_a_hundred_has_a_bos() -> None:
@@ -443,6 +455,65 @@ def test_a_system_error_without_a_file_name_is_told(
     stop_at(monkeypatch, 0, full)
     assert go(data, tmp_path) == 2
     assert "train: [Errno 28] No space left on device" in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_any_flipped_bit_is_refused_before_torch_reads_it(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = (finished / "checkpoint.pt").read_bytes()
+    bad = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("damaged bytes were given to torch"))
+    places = {*range(len(raw) - 200, len(raw)), *np.random.default_rng(0).integers(0, len(raw), 210).tolist()}
+    for place in places:
+        damaged = bytearray(raw)
+        damaged[place] ^= 1 << place % 8
+        bad.write_bytes(damaged)
+        with pytest.raises(train.TrainError, match="hash does not match"):
+            train.load_checkpoint(bad)
+    assert go(data, tmp_path, "--resume") == 2
+    assert bad.read_bytes() == bytes(damaged), "and is left as it was"
+
+
+def test_a_checkpoint_is_read_by_torch_alone_too(finished: Path) -> None:
+    plain = torch.load(finished / "checkpoint.pt", weights_only=True)
+    own = train.load_checkpoint(finished / "checkpoint.pt")
+    assert all(torch.equal(p, plain["params"][name]) for name, p in own["params"].items())
+
+
+def test_altered_tokens_are_noticed_at_the_start_and_at_resume(
+    data: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    def refused(*arguments: str) -> str:
+        assert train.main(list(arguments)) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    read, altered = train.load_data(data), tmp_path / "altered.tokens"
+    with safe_open(data, framework="numpy") as file:
+        stored = file.metadata()
+    for part, place in (("train", 3), ("val", 0)):
+        tokens = {"train": read.train.copy(), "val": read.val.copy()}
+        tokens[part][place] ^= 1
+        save_file(tokens, altered, stored)
+        assert "altered since it was made" in refused("--data", str(altered), "--out", str(tmp_path / "o"))
+    said = json.loads(stored["meta"])
+    said["prompts"] = "[[1]]"
+    save_file({"train": read.train, "val": read.val}, altered, {"meta": json.dumps(said)})
+    assert "altered since it was made" in refused("--data", str(altered), "--out", str(tmp_path / "o"))
+
+    tokens = {"train": read.train[::-1].copy(), "val": read.val}  # a whole token file, of other tokens
+    said = read.meta | {"sha256": train.tokens_sha256(tokens["train"], tokens["val"], read.meta)}
+    save_file(tokens, altered, {"meta": json.dumps(said)})
+    (tmp_path / "checkpoint.pt").write_bytes((finished / "checkpoint.pt").read_bytes())
+    more = ["--data", str(altered), "--out", str(tmp_path)]
+    assert "another token file" in refused(*more, "--resume", "--tokens", "1344")
+    export = ["--export", str(finished / "checkpoint.pt"), "--out", str(tmp_path / "novella")]
+    assert "another token file" in refused(*export, "--data", str(altered))
+    assert not (tmp_path / "novella").exists()
 
 
 def empty_corpus(folder: Path) -> Path:

@@ -9,6 +9,7 @@ imports are inside the functions, so that a bad argument is answered at once.
 import argparse
 import dataclasses
 import gzip
+import hashlib
 import json
 import math
 import os
@@ -28,6 +29,7 @@ Params = dict[str, "torch.Tensor"]
 HELD_OUT = ("Persuasion_105", "The-Secret-Garden_113")
 END_OF_TEXT = "<|endoftext|>"
 BOS_SHARE = 0.01
+VOCAB = 4096
 MAX_TOKEN_FILE_BYTES = 40_000_000
 MAX_WEIGHT_BYTES = 10_000_000
 PROMPTS = ("She opened the door, and", "He gave her", "The house", '"I cannot believe', "In the morning")
@@ -70,6 +72,9 @@ class Config:
         return self.lr * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
 
 
+DATA_FACTS = frozenset({"tokenizer", "bytes", "novels", "prompts", "corpus_sha256", "vocab", "sha256"})
+SEAL = b"\ntrain.py checkpoint sha256 "
+
 # What may be changed at --resume: the schedule, not the model or the order of the data.
 CHANGEABLE = ("tokens", "lr", "weight_decay", "warmup")
 
@@ -109,6 +114,22 @@ def read_corpus(folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]
     return train, {name: novels[name] for name in HELD_OUT}
 
 
+def corpus_sha256(folder: Path) -> str:
+    """SHA-256 over the novels' names and bytes as they lie there."""
+    files = sorted(folder.glob("*.txt.gz"))
+    parts = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def tokens_sha256(train: Any, val: Any, meta: dict[str, str]) -> str:
+    """SHA-256 over both parts and all that is written about them, but itself."""
+    digest = hashlib.sha256()
+    for name, tokens in (("train", train), ("val", val)):
+        digest.update(f"{name} {tokens.dtype} {len(tokens)} ".encode() + tokens.tobytes())
+    digest.update(json.dumps({k: v for k, v in meta.items() if k != "sha256"}, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
 def train_tokenizer(paragraphs: Iterator[str], vocab: int) -> Any:
     """A byte-level BPE as GPT-2 has it, in which " her" is one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -127,7 +148,7 @@ def train_tokenizer(paragraphs: Iterator[str], vocab: int) -> Any:
     return tokenizer
 
 
-def prepare(corpus: Path, file: Path, vocab: int = 4096) -> None:
+def prepare(corpus: Path, file: Path, vocab: int = VOCAB) -> None:
     """Writes the token file: uint16 tokens of both parts; tokenizer, byte counts and prompts as metadata."""
     import numpy as np
     from safetensors.numpy import save
@@ -145,8 +166,11 @@ def prepare(corpus: Path, file: Path, vocab: int = 4096) -> None:
         "bytes": json.dumps(byte_counts),
         "novels": json.dumps({"train": list(train), "val": list(held_out)}),
         "prompts": json.dumps([tokenizer.encode(p).ids for p in PROMPTS]),
+        "corpus_sha256": corpus_sha256(corpus),
+        "vocab": str(vocab),
     }
-    blob = save(tensors, meta)
+    meta["sha256"] = tokens_sha256(tensors["train"], tensors["val"], meta)
+    blob = save(tensors, {"meta": json.dumps(meta, sort_keys=True)})  # the order of several would be random
     if len(blob) > MAX_TOKEN_FILE_BYTES:
         raise TrainError(f"--prepare {file}: {len(blob):,} bytes, more than {MAX_TOKEN_FILE_BYTES:,}")
     write_whole(file, blob)
@@ -182,11 +206,19 @@ def load_data(file: Path) -> Data:
 
     try:
         with safe_open(file, framework="numpy") as opened:
-            data = Data(opened.get_tensor("train"), opened.get_tensor("val"), opened.metadata() or {})
-    except (SafetensorError, OSError) as reason:
+            meta = json.loads((opened.metadata() or {}).get("meta", "{}"))
+            data = Data(opened.get_tensor("train"), opened.get_tensor("val"), dict(meta))
+    except (SafetensorError, OSError, ValueError, TypeError) as reason:
         raise TrainError(f"--data {file}: not a token file of --prepare ({reason})") from reason
-    if absent := {"tokenizer", "bytes", "novels", "prompts"} - data.meta.keys():
-        raise TrainError(f"--data {file}: not a token file of --prepare (no {', '.join(sorted(absent))})")
+    if absent := DATA_FACTS - data.meta.keys():
+        raise TrainError(
+            f"--data {file}: not a token file of --prepare, or of an older one (no "
+            f"{', '.join(sorted(absent))}): make it again with --corpus and --prepare"
+        )
+    if tokens_sha256(data.train, data.val, data.meta) != data.meta["sha256"]:
+        raise TrainError(
+            f"--data {file}: altered since it was made: make it again with --corpus and --prepare"
+        )
     return data
 
 
@@ -292,33 +324,49 @@ def write_whole(file: Path, content: bytes) -> None:
     """Writes under another name and renames, so that a reader never meets half a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
-    part.write_bytes(content)
-    os.replace(part, file)
+    try:
+        with part.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint whole."""
+    """Writes a checkpoint whole; a last line after what torch reads seals it."""
     import io
 
     import torch
 
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_whole(file, buffer.getvalue())
+    content = buffer.getvalue()
+    write_whole(file, content + SEAL + hashlib.sha256(content).hexdigest().encode())
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
-    """Reads a checkpoint: tensors and plain values only, nothing is executed."""
-    import pickle
+    """Reads a checkpoint: tensors and plain values only, nothing is executed, nothing that was altered."""
+    import io
 
     import torch
 
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        content, seal, digest = file.read_bytes().rpartition(SEAL)
     except FileNotFoundError as reason:
         raise TrainError(f"{file}: no checkpoint there") from reason
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as reason:
-        raise TrainError(f"{file}: not a checkpoint of this program, or half of one") from reason
+    if not seal or hashlib.sha256(content).hexdigest().encode() != digest:
+        raise TrainError(
+            f"{file}: not a checkpoint of this program, or altered, or half of one (its hash does not "
+            "match): take a copy of it, or begin again in another --out"
+        )
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as reason:  # torch names no set of errors for what it cannot read
+        raise TrainError(
+            f"{file}: not a checkpoint that this torch reads ({type(reason).__name__})"
+        ) from reason
     if not isinstance(state, dict) or not {"config", "params", "meta", "step"} <= state.keys():
         raise TrainError(f"{file}: not a checkpoint of this program")
     return state
@@ -642,7 +690,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=positive(float), metavar="M", help="save and stop after M minutes")
     p.add_argument("--threads", type=positive(int), metavar="N", help="CPU threads")
     p.add_argument("--compile", action=argparse.BooleanOptionalAction, help="default: on CUDA only")
-    p.add_argument("--vocab", type=positive(int), default=4096, help="size of the tokenizer (default 4096)")
+    p.add_argument("--vocab", type=positive(int), help=f"size of the tokenizer (default {VOCAB})")
     p.add_argument("--checkpoint-minutes", type=positive(float), default=3.0, metavar="M")
     p.add_argument("--log-every", type=positive(int), default=50, metavar="STEPS")
     for field in dataclasses.fields(Config):
@@ -665,7 +713,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     for name in ("data", "export"):
         if getattr(a, name) is not None and not getattr(a, name).is_file():
             raise TrainError(f"--{name} {getattr(a, name)}: no such file")
-    if not 257 <= a.vocab <= 65_536:
+    if a.vocab is not None and not 257 <= a.vocab <= 65_536:
         raise TrainError(f"--vocab {a.vocab}: must be from 257 to 65,536")
     if a.prepare is None and a.export is None:
         checkpoint = a.out / "checkpoint.pt"
@@ -699,6 +747,18 @@ def config_of(a: argparse.Namespace, device: str, state: dict[str, Any] | None) 
     return Config(**state["config"] | given)
 
 
+def check_data(a: argparse.Namespace, data: Data, file: Path, state: dict[str, Any] | None) -> None:
+    """That the token file is the one that the checkpoint and the other arguments mean."""
+    if state is not None and state["meta"] != data.meta:
+        raise TrainError(f"the checkpoint was trained from another token file than {file}: give that one")
+    if a.vocab is not None and str(a.vocab) != data.meta["vocab"]:
+        raise TrainError(f"--vocab {a.vocab}: {file} was made with {data.meta['vocab']}: leave it out")
+    if a.corpus is not None and corpus_sha256(a.corpus) != data.meta["corpus_sha256"]:
+        raise TrainError(
+            f"--corpus {a.corpus}: {file} was made from other novels: give those, or leave it out"
+        )
+
+
 def run(a: argparse.Namespace) -> None:
     """Does what the arguments say."""
     import torch
@@ -706,20 +766,22 @@ def run(a: argparse.Namespace) -> None:
     if a.threads:
         torch.set_num_threads(a.threads)
     if a.prepare is not None:
-        return prepare(a.corpus, a.prepare, a.vocab)
+        return prepare(a.corpus, a.prepare, a.vocab or VOCAB)
     if a.export is not None:
-        finish(load_checkpoint(a.export), load_data(a.data) if a.data else None, a.out)
+        state, data = load_checkpoint(a.export), load_data(a.data) if a.data else None
+        if data is not None:
+            check_data(a, data, a.data, state)
+        finish(state, data, a.out)
         return None
     a.out.mkdir(parents=True, exist_ok=True)
     file = a.data or a.out / "novella.tokens"
     if a.corpus is not None and not (a.resume and file.exists()):
-        prepare(a.corpus, file, a.vocab)
+        prepare(a.corpus, file, a.vocab or VOCAB)
     device = device_of(a.device)
     torch.set_float32_matmul_precision("high")
     data, checkpoint = load_data(file), a.out / "checkpoint.pt"
     state = load_checkpoint(checkpoint) if a.resume else None
-    if state is not None and state["meta"] != data.meta:
-        raise TrainError(f"--resume: {checkpoint} was trained from another token file than {file}")
+    check_data(a, data, file, state)
     cfg = config_of(a, device, state)
     job = Run(cfg, data, a.out, device, a.compile if a.compile is not None else device == "cuda")
     if state is not None:

@@ -1,0 +1,103 @@
+"""What a netCDF file claims to hold, compared with what it has, before any of it is read.
+
+A file of a few kilobytes can claim arrays of gigabytes: HDF5 allocates what is claimed, and gives fill values
+for what was never written. Here every claim has a bound that follows from the file's own length:
+
+- an array has at most `RATIO` times the bytes that are stored for it (deflate cannot do more), exactly those
+  bytes when it is not compressed, and no filter but the two that `save` uses;
+- all arrays together, and the strings of one array together, are stored in no more bytes than the file has;
+- nothing is elsewhere: no groups, no links, no external or virtual data.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from laminar_lens.errors import ResultError
+
+RATIO = 1032
+"""The most bytes that one byte of deflate can become (zlib, "Maximum Compression Factor")."""
+_BARE_DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
+_REFERENCE_BYTES = 16  # of one string of variable length: its length, and where in the file it is
+
+
+def check_sizes(path: str | os.PathLike[str]) -> None:
+    """Opens a sealed file and reads its headers only.
+
+    Raises:
+        ResultError: something in it is larger than the file allows, or of a kind that `save` does not write.
+        OSError, RuntimeError, ValueError, KeyError: the HDF5 library cannot read the headers.
+    """
+    import h5py
+
+    length = os.path.getsize(path)
+    stored = 0
+    with h5py.File(path, "r") as file:
+        _check_attributes(path, file, length)
+        for name in file:
+            link = file.get(name, getlink=True)
+            kind = file.get(name, getclass=True) if isinstance(link, h5py.HardLink) else None
+            if kind is not h5py.Dataset:
+                raise ResultError(f"{path}: {name!r} is no variable; a result holds nothing but variables")
+            dataset = file[name]
+            _check_attributes(path, dataset, length)
+            if _is_bare_dimension(dataset):
+                continue  # a size without values, which is not read
+            stored += _check_array(path, name, dataset, length)
+    if stored > length:
+        raise ResultError(f"{path} claims {stored:,} bytes of arrays in a file of {length:,}")
+
+
+def _check_array(path: Any, name: str, dataset: Any, length: int) -> int:
+    """Bytes stored for a variable; ResultError when it claims more than they can be."""
+    from h5py import h5d, h5t, h5z
+
+    plan, kind = dataset.id.get_create_plist(), dataset.id.get_type()
+    claimed = int(dataset.id.get_space().get_simple_extent_npoints()) * int(kind.get_size())
+    stored = int(dataset.id.get_storage_size())
+    text = kind.get_class() == h5t.STRING and kind.is_variable_str()
+    known = kind.get_class() in (h5t.INTEGER, h5t.FLOAT, h5t.ENUM, h5t.STRING)
+    filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
+    layouts = {h5d.CONTIGUOUS} if text and claimed else {h5d.CONTIGUOUS, h5d.CHUNKED, h5d.COMPACT}
+    usual = filters <= {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE} and not plan.get_external_count()
+    if not (known and usual and plan.get_layout() in layouts):
+        raise ResultError(f"{path}: variable {name!r} is stored in a way that save() does not use")
+    most = stored * (RATIO if h5z.FILTER_DEFLATE in filters else 1)
+    if claimed > most or stored > length:
+        raise ResultError(
+            f"{path}: variable {name!r} claims {claimed:,} bytes where {stored:,} are stored in a file of "
+            f"{length:,}: it is damaged or not written by save()"
+        )
+    if text and claimed:
+        _check_strings(path, name, dataset, length)
+    return stored
+
+
+def _check_strings(path: Any, name: str, dataset: Any, length: int) -> None:
+    """Strings of variable length may share their bytes in a hostile file; `save` writes each by itself."""
+    references = np.fromfile(
+        path, dtype=np.uint8, count=dataset.size * _REFERENCE_BYTES, offset=dataset.id.get_offset()
+    )
+    lengths = references.reshape(-1, _REFERENCE_BYTES)[:, :4].copy().view("<u4")
+    if (claimed := int(lengths.sum(dtype=np.int64))) > length:
+        raise ResultError(
+            f"{path}: variable {name!r} claims {claimed:,} bytes of text in a file of {length:,}"
+        )
+
+
+def _check_attributes(path: Any, owner: Any, length: int) -> None:
+    from h5py import h5a, h5t
+
+    for index in range(h5a.get_num_attrs(owner.id)):
+        attribute = h5a.open(owner.id, index=index)
+        count = int(attribute.get_space().get_simple_extent_npoints())
+        text = attribute.get_type().get_class() == h5t.STRING
+        if attribute.get_storage_size() > length or (text and count > 1):
+            name = attribute.get_name().decode(errors="replace")
+            raise ResultError(f"{path}: attribute {name!r} is larger than save() writes one")
+
+
+def _is_bare_dimension(dataset: Any) -> bool:
+    name = dataset.attrs.get("NAME", b"")
+    return isinstance(name, bytes | np.bytes_) and bytes(name).startswith(_BARE_DIMENSION)
