@@ -85,8 +85,8 @@ def sensitivity_grid(
         InputError: texts, prompts, a tolerance or a reference that do not fit.
     """
     check_model(model)
-    for said in surrounding_notes(model):
-        warnings.warn(said, UserWarning, stacklevel=3)
+    for note in surrounding_notes(model):
+        warnings.warn(note, UserWarning, stacklevel=3)
     weights = fingerprint(model)
     settings = Settings(target, occurrence, regex, baseline, skip, seed)
     asked = None if prompts is None else _checked_prompts(model, prompts, settings)
