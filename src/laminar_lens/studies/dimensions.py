@@ -80,7 +80,8 @@ def dimension_study(
         the study's own); angles in radians.
 
     Raises:
-        InputError: an argument that does not fit, fewer than 4 texts, or as many removed as there are.
+        InputError: an argument that does not fit, fewer than 4 texts, texts that mostly repeat each other or
+            are unknown tokens, or as many removed as there are.
 
     Source: arXiv 2109.04404 (contributions, rogue dimensions).
     """

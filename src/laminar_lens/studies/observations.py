@@ -75,7 +75,8 @@ def observations(
         groups: one label a text, where texts of one group are one observation.
         whole: the same texts before they were cut to a length.
         reach: what is measured depends on so many first tokens; all by default.
-        apart: one label a text; texts with different labels are no repeats, whatever else they share.
+        apart: one label a text; texts with different labels are no repeats, whatever else they share, and may
+            begin alike.
 
     Raises:
         InputError: over half of the texts are repeats, or over half of their tokens unknown; fewer than two
@@ -83,13 +84,7 @@ def observations(
     """
     compared = [row[:reach] for row in rows]
     unknown = _unknown_shares(rows, tokenizer, origin)
-    share = float(np.average(unknown, weights=[len(row) for row in rows]))
-    token = getattr(tokenizer, "unk_token", None)
-    if share > MOST:
-        raise InputError(
-            f"{share:.0%} of the tokens of these {what} are unknown to the model's tokenizer ({token!r}): "
-            f"give {what} in the language and script that it was made for, or the model's own tokenizer"
-        )
+    unknowns = _unknown_alarm(rows, unknown, tokenizer, what)
     again = repeats(compared, groups, apart)
     keep = ~again
     keep[keep] = ~mostly(unknown[keep])
@@ -98,21 +93,37 @@ def observations(
     kind = "repeats" if groups is None else "repeats of another group's"
     kind += "" if again.sum() == lost else " or mostly unknown tokens"
     words = f"{n_texts:,} {what}, {lost:,} of them {kind}: {n:,} observation{'' if n == 1 else 's'}."
+    cause = f"{words} {_cause(origin, compared, whole, what)}"
     if lost > MOST * n_texts or (lost and n < 2):
-        raise InputError(f"{words} {_cause(origin, compared, whole)}")
-    alarms = []
-    if lost > MANY_REPEATS * n_texts:
-        alarms.append(f"{words} {_cause(origin, compared, whole)}.")
-    if share > MANY_UNKNOWN:
-        alarms.append(
-            f"{share:.0%} of the tokens are unknown to the model's tokenizer ({token!r}): what is measured "
-            "there is one vector, whatever the text says."
+        raise InputError(cause)
+    many = lost > MANY_REPEATS * n_texts
+    alarms = ([f"{cause}."] if many else []) + unknowns
+    if apart is None:
+        labels = range(n_texts) if groups is None else groups.tolist()
+        alarms += _openings({(tuple(compared[k]), labels[k]) for k in np.flatnonzero(keep)}, what)
+    notes = (words,) if lost and not many else ()
+    return Observations(keep, n, words if lost else "", tuple(alarms), notes)
+
+
+def _unknown_alarm(rows: Rows, shares: np.ndarray, tokenizer: Any, what: str) -> list[str]:
+    """What to say of unknown tokens; nothing where there are few.
+
+    Raises:
+        InputError: over half of all tokens are unknown.
+    """
+    share = float(np.average(shares, weights=[len(row) for row in rows]))
+    token = getattr(tokenizer, "unk_token", None)
+    if share > MOST:
+        raise InputError(
+            f"{share:.0%} of the tokens of these {what} are unknown to the model's tokenizer ({token!r}): "
+            f"give {what} in the language and script that it was made for, or the model's own tokenizer"
         )
-    labels = range(n_texts) if groups is None else groups.tolist()
-    alarms += _openings({(tuple(compared[k]), labels[k]) for k in np.flatnonzero(keep)}, what)
-    words = words if lost else ""
-    notes = (words,) if 0 < lost <= MANY_REPEATS * n_texts else ()
-    return Observations(keep, n, words, tuple(alarms), notes)
+    if share <= MANY_UNKNOWN:
+        return []
+    return [
+        f"{share:.0%} of the tokens are unknown to the model's tokenizer ({token!r}): what is measured there "
+        "is one vector, whatever the text says."
+    ]
 
 
 def _unknown_shares(rows: Rows, tokenizer: Any, origin: Origin) -> np.ndarray:
@@ -121,7 +132,7 @@ def _unknown_shares(rows: Rows, tokenizer: Any, origin: Origin) -> np.ndarray:
     return np.array([0.0 if token is None else float(np.mean(np.equal(row, token))) for row in rows])
 
 
-def _cause(origin: Origin, compared: Rows, whole: Rows) -> str:
+def _cause(origin: Origin, compared: Rows, whole: Rows, what: str) -> str:
     """Why texts repeat each other, as far as it can be told, and what to do."""
     if origin == "model":
         return (
@@ -132,9 +143,9 @@ def _cause(origin: Origin, compared: Rows, whole: Rows) -> str:
     if before > distinct:
         return (
             f"Only their first {max(map(len, compared))} tokens are measured, and these are the same: give "
-            "texts that begin differently, or a greater length="
+            f"{what} that begin differently, or a greater length="
         )
-    return "Their measured tokens are the same, or all but: give texts that differ"
+    return f"Their measured tokens are the same, or all but: give {what} that differ"
 
 
 def _openings(rows: set[tuple[tuple[int, ...], Any]], what: str) -> list[str]:

@@ -85,7 +85,8 @@ def sequential_study(
 
     Args:
         model: any TransformerLens model with a tokenizer.
-        prompts: independent texts; each is one observation.
+        prompts: independent texts; each is one observation, but for those that repeat another (all of their
+            tokens, or all but one in sixteen and the target's), which are left out and counted.
         target: text or regular expression; the pair is (token before, first token of the target).
         occurrence: "error" wants one occurrence a prompt; "first" and "last" choose, "all" averages.
         baseline: "published", "adjacent", "matched" or "by_position": the one whose modes are analysed. All

@@ -70,7 +70,8 @@ def sink_study(
         geometry than raw.
 
     Raises:
-        InputError: an argument that does not fit, or fewer than 2 texts of that length.
+        InputError: an argument that does not fit, fewer than 2 texts of that length, or texts that mostly
+            repeat each other or are unknown tokens.
 
     Source: arXiv 2410.10781 (attention), arXiv 2402.17762 (massive activations).
     """

@@ -87,7 +87,8 @@ def warmup_study(
         progress: called as `progress(label, done, total)`.
 
     Raises:
-        InputError: an argument that does not fit, or fewer than 2 independent texts of that length.
+        InputError: an argument that does not fit, fewer than 2 independent texts of that length, or texts
+            that mostly repeat each other or are unknown tokens (fewer repeats count once, and are said).
 
     Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued answer".
     """

@@ -129,7 +129,8 @@ def why_study(
         progress: called as `progress(label, done, total)`.
 
     Raises:
-        InputError: an argument that does not fit, or fewer than 4 independent texts of that length.
+        InputError: an argument that does not fit, fewer than 4 independent texts of that length, or texts
+            that mostly repeat each other or are unknown tokens.
         CaptureError: a vector is not finite, or cut + restart is not the plain run of the text alone.
 
     Source: laminar-lens, definition of the experiment, §4.
