@@ -54,7 +54,7 @@ def real_tokens(
     if padding is None:
         by_pad, note = real_by_pad(ids, pad)
         if note:
-            warnings.warn(note, UserWarning, stacklevel=4)
+            warnings.warn(note, UserWarning, stacklevel=3)
         return ids, ids >= 0 if by_pad is None else by_pad
     real = torch.as_tensor(padding).bool()
     if real.shape != ids.shape:

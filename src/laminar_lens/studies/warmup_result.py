@@ -123,14 +123,12 @@ class WarmupResult(StudyResult):
         skip = self.positions_to_skip(strict)
         if tokens is None:
             assert states is not None
+            if document_starts is None:
+                self._say_if_packed(states.tokens, states.mask)
             return self._of_states(states, skip, layers, document_starts)
         ids, real = real_tokens(tokens, padding, pad_token(self._special()))
         if document_starts is None:
-            note = packed_note(
-                (row[keep].tolist() for row, keep in zip(ids, real, strict=True)), self._special()
-            )
-            if note:
-                warnings.warn(note, UserWarning, stacklevel=3)
+            self._say_if_packed(ids, real)
         starts = document_starts_of(ids, real, document_starts)
         if states is not None:
             self._check_same_bos(states)
@@ -151,6 +149,12 @@ class WarmupResult(StudyResult):
             place = places_in_documents(states.mask, starts)
         keep = states.mask & (place > skip)
         return keep & ~states_sinks(states, layers).to(keep.device)
+
+    def _say_if_packed(self, ids: Tensor, real: Tensor) -> None:
+        """Warns where rows seem to hold several documents."""
+        rows = (row[keep].tolist() for row, keep in zip(ids, real, strict=True))
+        if note := packed_note(rows, self._special()):
+            warnings.warn(note, stacklevel=3)
 
     def _special(self) -> dict[str, Any]:
         """The special tokens of the model's tokenizer, as far as the result holds them."""

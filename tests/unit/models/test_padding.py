@@ -223,6 +223,29 @@ def warmed(model: Any, bos: bool) -> Any:
     return study
 
 
+@pytest.mark.usefixtures("quietly")
+@SIDES
+def test_as_hugging_face_pads_and_computes(model: Any, side: str, tiny_gpt2: Path) -> None:
+    """Its attention mask says which tokens are real; its hidden states of each text alone are the vectors."""
+    from transformers import AutoModelForCausalLM
+
+    theirs = model.tokenizer(
+        list(TEXTS), add_special_tokens=False, padding=True, padding_side=side, return_tensors="pt"
+    )
+    ids = theirs["input_ids"]
+    assert (without_pads(model, ids)[0] >= 0).equal(theirs["attention_mask"].bool())
+    states = ll.capture_residuals(model, ids, final_norm=True)
+    hf = AutoModelForCausalLM.from_pretrained(tiny_gpt2, attn_implementation="eager").eval()
+    for row, text in enumerate(TEXTS):
+        alone = torch.tensor([model.tokenizer(text, add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            hidden = hf(alone, output_hidden_states=True).hidden_states
+        n = alone.shape[1]
+        assert states.tokens[row, :n].equal(alone[0])
+        torch.testing.assert_close(states.values[:, row, :n], torch.cat(hidden), rtol=0, atol=1e-5)
+        assert states.values[:, row, n:].isnan().all()
+
+
 class TestSaid:
     def test_a_capture_warns_and_notes_it(self, tiny_gpt2: Path) -> None:
         model = ll.load_model(tiny_gpt2)
@@ -241,9 +264,9 @@ class TestSaid:
             beside = torch.nn.functional.pad(ids, (0, 1), value=-1)
             assert ll.capture_residuals(model, beside).tokens.equal(ids)
         assert whole.tokens.equal(ids)
-        assert warmed(model, False).mask(ids, padding=torch.ones_like(ids)).sum() == ids.numel() - 2 * len(
-            ids
-        )
+        with pytest.warns(UserWarning, match="3 of 4 texts have token 0"):
+            kept = warmed(model, False).mask(ids, padding=torch.ones_like(ids))
+        assert kept.sum() == ids.numel() - 2 * len(ids)
 
     def test_studies_and_mask_files_note_it(self, tiny_gpt2: Path) -> None:
         model = ll.load_model(tiny_gpt2)

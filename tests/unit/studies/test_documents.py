@@ -221,6 +221,8 @@ class TestMasks:
         assert int(of_states[:, 8].sum()) < len(ids), "the beginning of a second document is left out"
         with pytest.warns(UserWarning, match="give document_starts="):
             assert warm.mask(ids).equal(position_mask(ids, None, 2, None))
+        with pytest.warns(UserWarning, match="give document_starts="):
+            warm.mask(states=states)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warm.mask(one_by_one(rows))
