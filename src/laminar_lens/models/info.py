@@ -24,6 +24,8 @@ class Source:
     hf_config: Any = None
     has_bos: bool | None = None
     adds_bos: tuple[str, str] | None = None
+    compared: str | None = None
+    limits: tuple[str, ...] = ()
 
 
 SOURCES: "WeakKeyDictionary[Any, Source]" = WeakKeyDictionary()
@@ -52,6 +54,7 @@ class ModelInfo:
     positions: str
     bos_token_id: int | None
     weights_sha256: str
+    compared: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON-safe values."""
@@ -84,6 +87,7 @@ def describe(model: Any) -> ModelInfo:
         positions=_POSITIONS.get(positions, positions),
         bos_token_id=bos_token_id(model),
         weights_sha256=fingerprint(model),
+        compared=source.compared if source else None,
     )
 
 
