@@ -23,9 +23,9 @@ def check_causal(model: Any, name: str) -> None:
     if model in _CAUSAL:
         return
     texts = half_changed(int(model.cfg.d_vocab), context_length(model), model.cfg.device)
-    if texts is not None:
-        layers = range(int(model.cfg.n_layers) + 1)
-        refuse_if_moved(*(residual_states(model, text, layers) for text in texts), name)
+    layers = range(int(model.cfg.n_layers) + 1)
+    before, after = (list(residual_states(model, text, layers)) for text in texts)
+    refuse_if_moved(before, after, name)
     note_causal(model)
 
 
@@ -34,12 +34,9 @@ def note_causal(model: Any) -> None:
     _CAUSAL.add(model)
 
 
-def half_changed(vocabulary: int, context: int, device: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Two texts [1 pos] with one first half and other tokens throughout the second; None where the vocabulary
-    or the context is a single token."""
+def half_changed(vocabulary: int, context: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two texts [1 pos] with one first half and other tokens throughout the second."""
     length = min(CAUSALITY_TOKENS, context)
-    if vocabulary < 2 or length < 2:
-        return None
     generator = torch.Generator().manual_seed(0)
     text = torch.randint(0, vocabulary, (1, length), generator=generator)
     other = text.clone()
@@ -47,7 +44,7 @@ def half_changed(vocabulary: int, context: int, device: Any) -> tuple[torch.Tens
     return text.to(device), other.to(device)
 
 
-def refuse_if_moved(before: Any, after: Any, name: str) -> None:
+def refuse_if_moved(before: list[torch.Tensor], after: list[torch.Tensor], name: str) -> None:
     """Refuses states [batch pos d_model], one a layer, whose first half another second half moved.
 
     Rounding may move them a little where a mixture of experts sorts its tokens into groups: 10⁻⁴ of their

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _NARROW, _WIDE = torch.float32, torch.float64
 
 
-class AllFloat64(TorchDispatchMode):  # type: ignore[misc, no-untyped-call]
+class AllFloat64(TorchDispatchMode):
     """While it is active, what asks for float32 gets float64.
 
     Hugging Face computes norms, rotary angles and softmax in float32 whatever a model's dtype: in float64 two
@@ -18,16 +18,20 @@ class AllFloat64(TorchDispatchMode):  # type: ignore[misc, no-untyped-call]
     they agree to 10⁻¹⁵ to 10⁻⁹ rad, and what differs by more is another computation.
     """
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._default = torch.get_default_dtype()
+
     def __enter__(self) -> "AllFloat64":
         self._default = torch.get_default_dtype()
         torch.set_default_dtype(_WIDE)
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         torch.set_default_dtype(self._default)
 
     def __torch_dispatch__(

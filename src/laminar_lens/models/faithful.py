@@ -1,7 +1,6 @@
-"""Whether TransformerLens computes what Hugging Face does, at the lengths at which a model differs."""
+"""Whether TransformerLens computes what Hugging Face does, at every length at which a model turns."""
 
 import dataclasses
-import warnings
 from typing import Any
 
 import torch
@@ -92,19 +91,22 @@ def make_reference(hf: Any, name: str) -> Reference:
         ModelError: a state is not finite, or the model is not causal.
     """
     probe = make_probe(hf.config, sum(one.numel() for one in hf.parameters()), hf.device)
+    short, other = half_changed(_text_config(hf.config).vocab_size, probe.text.shape[1], hf.device)
+    short_states = _hf_states(hf, short)
+    _refuse_if_not_finite(short_states, name)
+    refuse_if_moved(short_states, _hf_states(hf, other), name)
     states = _hf_states(hf, probe.text)
+    _refuse_if_not_finite(states, name)
+    return Reference(probe, states, short, short_states)
+
+
+def _refuse_if_not_finite(states: list[Tensor], name: str) -> None:
     for layer, state in enumerate(states):
         if not torch.isfinite(state).all():
             raise ModelError(
                 f"model {name!r}: hidden state {layer} is not finite (NaN or infinity) in Hugging Face too: "
                 "check the weights"
             )
-    texts = half_changed(_text_config(hf.config).vocab_size, probe.text.shape[1], hf.device)
-    if texts is None:
-        return Reference(probe, states, probe.text, states)
-    short = _hf_states(hf, texts[0])
-    refuse_if_moved(short, _hf_states(hf, texts[1]), name)
-    return Reference(probe, states, texts[0], short)
 
 
 def distance(model: Any, reference: Reference, name: str) -> Distance:
@@ -145,26 +147,24 @@ def refuse_if_apart(found: Distance, most: float, reference: Reference, name: st
     )
 
 
-def warn_of_limits(model: Any, reference: Reference, most: float, name: str, on_hooked: bool) -> None:
-    """Warns of what the check found or could not reach: padding, and lengths too long to check."""
+def limits(model: Any, reference: Reference, most: float, name: str, on_hooked: bool) -> tuple[str, ...]:
+    """Sentences on what the comparison found or could not reach: padding, and lengths too long to compare."""
+    found, tokens = [], reference.probe.text.shape[1]
     padded = _padded_distance(model, reference)
     if not padded <= most:
-        warnings.warn(
+        found.append(
             f"model {name!r}: TransformerLens gives other states for a text with padding on its left "
             f"({padded:.1e} rad): nothing that is measured here is padded, but do not pad what you run "
-            "yourself",
-            UserWarning,
-            stacklevel=5,
+            "yourself"
         )
     if reference.probe.unchecked:
         turns = ", ".join(f"{length:,}" for length in reference.probe.unchecked)
-        warnings.warn(
-            f"model {name!r} was compared with Hugging Face on {reference.probe.text.shape[1]:,} tokens; its "
-            f"attention or positions change beyond {turns} tokens, which would take too long to compare: "
-            f"measure shorter texts, or load it {'with bridge=True' if on_hooked else 'on a GPU'}",
-            UserWarning,
-            stacklevel=5,
+        found.append(
+            f"model {name!r} was compared with Hugging Face on {tokens:,} tokens; its attention or positions "
+            f"change beyond {turns} tokens, which would take too long to compare: measure shorter texts, or "
+            f"load it {'with bridge=True' if on_hooked else 'on a GPU'}"
         )
+    return tuple(found)
 
 
 def _padded_distance(model: Any, reference: Reference) -> float:

@@ -25,6 +25,8 @@ class Source:
     hf_config: Any = None
     has_bos: bool | None = None
     adds_bos: tuple[str, str] | None = None
+    compared: str | None = None
+    limits: tuple[str, ...] = ()
 
 
 SOURCES: "WeakKeyDictionary[Any, Source]" = WeakKeyDictionary()
@@ -54,6 +56,7 @@ class ModelInfo:
     bos_token_id: int | None
     weights_sha256: str
     special_tokens: dict[str, Any]
+    compared: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON-safe values."""
@@ -87,6 +90,7 @@ def describe(model: Any) -> ModelInfo:
         bos_token_id=bos_token_id(model),
         weights_sha256=fingerprint(model),
         special_tokens=special_tokens(model),
+        compared=source.compared if source else None,
     )
 
 

@@ -1,6 +1,7 @@
 """load_model: the embedded model, TransformerLens names and local folders, on both generations."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ def load_model(
         ModelError: unknown name (with near matches), missing or half-written weights, a model that
             TransformerLens cannot load faithfully, or an encoder.
         InputError: a device or dtype that is not there.
+
+    Warns:
+        UserWarning: a window or a scaling begins beyond the texts that could be compared, or the model gives
+            other states for padded texts.
     """
     names.check_name(name_or_path)
     target = device_name(device)
@@ -73,6 +78,8 @@ def load_model(
             process(model)
     model.eval()
     SOURCES[model] = source
+    for limit in source.limits:
+        warnings.warn(limit, UserWarning, stacklevel=2)
     return model
 
 

@@ -15,10 +15,12 @@ from laminar_lens.models.faithful import (
     SURE_RAD,
     TOLERANCE_RAD,
     WRONG_RAD,
+    Distance,
+    Reference,
     distance,
+    limits,
     make_reference,
     refuse_if_apart,
-    warn_of_limits,
 )
 from laminar_lens.models.info import Source
 from laminar_lens.models.memory import available_bytes
@@ -51,11 +53,11 @@ def load_folder(
     hf = files.compared_in_float64(tokenizer) if files.bytes <= SMALL_BYTES else None
     model = None
     if hf is None:
-        exact = torch.float64 if dtype is torch.float64 else torch.float32
-        hf = files.hugging_face(exact)
+        hf = files.hugging_face(torch.float64 if dtype is torch.float64 else torch.float32)
         model = files.compared(hf, tokenizer)
     has_bos = tokenizer is not None and tokenizer.bos_token_id is not None
-    source = Source(files.name, None, hf.config, has_bos, _adds_bos(tokenizer, files.name))
+    adds_bos = _adds_bos(tokenizer, files.name)
+    source = Source(files.name, None, hf.config, has_bos, adds_bos, files.comparison, files.limits)
     if model is None or hf.dtype is not dtype:
         del model
         model = files.build(hf.to(dtype), dtype, tokenizer)
@@ -64,7 +66,15 @@ def load_folder(
 
 
 class _Files:
-    """A folder that is loaded one way, in one dtype or another."""
+    """A folder that is loaded one way, in one dtype or another.
+
+    Attributes:
+        comparison: how it was compared with Hugging Face.
+        limits: what that found or did not reach, in sentences.
+    """
+
+    comparison = ""
+    limits: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, hooked: Any, device: str, trust_remote_code: bool) -> None:
         self.name = EMBEDDED if folder == NOVELLA else str(folder)
@@ -94,8 +104,7 @@ class _Files:
                 reference = make_reference(hf, self.name)
                 model = self.build(hf, torch.float64, tokenizer if self._hooked is None else None)
                 found = distance(model, reference, self.name)
-                refuse_if_apart(found, EXACT_RAD, reference, self.name, self._hooked is not None)
-                warn_of_limits(model, reference, EXACT_RAD, self.name, self._hooked is not None)
+                self._accept(model, reference, found, EXACT_RAD)
         except _NOT_IN_FLOAT64:
             return None
         return hf
@@ -107,9 +116,16 @@ class _Files:
         found = distance(model, reference, self.name)
         doubt = SURE_RAD < found.rad <= WRONG_RAD and self._room(hf)
         if not doubt or self.compared_in_float64(tokenizer) is None:
-            refuse_if_apart(found, TOLERANCE_RAD, reference, self.name, self._hooked is not None)
-            warn_of_limits(model, reference, WRONG_RAD, self.name, self._hooked is not None)
+            self._accept(model, reference, found, TOLERANCE_RAD)
         return model
+
+    def _accept(self, model: Any, reference: Reference, found: Distance, most: float) -> None:
+        """Takes a model that is at most so many radians apart, with what is to be said of it."""
+        on_hooked = self._hooked is not None
+        refuse_if_apart(found, most, reference, self.name, on_hooked)
+        kind = str(reference.states[0].dtype).removeprefix("torch.")
+        self.comparison = f"with Hugging Face, in {kind}, {reference.probe.text.shape[1]} tokens"
+        self.limits = limits(model, reference, most, self.name, on_hooked)
 
     def _room(self, hf: Any) -> bool:
         """Whether memory holds two more copies in float64."""

@@ -154,7 +154,7 @@ class WarmupResult(StudyResult):
         """Warns where rows seem to hold several documents."""
         rows = (row[keep].tolist() for row, keep in zip(ids, real, strict=True))
         if note := packed_note(rows, self._special()):
-            warnings.warn(note, stacklevel=3)
+            warnings.warn(note, stacklevel=4)
 
     def _special(self) -> dict[str, Any]:
         """The special tokens of the model's tokenizer, as far as the result holds them."""

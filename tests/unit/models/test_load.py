@@ -240,18 +240,21 @@ def test_weights_that_are_not_finite_are_said_to_be(copied: Path) -> None:
         assert "is not finite" in refused(copied, bridge=bridge)
 
 
-def test_a_small_difference_is_refused_too(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousandth of a radian, as rotary scaling that a converter ignores would make it."""
-    reference = local._reference
+@pytest.mark.parametrize("bridge", [None, True])
+def test_a_small_difference_is_refused_too(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, bridge: bool | None
+) -> None:
+    """Less than float32 could tell: float64 tells it."""
+    reference = local.make_reference
 
-    def turned(hf: Any) -> Any:
-        tokens, states = reference(hf)
-        axis = torch.nn.functional.normalize(torch.randn_like(states[2]), dim=-1)
-        states[2] = states[2] + 3e-3 * states[2].norm(dim=-1, keepdim=True) * axis
-        return tokens, states
+    def turned(hf: Any, name: str) -> Any:
+        made = reference(hf, name)
+        axis = torch.nn.functional.normalize(torch.randn_like(made.states[2]), dim=-1)
+        made.states[2] += 1e-7 * made.states[2].norm(dim=-1, keepdim=True) * axis
+        return made
 
-    monkeypatch.setattr(local, "_reference", turned)
-    assert "hidden state 2" in refused(copied)
+    monkeypatch.setattr(local, "make_reference", turned)
+    assert "hidden state 2" in refused(copied, bridge=bridge)
 
 
 def test_missing_tensors_are_not_filled_in_silently(copied: Path) -> None:
