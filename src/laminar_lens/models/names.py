@@ -18,7 +18,7 @@ from laminar_lens.models.folder.files import kind
 NOVELLA = Path(__file__).parent / "embedded" / "novella"
 EMBEDDED = "novella"
 
-LONGEST_SHOWN = 100  # letters of a name in a message that quotes it
+LONGEST_SHOWN = 300  # letters of a name in a message that quotes it
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -26,12 +26,12 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 def check_name(name_or_path: Any) -> None:
     """Refuses a name that cannot be a model; loads nothing and takes no network.
 
-    A folder is checked as far as its files' sizes tell. A name of the form owner/name is only checked for its
-    form: the Hub has more models than anybody lists.
+    A folder is checked as far as its files tell without being loaded. A name of the form owner/name is only
+    checked for its form: the Hub has more models than anybody lists.
 
     Raises:
-        ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a
-            folder that is not there, or one whose weights are missing or half-written.
+        ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a path
+            at which there is no folder, or a folder that cannot be loaded (see `check_folder`).
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise ModelError(
@@ -76,7 +76,7 @@ def local_folder(name_or_path: Any) -> Path | None:
             f"model {name!r} is {what}; give the Hugging Face folder that holds config.json and weights"
         )
     if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"model {name!r}: no such folder; check the path")
+        raise ModelError(f"model {_shown(name)}: no such folder; check the path")
     return None
 
 
@@ -96,8 +96,12 @@ def _looked_up(name: str) -> tuple[Path, int | None]:
         reason = error.strerror or type(error).__name__
     except (ValueError, RuntimeError) as error:  # a null byte or a lone surrogate; no such user
         reason = str(error)
-    shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
-    raise ModelError(f"model {shown!r}: no such folder ({reason}); check the path")
+    raise ModelError(f"model {_shown(name)}: no such folder ({reason}); check the path")
+
+
+def _shown(name: str) -> str:
+    """A name for a message, cut where nobody would read on."""
+    return repr(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…")
 
 
 def near_matches(name: str, n: int = 3) -> list[str]:
