@@ -21,6 +21,7 @@ from laminar_lens.interventions.arguments import (
     wholes,
 )
 from laminar_lens.models.edits import CHECK, READ, Edit, Intervention, Span
+from laminar_lens.models.surroundings import blame
 
 COMPONENTS = ("attn", "mlp")
 ARCHITECTURES = "those whose blocks add attention and MLP to the stream, for example GPT-2, Llama, GPT-NeoX"
@@ -51,9 +52,9 @@ class _RemoveWrite(Intervention):
         others(self.label, self.by, self.positions, length)
 
     def edits(self, model: Any) -> list[Edit]:
-        found = []
+        found, outside = [], blame(model)  # now: in a pass our own hooks are there too
         for block in self.layers:
-            at, terms = f"blocks.{block}.hook_", _Terms(self.label, block)
+            at, terms = f"blocks.{block}.hook_", _Terms(self.label, block, outside)
             found += [
                 Edit(at + "resid_pre", block + 1, terms.add, READ),
                 Edit(at + f"{self.component}_out", block + 1, self._remove),
@@ -85,8 +86,8 @@ class _RemoveWrite(Intervention):
 class _Terms:
     """The terms of one block in one pass; they are let go at its end."""
 
-    def __init__(self, label: str, block: int) -> None:
-        self._label, self._block = label, block
+    def __init__(self, label: str, block: int, outside: str) -> None:
+        self._label, self._block, self._outside = label, block, outside
         self._terms: list[Tensor] = []
 
     def add(self, value: Tensor, span: Span) -> None:
@@ -101,9 +102,14 @@ class _Terms:
         apart = float((sum(terms[1:], terms[0]) - after.detach()).abs().max())
         size = float(torch.stack([term.abs().max() for term in terms]).max())
         if not apart <= _TOLERANCE.get(after.dtype, 1e-4) * size:
+            why = (
+                f"{self._outside}, which may be why"
+                if self._outside
+                else "the hook is not what this model writes"
+            )
             raise CaptureError(
                 f"{self._label}: in block {self._block} input + attention + MLP is not the output (off by "
-                f"{apart:.1e} where values reach {size:.1e}): the hook is not what this model writes"
+                f"{apart:.1e} where values reach {size:.1e}): {why}"
             )
 
 

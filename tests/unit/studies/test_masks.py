@@ -18,6 +18,8 @@ from tests import planted
 
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]
 
+pytestmark = pytest.mark.filterwarnings("ignore:Hooks that were left on the model")  # planted on purpose
+
 
 def plant(model: Any, places: list[int], size: float = 900.0, tilt: float = 0.0) -> None:
     """A long vector at some positions, and a short one of the same direction at the next."""

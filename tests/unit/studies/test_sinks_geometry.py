@@ -14,6 +14,7 @@ from laminar_lens.report import render
 from laminar_lens.results import StudyResult, claim_rows
 from tests.unit.studies.test_sinks import DIMENSION, LENGTH, SIZE, plant_write, tokens_of, verdicts
 
+pytestmark = pytest.mark.filterwarnings("ignore:Hooks that were left on the model")  # planted on purpose
 ATTENTION = ("attention", "attention_first", "resting_heads", "resting_first")
 
 
@@ -65,7 +66,7 @@ def test_raw_is_what_a_study_measures_without_a_word(tiny_gpt2: Any) -> None:
         assert named.numbers_sha256 == plain.numbers_sha256
         assert named.sentence == plain.sentence
         assert named.settings == plain.settings
-    assert plain.warnings == []
+    assert [warning for warning in plain.warnings if "(plant_write.add)" not in warning] == []
     assert plain.provenance["model"]["geometry"] == {"name": "raw"}
     agrees(plain.dataset, mapped(model, fit_geometry(model, "raw"), tokens_of(50)))
 
@@ -104,7 +105,7 @@ def test_a_sink_in_another_dimension_stays_and_who_writes_it_is_not_answered(tin
     assert not {"write", "write_first", "write_share", "identity_error"} & set(result.dataset.data_vars)
     for name in ATTENTION:
         np.testing.assert_array_equal(result.dataset[name], raw.dataset[name])
-    assert result.warnings == [
+    assert [said for said in result.warnings if "(plant_write.add)" not in said] == [
         "Lengths and activations are measured in the geometry 'without_dimensions', not of residual vectors "
         "as they are; published thresholds were set for those.",
         "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: not "

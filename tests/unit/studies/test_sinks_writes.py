@@ -148,7 +148,7 @@ def test_half_precision_names_who_erases(novella: Any, dtype: str) -> None:
     plant_write(model, 0, "mlp", 3000)
     plant_write(model, 5, "mlp", -3000)
     result = study(model, tokens_of(50, 12))
-    assert result.warnings == []
+    assert [warning for warning in result.warnings if "(plant_write.add)" not in warning] == []
     assert "in layers 1–5: " in result.sentence
     assert "written by MLPs of block 0; erased by MLPs of block 5." in result.sentence
     assert verdicts(result)["S4"] == verdicts(result)["S5"] == "holds"
