@@ -13,7 +13,7 @@ SRC = Path(laminar_lens.__file__).parent
 
 # A module may import, at module level, only from its own group and the groups before it.
 ORDER = [
-    {"axes", "errors"},
+    {"axes", "errors", "escapes", "files"},
     {"kernels", "stats"},
     {"prompts", "models"},
     {"interventions"},

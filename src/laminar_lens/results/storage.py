@@ -72,20 +72,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     Raises:
         ResultError: it cannot be written; an earlier file at `path` is kept.
     """
-    return write_bytes(path, text.encode("utf-8", errors="replace"))
-
-
-def write_bytes(path: str | os.PathLike[str], *parts: bytes | memoryview) -> Path:
-    """Write `parts`, one after the other, whole or not at all and on the disk before it returns; the path.
-
-    Raises:
-        ResultError: they cannot be written; an earlier file at `path` is kept.
-    """
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", errors="replace"))
     return Path(path)
 
 
@@ -156,7 +144,12 @@ def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         body = encoded.to_netcdf(engine="h5netcdf", encoding=_storage(encoded))
     except (Exception, MemoryError) as error:
         raise ResultError(f"cannot write {path}: {_one_line(error)}") from error
-    return write_bytes(path, body, seal_of(body))
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(body)
+        file.write(seal_of(body))
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(path)
 
 
 def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:

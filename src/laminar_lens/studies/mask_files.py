@@ -192,7 +192,7 @@ def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     """A safetensors file; equal content gives equal bytes, where the library's metadata have no order."""
     from safetensors.torch import save
 
-    raw = save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata))
+    raw: bytes = save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata))
     end = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
