@@ -12,8 +12,8 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 LABELLED = frozenset(
-    ("baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "intervention", "layer")
-    + ("pairs", "place", "rank", "removed", "variant")
+    {"baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "intervention"}
+    | {"layer", "pairs", "place", "rank", "removed", "variant"}
 )
 """Axes whose places mean nothing without their labels; xarray would number them from 0."""
 
