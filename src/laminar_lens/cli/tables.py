@@ -10,6 +10,7 @@ import xarray as xr
 from laminar_lens.axes import PLAIN
 from laminar_lens.cli.screen import table
 from laminar_lens.results import StudyResult, layer_rows
+from laminar_lens.results.complete import complete
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.geometries import geometry_cells
 from laminar_lens.results.numbers import decimal, interval
@@ -58,6 +59,7 @@ SPARE_GRID = ("in layer", "first pairs are", "excess (rad)", "target − baselin
 """Columns that a narrow terminal does without, the first one first."""
 
 
+@complete
 def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str | Table]":
     """Sentence, claims, layers and warnings, in the order in which they are read; `frame` is a grid.
 

@@ -18,7 +18,9 @@ import xarray as xr
 from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
+from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
+from laminar_lens.results.complete import check_labels, complete, plain_json
 from laminar_lens.results.conditions import (
     condition_dataset,
     condition_names,
@@ -97,17 +99,17 @@ class StudyResult:
     @property
     def provenance(self) -> dict[str, Any]:
         """Model, versions, texts' hash, backend, seed, date; see `make_provenance`."""
-        return dict(_from_json(self.dataset.attrs.get("provenance"), {}))
+        return dict(_from_json("provenance", self.dataset.attrs, {}))
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of the study, as they were used."""
-        return dict(_from_json(self.dataset.attrs.get("settings"), {}))
+        return dict(_from_json("settings", self.dataset.attrs, {}))
 
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before trusting a number."""
-        return [str(warning) for warning in _from_json(self.dataset.attrs.get("warnings"), [])]
+        return [str(warning) for warning in _from_json("warnings", self.dataset.attrs, [])]
 
     @property
     def numbers_sha256(self) -> str:
@@ -120,6 +122,7 @@ class StudyResult:
         return condition_names(self.dataset)
 
     @checked()
+    @complete
     def condition(self, name: str) -> "StudyResult":
         """The result of one condition, as its study alone would have given it.
 
@@ -129,6 +132,7 @@ class StudyResult:
         return type(self)(condition_dataset(self.dataset, name))
 
     @checked()
+    @complete
     def contrast(self, a: str, b: str = PLAIN, what: str | None = None) -> xr.Dataset:
         """Condition `a` minus condition `b`, paired within each text.
 
@@ -153,6 +157,7 @@ class StudyResult:
     def _seed(self) -> int:
         return int(self.provenance.get("seed") or 0)
 
+    @complete
     def summary(self) -> Summary:
         """Sentence, claims, warm-up by layer, settings, provenance, warnings; `str()` is a readable table.
 
@@ -173,6 +178,7 @@ class StudyResult:
             }
         )
 
+    @complete
     def figures(self) -> dict[str, Any]:
         """Every plotly figure of the study by name; angles in radians left, in degrees on the right axis.
 
@@ -192,6 +198,7 @@ class StudyResult:
         return write_dataset(self.dataset, path)
 
     @checked()
+    @complete
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write one self-contained HTML page: sentence, claims, figures, provenance; it needs no network.
 
@@ -203,18 +210,19 @@ class StudyResult:
         return write_text(path, render(self))
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {size}" for name, size in self.dataset.sizes.items())
-        return f"<{type(self).__name__} {self.kind}: {sizes}>\n{self.sentence}"
+        sizes = ", ".join(f"{printable(name)} {size}" for name, size in self.dataset.sizes.items())
+        return f"<{type(self).__name__} {printable(self.kind)}: {sizes}>\n{printable(self.sentence)}"
 
+    @complete
     def _repr_html_(self) -> str:
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
+            "<tr>" + "".join(f"<td>{html.escape(printable(cell))}</td>" for cell in cells) + "</tr>"
             for cells in (
                 (r["claim"], r["verdict"], r["text"], estimate_text(r))
                 for r in claim_rows(condition_dataset(self.dataset, PLAIN))
             )
         )
-        return f"<p><strong>{html.escape(self.sentence)}</strong></p>" + (
+        return f"<p><strong>{html.escape(printable(self.sentence))}</strong></p>" + (
             f"<table>{rows}</table>" if rows else ""
         )
 
@@ -224,7 +232,8 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
     """Read a file that `save` wrote, as the class of its study.
 
     Raises:
-        ResultError: missing, truncated, foreign, altered, or written by a newer version.
+        ResultError: missing, truncated, foreign, altered, or written by a newer version. A file that lacks a
+            variable loads, and says so where it is shown.
     """
     dataset = read_dataset(path)
     kind = str(dataset.attrs.get("study"))
@@ -232,6 +241,7 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         raise ResultError(
             f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
         )
+    check_labels(path, dataset)
     module, name = _CLASSES[kind]
     result: StudyResult = getattr(importlib.import_module(module), name)(dataset)
     return result
@@ -307,10 +317,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _from_json(text: Any, default: Any) -> Any:
+def _from_json(name: str, attrs: Mapping[Any, Any], default: Any) -> Any:
+    text = attrs.get(name)
     if not text:
         return default
     try:
-        return json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise ResultError(f"an attribute of the result is not JSON: {str(text)[:60]!r}") from error
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultError(f"the result's attribute {name!r} is not JSON: {str(text)[:60]!r}") from error
+    return plain_json(type(default), name, value)

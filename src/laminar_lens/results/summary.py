@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.escapes import printable
 from laminar_lens.results.effects import effect_table
 from laminar_lens.results.geometries import geometry_table
 from laminar_lens.results.numbers import decimal, interval
@@ -32,25 +33,39 @@ class Summary(dict[str, Any]):
         super().__init__(json_safe(values))
 
     def __str__(self) -> str:
-        parts = [textwrap.fill(str(self.get("sentence", "")), WIDTH)]
-        if self.get("claims"):
-            parts.append(claims_table(self["claims"]))
-            parts.extend(_without_interval(self["claims"]))
-        if self.get("by_layer"):
-            parts.append("Warm-up by layer\n" + layer_table(self["by_layer"]))
-        if self.get("effects"):
-            parts.append("Effects by layer (rad)\n" + effect_table(self["effects"]))
-        if self.get("contrasts"):
-            parts.append(
-                "Against the plain run (mean over texts and layers)\n" + contrast_table(self["contrasts"])
-            )
-        if self.get("geometries"):
-            layer = self["geometries"][0]["layer"]
-            parts.append(f"By geometry, layer {layer}\n" + geometry_table(self["geometries"], estimate_text))
-        for warning in self.get("warnings", ()):
-            parts.append(_hanging("Warning: ", str(warning)))
-        parts.append(_about(self.get("provenance") or {}, self.get("settings") or {}))
-        return "\n\n".join(part for part in parts if part)
+        return _table({key: _printable(value) for key, value in self.items()})
+
+
+def _table(shown: Mapping[str, Any]) -> str:
+    """A summary as text."""
+    parts = [textwrap.fill(str(shown.get("sentence", "")), WIDTH)]
+    if shown.get("claims"):
+        parts.append(claims_table(shown["claims"]))
+        parts.extend(_without_interval(shown["claims"]))
+    if shown.get("by_layer"):
+        parts.append("Warm-up by layer\n" + layer_table(shown["by_layer"]))
+    if shown.get("effects"):
+        parts.append("Effects by layer (rad)\n" + effect_table(shown["effects"]))
+    if shown.get("contrasts"):
+        parts.append(
+            "Against the plain run (mean over texts and layers)\n" + contrast_table(shown["contrasts"])
+        )
+    if shown.get("geometries"):
+        layer = shown["geometries"][0]["layer"]
+        parts.append(f"By geometry, layer {layer}\n" + geometry_table(shown["geometries"], estimate_text))
+    for warning in shown.get("warnings", ()):
+        parts.append(_hanging("Warning: ", str(warning)))
+    parts.append(_about(shown.get("provenance") or {}, shown.get("settings") or {}))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _printable(value: Any) -> Any:
+    """The same, whose texts hold no control character: a file may come from anywhere."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def json_safe(value: Any) -> Any:

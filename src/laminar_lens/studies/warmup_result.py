@@ -16,6 +16,7 @@ from laminar_lens.models import describe
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.padding import pad_token
 from laminar_lens.results import StudyResult, layer_rows
+from laminar_lens.results.complete import complete
 from laminar_lens.studies.documents import document_starts_of, packed_note, places_in_documents
 from laminar_lens.studies.masks import (
     check_whole,
@@ -35,15 +36,18 @@ class WarmupResult(StudyResult):
 
     study: ClassVar[str | None] = "warmup"
 
+    @complete
     def condition(self, name: str) -> "WarmupResult":
         """As `StudyResult.condition`."""
         return WarmupResult(super().condition(name).dataset)
 
+    @complete
     def _number(self, name: str) -> int | None:
         value = int(self.dataset.attrs[name])
         return None if value < 0 else value
 
     @property
+    @complete
     def verdict(self) -> str:
         """ "decided", "undetermined" or "drift"."""
         return str(self.dataset.attrs["verdict"])
@@ -69,11 +73,13 @@ class WarmupResult(StudyResult):
         return self._number("n_needed")
 
     @property
+    @complete
     def by_layer(self) -> list[dict[str, Any]]:
         """The answer of each layer by itself, one dictionary a layer."""
         return layer_rows(self.condition(PLAIN).dataset)
 
     @property
+    @complete
     def tokens(self) -> Tensor | None:
         """The texts that were measured, as token ids [text pos] without the BOS that `prepend_bos` put before
         them; None if the result does not hold them."""

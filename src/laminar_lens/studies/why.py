@@ -25,6 +25,7 @@ from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.results import StudyResult, Summary, label_dataset, make_provenance
+from laminar_lens.results.complete import complete
 from laminar_lens.results.effects import effect_rows
 from laminar_lens.stats.warmup import check_tau, reference_pairs
 from laminar_lens.stats.why import by_observation, effects
@@ -52,21 +53,25 @@ class WhyResult(StudyResult):
     study: ClassVar[str | None] = "why"
 
     @property
+    @complete
     def verdict(self) -> str:
         """ "position", "context", "either", "jointly", "none" or "undetermined"."""
         return str(self.dataset.attrs["verdict"])
 
     @property
+    @complete
     def found(self) -> list[dict[str, Any]]:
         """What the verdict rests on: layers named by half of the texts, with E11, E10 and E01 (rad, 95%
         intervals) as the other half has them; at most one entry a direction."""
         return list(json.loads(self.dataset.attrs["found"]))
 
     @property
+    @complete
     def by_layer(self) -> list[dict[str, Any]]:
         """Verdict, sign and every effect, one dictionary a layer; intervals are simultaneous."""
         return effect_rows(self.condition(PLAIN).dataset)
 
+    @complete
     def summary(self) -> Summary:
         """As every study's, with the effects by layer under `effects`."""
         return Summary({**super().summary(), "effects": self.by_layer})

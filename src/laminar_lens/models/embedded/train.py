@@ -768,10 +768,10 @@ def run(a: argparse.Namespace) -> None:
     if a.prepare is not None:
         return prepare(a.corpus, a.prepare, a.vocab or VOCAB)
     if a.export is not None:
-        state, data = load_checkpoint(a.export), load_data(a.data) if a.data else None
-        if data is not None:
-            check_data(a, data, a.data, state)
-        finish(state, data, a.out)
+        trained, held = load_checkpoint(a.export), load_data(a.data) if a.data else None
+        if held is not None:
+            check_data(a, held, a.data, trained)
+        finish(trained, held, a.out)
         return None
     a.out.mkdir(parents=True, exist_ok=True)
     file = a.data or a.out / "novella.tokens"

@@ -1,0 +1,80 @@
+"""A result that lacks a variable or an attribute says which one, wherever it is shown."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from laminar_lens.errors import ResultError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+LABELLED = frozenset(
+    {"baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "intervention"}
+    | {"layer", "pairs", "place", "rank", "removed", "variant"}
+)
+"""Axes whose places mean nothing without their labels; xarray would number them from 0."""
+
+_QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
+
+
+def complete(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """What reads a result (the first argument), with one line for what a file lacks instead of a KeyError.
+
+    Which variables a study has is known where it is shown and nowhere else; a KeyError that names something
+    the result does hold is a fault of the program and stays what it is.
+    """
+
+    @functools.wraps(function)
+    def reading(result: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(result, *args, **kwargs)
+        except KeyError as error:
+            name, dataset = _named(error), getattr(result, "dataset", None)
+            known = () if dataset is None else dataset.variables
+            if dataset is None or name in known or (name in dataset.attrs and not _of_variable(error)):
+                raise
+            raise lacking(f"this {str(dataset.attrs.get('study'))[:40]} result", name) from error
+
+    return reading
+
+
+def check_labels(path: Any, dataset: Any) -> None:
+    """Raises ResultError when an axis that is read by its labels has none."""
+    for name in map(str, dataset.dims):
+        if name in LABELLED and name not in dataset.coords:
+            raise lacking(path, name)
+
+
+def lacking(what: Any, name: str) -> ResultError:
+    """A result without one of its parts."""
+    return ResultError(
+        f"{what} lacks {name!r}: it was altered or written by another version; run the study again"
+    )
+
+
+def _of_variable(error: KeyError) -> bool:
+    return str(error.args[0] if error.args else "").startswith("No variable named")
+
+
+def _named(error: KeyError) -> str:
+    """What was looked up; xarray puts it, quoted, into a sentence."""
+    text = str(error.args[0]) if error.args else ""
+    match = _QUOTED.search(text)
+    return text if match is None else match[1] or match[2]
+
+
+def plain_json(kind: type, name: str, value: Any) -> Any:
+    """A decoded attribute, which must be of one kind.
+
+    Raises:
+        ResultError: it is of another.
+    """
+    if not isinstance(value, kind):
+        raise ResultError(
+            f"the result's attribute {name!r} is {str(value)[:40]!r}, not a {kind.__name__}: the file was "
+            "altered or written by another version; run the study again"
+        )
+    return value

@@ -1,0 +1,134 @@
+"""Results whose hashes are right and which lack a part: one line that names it, or an answer without it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+import laminar_lens as ll
+from laminar_lens.cli import main, tables
+from laminar_lens.errors import ResultError
+from laminar_lens.report import render
+from laminar_lens.results import StudyResult, load_result
+from laminar_lens.results.complete import LABELLED, complete
+from tests.synthetic import sequential_dataset
+
+STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions")
+PROMPTS = [
+    "The teacher praised her for the answer.",
+    "The company promoted her to manager.",
+    "A boy gave her the book; she thanked him.",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_gpt2: Path):
+    return ll.load_model(str(tiny_gpt2))
+
+
+def measured(kind: str, model) -> StudyResult:
+    few = {"n_texts": 20, "length": 16, "seed": 0}
+    if kind == "sequential":
+        return ll.sequential_study(model, PROMPTS, warmup=ll.warmup_study(model, **few), seed=0)
+    study = {
+        "warmup": ll.warmup_study,
+        "why": ll.why_study,
+        "sinks": ll.sink_study,
+        "dimensions": ll.dimension_study,
+    }
+    return study[kind](model, **few)
+
+
+def shown(result: StudyResult) -> None:
+    str(result.summary())
+    result._repr_html_()
+    tables.parts(result)
+    result.figures()
+
+
+def refusal(result: StudyResult) -> str:
+    """The one line of a result that cannot be shown; empty where it can."""
+    try:
+        shown(result)
+    except ResultError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", STUDIES)
+def test_any_part_may_be_missing(kind, model, tmp_path):
+    result = measured(kind, model)
+    dataset = result.dataset
+    shown(load_result(result.save(tmp_path / "whole.nc")))
+    refused = 0
+    for name in map(str, dataset.variables):
+        less = type(result)(dataset.drop_vars(name))
+        labels = name in LABELLED and name in less.dataset.dims
+        if labels or not refused:  # through a file where it is refused at the door, and one more
+            path = less.save(tmp_path / "less.nc")
+            if labels:
+                with pytest.raises(ResultError, match=f"lacks '{name}'") as error:
+                    load_result(path)
+                assert "\n" not in str(error.value)
+                refused += 1
+                continue
+            less = load_result(path)
+        if said := refusal(less):
+            refused += 1
+            assert "\n" not in said
+            assert f"'{name.removeprefix('warmup_')}'" in said.replace("warmup_", "")
+    for name in [str(key) for key in dataset.attrs if key != "study"]:
+        less = type(result)(dataset.copy())
+        del less.dataset.attrs[name]
+        if said := refusal(less):
+            refused += 1
+            assert f"'{name}'" in said
+    assert refused > 3
+    with pytest.raises(ResultError, match="not a dict"):
+        shown(type(result)(dataset.assign_attrs(settings="[1]")))
+
+
+def test_the_command_line_and_the_page_say_it_in_one_line(tmp_path, capsys):
+    result = StudyResult(sequential_dataset(n_layers=3, n_prompts=4).drop_vars("target_low"))
+    path = result.save(tmp_path / "less.nc")
+    assert main(["show", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "lacks 'target_low'" in error
+    assert "Traceback" not in error
+    with pytest.raises(ResultError, match="lacks 'target_low'"):
+        render(load_result(path))
+    with pytest.raises(ResultError, match="lacks 'target_low'"):
+        load_result(path).report(tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_fault_of_the_program_stays_what_it_is():
+    @complete
+    def wrong(result):
+        return {}["there"]
+
+    dataset = xr.Dataset({"there": ("x", [1.0])}, attrs={"study": "angles"})
+    with pytest.raises(KeyError, match="there"):
+        wrong(StudyResult(dataset))
+
+
+@pytest.mark.parametrize("bad", ["\x1b]0;owned\x07", "\x9b31m", "a\u202eb", "\x08\x08", "\u2066", "\r"])
+def test_nothing_of_a_file_steers_the_terminal(bad, tmp_path, capsys):
+    dataset = sequential_dataset(n_layers=3, n_prompts=4)
+    dataset["claim_text"].values[0] = dataset["claim_evidence"].values[1] = f"text {bad} of a claim"
+    dataset["claim_low"].values[1] = dataset["claim_high"].values[1] = float("nan")
+    dataset.attrs |= {
+        "sentence": f"A sentence {bad}.",
+        "warnings": json.dumps([f"a warning {bad}"]),
+        "settings": json.dumps({f"key {bad}": f"value {bad}", "baseline": "published"}),
+        "provenance": json.dumps({"model": {"name": f"model {bad}"}}),
+    }
+    result = load_result(StudyResult(dataset).save(tmp_path / "study.nc"))
+    for text in (str(result.summary()), repr(result), result._repr_html_()):
+        assert all(letter.isprintable() or letter == "\n" for letter in text)
+        assert ascii(bad[0])[1:-1] in text
+    assert result.sentence == f"A sentence {bad}.", "what was stored is not changed"
+    assert bad in json.loads(json.dumps(result.summary()))["sentence"]
