@@ -165,7 +165,7 @@ def _packed(model: Any, rows: list[list[int]], document_starts: Any) -> str:
 
 def _beside(rows: list[list[int]], ids: Any, starts: Any) -> Any:
     """bool [batch pos] of padded ids, moved to where their tokens are now: from each row's start on."""
-    if starts is None or not is_token_tensor(ids) or getattr(starts, "ndim", 0) == 0:
+    if starts is None or not is_token_tensor(ids) or starts_setting(starts) != "given":
         return starts
     flags = flags_by_row(torch.as_tensor(ids), starts)
     width = max(map(len, rows))

@@ -52,7 +52,7 @@ def real_tokens(
     if ids.ndim != 2 or ids.dtype.is_floating_point:
         raise ShapeError(f"tokens has shape {tuple(ids.shape)} of {ids.dtype}; give integer ids [batch pos]")
     if padding is None:
-        by_pad, note = real_by_pad(ids, pad)
+        by_pad, note = real_by_pad(ids.long(), pad)
         if note:
             warnings.warn(note, UserWarning, stacklevel=3)
         return ids, ids >= 0 if by_pad is None else by_pad

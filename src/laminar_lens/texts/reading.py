@@ -74,6 +74,8 @@ def _bytes(path: str | os.PathLike[str], name: str) -> bytes:
         with open(handle, "rb") as file:
             _check_regular(os.fstat(handle), name)
             data = file.read(MOST_BYTES + 1)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{name} does not exist: check the path") from None
     except (OSError, ValueError) as error:  # a NUL in a path is a ValueError

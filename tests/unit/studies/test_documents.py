@@ -193,8 +193,9 @@ class TestMasks:
         rows = documents()
         ids = packed(rows)
         apart = token_masks(model, one_by_one(rows), skip=2)
-        for starts in (E, ids == E):
-            found = token_masks(model, ids, skip=2, document_starts=starts)
+        left = torch.tensor([[-1] * int((row < 0).sum()) + row[row >= 0].tolist() for row in ids])
+        for given, starts in ((ids, E), (ids, ids == E), (left, E), (left, (left == E).tolist())):
+            found = token_masks(model, given, skip=2, document_starts=starts)
             real = found.tokens >= 0
             assert found.keep[real].equal(apart.keep[apart.tokens >= 0])
             assert found.sinks[real].equal(apart.sinks[apart.tokens >= 0])

@@ -52,6 +52,7 @@ def refusal(read: Callable[[Path], Any], path: Path) -> str:
     said = str(error.value)
     assert "\n" not in said
     assert path.name in said
+    assert said.count("cannot be read") <= 1
     return said
 
 
