@@ -51,16 +51,16 @@ def load_folder(
     files = _Files(folder, hooked, device, trust_remote_code)
     tokenizer = _tokenizer(AutoTokenizer, folder, trust_remote_code)
     hf = files.compared_in_float64(tokenizer) if files.bytes <= SMALL_BYTES else None
+    exact = torch.float64 if dtype is torch.float64 else torch.float32
     model = None
     if hf is None:
-        hf = files.hugging_face(torch.float64 if dtype is torch.float64 else torch.float32)
-        model = files.compared(hf, tokenizer)
+        hf, model = files.compared(exact, tokenizer)
     has_bos = tokenizer is not None and tokenizer.bos_token_id is not None
     adds_bos = _adds_bos(tokenizer, files.name)
-    source = Source(files.name, None, hf.config, has_bos, adds_bos, files.comparison, files.limits)
-    if model is None or hf.dtype is not dtype:
+    source = Source(files.name, None, files.config, has_bos, adds_bos, files.comparison, files.limits)
+    if model is None or exact is not dtype:
         del model
-        model = files.build(hf.to(dtype), dtype, tokenizer)
+        model = files.build(hf, dtype, tokenizer)
     note_causal(model)
     return model, source
 
@@ -69,10 +69,13 @@ class _Files:
     """A folder that is loaded one way, in one dtype or another.
 
     Attributes:
+        config: Hugging Face's, once it was loaded.
+        bytes: of the weights on the disk.
         comparison: how it was compared with Hugging Face.
         limits: what that found or did not reach, in sentences.
     """
 
+    config: Any = None
     comparison = ""
     limits: tuple[str, ...] = ()
 
@@ -83,14 +86,18 @@ class _Files:
 
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """Hugging Face's model."""
-        return load_hf(self._folder, device=self._device, dtype=dtype, trust_remote_code=self._trust)
+        hf = load_hf(self._folder, device=self._device, dtype=dtype, trust_remote_code=self._trust)
+        self.config = hf.config
+        return hf
 
     def build(self, hf: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
         """TransformerLens's model; a bridge reads the folder itself."""
         if self._hooked is None:
             return _build_bridge(self._folder, tokenizer, self._device, dtype, self._trust)
         name = self._folder.resolve().name
-        return build_hooked(hf, tokenizer, self._hooked, device=self._device, dtype=dtype, name=name)
+        return build_hooked(
+            hf.to(dtype), tokenizer, self._hooked, device=self._device, dtype=dtype, name=name
+        )
 
     def compared_in_float64(self, tokenizer: Any) -> Any:
         """Hugging Face's model in float64, with which TransformerLens agrees; None where float64 cannot be.
@@ -109,15 +116,20 @@ class _Files:
             return None
         return hf
 
-    def compared(self, hf: Any, tokenizer: Any) -> Any:
-        """The model in the dtype of `hf`, compared in it; where rounding leaves a doubt, in float64."""
+    def compared(self, dtype: torch.dtype, tokenizer: Any) -> tuple[Any, Any]:
+        """Hugging Face's model (None for a bridge, which holds its own) and TransformerLens's, compared in
+        `dtype`; where rounding leaves a doubt, in float64 if memory holds both once more."""
+        hf = self.hugging_face(dtype)
         reference = make_reference(hf, self.name)
-        model = self.build(hf, hf.dtype, tokenizer)
+        hf = None if self._hooked is None else hf
+        model = self.build(hf, dtype, tokenizer)
         found = distance(model, reference, self.name)
-        doubt = SURE_RAD < found.rad <= WRONG_RAD and self._room(hf)
+        free = available_bytes(self._device)
+        room = free is not None and 2.5 * 8 * sum(one.numel() for one in model.parameters()) < free
+        doubt = room and SURE_RAD < found.rad <= WRONG_RAD
         if not doubt or self.compared_in_float64(tokenizer) is None:
             self._accept(model, reference, found, TOLERANCE_RAD)
-        return model
+        return hf, model
 
     def _accept(self, model: Any, reference: Reference, found: Distance, most: float) -> None:
         """Takes a model that is at most so many radians apart, with what is to be said of it."""
@@ -126,11 +138,6 @@ class _Files:
         kind = str(reference.states[0].dtype).removeprefix("torch.")
         self.comparison = f"with Hugging Face, in {kind}, {reference.probe.text.shape[1]} tokens"
         self.limits = limits(model, reference, most, self.name, on_hooked)
-
-    def _room(self, hf: Any) -> bool:
-        """Whether memory holds two more copies in float64."""
-        free = available_bytes(self._device)
-        return free is not None and 2.5 * 8 * sum(one.numel() for one in hf.parameters()) < free
 
 
 def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:

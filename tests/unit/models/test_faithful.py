@@ -146,8 +146,8 @@ def test_the_bridge_is_right_where_the_converter_is_not(
 
 
 def test_a_window_too_long_to_compare_is_told(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faithful, "PLAIN", (0, 0))
-    monkeypatch.setattr(faithful, "TURNING", (0, 0))
+    monkeypatch.setattr(faithful, "PLAIN", (0.0, 0))
+    monkeypatch.setattr(faithful, "TURNING", (0.0, 0))
     with pytest.warns(UserWarning, match="on 16 tokens; its attention or positions change beyond 32 tokens"):
         load_model(save("Qwen2", **ROTARY | WINDOW), bridge=True)
 
