@@ -36,7 +36,11 @@ def check_folder(folder: Path, *, embedded: bool = False) -> None:
     try:
         _check(folder, trial=not embedded)
     except FolderError as error:
-        remedy = "install laminar-lens again" if embedded else error.remedy or "copy or download it again"
+        remedy = (
+            "install laminar-lens again"
+            if embedded
+            else error.remedy or "copy it again, or download it again"
+        )
         raise ModelError(f"model folder {str(folder)!r}: {error}: {remedy}") from None
 
 

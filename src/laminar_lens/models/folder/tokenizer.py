@@ -40,7 +40,7 @@ def check_tokenizer(folder: Path, vocabulary: int | None) -> None:
         raise FolderError("it has no tokenizer (tokenizer.json is missing)")
     for name in _PLAIN:
         if present(folder / name) and size_bytes(folder / name) > MOST_VOCABULARY_BYTES:
-            raise FolderError(f"{name} has {size_bytes(folder / name):,} bytes; expected at most 512 MB")
+            raise FolderError(f"{name} is too long; expected at most {MOST_VOCABULARY_BYTES:,} bytes")
     used = _named_tokens(folder)
     if present(folder / "tokenizer.json"):
         content = read_json(folder / "tokenizer.json", MOST_VOCABULARY_BYTES)
