@@ -247,7 +247,7 @@ BY_NAME: dict[str, Check | None] = {
     **dict.fromkeys(("batch_size", "n_donors"), functools.partial(whole, least=1)),
     **dict.fromkeys(("n_draws", "n_perm"), functools.partial(whole, most=MOST_DRAWS)),
     **dict.fromkeys(("layers", "positions", "at", "dimensions"), wholes),
-    **dict.fromkeys(("tau", "temperature", "norm_ratio", "min_cosine"), number),
+    **dict.fromkeys(("temperature", "norm_ratio", "min_cosine"), number),
     **dict.fromkeys(("occurrence", "baseline", "backend", "what", "name", "a", "b"), text),
     **dict.fromkeys(("mask", "padding"), truths),
     "measures": texts,

@@ -182,6 +182,8 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("sequential --occurrence second", ["--occurrence 'second'", "first, last, all"]),
         ("sequential --skip -1", ["--skip -1", "0 or more"]),
         ("sequential --seed -3", ["--seed -3", "0 or more"]),
+        ("sequential --seed 9223372036854775808", ["--seed 9223372036854775808", "2**63 - 1"]),
+        ("warmup --seed 99999999999999999999", ["--seed 99999999999999999999 is too large"]),
         ("sequential --tau 0", ["--tau 0", "radians"]),
         ("sequential --tau nan", ["--tau nan", "radians"]),
         ("sequential --n-texts 1", ["--n-texts 1", "2 or more"]),
