@@ -53,7 +53,7 @@ def why_unwritable(path: str | os.PathLike[str]) -> str:
         if is_kind(mode):
             return why
     try:  # a file that only may not be changed can still be replaced; an immutable one cannot
-        os.close(os.open(target, os.O_WRONLY))
+        os.close(os.open(target, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0)))
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EROFS):
             return one_line(f"{error.strerror} (it may be immutable)")
