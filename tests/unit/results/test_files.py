@@ -24,14 +24,17 @@ FORMAT = {"study": "sequential", "format": "laminar-lens/1"}
 CLEAN, REFUSED = 0, 3
 
 
+SOME = ["target_angle", "position_angle", "token", "claim_verdict"]  # numbers and text, plain and compressed
+
+
 @pytest.fixture(scope="module")
 def small() -> StudyResult:
-    return StudyResult(sequential_dataset(n_layers=2, n_prompts=2))
+    return StudyResult(sequential_dataset(n_layers=2, n_prompts=2)[SOME])
 
 
 @pytest.fixture(scope="module")
 def large() -> StudyResult:
-    return StudyResult(sequential_dataset(n_layers=4, n_prompts=40))
+    return StudyResult(sequential_dataset(n_layers=8, n_prompts=200)[SOME])
 
 
 def sealed(path: Path) -> Path:
@@ -92,14 +95,14 @@ def small_disk(tmp_path):
 
 def test_a_disk_that_fills_at_any_point_is_one_line_and_the_earlier_file_stays(small, large, small_disk):
     path = small.save(small_disk / "study.nc")
-    before, size = path.read_bytes(), len(large.dataset.to_netcdf(engine="h5netcdf"))
+    before = path.read_bytes()
     seen = collections.Counter()
     for free in np.linspace(0, 400_000, 40).astype(int):
         disk = os.statvfs(small_disk)
         filler = small_disk / "filler"
         filler.write_bytes(bytes(max(0, disk.f_bavail * disk.f_bsize - int(free))))
         status = saved_in_a_child(large, path)
-        assert status in (CLEAN, REFUSED), (free, size)
+        assert status in (CLEAN, REFUSED), free
         assert set(os.listdir(small_disk)) == {"filler", "study.nc"}
         filler.unlink()
         seen[status] += 1
