@@ -187,6 +187,22 @@ def test_bos_ids_of_gpt2_are_no_unknown_tokens(model: Any) -> None:
     assert "unknown" not in " ".join(measured("sinks", model, texts).warnings)
 
 
+@pytest.mark.parametrize(
+    ("distinct", "refused", "alarm"), [(19, True, False), (20, False, True), (31, False, True)]
+)
+def test_over_half_is_refused_and_over_a_fifth_an_alarm(distinct: int, refused: bool, alarm: bool) -> None:
+    rows = np.resize(ids(distinct).numpy(), (N, LENGTH)).tolist()
+    words = f"40 texts, {N - distinct} of them repeats: {distinct} observations."
+    if refused:
+        with pytest.raises(InputError, match=words):
+            observations(rows, None, "ids")
+        return
+    found = observations(rows, None, "ids")
+    assert (found.n, found.words, bool(found.alarms)) == (distinct, words, alarm)
+    kept = observations([*ids(32).tolist(), *ids(8).tolist()], None, "ids")
+    assert (kept.n, kept.alarms, kept.notes) == (32, (), (kept.words,)), "a fifth is no alarm"
+
+
 def test_thresholds_count_observations(model: Any) -> None:
     """160 texts are enough for an upper bound, 140 that differ and 20 copies are not."""
     given: dict[str, Any] = {"tau": 3.0, "layers": [1]}
