@@ -87,8 +87,10 @@ class TestOnlyRegularFiles:
         seen = os.stat(path)
         path.unlink()
         os.mkfifo(path)
-        monkeypatch.setattr(reading.os, "stat", lambda _: seen)
-        assert "is a pipe" in refusal(read_text, path)
+        with monkeypatch.context() as patch:
+            patch.setattr(reading.os, "stat", lambda _: seen)
+            said = refusal(read_text, path)
+        assert "is a pipe" in said
 
     def test_a_link_to_a_file_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "p.txt").write_text("One.\nTwo.")
