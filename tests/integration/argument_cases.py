@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import inspect
 import io
+import os
 import sys
 import tempfile
 import warnings
@@ -195,4 +196,5 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "model").symlink_to(Path(sys.argv[1]).resolve())
+        os.chdir(scratch)  # "no" and " " are names of files, which some calls write
         sys.exit(min(1, main(Path(scratch), "--bridge" in sys.argv)))

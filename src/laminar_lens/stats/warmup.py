@@ -21,7 +21,6 @@ Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued ans
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from scipy.stats import t as student_t
 
-from laminar_lens.arguments import shown, wholes
+from laminar_lens.arguments import number, shown, wholes
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, correlated_normals, last
@@ -151,7 +150,11 @@ def warmup(
 
 def check_tau(tau: Any) -> None:
     """InputError unless `tau` is a tolerance that an angle can keep or break."""
-    if isinstance(tau, bool) or not isinstance(tau, Real) or not (tau > 0 and tau < np.pi):
+    try:
+        angle = number("tau", tau)
+    except InputError:
+        angle = np.nan
+    if not 0 < angle < np.pi:
         raise InputError(f"tau is {shown(tau)}; give a tolerance in radians between 0 and π, such as 0.05")
 
 
