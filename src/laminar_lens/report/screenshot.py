@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laminar_lens.errors import LaminarLensError, ResultError
+from laminar_lens.escapes import one_line
 from laminar_lens.results import StudyResult, atomic_path, load_result
 
 FLAGS = (
@@ -86,7 +87,7 @@ def main() -> None:
     try:
         screenshot(load_result(given.result), given.out, figure=given.figure, width=given.width)
     except LaminarLensError as error:
-        parser.exit(2, f"{error}\n")
+        parser.exit(2, f"{one_line(error)}\n")
 
 
 if __name__ == "__main__":
