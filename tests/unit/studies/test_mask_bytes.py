@@ -39,8 +39,8 @@ def test_the_library_reads_what_was_written(masks, tmp_path):
 @pytest.mark.parametrize("names", [("a",), ("b", "a"), tuple("zyxwvutsrq")])
 def test_the_header_is_in_order_and_the_tensors_stay_aligned(names):
     tensors = {"x": torch.arange(5), "y": torch.tensor([True])}
-    raw = safetensors_bytes(tensors, {name: "é" * 3 for name in names})
+    raw = safetensors_bytes(tensors, dict.fromkeys(names, "é" * 3))
     length = int.from_bytes(raw[:8], "little")
     assert length % 8 == 0
     assert list(json.loads(raw[8 : 8 + length])["__metadata__"]) == sorted(names)
-    assert raw == safetensors_bytes(tensors, {name: "é" * 3 for name in reversed(names)})
+    assert raw == safetensors_bytes(tensors, dict.fromkeys(reversed(names), "é" * 3))
