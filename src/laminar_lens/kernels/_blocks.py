@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens.kernels._checks import is_watched
+from laminar_lens.kernels._tensors import unreadable
 
 _SUM_BLOCK = 128
 BLOCK_BYTES = {"cpu": 2**22}
@@ -67,7 +68,8 @@ class Scratch:
         self.watched = any(is_watched(x) for x in inputs)
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32
         plain = not self.watched and not torch.compiler.is_compiling()
-        self.wide = plain and first.device.type == "cpu" and self.dtype == torch.float32
+        fits = first.device.type == "cpu" and self.dtype == torch.float32
+        self.wide = plain and fits and not unreadable(*inputs)  # what it does depends on the numbers
         most = BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
         share = sum(x.numel() * x.element_size() for x in inputs) // (_SHARE * buffers)
         budget = min(most, max(share, _LEAST_BLOCK_BYTES))

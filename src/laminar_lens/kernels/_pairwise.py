@@ -38,11 +38,11 @@ def pairwise_histogram(
 ) -> Int[Tensor, "*batch bins"]:
     """How many of the angles between i < j are in each of `bins` equal parts of [0, π]."""
     *batch, _, _ = resid.shape
-    counts = torch.zeros(*batch, bins, dtype=torch.int64)
+    counts = torch.zeros(*batch, bins, dtype=torch.int64, device=resid.device)
     for place in itertools.product(*map(range, batch)):
         for rows, columns, angles in _tiles(resid[place], angle):
             if rows == columns:
-                angles = angles[*torch.triu_indices(len(angles), len(angles), 1)]
+                angles = angles[*torch.triu_indices(len(angles), len(angles), 1, device=angles.device)]
             angles = angles[~angles.isnan()]
             found = (angles * (bins / math.pi)).long().clamp(max=bins - 1)
             counts[place] += torch.bincount(found, minlength=bins)

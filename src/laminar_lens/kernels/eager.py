@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.errors import BackendError
 from laminar_lens.kernels import _pairwise
 from laminar_lens.kernels._blocks import (
     Block,
@@ -44,6 +45,7 @@ from laminar_lens.kernels._blocks import (
     shorter,
 )
 from laminar_lens.kernels._outputs import hide_padding, sequential_key
+from laminar_lens.kernels._tensors import unreadable
 
 _TILE_SUM_BLOCK = 64  # torch.cdist adds one after the other in fewer lanes than vector_norm
 _TILE_ROWS = 512
@@ -124,6 +126,8 @@ def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) ->
     scratch = Scratch(resid)
     if scratch.wide:
         return _pairwise.pairwise_histogram(resid, bins, angle)
+    if not torch.compiler.is_compiling() and (reason := unreadable(resid)):
+        raise BackendError(f"a histogram cannot be counted here: {reason}; give a plain tensor")
     rows = min(scratch.rows, _TILE_ROWS)
     tiles = [slice(start, min(start + rows, n_pos)) for start in range(0, n_pos, rows)]
     counts = torch.zeros(*batch, bins, dtype=torch.int64, device=resid.device)

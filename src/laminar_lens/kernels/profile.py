@@ -10,6 +10,7 @@ from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.kernels._checks import check_length, check_vectors
 from laminar_lens.kernels._dispatch import load_backend
 from laminar_lens.kernels._outputs import sequential_key
+from laminar_lens.kernels._tensors import check_tensor
 
 MEASURES = ("sequential", "rotation", "norm", "step")
 MOST_LAGS = 4
@@ -64,8 +65,10 @@ def check_layers(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
         check_vectors("states", states, "layer batch pos d_model")
         layers = list(states.unbind(0))
         axes = "layer batch pos d_model"
-    else:
+    elif isinstance(states, Sequence) and not isinstance(states, str):
         layers, axes = list(states), "batch pos d_model"
+    else:
+        check_tensor("states", states)
     if not layers:
         raise ShapeError("states holds no layer; expected at least one, [batch pos d_model]")
     first = layers[0]
@@ -112,6 +115,7 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
     """A bool mask [batch pos] of real positions."""
     if mask is None:
         return
+    check_tensor("mask", mask)
     expected = list(like.shape[:-1])
     if mask.dtype != torch.bool:
         dtype = str(mask.dtype).removeprefix("torch.")
