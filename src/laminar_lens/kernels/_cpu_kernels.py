@@ -77,8 +77,8 @@ def _widened(builder, kind, value):
     def of(base):
         return ir.VectorType(base, lanes) if lanes else base
 
-    def word(number, base=ir.IntType(32)):
-        one = ir.Constant(base, number)
+    def word(number, base=None):
+        one = ir.Constant(base or ir.IntType(32), number)
         return ir.Constant(of(base), [one] * lanes) if lanes else one
 
     single, double, bits32 = of(ir.FloatType()), of(ir.DoubleType()), of(ir.IntType(32))
@@ -427,9 +427,7 @@ def _narrow_block(place, start, stop, addresses, layout, shape, d_model, like, o
             _store_angles(rotation, at, sums[2, :size], squares, squares_before, result)
         if step != 0 and turned:
             at, u, w = row_above * n_pos + start, base + start * near[-2], above + start * far[-2]
-            _store_steps(
-                step, at, sums[:, :size], before, u, near, w, far, d_model, like, spare, result
-            )
+            _store_steps(step, at, sums[:, :size], before, u, near, w, far, d_model, like, spare, result)
         for lag in range(2, reach + 1):
             if outputs[lag - 1] != 0:
                 n_lag = max(0, min(stop, last - lag) - start)

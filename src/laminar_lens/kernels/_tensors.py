@@ -76,8 +76,8 @@ def _check_storage(name: str, x: Tensor) -> None:
     needed = (x.storage_offset() + last + 1) * x.element_size()
     if held < needed and not x._is_zerotensor():
         raise InputError(
-            f"{name} has a storage of {held:,} bytes, but its shape and strides reach {needed:,}: it was freed or "
-            "resized; measure it while its data is there"
+            f"{name} has a storage of {held:,} bytes, but its shape and strides reach {needed:,}: it was "
+            "freed or resized; measure it while its data is there"
         )
 
 

@@ -58,7 +58,7 @@ def angle(u: Float[Tensor, "*place d_model"], v: Float[Tensor, "*place d_model"]
     def compute(block: Block) -> Tensor:
         return _between(scratch.vectors("u", u[block]), scratch.vectors("v", v[block]), scratch)
 
-    scratch = Scratch(u, v, buffers=6)
+    scratch = Scratch(u, v, buffers=6, wide_buffers=6)
     return collect(compute, u.shape[:-1], scratch, rows=scratch.rows // 2)
 
 
@@ -90,7 +90,7 @@ def pair_angles(
         v = scratch.vectors("v", states[..., text, second, :])
         return _between(u, v, scratch).masked_fill((ends < 0).any(-1), torch.nan)
 
-    scratch = Scratch(resid, buffers=6)
+    scratch = Scratch(resid, buffers=6, wide_buffers=6)
     return collect(compute, (*resid.shape[:-2], pairs.shape[-2]), scratch, rows=scratch.rows // 2)
 
 
@@ -173,7 +173,7 @@ def profile(
     layers: list[Tensor], measures: tuple[str, ...], lags: int, mask: Tensor | None
 ) -> dict[str, Tensor]:
     """All measures of a block of positions, layer by layer: the layer before is still in the cache."""
-    scratch = Scratch(*layers, buffers=6)
+    scratch = Scratch(*layers, buffers=6, wide_buffers=6)
     shape, reach = layers[0].shape[:-1], lags if "sequential" in measures else 0
     rows = scratch.rows if layers[0].numel() else 2**62  # nothing at all is one block, too
     parts: dict[str, list[list[Tensor]]] = {}

@@ -1,6 +1,7 @@
 """Several measures of the same residual states in one pass: the public function and its checks."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -65,10 +66,8 @@ def check_layers(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
         check_vectors("states", states, "layer batch pos d_model")
         layers = list(states.unbind(0))
         axes = "layer batch pos d_model"
-    elif isinstance(states, Sequence) and not isinstance(states, str):
-        layers, axes = list(states), "batch pos d_model"
     else:
-        check_tensor("states", states)
+        layers, axes = _listed(states), "batch pos d_model"
     if not layers:
         raise ShapeError("states holds no layer; expected at least one, [batch pos d_model]")
     first = layers[0]
@@ -84,6 +83,13 @@ def check_layers(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
                     f"{getattr(first, what)}; the layers must be alike"
                 )
     return layers
+
+
+def _listed(states: Any) -> list[Tensor]:
+    """Whatever is no sequence is refused as one tensor would be."""
+    if not isinstance(states, Sequence) or isinstance(states, str):
+        check_tensor("states", states)
+    return list(states)
 
 
 def check_measures(measures: Iterable[str], lags: int, layers: list[Tensor]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CHILD = Path(__file__).with_name("odd_tensors.py")
-"""Run apart from the suite: what went wrong ended the process, and the suite's type checker would speak first."""
+"""A process of its own: what went wrong ended it, and the suite's type checker would speak first."""
 
 REFUSED = {
     "numpy": ("InputError", "numpy array", "torch.from_numpy("),
@@ -34,7 +34,7 @@ RIGHT = ("negated", "copied late", "subclass", "default device")
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, dict[str, dict[str, list[str]]]]:
-    """{kind: {backend: {function: [error class or "", message or largest difference from the plain tensor]}}}"""
+    """{kind: {backend: {function: [error class or "", message or difference from the plain tensor]}}}"""
     done = subprocess.run([sys.executable, str(CHILD)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (
         f"ended by {done.returncode} after {done.stdout[-200:]!r}\n{done.stderr[-2000:]}"
