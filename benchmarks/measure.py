@@ -128,8 +128,9 @@ def _cpu_rows(group: Group, inputs: list[Inputs], truth: Truth, plan: Plan) -> I
 
 
 def _cached(entry: Entry, given: Inputs, plan: Plan) -> Row:
-    """GB/s of one thread whose data lie in the cache, beside `x.sum()` of the same: arithmetic, not memory."""
-    if entry.backend != "cpu" or entry.dtype != "float32" or entry.operation not in ("sequential", "profile"):
+    """GB/s of one thread whose data lie in the cache, beside `x.sum()` of the same."""
+    plain = entry.dtype == "float32" and entry.operation in ("sequential", "profile")
+    if entry.backend != "cpu" or not plain:
         return {}
     shape = entry.shape
     pos = max(2, _IN_CACHE_BYTES // (4 * shape.layers * shape.d_model))

@@ -63,7 +63,7 @@ class Scratch:
         dtype: of the arithmetic and the result.
     """
 
-    def __init__(self, *inputs: Tensor, buffers: int = 5, wide_buffers: int = 3) -> None:
+    def __init__(self, *inputs: Tensor, buffers: int = 5, wide_buffers: int = 4) -> None:
         first = inputs[0]
         self.watched = any(is_watched(x) for x in inputs)
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32

@@ -17,13 +17,14 @@ def _shape(x: Tensor) -> list[int]:
 
 
 def check_vectors(name: str, x: Tensor, axes: str) -> None:
-    """A dense tensor: dtype, number of axes (`axes` names them; '...' is any number), a last axis not empty."""
+    """Dense, of a dtype, with the axes that `axes` names ('...' is any number), the last not empty."""
     check_tensor(name, x)
     if x.dtype not in FLOATING:
         dtype = str(x.dtype).removeprefix("torch.")
         how = f"torch.view_as_real({name})" if x.is_complex() else f"{name}.float()"
         raise InputError(
-            f"{name} has dtype {dtype}; an angle needs float16, bfloat16, float32 or float64: convert with {how}"
+            f"{name} has dtype {dtype}; an angle needs float16, bfloat16, float32 or float64: convert with "
+            f"{how}"
         )
     needed = sum(axis != "..." for axis in axes.split())
     if x.ndim < needed:

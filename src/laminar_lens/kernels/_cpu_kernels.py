@@ -2,7 +2,7 @@
 
 A tensor comes as the address of its first element, with strides in bytes, so that a list of layers needs no
 stack and no layout a copy. Its dtype comes as that of an empty array, `like`: float32 and float64 as they
-are, bfloat16 as uint16 and float16 as int16, whose bits `_wide` widens in registers.
+are, bfloat16 as uint16 and float16 as int16, whose bits `_widened` widens in registers.
 
 Up to float32, coordinates are widened to float64 and the products u·u, u·v, v·v summed there: products of
 float32 are exact, nothing overflows or vanishes at any norm, and the cosine is good to some 10⁻¹⁵, so that
@@ -69,7 +69,7 @@ def _pointer(context, address, like):
 
 
 def _widened(builder, kind, value):
-    """A coordinate, or a vector of them, as float64; bfloat16 (uint16) and float16 (int16) from their bits."""
+    """A coordinate, or a vector of them, as float64; bfloat16 (uint16), float16 (int16) from their bits."""
     from llvmlite import ir
 
     lanes = getattr(value.type, "count", 0)
@@ -79,7 +79,7 @@ def _widened(builder, kind, value):
 
     def word(number, base=None):
         one = ir.Constant(base or ir.IntType(32), number)
-        return ir.Constant(of(base), [one] * lanes) if lanes else one
+        return ir.Constant(of(one.type), [one] * lanes) if lanes else one
 
     single, double, bits32 = of(ir.FloatType()), of(ir.DoubleType()), of(ir.IntType(32))
     if kind == types.float64:

@@ -153,7 +153,7 @@ def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, 
         directions = scratch.vectors("u", scratch.difference(states))
         return _between(directions.at(slice(None, -1)), directions.at(slice(1, None)), scratch)
 
-    scratch = Scratch(resid)
+    scratch = Scratch(resid, wide_buffers=6)
     return collect(compute, shorter(resid, 2), scratch)
 
 
