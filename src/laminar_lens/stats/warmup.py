@@ -151,7 +151,8 @@ def warmup(
 
 def check_tau(tau: Any) -> None:
     """InputError unless `tau` is a tolerance that an angle can keep or break."""
-    if isinstance(tau, bool) or not isinstance(tau, Real) or not (tau > 0 and tau < np.pi):
+    is_number = isinstance(tau, Real) and not isinstance(tau, bool)
+    if not is_number or not (tau > 0 and tau < np.pi):
         raise InputError(f"tau is {shown(tau)}; give a tolerance in radians between 0 and π, such as 0.05")
 
 

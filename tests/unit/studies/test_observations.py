@@ -207,6 +207,13 @@ def test_groups_may_repeat_themselves_but_not_each_other(model: Any) -> None:
     assert across.sentence.endswith("50 texts, 10 of them repeats of another group's: 40 observations.")
 
 
+def test_two_texts_of_which_one_repeats_the_other_are_refused() -> None:
+    """Half of them is not over half, but one observation has no spread."""
+    with pytest.raises(InputError, match="2 texts, 1 of them repeats: 1 observation"):
+        observations([[1, 2, 3]] * 2, None, "ids")
+    assert observations([[1, 2, 3]], None, "ids").n == 1
+
+
 def test_copies_among_texts_that_were_cut_are_called_copies() -> None:
     """One pair that only the cut made equal is not the cause of sixty that were copies before."""
     whole = ids(100, length=20).tolist()
