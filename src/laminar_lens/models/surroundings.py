@@ -50,7 +50,8 @@ def surrounding_notes(model: Any) -> list[str]:
     if hooks := found.get("foreign_hooks"):
         notes.append(
             f"Hooks that were left on the model act on every run: {_listed(hooks)}. The numbers are those of "
-            "the model with them; model.reset_hooks(), or the handle's remove(), takes them off."
+            "the model with them; model.reset_hooks(including_permanent=True), or the handle's remove(), "
+            "takes them off."
         )
     if kind := found.get("autocast"):
         notes.append(

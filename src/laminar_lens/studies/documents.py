@@ -73,6 +73,28 @@ def flags_by_row(ids: Int[Tensor, "batch pos"], starts: Any) -> list[list[bool]]
     return [row[keep].tolist() for row, keep in zip(begins, real, strict=True)]
 
 
+def check_starts(starts: Any, vocabulary: int) -> None:
+    """Refuses a token that no text can hold.
+
+    Raises:
+        InputError: an id outside the vocabulary, or what is neither None, an id nor bool.
+    """
+    token = None if starts is None else _token(starts)
+    if token is not None and token >= vocabulary:
+        raise InputError(
+            f"document_starts is {token}; expected a token id of the vocabulary, 0 … {vocabulary - 1}"
+        )
+
+
+def uncut_note(starts: Any, n_rows: int, n_documents: int) -> str:
+    """What a reader must know where nothing was cut; empty where something was."""
+    if n_documents > n_rows:
+        return ""
+    named = starts_setting(starts)
+    what = "document_starts" if named == "given" else f"Token {named} (document_starts)"
+    return f"{what} cuts none of the {n_rows} texts: each is measured as one document."
+
+
 def starts_setting(starts: Any) -> int | str:
     """`document_starts` as settings record it, JSON-safe."""
     token = _token(starts)

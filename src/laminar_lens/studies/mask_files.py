@@ -26,6 +26,7 @@ from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.results import atomic_path, json_safe
 from laminar_lens.studies.documents import (
+    check_starts,
     document_starts_of,
     flags_by_row,
     packed_note,
@@ -127,6 +128,7 @@ def token_masks(
         raise InputError(
             "document_starts= with prepend_bos=True: packed rows hold a BOS of their own; leave it out"
         )
+    check_starts(document_starts, int(model.cfg.d_vocab))
     ids, padding = without_pads(model, texts)
     rows, given = token_rows(model, ids, prepend_bos=prepend_bos)
     tokens = padded(rows)

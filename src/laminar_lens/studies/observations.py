@@ -140,7 +140,7 @@ def _cause(origin: Origin, compared: Rows, whole: Rows, what: str) -> str:
             "of your own (a sequential study can do without them: warmup=False)"
         )
     distinct, before = (len(set(map(tuple, rows))) for rows in (compared, whole))
-    if before > distinct:
+    if before - distinct > len(compared) - before:  # cut to a length, more became the same than were before
         return (
             f"Only their first {max(map(len, compared))} tokens are measured, and these are the same: give "
             f"{what} that begin differently, or a greater length="

@@ -19,7 +19,15 @@ from laminar_lens.models.padding import is_token_tensor, without_pads
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.tokens import token_rows, unpadded
 from laminar_lens.prompts import check_prompts, read_prompts
-from laminar_lens.studies.documents import cut_at, cut_rows, flags_by_row, packed_note, starts_setting
+from laminar_lens.studies.documents import (
+    check_starts,
+    cut_at,
+    cut_rows,
+    flags_by_row,
+    packed_note,
+    starts_setting,
+    uncut_note,
+)
 from laminar_lens.studies.observations import Observations, Origin, observations
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
@@ -202,6 +210,7 @@ def _given(
 
 def _documents(model: Any, texts: Any, starts: Any, notes: list[str]) -> tuple[list[list[int]], list[int]]:
     """Token ids of each text, or of each document of packed ones, and which text it is of."""
+    check_starts(starts, int(model.cfg.d_vocab))
     texts, padding = without_pads(model, texts)
     notes += [padding] if padding else []
     is_ids = is_token_tensor(texts)
@@ -215,9 +224,11 @@ def _documents(model: Any, texts: Any, starts: Any, notes: list[str]) -> tuple[l
         packed = packed_note(rows, special_tokens(model))
         notes += [packed] if packed else []
         return rows, list(range(len(rows)))
-    if is_ids:
-        return cut_rows(rows, flags_by_row(torch.as_tensor(texts), starts))
-    return cut_at(rows, starts)
+    flags = flags_by_row(torch.as_tensor(texts), starts) if is_ids else None
+    cut, owners = cut_at(rows, starts) if flags is None else cut_rows(rows, flags)
+    uncut = uncut_note(starts, len(rows), len(cut))
+    notes += [uncut] if uncut else []
+    return cut, owners
 
 
 def _tokenized(model: Any, texts: Sequence[str]) -> list[list[int]]:

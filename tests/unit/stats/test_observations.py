@@ -26,6 +26,14 @@ def test_equal_texts_count_once(seed: int) -> None:
     assert marked(np.concatenate([x, x, x[:5]])).tolist() == [False] * 30 + [True] * 35
 
 
+@pytest.mark.parametrize("by", [-4, -1, 1, 4])
+def test_a_text_moved_a_little_either_way_is_the_same(seed: int, by: int) -> None:
+    """As many places on as may differ, here 4 of 64."""
+    longer = rows(seed, length=80)
+    x, moved = longer[:, 8:72], longer[:, 8 + by : 72 + by]
+    assert marked(np.concatenate([x, moved])).tolist() == [False] * 30 + [True] * 30
+
+
 @pytest.mark.parametrize(("length", "allowed"), [(4, 0), (15, 0), (16, 1), (31, 1), (64, 4), (128, 8)])
 def test_one_place_in_sixteen_may_differ(seed: int, length: int, allowed: int) -> None:
     """Whichever places they are: the parts that are compared first must miss none."""

@@ -229,6 +229,21 @@ class TestMasks:
             warm.mask(one_by_one(rows))
 
 
+def test_a_token_that_starts_nothing(model: Any) -> None:
+    """One that no text can hold is refused; one that none does hold is said."""
+    ids = one_by_one(documents())
+    for run in (
+        lambda **given: ll.warmup_study(model, ids, length=6, random_init=False, **given),
+        lambda **given: ll.sink_study(model, ids, length=6, random_init=False, **given),
+        lambda **given: token_masks(model, ids, skip=2, **given),
+    ):
+        with pytest.raises(InputError, match=f"document_starts is 99999; .* 0 … {model.cfg.d_vocab - 1}"):
+            run(document_starts=99999)
+    unused = next(token for token in range(model.cfg.d_vocab) if not bool((ids == token).any()))
+    found = ll.warmup_study(model, ids, length=6, random_init=False, document_starts=unused)
+    assert f"Token {unused} (document_starts) cuts none of the {len(ids)} texts" in " ".join(found.warnings)
+
+
 class TestNote:
     @pytest.mark.parametrize(
         ("rows", "n"),

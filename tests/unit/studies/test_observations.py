@@ -226,6 +226,25 @@ def test_groups_may_repeat_themselves_but_not_each_other(model: Any) -> None:
     assert across.sentence.endswith("50 texts, 10 of them repeats of another group's: 40 observations.")
 
 
+def test_two_texts_of_which_one_repeats_the_other_are_refused() -> None:
+    """Half of them is not over half, but one observation has no spread."""
+    with pytest.raises(InputError, match="2 texts, 1 of them repeats: 1 observation"):
+        observations([[1, 2, 3]] * 2, None, "ids")
+    assert observations([[1, 2, 3]], None, "ids").n == 1
+
+
+def test_copies_among_texts_that_were_cut_are_called_copies() -> None:
+    """One pair that only the cut made equal is not the cause of sixty that were copies before."""
+    whole = ids(100, length=20).tolist()
+    whole[1] = [*whole[0][:12], *whole[1][12:]]
+    rows = whole + whole[40:]
+    said = observations([row[:12] for row in rows], None, "ids", whole=rows).alarms[0]
+    assert "160 texts, 61 of them repeats: 99 observations. Their measured tokens are the same" in said
+    rows = [*whole, *([*whole[k][:12], *whole[k - 1][12:]] for k in range(40, 100))]
+    said = observations([row[:12] for row in rows], None, "ids", whole=rows).alarms[0]
+    assert "Only their first 12 tokens are measured" in said
+
+
 def test_a_file_that_is_given_twice_is_one(model: Any, tmp_path: Path) -> None:
     files = [tmp_path / f"{k}.txt" for k in range(5)]
     rng = np.random.default_rng(0)
