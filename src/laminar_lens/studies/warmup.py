@@ -65,7 +65,8 @@ def warmup_study(
             one text a line, several files (windows of one file are one group), or token ids [text pos],
             padded as in `capture_residuals`.
         n_texts: how many the model writes.
-        length: tokens a text, 64 by default (or what the context or the given ids allow).
+        length: tokens a text; 64 by default, or what the context allows, or the width of token ids
+            without padding.
         document_starts: where documents start in packed rows: a token id (the first token of a document), or
             for token ids bool [text pos]. Each document is then measured as a text by itself: positions count
             from its start, and no attention crosses documents. The first token of a row always starts one.

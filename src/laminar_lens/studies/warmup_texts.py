@@ -112,14 +112,18 @@ def chosen_texts(
         return _checked(model, tokens, _labels(groups, n_texts), "model", (), reach, notes)
     is_ids = hasattr(texts, "ndim") and document_starts is None
     rows, labels = _given(model, texts, _length(length, room, DEFAULT_LENGTH), groups, document_starts, notes)
-    wanted = _length(length, room, max(map(len, rows)) if is_ids else DEFAULT_LENGTH)
+    lengths = sorted(map(len, rows))
+    as_given = is_ids and lengths[0] == lengths[-1]  # rows that padding made alike are texts like others
+    wanted = _length(length, room, lengths[-1] if as_given else DEFAULT_LENGTH)
     enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
     if len(enough) < 2:
-        raise InputError(_too_few(sorted(map(len, rows)), len(enough), wanted))
-    if len(enough) < len(rows):
-        notes.append(
-            f"{len(rows) - len(enough)} of {len(rows)} texts have fewer than {wanted} tokens: left out."
-        )
+        raise InputError(_too_few(lengths, len(enough), wanted))
+    if lost := len(rows) - len(enough):
+        said = f"{lost} of {len(rows)} texts have fewer than {wanted} tokens: left out"
+        if 2 * lost > len(rows):
+            notes.insert(0, f"{said}; length={_of_half(lengths)} would keep at least half of them.")
+        else:
+            notes.append(f"{said}.")
     tokens = torch.tensor([rows[k][:wanted] for k in enough])
     labels = None if labels is None else labels[np.array(enough)]
     origin: Origin = "ids" if is_token_tensor(texts) else "text"
@@ -157,10 +161,16 @@ def _too_few(lengths: list[int], n: int, wanted: int) -> str:
     """What is missing, where fewer than 2 texts have the length: texts, or tokens."""
     if len(lengths) < 2:
         return f"there is only {len(lengths)} text, at least 2 of {wanted} tokens are needed; give more texts"
-    instead = f", or length={lengths[-2]}" if lengths[-2] >= SHORTEST else ""
+    half = _of_half(lengths)
+    instead = f", or length={half}, which at least half of them have" if half >= SHORTEST else ""
     return (
         f"{n} of {len(lengths)} texts have {wanted} tokens, at least 2 are needed; give longer texts{instead}"
     )
+
+
+def _of_half(lengths: list[int]) -> int:
+    """The greatest length that half of the texts have, at least two; `lengths` in increasing order."""
+    return lengths[min(len(lengths) // 2, len(lengths) - 2)]
 
 
 def _length(length: int | None, room: int, default: int) -> int:

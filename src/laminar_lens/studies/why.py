@@ -114,7 +114,8 @@ def why_study(
         texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
             one text a line, several files (windows of one file are one group), or token ids [text pos].
         n_texts: how many the model writes.
-        length: tokens a text, 64 by default (or what the context or the given ids allow).
+        length: tokens a text; 64 by default, or what the context allows, or the width of token ids
+            without padding.
         document_starts: cuts packed rows into their documents, as in `warmup_study`.
         at: position t of the bigram in the body, or several that texts take in turn; by default the last
             third of a text, whose pairs are also the body's mean.
