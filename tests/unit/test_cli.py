@@ -182,7 +182,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("sequential --occurrence second", ["--occurrence 'second'", "first, last, all"]),
         ("sequential --skip -1", ["--skip -1", "0 or more"]),
         ("sequential --seed -3", ["--seed -3", "0 or more"]),
-        ("sequential --seed 9223372036854775808", ["--seed 9223372036854775808", "2**63 - 1"]),
+        ("sequential --seed 9223372036854775808", ["--seed 9223372036854775808 is too large", "9223372036854775807 or less"]),
         ("warmup --seed 99999999999999999999", ["--seed 99999999999999999999 is too large"]),
         ("sequential --tau 0", ["--tau 0", "radians"]),
         ("sequential --tau nan", ["--tau nan", "radians"]),
@@ -315,6 +315,20 @@ def test_a_bug_is_not_dressed_up(
 
 
 # ---------------------------------------------------------------------------------------------------- checks
+
+
+def test_a_panic_of_native_code_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class PanicException(BaseException):
+        pass
+
+    def panics(request: Request) -> None:
+        raise PanicException("index out of bounds\nthe len is 2")
+
+    monkeypatch.setattr(run, "execute", panics)
+    monkeypatch.setattr(preflight, "check_sequential", lambda request: request)
+    assert "native code failed (index out of bounds the len is 2)" in refused(capsys, "sequential")
 
 
 def test_layers_are_sorted_and_not_repeated() -> None:
