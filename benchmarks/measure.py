@@ -14,7 +14,7 @@ from benchmarks.competitors import competitor, temporary_bytes
 from benchmarks.inputs import Inputs, make_inputs
 from benchmarks.registry import BINS, OURS, Entry, Group
 from benchmarks.table import OK, Row, Setting
-from benchmarks.timing import cpu_times, free_bytes, gpu_times, peak_extra_bytes
+from benchmarks.timing import cpu_times, free_bytes, gpu_times, one_thread_times, peak_extra_bytes
 from benchmarks.truth import Truth, true_values
 from benchmarks.verify import Result, verify
 from laminar_lens import kernels
@@ -25,6 +25,7 @@ Form = Callable[[Tensor, Tensor | None], Result]
 NO_TIME = "skipped: too little time left to compile"
 COMPILE_S = {"cpu": 40.0, "cuda": 15.0}
 _CACHE_BYTES = {"cpu": 2**27, "cuda": 2**28}
+_IN_CACHE_BYTES = 2**23
 _MOST_SETS = 6
 _FLOOR_BYTES = 2**32
 CAPTURE_S = 60.0
@@ -113,7 +114,7 @@ def _cpu_rows(group: Group, inputs: list[Inputs], truth: Truth, plan: Plan) -> I
             yield _row(entry, plan, OK, times[entry.name], copy, size=_floor_size(entry, inputs))
         elif entry in checked:
             status, error, _ = checked[entry]
-            yield _row(
+            row = _row(
                 entry,
                 plan,
                 status,
@@ -123,6 +124,22 @@ def _cpu_rows(group: Group, inputs: list[Inputs], truth: Truth, plan: Plan) -> I
                 error,
                 truth.compared,
             )
+            yield row | (_cached(entry, inputs[0], plan) if status == OK else {})
+
+
+def _cached(entry: Entry, given: Inputs, plan: Plan) -> Row:
+    """GB/s of one thread whose data lie in the cache, beside `x.sum()` of the same."""
+    plain = entry.dtype == "float32" and entry.operation in ("sequential", "profile")
+    if entry.backend != "cpu" or not plain:
+        return {}
+    shape = entry.shape
+    pos = max(2, _IN_CACHE_BYTES // (4 * shape.layers * shape.d_model))
+    states = given.states[:, :1, :pos].contiguous()
+    form = plan.form_of(entry)
+    seconds = one_thread_times({"cached": lambda _: form(states, None), "cached_sum": lambda _: states.sum()})
+    return {
+        f"{name}_gb_per_s": f"{states.nbytes / max(taken, 1e-9) / 1e9:.4g}" for name, taken in seconds.items()
+    }
 
 
 def _gpu_rows(group: Group, inputs: list[Inputs], truth: Truth, plan: Plan) -> Iterator[Row]:

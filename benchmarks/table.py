@@ -16,7 +16,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = (
     *("op", "backend", "shape", "dtype", "seq_len", "p20_ms", "p50_ms", "p80_ms", "bytes", "gb_per_s"),
-    *("percent_of_copy", "peak_extra_bytes", "max_error_rad", "compared", "status"),
+    *("percent_of_copy", "cached_gb_per_s", "cached_sum_gb_per_s"),
+    *("peak_extra_bytes", "max_error_rad", "compared", "status"),
     *("device", "threads", "versions", "commit", "date"),
 )
 OK = "ok"

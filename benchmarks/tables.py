@@ -17,11 +17,11 @@ _LESS = ("1e-06", "1e-04", "1e-02", "0.5", "1.571", "pi-0.5", "pi-1e-02", "pi-1e
 
 def times_table(rows: Sequence[Row], fast: str) -> str:
     """One line a shape: our fast backend, and how many times longer the others take."""
+    cached = ["cached GB/s (× sum)"] if fast == "cpu" else []
+    names = [f"`{fast}` p50 (p20–p80) ms", "GB/s", "% of copy", *cached, *(f"`{name}`" for name in BACKENDS)]
     lines = [
-        f"| operation | [layer batch pos d_model] | dtype | `{fast}` p50 (p20–p80) ms | GB/s | % of copy | "
-        + " | ".join(f"`{name}`" for name in BACKENDS)
-        + " |",
-        "|---|---|---|---:|---:|---:|" + "---:|" * len(BACKENDS),
+        "| operation | [layer batch pos d_model] | dtype | " + " | ".join(names) + " |",
+        "|---|---|---|" + "---:|" * len(names),
     ]
     groups: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
@@ -30,7 +30,8 @@ def times_table(rows: Sequence[Row], fast: str) -> str:
     for key, group in groups.items():
         ours = group.get(fast)
         base = ours if ours is not None and _has_time(ours) else None
-        cells = [*key, *_own(ours), *(_other(group.get(name), base) for name in BACKENDS)]
+        own = [*_own(ours), *([_cached(ours)] if cached else [])]
+        cells = [*key, *own, *(_other(group.get(name), base) for name in BACKENDS)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -50,6 +51,14 @@ def _own(row: Row | None) -> list[str]:
         _number(float(row["gb_per_s"])),
         f"{float(row['percent_of_copy']):.0f}",
     ]
+
+
+def _cached(row: Row | None) -> str:
+    """GB/s on one thread with the data in its cache, and as a multiple of `x.sum()`'s."""
+    rate = "" if row is None else row.get("cached_gb_per_s", "")
+    if row is None or not rate:
+        return ""
+    return f"{_number(float(rate))} ({float(rate) / float(row['cached_sum_gb_per_s']):.2f}×)"
 
 
 def _other(row: Row | None, base: Row | None) -> str:

@@ -43,6 +43,22 @@ def cpu_times(
     return {name: np.quantile(values, QUANTILES).tolist() for name, values in taken.items()}
 
 
+def one_thread_times(calls: Mapping[str, Call], repeats: int = 30) -> dict[str, float]:
+    """The least processor seconds of each call on one thread, from repeats in turn."""
+    least = dict.fromkeys(calls, float("inf"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for turn in range(repeats):
+            for name, call in calls.items():
+                begin = time.thread_time()
+                call(turn)
+                least[name] = min(least[name], time.thread_time() - begin)
+    finally:
+        torch.set_num_threads(before)
+    return least
+
+
 def gpu_times(call: Call, rep_ms: int = 60) -> list[float]:
     """The same for one call on the GPU, between CUDA events, with its L2 cleared; input sets in turn."""
     from triton.testing import do_bench

@@ -339,6 +339,30 @@ def test_added_memory_counts_temporaries_and_results():
     assert timing.peak_extra_bytes(lambda turn: data.sum(), "cpu") < 2**22
 
 
+def test_one_thread_in_the_cache_is_measured_beside_a_sum():
+    before = torch.get_num_threads()
+    times = timing.one_thread_times({name: lambda turn: torch.get_num_threads() for name in "ab"}, 3)
+    assert set(times) == {"a", "b"}
+    assert torch.get_num_threads() == before
+    seen = []
+
+    def form_of(e):
+        form = measure.form_of(e)
+        return lambda states, pairs: (seen.append((e.backend, tuple(states.shape))), form(states, pairs))[1]
+
+    group = Group("profile", Shape("m", 2, 3, 40, 2**15), "float32", ("cpu", "eager"))
+    rows = {row["backend"]: row for row in measure.measure_group(group, plan_with(form_of))}
+    assert seen.count(("cpu", (2, 1, 32, 2**15))) == 30  # 8 MiB of one prompt
+    assert ("eager", (2, 1, 32, 2**15)) not in seen
+    assert float(rows["cpu"]["cached_gb_per_s"]) > 0
+    assert float(rows["cpu"]["cached_sum_gb_per_s"]) > 0
+    assert not rows["eager"].get("cached_gb_per_s")
+    text = tables.times_table([dict.fromkeys(table.COLUMNS, "") | row for row in rows.values()], "cpu")
+    ratio = float(rows["cpu"]["cached_gb_per_s"]) / float(rows["cpu"]["cached_sum_gb_per_s"])
+    assert f"({ratio:.2f}×)" in text
+    assert "cached" not in tables.times_table([], "fused")
+
+
 # --- the table --------------------------------------------------------------------------------------------
 
 

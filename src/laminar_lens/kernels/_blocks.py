@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from laminar_lens.kernels._checks import is_watched
+from laminar_lens.kernels._tensors import unreadable
 
 _SUM_BLOCK = 128
-BLOCK_BYTES = {"cpu": 2**22}
+BLOCK_BYTES = {"cpu": 2**21}
 _BLOCK_BYTES_ELSEWHERE = 2**24  # an accelerator needs large launches more than it needs its cache
 _LEAST_BLOCK_BYTES = 2**19
 _SHARE = 20
@@ -62,14 +63,16 @@ class Scratch:
         dtype: of the arithmetic and the result.
     """
 
-    def __init__(self, *inputs: Tensor, buffers: int = 5) -> None:
+    def __init__(self, *inputs: Tensor, buffers: int = 5, wide_buffers: int = 4) -> None:
         first = inputs[0]
         self.watched = any(is_watched(x) for x in inputs)
         self.dtype = torch.float64 if any(x.dtype == torch.float64 for x in inputs) else torch.float32
         plain = not self.watched and not torch.compiler.is_compiling()
-        self.wide = plain and first.device.type == "cpu" and self.dtype == torch.float32
+        fits = first.device.type == "cpu" and self.dtype == torch.float32
+        self.wide = plain and fits and not unreadable(*inputs)  # what it does depends on the numbers
         most = BLOCK_BYTES.get(first.device.type, _BLOCK_BYTES_ELSEWHERE)
-        share = sum(x.numel() * x.element_size() for x in inputs) // (_SHARE * buffers)
+        kept = wide_buffers if self.wide else buffers  # arccos needs fewer than Kahan's form
+        share = sum(x.numel() * x.element_size() for x in inputs) // (_SHARE * kept)
         budget = min(most, max(share, _LEAST_BLOCK_BYTES))
         self.rows = max(2, budget // (first.shape[-1] * (8 if self.wide else self.dtype.itemsize)))
         if self.watched:

@@ -8,6 +8,7 @@ from torch.autograd import forward_ad
 
 from laminar_lens.arguments import LARGEST, places, shown
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.kernels._tensors import check_tensor, unreadable
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -17,16 +18,14 @@ def _shape(x: Tensor) -> list[int]:
 
 
 def check_vectors(name: str, x: Tensor, axes: str) -> None:
-    """Dtype, number of axes (`axes` names them; '...' is any number) and a last axis that is not empty."""
-    if not isinstance(x, Tensor):
-        raise InputError(f"{name} is a {type(x).__name__}; expected a torch tensor: torch.as_tensor({name})")
-    if x.layout != torch.strided:
-        raise InputError(f"{name} has the layout {x.layout}; expected a dense tensor: {name}.to_dense()")
+    """Dense, of a dtype, with the axes that `axes` names ('...' is any number), the last not empty."""
+    check_tensor(name, x)
     if x.dtype not in FLOATING:
         dtype = str(x.dtype).removeprefix("torch.")
+        how = f"torch.view_as_real({name})" if x.is_complex() else f"{name}.float()"
         raise InputError(
             f"{name} has dtype {dtype}; an angle needs float16, bfloat16, float32 or float64: convert with "
-            f"{name}.float()"
+            f"{how}"
         )
     needed = sum(axis != "..." for axis in axes.split())
     if x.ndim < needed:
@@ -78,7 +77,12 @@ def check_pairs(
     pairs: Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."],
 ) -> Int[Tensor, "batch pair 2"]:
     """Pairs as int64 [batch pair 2] on the device of `resid`, every index in −1 … pos−1."""
-    pairs = check_pair_form(torch.as_tensor(places("pairs", pairs)))
+    if not isinstance(pairs, Tensor):
+        pairs = torch.as_tensor(places("pairs", pairs), device="cpu")
+    check_tensor("pairs", pairs)
+    if pairs.device.type == "cpu" and (reason := unreadable(pairs)):
+        raise InputError(f"pairs cannot be checked: {reason}; give a plain tensor of positions")
+    pairs = check_pair_form(pairs)
     batch, n_pos = resid.shape[-3], resid.shape[-2]
     if pairs.ndim == 3 and pairs.shape[0] != batch:
         raise ShapeError(

@@ -14,6 +14,7 @@ from torch import Tensor
 from laminar_lens.arguments import shown
 from laminar_lens.errors import BackendError
 from laminar_lens.kernels._checks import is_watched
+from laminar_lens.kernels._tensors import unreadable
 
 BACKENDS = ("reference", "eager", "cpu", "fused")
 _NEEDS = {"cpu": "numba", "fused": "triton"}
@@ -97,6 +98,8 @@ def _refusal(name: str, tensors: tuple[Tensor, ...]) -> str:
         return f"it computes on CPU tensors, these are on {' and '.join(devices)}; use backend='auto'"
     if name == "cpu" and (torch.compiler.is_compiling() or any(map(is_watched, tensors))):
         return "it has no gradient and no torch.func or torch.compile form; backend='eager' has them all"
+    if name == "cpu" and (reason := unreadable(*tensors)):
+        return f"{reason}; use backend='auto' or 'eager'"
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if name == "fused" and devices != ["cuda"] and not interpreted:
         return f"it computes on CUDA tensors, these are on {' and '.join(devices)}; use backend='auto'"

@@ -29,4 +29,4 @@ def hide_padding(found: dict[str, Tensor], mask: Bool[Tensor, "batch pos"] | Non
 def empty_output(like: Tensor, shape: Sequence[int]) -> Tensor:
     """Memory for a result on the CPU, not written yet."""
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    return torch.empty(tuple(shape), dtype=dtype)
+    return torch.empty(tuple(shape), dtype=dtype, device=like.device)

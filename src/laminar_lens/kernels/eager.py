@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.errors import BackendError
 from laminar_lens.kernels import _pairwise
 from laminar_lens.kernels._blocks import (
     Block,
@@ -44,6 +45,7 @@ from laminar_lens.kernels._blocks import (
     shorter,
 )
 from laminar_lens.kernels._outputs import hide_padding, sequential_key
+from laminar_lens.kernels._tensors import unreadable
 
 _TILE_SUM_BLOCK = 64  # torch.cdist adds one after the other in fewer lanes than vector_norm
 _TILE_ROWS = 512
@@ -56,7 +58,7 @@ def angle(u: Float[Tensor, "*place d_model"], v: Float[Tensor, "*place d_model"]
     def compute(block: Block) -> Tensor:
         return _between(scratch.vectors("u", u[block]), scratch.vectors("v", v[block]), scratch)
 
-    scratch = Scratch(u, v, buffers=6)
+    scratch = Scratch(u, v, buffers=6, wide_buffers=6)
     return collect(compute, u.shape[:-1], scratch, rows=scratch.rows // 2)
 
 
@@ -88,7 +90,7 @@ def pair_angles(
         v = scratch.vectors("v", states[..., text, second, :])
         return _between(u, v, scratch).masked_fill((ends < 0).any(-1), torch.nan)
 
-    scratch = Scratch(resid, buffers=6)
+    scratch = Scratch(resid, buffers=6, wide_buffers=6)
     return collect(compute, (*resid.shape[:-2], pairs.shape[-2]), scratch, rows=scratch.rows // 2)
 
 
@@ -124,6 +126,8 @@ def pairwise_histogram(resid: Float[Tensor, "*batch pos d_model"], bins: int) ->
     scratch = Scratch(resid)
     if scratch.wide:
         return _pairwise.pairwise_histogram(resid, bins, angle)
+    if not torch.compiler.is_compiling() and (reason := unreadable(resid)):
+        raise BackendError(f"a histogram cannot be counted here: {reason}; give a plain tensor")
     rows = min(scratch.rows, _TILE_ROWS)
     tiles = [slice(start, min(start + rows, n_pos)) for start in range(0, n_pos, rows)]
     counts = torch.zeros(*batch, bins, dtype=torch.int64, device=resid.device)
@@ -149,7 +153,7 @@ def turning_angles(resid: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, 
         directions = scratch.vectors("u", scratch.difference(states))
         return _between(directions.at(slice(None, -1)), directions.at(slice(1, None)), scratch)
 
-    scratch = Scratch(resid)
+    scratch = Scratch(resid, wide_buffers=6)
     return collect(compute, shorter(resid, 2), scratch)
 
 
@@ -169,7 +173,7 @@ def profile(
     layers: list[Tensor], measures: tuple[str, ...], lags: int, mask: Tensor | None
 ) -> dict[str, Tensor]:
     """All measures of a block of positions, layer by layer: the layer before is still in the cache."""
-    scratch = Scratch(*layers, buffers=6)
+    scratch = Scratch(*layers, buffers=6, wide_buffers=6)
     shape, reach = layers[0].shape[:-1], lags if "sequential" in measures else 0
     rows = scratch.rows if layers[0].numel() else 2**62  # nothing at all is one block, too
     parts: dict[str, list[list[Tensor]]] = {}

@@ -1,6 +1,7 @@
 """Several measures of the same residual states in one pass: the public function and its checks."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -11,6 +12,7 @@ from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.kernels._checks import check_length, check_vectors
 from laminar_lens.kernels._dispatch import load_backend
 from laminar_lens.kernels._outputs import sequential_key
+from laminar_lens.kernels._tensors import check_tensor
 
 MEASURES = ("sequential", "rotation", "norm", "step")
 MOST_LAGS = 4
@@ -65,10 +67,8 @@ def check_layers(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
         check_vectors("states", states, "layer batch pos d_model")
         layers = list(states.unbind(0))
         axes = "layer batch pos d_model"
-    elif isinstance(states, list | tuple):
-        layers, axes = list(states), "batch pos d_model"
     else:
-        raise InputError(f"states is a {type(states).__name__}; expected a tensor, or one for each layer")
+        layers, axes = _listed(states), "batch pos d_model"
     if not layers:
         raise ShapeError("states holds no layer; expected at least one, [batch pos d_model]")
     first = layers[0]
@@ -84,6 +84,13 @@ def check_layers(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
                     f"{getattr(first, what)}; the layers must be alike"
                 )
     return layers
+
+
+def _listed(states: Any) -> list[Tensor]:
+    """Whatever is no sequence is refused as one tensor would be."""
+    if not isinstance(states, Sequence) or isinstance(states, str):
+        check_tensor("states", states)
+    return list(states)
 
 
 def check_measures(measures: Iterable[str], lags: int, layers: list[Tensor]) -> tuple[str, ...]:
@@ -115,8 +122,7 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
     """A bool mask [batch pos] of real positions."""
     if mask is None:
         return
-    if not isinstance(mask, Tensor):
-        raise InputError(f"mask is a {type(mask).__name__}; expected a bool tensor: torch.as_tensor(mask)")
+    check_tensor("mask", mask)
     expected = list(like.shape[:-1])
     if mask.dtype != torch.bool:
         dtype = str(mask.dtype).removeprefix("torch.")

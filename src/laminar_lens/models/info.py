@@ -34,6 +34,8 @@ _WARNED: "WeakSet[Any]" = WeakSet()
 
 _POSITIONS = {"standard": "absolute", "learned": "absolute", "absolute": "absolute"}
 _FOLDED = {"LNPre", "RMSPre"}
+ROTARY_ROWS = 2048
+"""A HookedTransformer makes so many rows of its rotary tables at once, and more when a longer text comes."""
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -258,18 +260,21 @@ def check_same_weights(model: Any, before: Any) -> None:
 def _weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name: rotary tables and quantised weights are buffers.
 
-    The frequencies of rotary positions that depend on the length of a text are set anew by each run.
+    The frequencies of rotary positions that depend on the length of a text are set anew by each run, and
+    tables of them grow with it: of these, the rows that are there from the start count.
     """
     yield from model.named_parameters()
     dynamic = {
         name
         for name, part in model.named_modules()
         if getattr(part, "rope_type", "default") in ("dynamic", "longrope")
+        or getattr(getattr(part, "cfg", None), "use_dynamic_ntk_rope", False)
     }
     for name, buffer in model.named_buffers():
         owner, _, short = name.rpartition(".")
-        if not (short == "inv_freq" and owner in dynamic):
-            yield name, buffer
+        table = short in ("rotary_sin", "rotary_cos")
+        if not ((table or short == "inv_freq") and owner in dynamic):
+            yield name, buffer[:ROTARY_ROWS] if table else buffer
 
 
 def _embedding(model: Any) -> Tensor | None:

@@ -1,5 +1,6 @@
 """Loading a local Hugging Face folder, and comparing what TransformerLens computes with Hugging Face."""
 
+import copy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,13 @@ def load_folder(
 
     files = _Files(folder, hooked, device, trust_remote_code)
     tokenizer = _tokenizer(AutoTokenizer, folder, trust_remote_code)
+    has_bos = tokenizer is not None and tokenizer.bos_token_id is not None
+    adds_bos = _adds_bos(tokenizer, files.name)
     hf = files.compared_in_float64(tokenizer) if files.bytes <= SMALL_BYTES else None
     exact = torch.float64 if dtype is torch.float64 else torch.float32
     model = None
     if hf is None:
         hf, model = files.compared(exact, tokenizer)
-    has_bos = tokenizer is not None and tokenizer.bos_token_id is not None
-    adds_bos = _adds_bos(tokenizer, files.name)
     source = Source(files.name, None, files.config, has_bos, adds_bos, files.comparison, files.limits)
     if model is None or exact is not dtype:
         del model
@@ -109,7 +110,9 @@ class _Files:
             with AllFloat64():
                 hf = self.hugging_face(torch.float64)
                 reference = make_reference(hf, self.name)
-                model = self.build(hf, torch.float64, tokenizer if self._hooked is None else None)
+                # Building changes a tokenizer; a HookedTransformer needs none.
+                own = copy.deepcopy(tokenizer) if self._hooked is None else None
+                model = self.build(hf, torch.float64, own)
                 found = distance(model, reference, self.name)
                 self._accept(model, reference, found, EXACT_RAD)
         except _NOT_IN_FLOAT64:

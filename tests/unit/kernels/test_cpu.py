@@ -14,6 +14,12 @@ from laminar_lens import kernels
 from laminar_lens.kernels import cpu
 
 
+def _cpu_features() -> Any:
+    from llvmlite import binding
+
+    return [name for name, has in binding.get_host_cpu_features().items() if has]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize(
     ("shape", "layers", "extra"),
@@ -110,3 +116,63 @@ def test_half_precision_bits() -> None:
             torch.testing.assert_close(
                 values.double(), wide[name].float().double(), rtol=2e-7, atol=2e-7, equal_nan=True
             )
+
+
+def everything(resid: torch.Tensor) -> bytes:
+    """The bytes of all that the loops compute."""
+    found = [*kernels.angle_profile(resid, lags=4, backend="cpu").values()]
+    found += [
+        kernels.sequential_angles(resid, lag=7, backend="cpu"),
+        kernels.step_lengths(resid, backend="cpu"),
+    ]
+    found += [kernels.rotation_angles(resid, backend="cpu"), kernels.turning_angles(resid, backend="cpu")]
+    return b"".join(values.numpy().tobytes() for values in found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("d_model", [3, 63, 500, 1600])
+@pytest.mark.usefixtures("seed")
+def test_same_bytes_on_any_threads_in_any_blocks(
+    d_model: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks begin and end elsewhere, four rows at a time or one: each sum keeps its order."""
+    resid = torch.randn(3, 2, 61, d_model).to(dtype)
+    expected = everything(resid)
+    for threads, least, most in ((1, 8, 256), (3, 8, 256), (2, 1, 2), (5, 3, 3), (2, 7, 7), (1, 61, 61)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=threads: n)
+        monkeypatch.setattr(cpu, "_LEAST_ROWS", least)
+        monkeypatch.setattr(cpu, "_MOST_ROWS", most)
+        assert everything(resid) == expected, (threads, least, most)
+    monkeypatch.undo()
+    apart = torch.stack([resid, resid], -1)[..., 0]  # coordinates that are gathered first
+    assert everything(apart) == expected
+
+
+@pytest.mark.usefixtures("seed")
+def test_a_row_repeated_has_no_angle_to_itself_whatever_its_place() -> None:
+    resid = torch.randn(1, 1, 1, 500).expand(2, 3, 37, 500)
+    for values in kernels.angle_profile(
+        resid, measures=("sequential", "rotation"), lags=4, backend="cpu"
+    ).values():
+        assert torch.equal(values, torch.zeros_like(values))
+
+
+@pytest.mark.skipif("avx2" not in _cpu_features(), reason="this machine has no AVX2 to compute with")
+def test_vectors_of_half_the_width_give_the_same_bytes(tmp_path: Any) -> None:
+    """AVX2 in a process of its own beside what this machine has; up to float32 the products are exact."""
+    code = (
+        "import hashlib, torch\n"
+        "from laminar_lens import kernels\n"
+        "resid = torch.randn(2, 2, 23, 500, generator=torch.Generator().manual_seed(1))\n"
+        "found = kernels.angle_profile(resid, lags=2, backend='cpu')\n"
+        "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x in found.values())).hexdigest())"
+    )
+    narrow = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma"}
+    seen = set()
+    for change in ({}, narrow):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **change}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        seen.add(done.stdout)
+    assert len(seen) == 1

@@ -96,6 +96,21 @@ def test_rotary_frequencies_that_a_run_sets_anew_are_no_change(make_model_folder
     assert fingerprint(model) == before
 
 
+def test_a_rotary_table_that_grows_with_a_text_is_no_change(make_model_folder: Any):
+    """TransformerLens makes 2,048 rows at first: a longer text is no change of the weights."""
+    model = ll.load_model(make_model_folder("llama", max_position_embeddings=4096))
+    before = fingerprint(model)
+    ids = torch.randint(1, 99, (1, 2100), generator=torch.Generator().manual_seed(0))
+    ll.capture_residuals(model, ids, layers=0)
+    ll.capture_residuals(model, ids, layers=-1)
+    assert fingerprint(model) == before
+    for name, table in model.named_buffers():
+        if name.endswith(("rotary_sin", "rotary_cos")):
+            assert len(table) > 2048
+            table[5] += 0.1
+    assert fingerprint(model) != before or not hasattr(model.blocks[0].attn, "rotary_sin")
+
+
 def _tensors(model: Any) -> dict[str, torch.Tensor]:
     """Every tensor of numbers that a module holds, whatever as."""
     found: dict[int, tuple[str, torch.Tensor]] = {}

@@ -177,7 +177,7 @@ class TestSameAsStrings:
 
     def test_studies(self, model: Any, side: str, bos: bool) -> None:
         """Warm-up and sinks of the first six tokens; with a BOS, the BOS is the first of the given ids."""
-        texts = [text.replace("her", f"her {'x' * k}") for k, text in enumerate(TEXTS * 3)]
+        texts = [f"{'abcdefghijkl'[k]} {text}" for k, text in enumerate(TEXTS * 3)]
         ids = padded_ids(model, texts, side, bos)
         short = {"length": 6, "random_init": False}
         given = {"length": 6 + int(bos), "random_init": False}

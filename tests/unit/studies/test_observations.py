@@ -199,6 +199,9 @@ def test_over_half_is_refused_and_over_a_fifth_an_alarm(distinct: int, refused: 
         return
     found = observations(rows, None, "ids")
     assert (found.n, found.words, bool(found.alarms)) == (distinct, words, alarm)
+    notes = ["said before"]
+    found.tell(notes)
+    assert notes == [*found.alarms, "said before"], "a warning stands at the top"
     kept = observations([*ids(32).tolist(), *ids(8).tolist()], None, "ids")
     assert (kept.n, kept.alarms, kept.notes) == (32, (), (kept.words,)), "a fifth is no alarm"
 
