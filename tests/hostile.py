@@ -289,7 +289,11 @@ def _config_cases() -> dict[str, Case]:
             fields("config.json", vocab_size=50257), ("vocab_size is 50257", "no tensor")
         ),
         "a longer context": Case(
-            fields("config.json", n_positions=10**9), ("n_positions is 1000000000", "no tensor")
+            fields("config.json", n_positions=10**6), ("n_positions is 1000000", "no tensor")
+        ),
+        "a table of a billion positions": Case(
+            fields("config.json", model_type="bloom", rope_theta=1e4, seq_length=10**9),
+            ("seq_length is 1000000000; expected a whole number from 1 to 1048576", "table"),
         ),
         "a billion labels": Case(fields("config.json", num_labels=10**9), ("num_labels is 1000000000",)),
         "a billion experts": Case(

@@ -7,13 +7,13 @@ it is the default. What depends on the model or on other arguments is checked wh
 
 import functools
 import inspect
+import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ParamSpec, TypeVar
-
-import numpy as np
 
 from laminar_lens.errors import InputError
 
@@ -41,7 +41,7 @@ def shown(value: Any) -> str:
 
 def flag(name: str, value: Any) -> bool:
     """True or False of Python or numpy; nothing else counts as either."""
-    if not isinstance(value, bool | np.bool_):
+    if not _is_truth(value):
         raise InputError(f"{name} is {shown(value)}; expected True or False")
     return bool(value)
 
@@ -81,10 +81,10 @@ def seed(name: str, value: Any) -> int:
 def number(name: str, value: Any) -> float:
     """A finite number; neither True nor '0.05'."""
     try:
-        found = float(value) if not isinstance(value, bool) and isinstance(value, Real) else np.nan
+        found = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
     except OverflowError:
-        found = np.inf
-    if not np.isfinite(found):
+        found = math.inf
+    if not math.isfinite(found):
         raise InputError(f"{name} is {shown(value)}; expected a finite number")
     return found
 
@@ -191,9 +191,15 @@ def checked(**own: Check | None) -> Callable[[Callable[_P, _R]], Callable[_P, _R
     return door
 
 
+def _is_truth(value: Any) -> bool:
+    """Whether it is True or False of Python, or of numpy, which the command line's help does without."""
+    numpy = sys.modules.get("numpy")
+    return isinstance(value, bool) or (numpy is not None and isinstance(value, numpy.bool_))
+
+
 def _index(value: Any) -> int | None:
     """The whole number that it is; None for anything else."""
-    if isinstance(value, bool | np.bool_) or str(getattr(value, "dtype", "")).endswith("bool"):
+    if _is_truth(value) or str(getattr(value, "dtype", "")).endswith("bool"):
         return None
     if getattr(value, "ndim", 0) != 0:  # an array of one number is several
         return None
@@ -215,6 +221,8 @@ def _several(name: str, value: Any, what: str) -> list[Any]:
 
 def _array(name: str, value: Any, of: str) -> Any:
     """The value where it is an array or tensor with numbers in memory, else a numpy array of it."""
+    import numpy as np
+
     if all(hasattr(value, part) for part in ("dtype", "shape", "ndim")):
         array = value
     else:

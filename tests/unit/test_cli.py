@@ -182,7 +182,10 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("sequential --occurrence second", ["--occurrence 'second'", "first, last, all"]),
         ("sequential --skip -1", ["--skip -1", "0 or more"]),
         ("sequential --seed -3", ["--seed -3", "0 or more"]),
-        ("sequential --seed 9223372036854775808", ["--seed 9223372036854775808", "2**63 - 1"]),
+        (
+            "sequential --seed 9223372036854775808",
+            ["is too large: give 9223372036854775807 or"],
+        ),
         ("warmup --seed 99999999999999999999", ["--seed 99999999999999999999 is too large"]),
         ("sequential --tau 0", ["--tau 0", "radians"]),
         ("sequential --tau nan", ["--tau nan", "radians"]),
@@ -317,6 +320,20 @@ def test_a_bug_is_not_dressed_up(
 # ---------------------------------------------------------------------------------------------------- checks
 
 
+def test_a_panic_of_native_code_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class PanicException(BaseException):
+        pass
+
+    def panics(request: Request) -> None:
+        raise PanicException("index out of bounds\nthe len is 2")
+
+    monkeypatch.setattr(run, "execute", panics)
+    monkeypatch.setattr(preflight, "check_sequential", lambda request: request)
+    assert "native code failed (index out of bounds the len is 2)" in refused(capsys, "sequential")
+
+
 def test_layers_are_sorted_and_not_repeated() -> None:
     assert checks.parse_layers(" 3-5, 0 ,4") == (0, 3, 4, 5)
     assert checks.parse_layers("") is None
@@ -353,6 +370,8 @@ def test_a_page_never_replaces_a_result(tmp_path: Path) -> None:
             checks.page(result, report)
     with pytest.raises(ResultError, match="give another --report"):
         checks.page(result, tmp_path)
+    with pytest.raises(ResultError, match=r"nowhere/page.html'.*does not exist; make it, or"):
+        checks.page(result, tmp_path / "nowhere" / "page.html")
     assert checks.page(result, tmp_path / "page.html") == tmp_path / "page.html"
     assert result.read_bytes() == b"result"
 
@@ -468,7 +487,7 @@ def test_a_device_is_written_as_it_is_called(name: str) -> None:
         checks.device(name)
 
 
-@pytest.mark.parametrize("digit", ["\uff11", "\u0663", "\u00b2"])
+@pytest.mark.parametrize("digit", ["\uff11", "\u0663", "\u00b2", "1_0"])
 def test_digits_are_ascii_everywhere(digit: str) -> None:
     for refuses in (
         lambda: checks.parse_layers(f"0,{digit}"),

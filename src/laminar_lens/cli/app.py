@@ -22,7 +22,7 @@ from laminar_lens.cli.requests import (
 )
 from laminar_lens.cli.sinks import sinks
 from laminar_lens.cli.why import why
-from laminar_lens.errors import InputError, LaminarLensError, ResultError
+from laminar_lens.errors import InputError, LaminarLensError, ResultError, is_failure
 from laminar_lens.escapes import one_line
 
 INTERRUPTED = 130
@@ -65,12 +65,12 @@ def _status(arguments: list[str]) -> int:
         return BROKEN_PIPE
     except LaminarLensError as error:
         return _stop(FAILED, f"error: {opt.in_options(str(error))}")
-    except Exception as error:
-        if not hasattr(
-            error, "format_message"
-        ):  # the parser's own errors, which typer has moved between versions
+    except BaseException as error:
+        if hasattr(error, "format_message"):  # the parser's own, which typer has moved between versions
+            return _stop(FAILED, f"error: {_usage(error)}")
+        if isinstance(error, Exception) or not is_failure(error):
             raise
-        return _stop(FAILED, f"error: {_usage(error)}")
+        return _stop(FAILED, f"error: native code failed ({error}): check the model's files and the texts")
 
 
 def _request(arguments: list[str]) -> Any:

@@ -222,6 +222,11 @@ def page(file: Path, report: Path | None) -> Path | None:
             f"--report {str(report)!r} would replace a result by a page: give another name, such as "
             f"{file.stem + '.html'!r}"
         )
+    if not os.path.lexists(report.parent):
+        raise ResultError(
+            f"--report {str(report)!r}: the folder {str(report.parent)!r} does not exist; make it, or give "
+            "another --report"
+        )
     writable(report.parent, [report.name], "--report")
     return report
 

@@ -24,9 +24,10 @@ def decimal_number(value: str | float) -> float:
 
 
 def _ascii(value: object) -> str:
-    """The text of a number; Python also takes the digits of other scripts, which look like other numbers."""
+    """The text of a number; Python also takes the digits of other scripts, which look like other numbers, and
+    1_0 for 10."""
     text = str(value)
-    if not text.isascii():
+    if not text.isascii() or "_" in text:
         raise ValueError
     return text
 

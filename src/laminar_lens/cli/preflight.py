@@ -19,7 +19,7 @@ from laminar_lens.cli.requests import (
     WarmupRequest,
     WhyRequest,
 )
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, is_failure
 from laminar_lens.models.context import config_context
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
@@ -238,5 +238,7 @@ def _tokenizer(choice: ModelChoice) -> Any:
         return None
     try:
         return folder_tokenizer(folder, trust_remote_code=choice.trust_remote_code)
-    except Exception:  # a broken tokenizer is the model's loading to explain
+    except BaseException as error:  # a broken tokenizer is the model's loading to explain
+        if not is_failure(error):
+            raise
         return None

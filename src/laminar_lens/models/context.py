@@ -42,8 +42,9 @@ def set_context(cfg: Any, config: Any) -> None:
     """Gives a HookedTransformer's configuration the context of the Hugging Face one: TransformerLens puts one
     number for all models of some families (2,048 for Qwen3 and Mistral).
 
-    Rotary tables then grow as far as that. A table of learned positions is as long as it was made, so there
-    the configuration stays.
+    To be called once the model is there: rotary tables then grow with the texts, whatever the context says,
+    and ALiBi's unused table of positions stays short. A table of learned positions is as long as it was made,
+    so there the configuration stays.
     """
     context = config_context(config)
     if context is not None and cfg.positional_embedding_type in ("rotary", "alibi"):

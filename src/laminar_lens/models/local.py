@@ -212,12 +212,12 @@ def build_hooked(hf: Any, tokenizer: Any, hooked: Any, *, device: str, dtype: to
             hf.config.n_ctx = hf.config.n_positions  # transformers 5 no longer saves it
         hf.config.save_pretrained(folder)
         cfg = loading.get_pretrained_model_config(folder, fold_ln=False, device=device, dtype=dtype)
-        set_context(cfg, hf.config)
         state = loading.get_pretrained_state_dict(folder, cfg, hf, dtype=dtype)
     cfg.model_name = name
     if tokenizer is None:
         cfg.tokenizer_name = None  # it names the folder that is no more
     model = hooked(cfg, tokenizer, move_to_device=False)
+    set_context(model.cfg, hf.config)
     # `load_and_process_state_dict` would load one tensor at a time, each through every module: half the time.
     model.load_state_dict(loading.fill_missing_keys(model, state), strict=False)
     clear_unused_positions(model)

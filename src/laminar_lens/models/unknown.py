@@ -3,6 +3,7 @@
 from typing import Any
 
 from laminar_lens.models.quiet import quiet
+from laminar_lens.texts.tokenization import token_ids
 
 OTHER_USES = ("bos_token", "eos_token", "pad_token", "sep_token", "cls_token", "mask_token")
 RARE = ("𓂀", "𒀀", "ꙮ", "ⵣ", "𝄞", "🜁")
@@ -28,5 +29,5 @@ def unknown_token(tokenizer: Any, *, from_text: bool) -> int | None:
     if not from_text:
         return None
     with quiet():
-        written = tokenizer(list(RARE), add_special_tokens=False, padding=False, truncation=False)
-    return int(token) if any(token in row for row in written["input_ids"]) else None
+        written = token_ids(tokenizer, RARE)
+    return int(token) if any(token in row for row in written) else None

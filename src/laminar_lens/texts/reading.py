@@ -1,6 +1,7 @@
 """The one reader of text files: regular files, UTF-8, without a byte-order mark."""
 
 import codecs
+import errno
 import os
 import stat
 from typing import Any, NoReturn
@@ -74,6 +75,8 @@ def _bytes(path: str | os.PathLike[str], name: str) -> bytes:
         with open(handle, "rb") as file:
             _check_regular(os.fstat(handle), name)
             data = file.read(MOST_BYTES + 1)
+        if data is None:  # /proc/kmsg calls itself a regular file, and waits
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     except InputError:
         raise
     except FileNotFoundError:

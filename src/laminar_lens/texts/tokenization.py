@@ -8,22 +8,50 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from laminar_lens.errors import InputError, LaminarLensError, is_failure
+
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text."""
-    with whole_texts(tokenizer):
+    """Token ids of each text.
+
+    Raises:
+        InputError: the tokenizer fails at a text; its native code may panic at an unusual one.
+    """
+    with whole_texts(tokenizer), _one_line(texts):
         rows = tokenizer(list(texts), **_plain(tokenizer))["input_ids"]
-    return [list(map(int, row)) for row in rows]
+        return [list(map(int, row)) for row in rows]
 
 
 def token_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
-    """Token ids of a text and the characters [start, end) of each; None where the tokenizer is slow."""
+    """Token ids of a text and the characters [start, end) of each; None where the tokenizer is slow.
+
+    Raises:
+        InputError: the tokenizer fails at the text.
+    """
     fast = bool(getattr(tokenizer, "is_fast", False))
     asked = {"return_offsets_mapping": True} if fast else {}
-    with whole_texts(tokenizer):
+    with whole_texts(tokenizer), _one_line([text]):
         encoding = tokenizer(text, **_plain(tokenizer), **asked)
-    ids = list(map(int, encoding["input_ids"]))
-    return ids, [(int(a), int(b)) for a, b in encoding["offset_mapping"]] if fast else None
+        ids = list(map(int, encoding["input_ids"]))
+        return ids, [(int(a), int(b)) for a, b in encoding["offset_mapping"]] if fast else None
+
+
+@contextlib.contextmanager
+def _one_line(texts: Sequence[str]) -> Iterator[None]:
+    """What fails in a tokenizer, panics of its native code included, as one line."""
+    try:
+        yield
+    except LaminarLensError:
+        raise
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        what = f"the text {texts[0]!r:.60}" if len(texts) == 1 else f"one of {len(texts)} texts"
+        raise InputError(
+            f"the model's tokenizer fails at {what} ({type(error).__name__}: {reason}): change the text, or "
+            "check the model's tokenizer.json"
+        ) from error
 
 
 def _plain(tokenizer: Any) -> dict[str, Any]:

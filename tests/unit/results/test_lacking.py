@@ -132,3 +132,19 @@ def test_nothing_of_a_file_steers_the_terminal(bad, tmp_path, capsys):
         assert ascii(bad[0])[1:-1] in text
     assert result.sentence == f"A sentence {bad}.", "what was stored is not changed"
     assert bad in json.loads(json.dumps(result.summary()))["sentence"]
+
+
+@pytest.mark.parametrize("value", ["\x1b]0;x\x07", [1], {"a": 1}])
+def test_a_part_of_another_kind_is_one_line(value, model, tmp_path, capsys):
+    dataset = measured("warmup", model).dataset
+    path = StudyResult(dataset.assign_attrs(reference_start=value)).save(tmp_path / "other.nc")
+    assert main(["show", str(path), "--report", str(tmp_path / "page.html")]) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert f"{path} cannot be shown (TypeError: " in error
+
+
+def test_a_page_goes_without_a_column_that_is_missing(model, tmp_path):
+    result = measured("warmup", model)
+    page = type(result)(result.dataset.drop_vars("skip")).report(tmp_path / "page.html").read_text()
+    assert "<td><strong>–</strong></td>" in page

@@ -1,5 +1,6 @@
 """Text files: only regular ones, UTF-8, no byte-order mark; the same in every place that reads one."""
 
+import io
 import os
 import signal
 import socket
@@ -91,6 +92,18 @@ class TestOnlyRegularFiles:
             patch.setattr(reading.os, "stat", lambda _: seen)
             said = refusal(read_text, path)
         assert "is a pipe" in said
+
+    def test_a_regular_file_that_sends_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any
+    ) -> None:
+        class Waits(io.BytesIO):
+            def read(self, *_: Any) -> Any:
+                return None  # as a file opened without waiting does, such as /proc/kmsg
+
+        (tmp_path / "a").write_text("text")
+        monkeypatch.setattr(reading, "open", lambda handle, _: Waits(), raising=False)
+        with pytest.raises(InputError, match=r"a' cannot be read \(.*: check the path"):
+            read(tmp_path / "a")
 
     def test_a_link_to_a_file_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "p.txt").write_text("One.\nTwo.")

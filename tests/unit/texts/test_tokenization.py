@@ -12,10 +12,11 @@ import laminar_lens as ll
 from laminar_lens.cli import preflight
 from laminar_lens.cli.folder_tokenizer import FileTokenizer, folder_tokenizer
 from laminar_lens.cli.requests import ModelChoice
+from laminar_lens.errors import InputError
 from laminar_lens.models.names import NOVELLA
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import find_target, her_prompts, token_spans
-from laminar_lens.texts.tokenization import token_ids
+from laminar_lens.texts.tokenization import token_ids, token_offsets
 
 PADDING = {
     "strategy": {"Fixed": 48},
@@ -155,3 +156,51 @@ def test_a_prefix_under_saved_truncation(tmp_path: Path, tiny_gpt2: Path) -> Non
     text = "They promoted her last spring."
     found = ll.prefix(text).tokens_before(ll.load_model(folder))
     assert found == token_rows(ll.load_model(tiny_gpt2), text)[0][0]
+
+
+class PanicException(BaseException):
+    """As native code raises it through pyo3: no Exception."""
+
+
+class Panics:
+    """A tokenizer whose native code panics at one letter."""
+
+    is_fast = True
+
+    def __call__(self, texts: Any, **_: Any) -> dict[str, Any]:
+        if "\u0e33" in "".join(texts):
+            raise PanicException("index out of bounds: the len is 2\nbut the index is 3")
+        return {"input_ids": [[1]] * len(texts)}
+
+
+@pytest.mark.parametrize("texts", [["\u0e33"], ["fine", "\u0e33"]])
+def test_a_panic_of_native_code_is_one_line(texts: list[str]) -> None:
+    with pytest.raises(InputError, match=r"tokenizer fails at .*PanicException: index out") as caught:
+        token_ids(Panics(), texts)
+    assert "\n" not in str(caught.value)
+    assert token_ids(Panics(), ["fine"]) == [[1]]
+
+
+def test_a_panic_at_a_text_of_offsets_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"fails at the text .*PanicException"):
+        token_offsets(Panics(), "\u0e33")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_being_stopped_in_a_tokenizer_stays_that(stop: type[BaseException]) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise stop
+
+    with pytest.raises(stop):
+        token_ids(stopped, ["a"])
+
+
+def test_a_tokenizer_that_panics_while_it_is_read_is_left_to_the_loading(
+    tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panics(*_: Any, **__: Any) -> None:
+        raise PanicException("no such normalizer")
+
+    monkeypatch.setattr(preflight, "folder_tokenizer", panics)
+    choice = ModelChoice(str(tiny_gpt2))
+    assert preflight._tokenizer(choice) is None

@@ -4,12 +4,12 @@ import re
 from collections import defaultdict
 from typing import Any
 
+from laminar_lens.models.context import CONTEXT_KEYS
 from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, shown
 from laminar_lens.models.folder.weights import Stored
 
 _LAYERS = ("n_layer", "num_hidden_layers", "n_layers", "num_layers")
 _WIDTHS = ("n_embd", "hidden_size", "d_model")
-_CONTEXTS = ("n_positions", "n_ctx", "max_position_embeddings", "max_seq_len")
 _HEADS = ("n_head", "num_attention_heads", "num_key_value_heads", "head_dim")
 _INNER = ("intermediate_size", "n_inner", "ffn_dim")
 _KERNELS = (
@@ -24,6 +24,9 @@ _TEXTS = ("model_type", "tokenizer_class", "transformers_weights", "_name_or_pat
 _OBJECTS = ("auto_map", "text_config", "quantization_config", "id2label", "label2id", "rope_scaling")
 _MOST_LOOPS = 64  # times that a layer with one set of weights is run: ALBERT 12, HRM 8
 _LONGEST = 2**31 - 1  # positions, which torch counts in 32 bits in places
+_LONGEST_TABLE = 2**20  # positions that are a table, built before any text is read; the longest known: 2^18
+_ROTARY = ("rope_theta", "rope_parameters", "rope_scaling", "rotary_pct", "rotary_emb_base")
+_WITH_TABLES = ("bloom", "codegen", "gptj", "mpt", "opt")
 _MATCH = "config.json and the weights must be of one model; copy or download both again"
 
 
@@ -57,9 +60,10 @@ def _check_types(config: dict[str, Any], prefix: str = "") -> None:
     for key in (*_LAYERS, *_WIDTHS, "vocab_size"):
         if key in config and not is_whole(config[key], 1):
             raise _wrong(prefix + key, config[key], "a whole number of 1 or more")
-    for key in _CONTEXTS:
-        if config.get(key) is not None and not (is_whole(config[key], 1) and config[key] <= _LONGEST):
-            raise _wrong(prefix + key, config[key], f"a whole number from 1 to {_LONGEST}")
+    longest, why = (_LONGEST, "") if _is_rotary(config) else (_LONGEST_TABLE, ", where positions are a table")
+    for key in CONTEXT_KEYS:
+        if config.get(key) is not None and not (is_whole(config[key], 1) and config[key] <= longest):
+            raise _wrong(prefix + key, config[key], f"a whole number from 1 to {longest}{why}")
     for keys, least in ((_HEADS, 1), (_INNER, 0)):
         for key in keys:
             value = config.get(key)
@@ -80,6 +84,11 @@ def _check_types(config: dict[str, Any], prefix: str = "") -> None:
                 f"config.json: {prefix}{key} is {shown(value)}, which is code of the Hub; nothing was run",
                 "take it out of config.json",
             )
+
+
+def _is_rotary(config: dict[str, Any]) -> bool:
+    """Whether positions are turned as they come, so that a long context takes no memory before it is used."""
+    return any(key in config for key in _ROTARY) and config.get("model_type") not in _WITH_TABLES
 
 
 def _check_layers(config: dict[str, Any], stored: Stored) -> None:
