@@ -275,18 +275,25 @@ def test_nan_in_activations_names_prompt_layer_and_position(
     check_refusal(status, *capsys.readouterr(), said, out)
 
 
-def test_nan_in_a_text_of_the_model_names_layer_and_position(
+def test_nan_in_weights_is_found_when_the_model_is_loaded(
     broken: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(broken / "model.safetensors")
     name = next(name for name in weights if name.endswith("wpe.weight"))
-    weights[name][20] = float("nan")  # beyond the tokens that are compared when the model is loaded
+    weights[name][20] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    said = ("text 0 that the model was writing", "hidden state 0 at position 20", "--dtype float32")
+    said = ("hidden state 0 is not finite (NaN or infinity) in Hugging Face too", "check the weights")
     status = main(arguments(Case("--quiet", said, command="warmup"), tmp_path, broken, out))
     check_refusal(status, *capsys.readouterr(), said, out)
+
+
+def test_nan_in_a_text_of_the_model_names_layer_and_position(tiny_gpt2: Path) -> None:
+    model = ll.load_model(tiny_gpt2)
+    next(value for name, value in model.named_parameters() if "pos_embed" in name).data[20] = float("nan")
+    with pytest.raises(CaptureError, match=r"text 0 that the model was writing.* state 0 at position 20"):
+        ll.warmup_study(model, n_texts=2)
 
 
 def test_more_texts_than_memory_holds_are_refused(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ TEXTS = (
     "He gave her the book by the river.",
     "They admired her courage, and her sister admired her too.",
     "In the morning he drove her to the old house.",
+    "Nobody had told her that the train was late again.",
 )
 TOLERANCE = 2e-5  # two float32 forwards of the same weights; the loops here are float64
 
@@ -105,13 +106,12 @@ def test_dimension_contribution(novella: Any, forwards: list[tuple[np.ndarray, n
 
     length = min(states.shape[1] for states, _ in forwards)
     rows = [ll.capture_residuals(novella, text).tokens[0, :length] for text in TEXTS]
-    data = ll.dimension_study(novella, torch.stack([*rows, rows[0]])).dataset
-    four = [*forwards, forwards[0]]
+    data = ll.dimension_study(novella, torch.stack(rows)).dataset
     for layer in range(9):
-        mean = np.zeros(states_width := four[0][0].shape[-1])
-        for states, _ in four:
+        mean = np.zeros(width := forwards[0][0].shape[-1])
+        for states, _ in forwards:
             u, v = states[layer, 0], states[layer, 1]
-            parts = np.array([u[k] * v[k] for k in range(states_width)])
-            mean += parts / (np.linalg.norm(u) * np.linalg.norm(v)) / len(four)
+            parts = np.array([u[k] * v[k] for k in range(width)])
+            mean += parts / (np.linalg.norm(u) * np.linalg.norm(v)) / len(forwards)
         found = data["contribution"].sel(geometry="raw", pairs="first", layer=layer)
         np.testing.assert_allclose(found, mean, atol=TOLERANCE)

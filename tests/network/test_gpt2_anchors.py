@@ -179,6 +179,7 @@ def known_of(model: Any) -> Published:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Hooks that were left on the model")  # it is planted with hooks
 @pytest.mark.parametrize("bridge", [None, True])
 def test_a_planted_sink_goes_through_every_check(make_model_folder: Any, bridge: bool | None) -> None:
     """So that each runs where no GPT-2 can be loaded, and fails where it should."""

@@ -182,7 +182,12 @@ def reference_pairs(n_pair: int, reference: Any = None) -> slice:
         if step != 1:
             raise InputError(f"reference {name} has a step; give a plain window of pairs")
     elif isinstance(name, list | tuple) and len(name) == 2:
-        first, stop = wholes("reference", name)
+        try:
+            first, stop = wholes("reference", name)
+        except InputError:
+            raise InputError(
+                f"reference {shown(name)} is no window of pairs; give (first, stop), two whole numbers"
+            ) from None
     else:
         raise InputError(
             f"reference {shown(name)} is no window of pairs; give (first, stop), two whole numbers"

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError, ShapeError
 
 Rows = list[list[int]]
@@ -82,7 +83,7 @@ def check_starts(starts: Any, vocabulary: int) -> None:
     token = None if starts is None else _token(starts)
     if token is not None and token >= vocabulary:
         raise InputError(
-            f"document_starts is {token}; expected a token id of the vocabulary, 0 … {vocabulary - 1}"
+            f"document_starts is {shown(token)}; expected a token id of the vocabulary, 0 … {vocabulary - 1}"
         )
 
 
@@ -166,7 +167,7 @@ def _token(starts: Any) -> int | None:
     if isinstance(starts, int) or (getattr(starts, "ndim", None) == 0 and _is_whole(starts)):
         if int(starts) < 0:
             raise InputError(
-                f"document_starts is {int(starts)}; expected a token id of the vocabulary, from 0 on"
+                f"document_starts is {shown(starts)}; expected a token id of the vocabulary, from 0 on"
             )
         return int(starts)
     return None

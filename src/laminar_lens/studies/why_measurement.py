@@ -105,13 +105,17 @@ def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
     if at is None:
         window = reference_pairs(length - 1)
         return np.arange(window.start, window.stop)
-    given = wholes("at", at)
+    expected = (
+        f"expected positions 1 … {length - 2} of a text of {length} tokens, so that a context goes before the "
+        "bigram (at, at + 1)"
+    )
+    try:
+        given = wholes("at", at)
+    except InputError as error:
+        raise InputError(f"{str(error).partition(';')[0]}; {expected}") from None
     for t in given:
         if not 1 <= t <= length - 2:
-            raise InputError(
-                f"at is {t}; expected positions 1 … {length - 2} of a text of {length} tokens, so that a "
-                "context goes before the bigram (at, at + 1)"
-            )
+            raise InputError(f"at is {t}; {expected}")
     return np.unique(np.array(given))
 
 

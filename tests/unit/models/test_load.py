@@ -291,7 +291,7 @@ def test_devices_and_dtypes_that_are_not_there(tiny_gpt2: Path, monkeypatch: pyt
         ({"device": "cuda"}, "finds no CUDA device; use 'cpu'"),
         ({"device": "abacus"}, "device 'abacus' is unknown"),
         ({"dtype": "int8"}, "dtype 'int8' is unknown"),
-        ({"dtype": torch.int32}, "dtype 'torch.int32' is unknown"),
+        ({"dtype": torch.int32}, "dtype torch.int32 is unknown"),
     ):
         with pytest.raises(InputError, match=message):
             load_model(tiny_gpt2, **options)

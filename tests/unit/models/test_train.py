@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +17,14 @@ from laminar_lens.models.embedded import PATH, novella_path, train
 
 SMALL = ["--layers", "2", "--width", "16", "--heads", "2", "--context", "16", "--batch", "4", "--lr", "0.01"]
 SMALL += ["--device", "cpu", "--warmup", "3", "--log-every", "5"]
+
+
+@pytest.fixture(autouse=True)
+def precision() -> Iterator[None]:
+    """The program sets torch's for its whole process, which here is that of other tests, too."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
 
 
 def sentences(seed: int, count: int) -> list[str]:

@@ -118,7 +118,7 @@ def test_the_headline_in_every_geometry(model: Any, bos: bool, tmp_path: Path) -
 
 
 def test_target_and_baseline_in_some_geometries(model: Any) -> None:
-    result = ll.sequential_study(model, PROMPTS * 5, geometries=["layernormed"], **FAST)
+    result = ll.sequential_study(model, ll.her_prompts()[:25], geometries=["layernormed"], **FAST)
     data = result.dataset
     assert data["geometry"].values.tolist() == ["raw", "layernormed"]
     np.testing.assert_allclose(data["geometry_target"].sel(geometry="raw"), data["target_mean"], atol=1e-5)

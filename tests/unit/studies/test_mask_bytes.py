@@ -16,7 +16,9 @@ def masks() -> TokenMasks:
     tokens = torch.tensor([[0, 5, 7], [3, 2, -1]])
     keep = torch.tensor([[False, True, True], [False, True, False]])
     words = [["<|endoftext|>", TEXT, "b"], ["c", "d"]]
-    return TokenMasks(tokens, keep, ~keep & (tokens > 0), 1, (TEXT, "cd"), words, {"name": TEXT}, ["a note"])
+    places = torch.tensor([[1, 2, 3], [1, 2, 0]])
+    settings, notes = {"name": TEXT}, ["a note"]
+    return TokenMasks(tokens, keep, ~keep & (tokens > 0), 1, (TEXT, "cd"), words, settings, notes, places)
 
 
 def test_equal_masks_are_equal_bytes(masks, tmp_path):

@@ -147,7 +147,7 @@ def test_places_in_the_body() -> None:
     for wrong in (0, 11, -1, True, 2.5, "5", [3, 11]):
         with pytest.raises(InputError, match="expected positions 1 … 10 of a text of 12 tokens"):
             places(wrong, 12)
-    with pytest.raises(InputError, match="at is empty"):
+    with pytest.raises(InputError, match="at is empty; expected positions 1"):
         places([], 12)
 
 
