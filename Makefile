@@ -5,6 +5,7 @@ CONSTRAINTS ?= constraints.txt
 OUT ?= laminar-lens-out
 BIN = $(VENV)/bin
 WORKERS ?= 2
+TESTS ?=
 
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -26,7 +27,7 @@ demo: env  ## the experiment on the embedded model; says where the page is
 	$(BIN)/laminar-lens sequential --out $(OUT)
 
 test: env  ## the whole suite
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: env  ## lint and types
 	$(BIN)/ruff check .

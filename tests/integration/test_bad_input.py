@@ -14,7 +14,7 @@ import pytest
 
 import laminar_lens as ll
 from laminar_lens.cli import main
-from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.errors import CaptureError, InputError, ModelError
 
 EARLIER = {"sequential.nc": b"an earlier result", "sequential.html": b"an earlier page"}
 PROMPTS = "They praised her for it.\nWe admired her courage.\n"
@@ -292,7 +292,7 @@ def test_nan_in_weights_is_found_when_the_model_is_loaded(
 def test_nan_in_a_text_of_the_model_names_layer_and_position(tiny_gpt2: Path) -> None:
     model = ll.load_model(tiny_gpt2)
     next(value for name, value in model.named_parameters() if "pos_embed" in name).data[20] = float("nan")
-    with pytest.raises(CaptureError, match=r"text 0 that the model was writing.* state 0 at position 20"):
+    with pytest.raises(ModelError, match=r"text 0 that the model was writing.* state 0 at position 20"):
         ll.warmup_study(model, n_texts=2)
 
 

@@ -106,8 +106,8 @@ def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
         window = reference_pairs(length - 1)
         return np.arange(window.start, window.stop)
     expected = (
-        f"expected positions 1 … {length - 2} of a text of {length} tokens, so that a context goes before the "
-        "bigram (at, at + 1)"
+        f"expected positions 1 … {length - 2} of a text of {length} tokens, so that a context goes before "
+        "the bigram (at, at + 1)"
     )
     try:
         given = wholes("at", at)
