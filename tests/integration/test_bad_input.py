@@ -291,7 +291,8 @@ def test_nan_in_weights_is_found_when_the_model_is_loaded(
 
 def test_nan_in_a_text_of_the_model_names_layer_and_position(tiny_gpt2: Path) -> None:
     model = ll.load_model(tiny_gpt2)
-    next(value for name, value in model.named_parameters() if "pos_embed" in name).data[20] = float("nan")
+    table = next(value for name, value in model.named_parameters() if "pos_embed" in name or "wpe" in name)
+    table.data[20] = float("nan")
     with pytest.raises(ModelError, match=r"text 0 that the model was writing.* state 0 at position 20"):
         ll.warmup_study(model, n_texts=2)
 

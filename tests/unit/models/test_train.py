@@ -19,7 +19,7 @@ SMALL = ["--layers", "2", "--width", "16", "--heads", "2", "--context", "16", "-
 SMALL += ["--device", "cpu", "--warmup", "3", "--log-every", "5"]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def precision() -> Iterator[None]:
     """The program sets torch's for its whole process, which here is that of other tests, too."""
     before = torch.get_float32_matmul_precision()
