@@ -135,7 +135,7 @@ def everything(resid: torch.Tensor) -> bytes:
 def test_same_bytes_on_any_threads_in_any_blocks(
     d_model: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks begin and end elsewhere, four rows at a time or one: each sum keeps its order."""
+    """Blocks begin and end elsewhere, and threads share them otherwise: each sum keeps its order."""
     resid = torch.randn(3, 2, 61, d_model).to(dtype)
     expected = everything(resid)
     for threads, least, most in ((1, 8, 256), (3, 8, 256), (2, 1, 2), (5, 3, 3), (2, 7, 7), (1, 61, 61)):
