@@ -167,6 +167,9 @@ def _run(loop: Callable[..., None], tensors: Sequence[Tensor], length: int, *out
         loop(0, 0, *arguments)
         _ready.add((loop.__name__, first.dtype))
     blocks = math.prod(shape[:-1]) * -(-length // rows)
+    if threads == 1:
+        loop(0, blocks, *arguments)
+        return
     share = -(-blocks // (_SHARES * threads))
     starts = iter(range(0, blocks, share))  # the interpreter's lock makes each `next` whole
 
