@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.axes import PLAIN
 from laminar_lens.cli.screen import table
 from laminar_lens.results import StudyResult, layer_rows
 from laminar_lens.results.complete import complete
@@ -65,7 +64,7 @@ def parts(study: StudyResult, frame: "pd.DataFrame | None" = None) -> "list[str 
 
     With several conditions: those of the plain run, and the contrasts of the others with it.
     """
-    summary, plain = study.summary(), study.condition(PLAIN).dataset
+    summary, plain = study.summary(), study.dataset
     found: list[str | Table] = [summary["sentence"], ""]
     if summary["claims"]:
         found.append(claims(claims_title(study.kind), summary["claims"]))

@@ -5,7 +5,6 @@ from typing import Any
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.axes import PLAIN
 from laminar_lens.figures.contrasts import contrasts
 from laminar_lens.figures.dimensions import contributions, few_share, without
 from laminar_lens.figures.geometries import baseline, excess, first_effect, target
@@ -28,7 +27,7 @@ from laminar_lens.figures.why import (
     why_trend,
     why_verdict,
 )
-from laminar_lens.results.conditions import condition_dataset, condition_names, contrast_curves
+from laminar_lens.results.conditions import contrast_curves
 
 __all__ = ["figures"]
 
@@ -90,10 +89,10 @@ def figures(result: Any) -> dict[str, go.Figure]:
         says what to look at. Of several conditions, those of the plain run, after one of the contrasts.
     """
     dataset = result.dataset
-    if len(condition_names(dataset)) == 1:
+    if len(result.conditions) == 1:
         return _figures(dataset)
-    curves = contrast_curves(dataset, int(result.provenance.get("seed") or 0))
-    found = {"contrasts": contrasts(curves), **_figures(condition_dataset(dataset, PLAIN))}
+    curves = contrast_curves(result.tree, int(result.provenance.get("seed") or 0))
+    found = {"contrasts": contrasts(curves), **_figures(dataset)}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 

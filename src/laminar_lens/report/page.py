@@ -14,11 +14,9 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from laminar_lens import __version__
-from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
 from laminar_lens.figures.style import SHADES, visible
 from laminar_lens.results import Summary
-from laminar_lens.results.conditions import condition_dataset
 from laminar_lens.results.effects import EFFECTS_SHOWN, radians
 from laminar_lens.results.geometries import geometry_cells, geometry_note
 from laminar_lens.results.pages import MARK
@@ -45,7 +43,7 @@ def render(result: Any) -> str:
     """
     summary: Summary = result.summary()
     figures = {name: _figure(figure) for name, figure in result.figures().items() if name != "tokens"}
-    plain = condition_dataset(result.dataset, PLAIN)
+    plain = result.dataset
     warmup = json.loads(result.dataset.attrs.get("warmup_settings", "{}"))
     page: str = _template("page.html.jinja").render(
         kind=_STUDIES.get(result.kind, f"{result.kind} study"),

@@ -21,22 +21,18 @@ from laminar_lens.errors import ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results.complete import check_labels, complete, plain_json
-from laminar_lens.results.conditions import (
-    condition_dataset,
-    condition_names,
-    contrast,
-    contrast_rows,
-    stack_conditions,
-)
+from laminar_lens.results.conditions import contrast, contrast_rows
 from laminar_lens.results.geometries import geometry_rows
-from laminar_lens.results.storage import (
-    FORMAT,
-    canonical,
-    numbers_sha256,
-    read_dataset,
-    write_dataset,
-)
+from laminar_lens.results.storage import FORMAT, canonical, numbers_sha256, read_tree, write_tree
 from laminar_lens.results.summary import Summary, claim_rows, estimate_text, json_safe, layer_rows
+from laminar_lens.results.tree import (
+    answer_of,
+    described,
+    make_tree,
+    measured_of,
+    names,
+    of_dataset,
+)
 
 __all__ = [
     "FORMAT",
@@ -49,8 +45,8 @@ __all__ = [
     "layer_rows",
     "load_result",
     "make_provenance",
+    "make_tree",
     "numbers_sha256",
-    "stack_conditions",
     "write_text",
 ]
 
@@ -68,23 +64,27 @@ class StudyResult:
     """The outcome of one study: every number with its axes, and what is needed to trust and repeat it.
 
     Attributes:
-        dataset: xarray dataset; angles in radians. Its attributes hold the sentence, settings, provenance and
-            warnings.
+        dataset: the answer of the plain run, an xarray dataset; angles in radians. Its attributes hold the
+            sentence, settings, provenance and warnings.
+        measured: what the plain run measured, by text, from which the answer follows; None where the result
+            does not hold it.
+        tree: both for every condition.
     """
 
     study: ClassVar[str | None] = None
     """The only kind of study that a subclass takes; None takes any."""
 
-    def __init__(self, dataset: xr.Dataset) -> None:
-        if not isinstance(dataset, xr.Dataset):
-            raise ResultError(f"the dataset is a {type(dataset).__name__}; expected an xarray.Dataset")
-        kind = dataset.attrs.get("study")
+    def __init__(self, data: xr.Dataset | xr.DataTree) -> None:
+        tree = of_dataset(data)
+        kind = tree.attrs.get("study")
         if not isinstance(kind, str) or self.study not in (None, kind):
             wanted = repr(self.study) if self.study else "the name of a study"
             raise ResultError(
                 f"the dataset's attribute study is {kind!r}; {type(self).__name__} takes {wanted}"
             )
-        self.dataset = canonical(dataset)
+        self.tree = tree
+        self.dataset = canonical(answer_of(tree, PLAIN))
+        self.measured = measured_of(tree, PLAIN)
 
     @property
     def kind(self) -> str:
@@ -93,33 +93,48 @@ class StudyResult:
 
     @property
     def sentence(self) -> str:
-        """The answer in one plain sentence."""
-        return str(self.dataset.attrs.get("sentence", ""))
+        """The answer in one plain sentence; of several conditions that of the plain run, and which others
+        there are."""
+        said = str(self.dataset.attrs.get("sentence", ""))
+        beside = ", ".join(self.conditions[1:])
+        return f"{said} Beside the plain run: {beside}.".strip() if beside else said
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Model, versions, texts' hash, backend, seed, date; see `make_provenance`."""
-        return dict(_from_json("provenance", self.dataset.attrs, {}))
+        found = dict(_from_json("provenance", self.dataset.attrs, {}))
+        return {**found, "interventions": described(self.tree)} if self.conditions[1:] else found
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of the study, as they were used."""
-        return dict(_from_json("settings", self.dataset.attrs, {}))
+        found = dict(_from_json("settings", self.dataset.attrs, {}))
+        if not self.conditions[1:]:
+            return found
+        done = described(self.tree)
+        labels = {name: [str(one["label"]) for one in done[name]] for name in self.conditions[1:]}
+        return {**found, "interventions": labels}
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know before trusting a number."""
-        return [str(warning) for warning in _from_json("warnings", self.dataset.attrs, [])]
+        """What a reader must know before trusting a number; what holds of one condition alone, with its
+        name."""
+        plain = _warnings(self.dataset)
+        beside = ((name, _warnings(answer_of(self.tree, name))) for name in self.conditions[1:])
+        return plain + [f"{name}: {said}" for name, own in beside for said in own if said not in plain]
 
     @property
     def numbers_sha256(self) -> str:
-        """SHA-256 of the numbers alone: equal for two runs that gave the same bytes, whatever their date."""
-        return numbers_sha256(self.dataset)
+        """SHA-256 of the answers' numbers: equal for two runs that gave the same, whatever their date."""
+        if len(self.conditions) == 1:
+            return numbers_sha256(self.dataset)
+        found = {name: numbers_sha256(canonical(answer_of(self.tree, name))) for name in self.conditions}
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """What was measured: "plain", then each condition with interventions."""
-        return condition_names(self.dataset)
+        return names(self.tree)
 
     @checked()
     @complete
@@ -129,7 +144,9 @@ class StudyResult:
         Raises:
             InputError: no such condition; the message names those there are.
         """
-        return type(self)(condition_dataset(self.dataset, name))
+        measured = measured_of(self.tree, name)
+        parts = {} if measured is None else {PLAIN: measured}
+        return type(self)(make_tree({PLAIN: answer_of(self.tree, name)}, parts))
 
     @checked()
     @complete
@@ -152,7 +169,7 @@ class StudyResult:
 
         Source: Efron & Tibshirani (1993), 12.5.
         """
-        return contrast(self.dataset, a, b, what, self._seed())
+        return contrast(self.tree, a, b, what, self._seed())
 
     def _seed(self) -> int:
         return int(self.provenance.get("seed") or 0)
@@ -163,14 +180,14 @@ class StudyResult:
 
         With several conditions: those of the plain run, and the contrasts of the others with it.
         """
-        plain = condition_dataset(self.dataset, PLAIN)
+        plain = self.dataset
         return Summary(
             {
                 "study": self.kind,
                 "sentence": self.sentence,
                 "claims": claim_rows(plain),
                 "by_layer": layer_rows(plain),
-                "contrasts": contrast_rows(self.dataset, self._seed()),
+                "contrasts": contrast_rows(self.tree, self._seed()),
                 "geometries": geometry_rows(plain),
                 "settings": self.settings,
                 "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
@@ -195,7 +212,7 @@ class StudyResult:
         Raises:
             ResultError: it cannot be written; an earlier file at `path` is kept.
         """
-        return write_dataset(self.dataset, path)
+        return write_tree(self.tree, path)
 
     @checked()
     @complete
@@ -218,8 +235,7 @@ class StudyResult:
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(printable(cell))}</td>" for cell in cells) + "</tr>"
             for cells in (
-                (r["claim"], r["verdict"], r["text"], estimate_text(r))
-                for r in claim_rows(condition_dataset(self.dataset, PLAIN))
+                (r["claim"], r["verdict"], r["text"], estimate_text(r)) for r in claim_rows(self.dataset)
             )
         )
         return f"<p><strong>{html.escape(printable(self.sentence))}</strong></p>" + (
@@ -235,15 +251,16 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         ResultError: missing, truncated, foreign, altered, or written by a newer version. A file that lacks a
             variable loads, and says so where it is shown.
     """
-    dataset = read_dataset(path)
-    kind = str(dataset.attrs.get("study"))
+    tree = read_tree(path)
+    kind = str(tree.attrs.get("study"))
     if kind not in _CLASSES:
         raise ResultError(
             f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
         )
-    check_labels(path, dataset)
+    for node in tree.subtree:
+        check_labels(path, node.to_dataset(inherit=False))
     module, name = _CLASSES[kind]
-    result: StudyResult = getattr(importlib.import_module(module), name)(dataset)
+    result: StudyResult = getattr(importlib.import_module(module), name)(tree)
     return result
 
 
@@ -308,6 +325,10 @@ def texts_fingerprint(texts: Any) -> tuple[int, str]:
         tokens = np.asarray(texts, dtype="<i8")
         raw = json.dumps(tokens.shape).encode() + tokens.tobytes()
     return len(texts), hashlib.sha256(raw).hexdigest()
+
+
+def _warnings(dataset: xr.Dataset) -> list[str]:
+    return [str(warning) for warning in _from_json("warnings", dataset.attrs, [])]
 
 
 def _version(package: str) -> str | None:

@@ -6,7 +6,7 @@ for what was never written. Here every claim has a bound that follows from the f
 - an array has at most `RATIO` times the bytes that are stored for it (deflate cannot do more), exactly those
   bytes when it is not compressed, and no filter but the two that `save` uses;
 - all arrays together, and the strings of one array together, are stored in no more bytes than the file has;
-- nothing is elsewhere: no groups, no links, no external or virtual data.
+- nothing is elsewhere: no links, no external or virtual data, no groups but conditions and their parts.
 """
 
 import os
@@ -18,6 +18,8 @@ from laminar_lens.errors import ResultError
 
 RATIO = 1032
 """The most bytes that one byte of deflate can become (zlib, "Maximum Compression Factor")."""
+DEPTH = 2
+"""A condition, and in it the answer and what was measured."""
 _BARE_DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
 _REFERENCE_BYTES = 16  # of one string of variable length: its length, and where in the file it is
 
@@ -32,21 +34,33 @@ def check_sizes(path: str | os.PathLike[str]) -> None:
     import h5py
 
     length = os.path.getsize(path)
-    stored = 0
     with h5py.File(path, "r") as file:
-        _check_attributes(path, file, length)
-        for name in file:
-            link = file.get(name, getlink=True)
-            kind = file.get(name, getclass=True) if isinstance(link, h5py.HardLink) else None
-            if kind is not h5py.Dataset:
-                raise ResultError(f"{path}: {name!r} is no variable; a result holds nothing but variables")
-            dataset = file[name]
-            _check_attributes(path, dataset, length)
-            if _is_bare_dimension(dataset):
-                continue  # a size without values, which is not read
-            stored += _check_array(path, name, dataset, length)
+        stored = _check_group(path, file, length)
     if stored > length:
         raise ResultError(f"{path} claims {stored:,} bytes of arrays in a file of {length:,}")
+
+
+def _check_group(path: Any, group: Any, length: int, depth: int = 0) -> int:
+    """Bytes stored for a group's variables, and for those of the groups in it."""
+    import h5py
+
+    _check_attributes(path, group, length)
+    stored = 0
+    for name in group:
+        link = group.get(name, getlink=True)
+        kind = group.get(name, getclass=True) if isinstance(link, h5py.HardLink) else None
+        if kind is h5py.Group and depth < DEPTH:
+            stored += _check_group(path, group[name], length, depth + 1)
+            continue
+        if kind is not h5py.Dataset:
+            raise ResultError(f"{path}: {name!r} is no variable; a result holds nothing but variables")
+        dataset = group[name]
+        _check_attributes(path, dataset, length)
+        if not _is_bare_dimension(dataset):  # a size without values, which is not read
+            stored += _check_array(path, name, dataset, length)
+        if stored > length:
+            break  # hard links may name one array, or one group, again and again
+    return stored
 
 
 def _check_array(path: Any, name: str, dataset: Any, length: int) -> int:

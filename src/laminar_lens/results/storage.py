@@ -1,4 +1,4 @@
-"""Datasets to netCDF and back: no pickle, atomic, and nothing that was altered is read as if it were not.
+"""Trees of datasets to netCDF and back: no pickle, atomic, and nothing altered is read as if it were not.
 
 What netCDF refuses or loses is written reversibly: attributes that are not plain numbers or text as JSON,
 text that holds a NUL or half a surrogate pair with backslash escapes. Two hashes are stored and checked on
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,15 @@ def is_text(values: NDArray[Any], name: str = "") -> bool:
     raise ResultError(f"variable {name!r} has type {values.dtype}; a result holds numbers, booleans and text")
 
 
-def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def tree_sha256(tree: xr.DataTree) -> str:
+    """SHA-256 of the numbers of all datasets of a tree; of a single dataset, its own."""
+    hashes = {node.path: numbers_sha256(node.to_dataset()) for node in tree.subtree if node.variables}
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     """Write to netCDF (h5netcdf), whole or not at all; returns the path. Equal results give equal bytes.
 
     It takes as much memory again as the file is long.
@@ -92,20 +101,22 @@ def write_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     Raises:
         ResultError: it cannot be written; an earlier file at `path` is kept.
     """
-    dataset = canonical(dataset).drop_encoding()
-    attrs = {str(k): v for k, v in dataset.attrs.items() if k not in _HASHES}
-    dataset.attrs = {**attrs, "format": FORMAT}
-    dataset.attrs |= {"numbers_sha256": numbers_sha256(dataset), "attrs_sha256": _attrs_sha256(dataset)}
+    nodes = {node.path: canonical(node.to_dataset(inherit=False)).drop_encoding() for node in tree.subtree}
+    root = nodes["/"]
+    root.attrs = {**{str(k): v for k, v in root.attrs.items() if k not in _HASHES}, "format": FORMAT}
+    root.attrs |= {"numbers_sha256": tree_sha256(tree), "attrs_sha256": _attrs_sha256(nodes)}
     try:
-        encoded = _encode(dataset)
-        body = encoded.to_netcdf(engine="h5netcdf", encoding=_storage(encoded))
+        encoded = {name: _encode(node) for name, node in nodes.items()}
+        storage = {name: _storage(node) for name, node in encoded.items()}
+        body = xr.DataTree.from_dict(encoded).to_netcdf(engine="h5netcdf", encoding=storage)
     except (Exception, MemoryError) as error:
         raise ResultError(f"cannot write {path}: {_one_line(error)}") from error
+    assert isinstance(body, memoryview)
     return write_bytes(path, body, seal_of(body))
 
 
-def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read what `write_dataset` wrote, and check that it is still that.
+def read_tree(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Read what `write_tree` wrote, and check that it is still that.
 
     Raises:
         ResultError: missing, truncated, foreign, newer than this version, altered, or larger than its length
@@ -116,7 +127,7 @@ def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     check_seal(path)
     try:
         check_sizes(path)
-        dataset = xr.load_dataset(
+        tree = xr.load_datatree(
             path, engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
         )
     except ResultError:
@@ -126,18 +137,19 @@ def read_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{path} cannot be read as netCDF ({_one_line(error)}): it is truncated, damaged or of another "
             "kind; run the study again"
         ) from error
-    _check_format(path, dataset.attrs.get("format"))
+    _check_format(path, tree.attrs.get("format"))
     try:
-        dataset = _decode(dataset.drop_encoding())
-        stored = tuple(str(dataset.attrs[key]) for key in _HASHES)
-        found = (numbers_sha256(dataset), _attrs_sha256(dataset))
+        nodes = {node.path: _decode(node.to_dataset(inherit=False).drop_encoding()) for node in tree.subtree}
+        tree = xr.DataTree.from_dict(nodes)
+        stored = tuple(str(tree.attrs[key]) for key in _HASHES)
+        found = (tree_sha256(tree), _attrs_sha256(nodes))
     except Exception as error:
         raise ResultError(f"{path} is damaged ({_one_line(error)}); run the study again") from error
     if stored != found:
         raise ResultError(
             f"{path} was altered after it was saved (its hash does not match); run the study again"
         )
-    return dataset
+    return tree
 
 
 def _check_format(path: str | os.PathLike[str], found: object) -> None:
@@ -152,12 +164,13 @@ def _check_format(path: str | os.PathLike[str], found: object) -> None:
         raise ResultError(f"{path} has the unknown format {found!r}; this version reads {FORMAT!r}")
 
 
-def _attrs_sha256(dataset: xr.Dataset) -> str:
-    everything = {"": dataset.attrs, **{str(k): v.attrs for k, v in dataset.variables.items()}}
-    plain = {
-        name: {str(k): _encode_attr(v) for k, v in attrs.items() if k not in _HASHES}
-        for name, attrs in everything.items()
-    }
+def _attrs_sha256(nodes: Mapping[str, xr.Dataset]) -> str:
+    plain = {}
+    for path, dataset in nodes.items():
+        everything = {"": dataset.attrs, **{str(k): v.attrs for k, v in dataset.variables.items()}}
+        for name, attrs in everything.items():
+            known = {str(k): _encode_attr(v) for k, v in attrs.items() if k not in _HASHES}
+            plain[f"{path}:{name}"] = known
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=_plain).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.interventions import Intervention
@@ -17,6 +17,7 @@ from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
+from laminar_lens.results.tree import answer_of, names
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.measurement import chosen_layers
 from laminar_lens.studies.stream import AngleBatch, iter_angles
@@ -49,7 +50,7 @@ def angle_table(
     interventions: Any = None,
     geometry: Any = "raw",
     progress: Progress | None = None,
-) -> xr.Dataset:
+) -> xr.Dataset | xr.DataTree:
     """Angles of every prompt, layer and place, with tokens as coordinates.
 
     Args:
@@ -59,7 +60,7 @@ def angle_table(
         prepend_bos, final_norm, layers: as in `capture_residuals`.
         backend: of the angle kernels.
         interventions: one, a list (applied together), or a mapping from names to lists, such as
-            `[cut(5), restart(5)]`; the table then has an axis `intervention`, "plain" first.
+            `[cut(5), restart(5)]`; there is then a tree with a table of each, "plain" first.
         geometry: as in `sequential_study`; lengths are then of the mapped vectors.
         progress: called as (label, done, total).
 
@@ -83,7 +84,8 @@ def angle_table(
         name: _table(model, texts, changes, backend=backend, progress=named_progress(progress, name), **how)
         for name, changes in conditions.items()
     }
-    return with_conditions(model, tables, conditions)
+    tree = with_conditions(model, tables, conditions)
+    return tree if len(tables) > 1 else tables[PLAIN]
 
 
 def _table(
@@ -139,14 +141,25 @@ def _table(
     )
 
 
-def angle_rows(table: xr.Dataset) -> "pd.DataFrame":
+def angle_rows(table: xr.Dataset | xr.DataTree) -> "pd.DataFrame":
     """A table of `angle_table` as rows, one for each angle that is defined, with the tokens it belongs to.
 
     Returns:
-        Columns layer, prompt (before them the intervention, where the table has several), the place, `token`
+        Columns layer, prompt (before them the intervention, where there are several), the place, `token`
         (at a pair's first position, a corner's middle), then `next_token` or `other_token` where there are
         two, and the angle.
     """
+    if isinstance(table, xr.Dataset):
+        return _rows(table)
+    import pandas as pd
+
+    parts = {name: _rows(answer_of(table, name)) for name in names(table)}
+    return pd.concat([rows.assign(intervention=name) for name, rows in parts.items()], ignore_index=True)[
+        ["intervention", *next(iter(parts.values())).columns]
+    ]
+
+
+def _rows(table: xr.Dataset) -> "pd.DataFrame":
     what = str(table.attrs["what"])
     rows = table[what].to_series().dropna().reset_index()
     tokens, prompt, dims = table["token"].values, rows["prompt"].to_numpy(), table[what].dims

@@ -1,4 +1,4 @@
-"""A study under several conditions: one dataset for each, then one with the axis `intervention`."""
+"""A study under several conditions: a tree with one answer for each."""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +6,15 @@ from typing import Any
 
 import xarray as xr
 
-from laminar_lens.axes import PLAIN
 from laminar_lens.interventions.conditions import Conditions
 from laminar_lens.models.info import check_same_weights
-from laminar_lens.results import stack_conditions
+from laminar_lens.results import make_tree
 
 
 def with_conditions(
     model: Any, found: Mapping[str, xr.Dataset], conditions: Conditions, *, groups: Any = None
-) -> xr.Dataset:
-    """The plain dataset as it is where there is no other; else all of them, stacked.
+) -> xr.DataTree:
+    """The answers of all conditions.
 
     Args:
         model: that was measured.
@@ -28,7 +27,5 @@ def with_conditions(
     """
     for dataset in found.values():
         check_same_weights(model, json.loads(dataset.attrs["provenance"])["model"]["weights_sha256"])
-    if list(conditions) == [PLAIN]:
-        return found[PLAIN]
     described = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
-    return stack_conditions(found, described, groups=groups)
+    return make_tree(found, described=described, groups=groups)

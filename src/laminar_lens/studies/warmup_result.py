@@ -9,7 +9,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import PLAIN
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError
 from laminar_lens.models import describe
@@ -76,14 +75,14 @@ class WarmupResult(StudyResult):
     @complete
     def by_layer(self) -> list[dict[str, Any]]:
         """The answer of each layer by itself, one dictionary a layer."""
-        return layer_rows(self.condition(PLAIN).dataset)
+        return layer_rows(self.dataset)
 
     @property
     @complete
     def tokens(self) -> Tensor | None:
         """The texts that were measured, as token ids [text pos] without the BOS that `prepend_bos` put before
         them; None if the result does not hold them."""
-        plain = self.condition(PLAIN).dataset
+        plain = self.dataset
         if "token_id" not in plain:
             return None
         return torch.from_numpy(np.array(plain["token_id"].values, dtype=np.int64))

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, geometry_note, named_geometry
 from laminar_lens.interventions import Intervention, restart
@@ -69,7 +69,7 @@ class WhyResult(StudyResult):
     @complete
     def by_layer(self) -> list[dict[str, Any]]:
         """Verdict, sign and every effect, one dictionary a layer; intervals are simultaneous."""
-        return effect_rows(self.condition(PLAIN).dataset)
+        return effect_rows(self.dataset)
 
     @complete
     def summary(self) -> Summary:

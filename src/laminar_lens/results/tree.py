@@ -1,0 +1,97 @@
+"""A result as a tree: under each condition, "plain" first, its answer and what was measured.
+
+The root's attributes name the study, what each condition's interventions were, and the texts' groups where
+texts of one group count as one. Everything else is said by each condition of itself.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.axes import PLAIN
+from laminar_lens.errors import InputError, ResultError
+
+ANSWER, MEASURED = "answer", "measured"
+_SAFE = " !#$&'()*+,:;<=>?@[]^{|}~"
+
+
+def make_tree(
+    answers: Mapping[str, xr.Dataset],
+    measured: Mapping[str, xr.Dataset] | None = None,
+    *,
+    described: Mapping[str, Any] | None = None,
+    groups: Any = None,
+) -> xr.DataTree:
+    """The tree of a study's conditions, the plain one first.
+
+    Args:
+        answers: labelled datasets by condition.
+        measured: what was measured, by condition.
+        described: by condition, what was done, JSON-safe.
+        groups: one label a text, where texts of one group count as one.
+    """
+    parts = {f"{_node(name)}/{ANSWER}": dataset for name, dataset in answers.items()}
+    parts |= {f"{_node(name)}/{MEASURED}": dataset for name, dataset in (measured or {}).items()}
+    attrs = {"study": next(iter(answers.values())).attrs.get("study")}
+    if len(answers) > 1:
+        attrs["interventions"] = json.dumps(dict(described or {}), ensure_ascii=False)
+    if groups is not None and len(answers) > 1:
+        attrs["groups"] = json.dumps(np.asarray(groups).astype(str).tolist(), ensure_ascii=False)
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **parts})
+
+
+def of_dataset(data: Any) -> xr.DataTree:
+    """A tree as it is; a dataset as the answer of a plain run."""
+    if isinstance(data, xr.Dataset):
+        return make_tree({PLAIN: data})
+    children = data.children.values() if isinstance(data, xr.DataTree) else ()
+    if children and all(ANSWER in node.children for node in children):
+        return data
+    raise ResultError(f"the result is a {type(data).__name__}; expected an xarray.Dataset or a study's tree")
+
+
+def names(tree: xr.DataTree) -> tuple[str, ...]:
+    """The conditions of a tree, "plain" first."""
+    found = [unquote(name) for name in tree.children]
+    return (*(name for name in found if name == PLAIN), *(name for name in found if name != PLAIN))
+
+
+def answer_of(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """What a condition answers.
+
+    Raises:
+        InputError: no such condition; the message names those there are.
+    """
+    return _checked(tree, name).children[ANSWER].to_dataset(inherit=False)
+
+
+def measured_of(tree: xr.DataTree, name: str) -> xr.Dataset | None:
+    """What was measured under a condition; None where the result does not hold it."""
+    node = _checked(tree, name)
+    return node.children[MEASURED].to_dataset(inherit=False) if MEASURED in node.children else None
+
+
+def groups_of(tree: xr.DataTree) -> np.ndarray | None:
+    """The group of each text; None where texts are independent."""
+    return np.array(json.loads(tree.attrs["groups"])) if "groups" in tree.attrs else None
+
+
+def described(tree: xr.DataTree) -> dict[str, list[dict[str, Any]]]:
+    """What was done in each condition; empty where there is but one."""
+    return dict(json.loads(tree.attrs.get("interventions", "{}")))
+
+
+def _checked(tree: xr.DataTree, name: str) -> xr.DataTree:
+    if name not in names(tree):
+        known = ", ".join(map(repr, names(tree)))
+        raise InputError(f"condition {name!r} is not in this result; it has {known}")
+    return tree.children[_node(name)]
+
+
+def _node(name: str) -> str:
+    """A name that a file can have for a group, whatever a condition is called."""
+    return quote(name, safe=_SAFE).replace(".", "%2E") if set(name) == {"."} else quote(name, safe=_SAFE)
