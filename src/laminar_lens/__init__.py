@@ -45,7 +45,7 @@ _HOME = {
     "her_prompts": "prompts",
     "read_prompts": "prompts",
     "sequential_study": "studies.sequential",
-    "warmup_study": "studies.warmup",
+    "warmup_study": "studies.warmup.study",
     "sensitivity_grid": "studies.grid",
     "angle_table": "studies.angles",
     "why_study": "studies.why",
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.sequential import sequential_study as sequential_study
     from laminar_lens.studies.sinks import sink_study as sink_study
-    from laminar_lens.studies.warmup import warmup_study as warmup_study
+    from laminar_lens.studies.warmup.study import warmup_study as warmup_study
     from laminar_lens.studies.why import why_study as why_study
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import laminar_lens as ll
-from laminar_lens.studies.warmup import WarmupResult
+from laminar_lens.studies.warmup.result import WarmupResult
 from tests import planted
 from tests.validate import planted as validation
 

@@ -84,7 +84,7 @@ def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> Stud
     """The study that was asked for, of the request's texts."""
     how: dict[str, Any] = {"length": request.length}
     if isinstance(request, WarmupRequest):
-        from laminar_lens.studies.warmup import warmup_study
+        from laminar_lens.studies.warmup.study import warmup_study
 
         how |= {"tau": request.tau, "geometries": request.geometries}
         if request.reference is not None:
@@ -221,7 +221,7 @@ def _common(
 
 def _warmup_part(model: Any, request: SequentialRequest, progress: Progress) -> Any:
     """How many first positions to leave out, measured on texts that the model writes itself."""
-    from laminar_lens.studies.warmup import warmup_study
+    from laminar_lens.studies.warmup.study import warmup_study
 
     return warmup_study(model, tau=request.tau, **_common(request, progress))
 

@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import html
-import importlib
 import importlib.metadata
 import json
 import os
@@ -49,15 +48,6 @@ __all__ = [
     "numbers_sha256",
     "write_text",
 ]
-
-_CLASSES = {
-    "angles": ("laminar_lens.results", "StudyResult"),
-    "dimensions": ("laminar_lens.results", "StudyResult"),
-    "sequential": ("laminar_lens.results", "StudyResult"),
-    "sinks": ("laminar_lens.results", "StudyResult"),
-    "warmup": ("laminar_lens.studies.warmup", "WarmupResult"),
-    "why": ("laminar_lens.studies.why", "WhyResult"),
-}
 
 
 class StudyResult:
@@ -174,6 +164,19 @@ class StudyResult:
     def _seed(self) -> int:
         return int(self.provenance.get("seed") or 0)
 
+    @checked()
+    def answer(self, **options: Any) -> "StudyResult":
+        """The same measurement answered again under other options of the study, such as `tau=0.1`; needs no
+        model.
+
+        Raises:
+            InputError: an option that the study has not, or that decides what is measured; a result without
+                its measurement.
+        """
+        from laminar_lens.studies.drive import answer_again
+
+        return answer_again(self, options)
+
     @complete
     def summary(self) -> Summary:
         """Sentence, claims, warm-up by layer, settings, provenance, warnings; `str()` is a readable table.
@@ -251,17 +254,18 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         ResultError: missing, truncated, foreign, altered, or written by a newer version. A file that lacks a
             variable loads, and says so where it is shown.
     """
+    from laminar_lens.studies.registry import result_class
+
     tree = read_tree(path)
     kind = str(tree.attrs.get("study"))
-    if kind not in _CLASSES:
+    made = result_class(kind)
+    if made is None:
         raise ResultError(
             f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
         )
     for node in tree.subtree:
         check_labels(path, node.to_dataset(inherit=False))
-    module, name = _CLASSES[kind]
-    result: StudyResult = getattr(importlib.import_module(module), name)(tree)
-    return result
+    return made(tree)
 
 
 def label_dataset(

@@ -48,9 +48,9 @@ def of_dataset(data: Any) -> xr.DataTree:
     """A tree as it is; a dataset as the answer of a plain run."""
     if isinstance(data, xr.Dataset):
         return make_tree({PLAIN: data})
-    children = data.children.values() if isinstance(data, xr.DataTree) else ()
-    if children and all(ANSWER in node.children for node in children):
-        return data
+    if isinstance(data, xr.DataTree) and all(ANSWER in node.children for node in data.children.values()):
+        tree: xr.DataTree = data
+        return tree
     raise ResultError(f"the result is a {type(data).__name__}; expected an xarray.Dataset or a study's tree")
 
 

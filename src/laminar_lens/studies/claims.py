@@ -24,7 +24,7 @@ import xarray as xr
 
 from laminar_lens.results.numbers import interval
 from laminar_lens.stats.bootstrap import simultaneous_band
-from laminar_lens.studies.answer import NOTHING, Claim, because, numbers, signed
+from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed
 from laminar_lens.studies.comparison import Baseline, mean, named_layers, quantile, without_position
 from laminar_lens.studies.intervals import fan_out, overall_mean, steadiness
 from laminar_lens.studies.mode_claims import attribution_claim, mean_claim, modes_claim

@@ -27,7 +27,8 @@ from laminar_lens.studies.dimensions_dataset import answer_dataset
 from laminar_lens.studies.dimensions_geometry import Compared, compared
 from laminar_lens.studies.dimensions_measurement import measure_contributions, measure_removal
 from laminar_lens.studies.dimensions_null import like_size
-from laminar_lens.studies.warmup_texts import Texts, chosen_texts
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.texts import Texts, chosen_texts
 
 DEFAULT_TEXTS = 200
 DRAWS = 50
@@ -100,7 +101,11 @@ def dimension_study(
     notes += surrounding_notes(model)
     how["layers"] = sorted(set(layer_indices(layers, int(model.cfg.n_layers))))
     chosen = chosen_texts(
-        model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress, document_starts
+        model,
+        texts,
+        Options(n_texts, length, document_starts, groups, prepend_bos, seed=seed),
+        notes,
+        progress,
     )
     halves = split(len(chosen.tokens), chosen.groups, seed)
     skip = min(SKIP, (chosen.tokens.shape[1] + int(prepend_bos)) // 2)

@@ -24,7 +24,7 @@ import numpy as np
 
 from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
-from laminar_lens.studies.answer import NOTHING, Claim, because, signed
+from laminar_lens.studies.claim import NOTHING, Claim, because, signed
 from laminar_lens.studies.comparison import named_layers
 from laminar_lens.studies.dimensions_measurement import PAIRS, Contributions, Removal
 from laminar_lens.studies.dimensions_null import FEWEST, LEVEL, LikeSize, random_reach

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.stats.bootstrap import mean_interval
-from laminar_lens.studies.answer import Claim
+from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.dimensions_claims import CLAIMS, FEW, HALF, TEXTS, Halves, few_claim, sentence
 from laminar_lens.studies.dimensions_measurement import PAIRS
 

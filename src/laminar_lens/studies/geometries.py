@@ -1,6 +1,6 @@
 """How a study's headline changes with the geometry in which angles are measured: all of them in one pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def angles_by_geometry(
 
 def by_geometry(
     values: Mapping[str, tuple[np.ndarray, str]],
-    geometries: Mapping[str, Geometry],
+    geometries: Iterable[str],
     groups: np.ndarray | None,
     seed: int,
 ) -> dict[str, xr.Variable]:
@@ -115,7 +115,7 @@ def by_geometry(
 
     Args:
         values: by name, the numbers and what they are.
-        geometries: in the order of the first axis.
+        geometries: names, in the order of the first axis.
         groups: one label a text.
         seed: of the bootstrap.
     """

@@ -24,8 +24,10 @@ from laminar_lens.studies.measurement import (
     chosen_layers,
     measured_angles,
 )
+from laminar_lens.studies.options import Options
 from laminar_lens.studies.plan import Settings, check_settings, make_plan
-from laminar_lens.studies.warmup_texts import DEFAULT_TEXTS, Texts, chosen_texts
+from laminar_lens.studies.texts import Texts, chosen_texts
+from laminar_lens.studies.warmup.study import DEFAULT_TEXTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +98,9 @@ def sensitivity_grid(
     chosen_rows = chosen_layers(model, layers)
     spare = any(bos)  # texts of one length for all settings, with room for the BOS
     said: list[str] = []
-    chosen = chosen_texts(model, texts, n_texts, length, groups, spare, seed, said, progress)
+    chosen = chosen_texts(
+        model, texts, Options(n_texts, length, None, groups, spare, seed=seed), said, progress
+    )
     plain: dict[bool, Adjacent] = {}
     rows: list[dict[str, Any]] = []
     total = len(bos) * len(final_norm) * len(tau) * len(reference)

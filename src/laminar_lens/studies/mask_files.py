@@ -184,7 +184,7 @@ def _skip(
     progress: Progress | None,
 ) -> int:
     """What the warm-up study says."""
-    from laminar_lens.studies.warmup import warmup_study
+    from laminar_lens.studies.warmup.study import warmup_study
 
     chosen: dict[str, Any] = {} if n_texts is None else {"n_texts": n_texts}
     warm = warmup_study(

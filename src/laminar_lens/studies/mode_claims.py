@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.mixture import MIN_TEXTS, TwoModes
-from laminar_lens.studies.answer import NOTHING, Claim, because, signed
+from laminar_lens.studies.claim import NOTHING, Claim, because, signed
 from laminar_lens.studies.comparison import Baseline, mean, named_layers, quantile, without_position
 from laminar_lens.studies.intervals import first_shift, mean_band, median_band
 

@@ -50,7 +50,7 @@ from laminar_lens.studies.plan import (
 )
 from laminar_lens.studies.sequential_dataset import sequential_dataset
 from laminar_lens.studies.sequential_texts import donor_angles, donor_texts, warmup_part
-from laminar_lens.studies.warmup import WarmupResult
+from laminar_lens.studies.warmup.result import WarmupResult
 
 N_DONORS = 128
 

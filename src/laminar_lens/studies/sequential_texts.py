@@ -17,7 +17,8 @@ from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
 from laminar_lens.studies.observations import MANY_REPEATS
 from laminar_lens.studies.plan import Plan, check_donors
-from laminar_lens.studies.warmup import WarmupResult, warmup_study
+from laminar_lens.studies.warmup.result import WarmupResult
+from laminar_lens.studies.warmup.study import warmup_study
 
 DONOR_LENGTH = 64
 

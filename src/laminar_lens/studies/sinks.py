@@ -20,9 +20,10 @@ from laminar_lens.models.sample import check_seed
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.results import StudyResult, label_dataset, make_provenance
 from laminar_lens.studies.conditions import with_conditions
+from laminar_lens.studies.options import Options
 from laminar_lens.studies.sinks_dataset import answer_dataset
 from laminar_lens.studies.sinks_measurement import Sinks, measure_sinks
-from laminar_lens.studies.warmup_texts import Texts, chosen_texts
+from laminar_lens.studies.texts import Texts, chosen_texts
 
 DEFAULT_TEXTS = 200
 RANDOM_TEXTS = 60
@@ -83,7 +84,11 @@ def sink_study(
     seen_in = named_geometry(model, geometry, prepend_bos=prepend_bos, seed=seed, progress=progress)
     notes += _geometry_notes(seen_in)
     chosen = chosen_texts(
-        model, texts, n_texts, length, groups, prepend_bos, seed, notes, progress, document_starts
+        model,
+        texts,
+        Options(n_texts, length, document_starts, groups, prepend_bos, seed=seed),
+        notes,
+        progress,
     )
     seen_in.check_others(chosen.tokens.tolist())
     random = _random(model, chosen, prepend_bos, seen_in, seed, notes, progress) if random_init else None

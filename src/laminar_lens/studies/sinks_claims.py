@@ -21,7 +21,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, within_shares
-from laminar_lens.studies.answer import NOTHING, Claim, because, numbers
+from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
 from laminar_lens.studies.comparison import named_layers
 from laminar_lens.studies.sinks_facts import HALF, Facts
 from laminar_lens.studies.sinks_measurement import VARIANTS

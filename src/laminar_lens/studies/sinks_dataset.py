@@ -10,7 +10,7 @@ import xarray as xr
 from laminar_lens.models.batches import token_strings
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind, within_shares
-from laminar_lens.studies.answer import Claim
+from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.sinks_claims import answer_claims, claim_texts
 from laminar_lens.studies.sinks_facts import Facts
 from laminar_lens.studies.sinks_measurement import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks

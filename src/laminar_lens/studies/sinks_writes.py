@@ -4,7 +4,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.sinks import NORM_RATIO
-from laminar_lens.studies.answer import NOTHING, Claim, because, numbers
+from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
 from laminar_lens.studies.comparison import named_layers
 from laminar_lens.studies.sinks_facts import HALF, Facts
 from laminar_lens.studies.sinks_measurement import COMPONENTS

@@ -31,7 +31,8 @@ from laminar_lens.stats.warmup import check_tau, reference_pairs
 from laminar_lens.stats.why import by_observation, effects
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.geometries import by_geometry, chosen_geometries, fitted
-from laminar_lens.studies.warmup_texts import Texts, chosen_texts
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.texts import Texts, chosen_texts
 from laminar_lens.studies.why_dataset import answer_dataset
 from laminar_lens.studies.why_measurement import (
     Cells,
@@ -160,14 +161,9 @@ def why_study(
     chosen = chosen_texts(
         model,
         texts,
-        n_texts,
-        length,
-        groups,
-        False,
-        seed,
+        Options(n_texts, length, document_starts, groups, seed=seed),
         notes,
         progress,
-        document_starts,
         reach=lambda n: reach(at, n),
     )
     rows = chosen.tokens.tolist()

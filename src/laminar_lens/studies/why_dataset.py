@@ -13,7 +13,7 @@ from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.why import CELLS, EFFECTS, Found, WhyAnswer, effects, why
 from laminar_lens.stats.why_places import EFFECTS as TREND_EFFECTS
 from laminar_lens.stats.why_places import Trend, place_trend
-from laminar_lens.studies.answer import Claim
+from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.why_measurement import Cells, Exchange
 from laminar_lens.studies.why_sentence import TEXT, claim, sentence, trend_sentence
 

@@ -13,7 +13,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.studies.mask_files import token_masks, write_masks
 from laminar_lens.studies.masks import sink_mask
-from laminar_lens.studies.warmup import WarmupResult
+from laminar_lens.studies.warmup.result import WarmupResult
 from tests import planted
 
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]

@@ -18,7 +18,7 @@ from laminar_lens.studies import sequential
 from laminar_lens.studies.measurement import Capture, measured_angles
 from laminar_lens.studies.plan import Settings, make_plan
 from laminar_lens.studies.sequential import sequential_study
-from laminar_lens.studies.warmup import warmup_study
+from laminar_lens.studies.warmup.study import warmup_study
 
 VERBS = ("saw", "met", "liked", "heard", "asked", "called", "thanked", "knew")
 PROMPTS = tuple(

@@ -8,7 +8,7 @@ import torch
 import laminar_lens as ll
 from laminar_lens.errors import InputError
 from laminar_lens.models.padding import PADDING
-from laminar_lens.studies.warmup_texts import chosen_texts
+from laminar_lens.studies.texts import chosen_texts
 
 
 def padded(lengths: list[int]) -> torch.Tensor:

@@ -17,8 +17,9 @@ from laminar_lens.results import json_safe, label_dataset, load_result
 from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.stats.warmup import Answer, WarmupAnswer, contrast, warmup
 from laminar_lens.stats.warmup_shape import effects
-from laminar_lens.studies.warmup import WarmupResult, warmup_study
-from laminar_lens.studies.warmup_sentence import sentence
+from laminar_lens.studies.warmup.result import WarmupResult
+from laminar_lens.studies.warmup.study import warmup_study
+from laminar_lens.studies.warmup.words import sentence
 from tests.validate import warmup as simulated
 
 

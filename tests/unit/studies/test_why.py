@@ -12,7 +12,7 @@ import laminar_lens as ll
 from laminar_lens.errors import BackendError, CaptureError, InputError
 from laminar_lens.results import load_result
 from laminar_lens.stats.why import CELLS, EFFECTS, why
-from laminar_lens.studies.answer import Claim
+from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.why import WhyResult, why_study
 from laminar_lens.studies.why_measurement import assign, exchange, places
 from laminar_lens.studies.why_sentence import claim, sentence

@@ -29,13 +29,11 @@ from laminar_lens.studies.documents import (
     uncut_note,
 )
 from laminar_lens.studies.observations import Observations, Origin, observations
+from laminar_lens.studies.options import Options
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
-DEFAULT_TEXTS = 1200
-"""Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
-rad."""
-
+USUAL_TEXTS = 1200
 DEFAULT_LENGTH = 64
 SHORTEST = 4
 
@@ -73,14 +71,9 @@ class Texts:
 def chosen_texts(
     model: Any,
     texts: Any,
-    n_texts: int,
-    length: int | None,
-    groups: Any,
-    prepend_bos: bool,
-    seed: int,
+    options: Options,
     notes: list[str],
     progress: Progress | None,
-    document_starts: Any = None,
     *,
     reach: Callable[[int], int] | None = None,
 ) -> Texts:
@@ -88,7 +81,8 @@ def chosen_texts(
     are no observations of their own (see `laminar_lens.studies.observations`).
 
     Args:
-        model, texts, n_texts, length, groups, prepend_bos, seed, progress: as in `warmup_study`.
+        model, texts, progress: as in `warmup_study`.
+        options: how many texts, their length, groups and document starts, BOS and seed.
         notes: get what a reader must know.
         reach: on how many first tokens of a text, by its length, depends what is measured; all by default.
 
@@ -99,7 +93,9 @@ def chosen_texts(
         InputError: a length that the context does not hold; fewer than 2 texts of that length; groups that
             do not fit.
     """
-    room = context_length(model) - int(prepend_bos)
+    n_texts, length, groups = options.n_texts, options.length, options.groups
+    document_starts = options.document_starts
+    room = context_length(model) - int(options.prepend_bos)
     if texts is None:
         wanted = _length(length, room, DEFAULT_LENGTH)
         if document_starts is not None:
@@ -107,8 +103,8 @@ def chosen_texts(
                 "document_starts= goes with texts= that are given; the model writes single texts"
             )
         if n_texts < 2:
-            raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {DEFAULT_TEXTS}")
-        tokens = sample_tokens(model, n_texts, wanted, seed=seed, progress=progress)
+            raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {USUAL_TEXTS}")
+        tokens = sample_tokens(model, n_texts, wanted, seed=options.seed, progress=progress)
         return _checked(model, tokens, _labels(groups, n_texts), "model", (), reach, notes)
     is_ids = hasattr(texts, "ndim") and document_starts is None
     rows, labels = _given(model, texts, _length(length, room, DEFAULT_LENGTH), groups, document_starts, notes)

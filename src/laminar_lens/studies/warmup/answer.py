@@ -7,81 +7,78 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import mean_interval
+from laminar_lens.stats.warmup import Answer as LayerAnswer
 from laminar_lens.stats.warmup import (
-    Answer,
     WarmupAnswer,
     contrast,
     encode,
     independent_texts,
-    reference_pairs,
     warmup,
 )
 from laminar_lens.stats.warmup_shape import Effect, effects, keeping_costs, shape, share_affected
-from laminar_lens.studies.warmup_measurement import Measurement
-from laminar_lens.studies.warmup_sentence import named_pairs, sentence
+from laminar_lens.studies.geometries import by_geometry
+from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.study import Answer
+from laminar_lens.studies.warmup.measure import Measurement
+from laminar_lens.studies.warmup.words import named_pairs, sentence
 
 
-def answer_dataset(
-    measured: Measurement,
-    random: np.ndarray | None,
-    *,
-    tau: float,
-    reference: Any,
-    seed: int,
-    notes: list[str],
-    progress: Progress | None = None,
-) -> tuple[xr.Dataset, str]:
-    """The dataset of study "warmup", without the attributes that every result has, and its sentence."""
-    if progress is not None:
-        progress("statistics", 0, 2)
-    theta, paired, n_dropped = _independent(measured)
-    window = reference_pairs(theta.shape[-1], reference)
-    answer = warmup(theta, tau=tau, reference=window, seed=seed)
-    if progress is not None:
-        progress("statistics", 1, 2)
+def answer(measured: xr.Dataset, tau: float) -> Answer:
+    """Every curve, interval and answer, and the sentence."""
+    found, seed = of_dataset(Measurement, measured), int(measured.attrs["seed"])
+    layers = tuple(found.layer.tolist())
+    theta, paired, n_dropped = _independent(found)
+    window = slice(*found.window)
+    said = warmup(theta, tau=tau, reference=window, seed=seed)
     d = contrast(theta, window)
-    k = answer.overall.k_lo or 0
-    found = effects(d, named_pairs(k), tau, paired=paired, seed=seed)
+    k = said.overall.k_lo or 0
+    sizes = effects(d, named_pairs(k), tau, paired=paired, seed=seed)
     variables = (
-        _curves(answer, theta, window)
-        | _answers(answer)
-        | _shapes(answer, d, window, k)
-        | _costs(theta, measured.axes)
-        | _paired(measured, paired, theta.shape[-1], seed)
-        | _random(random, window)
-        | {"angle": _rad(("text", "layer", "pair"), measured.angle, "angle of adjacent positions")}
-        | {"token_id": xr.Variable(("text", "pos"), measured.tokens.astype(np.int64))}
+        _curves(said, theta, window)
+        | _answers(said)
+        | _shapes(said, d, window, k)
+        | _costs(theta, found.axis_turn)
+        | _paired(found, paired, theta.shape[-1], seed)
+        | _random(found.random_angle, window)
+        | {"angle": _rad(("text", "layer", "pair"), found.angle, "angle of adjacent positions")}
+        | {"token_id": xr.Variable(("text", "pos"), found.token_id)}
+        | _geometries(found, seed)
     )
     coords = {
-        "layer": np.array(measured.layers),
+        "layer": found.layer,
         "pair": np.arange(theta.shape[-1]),
         "k": np.arange(1, variables["cost_mean"].shape[-1] + 1),
     }
-    if n_dropped:
-        notes.append(
-            f"{n_dropped} of {len(measured.angle)} texts left out: an angle is not defined (a zero vector)."
-        )
-    if progress is not None:
-        progress("statistics", 2, 2)
-    dataset = xr.Dataset(variables, coords, _attributes(answer, found, measured, n_dropped))
-    grouped = measured.groups is not None
-    return dataset, sentence(answer, found, measured.layers, measured.bos, grouped=grouped)
+    dropped = f"{n_dropped} of {len(found.angle)} texts left out: an angle is not defined (a zero vector)."
+    return Answer(
+        xr.Dataset(variables, coords, _attributes(said, sizes, found, n_dropped)),
+        sentence(said, sizes, layers, found.bos, grouped=found.group is not None),
+        (dropped,) if n_dropped else (),
+    )
 
 
 def _independent(measured: Measurement) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Angles and paired shifts of the same independent texts: without NaN, groups averaged."""
     n_pair = measured.angle.shape[-1]
     if measured.paired is None:
-        theta, n_dropped = independent_texts(measured.angle, measured.groups)
+        theta, n_dropped = independent_texts(measured.angle, measured.group)
         return theta, None, n_dropped
     both = np.concatenate([measured.angle, measured.paired[..., measured.bos :]], axis=-1)
-    values, n_dropped = independent_texts(both, measured.groups)
+    values, n_dropped = independent_texts(both, measured.group)
     shift = np.full((*values.shape[:2], measured.paired.shape[-1]), np.nan)
     shift[..., measured.bos :] = values[..., n_pair:]
     return values[..., :n_pair], shift, n_dropped
+
+
+def _geometries(found: Measurement, seed: int) -> dict[str, xr.Variable]:
+    """The first pair's excess in every geometry."""
+    if found.excess is None or found.geometry is None:
+        return {}
+    groups = None if found.group is None else found.group[: found.excess.shape[-1]]
+    name = "angle of the first pair minus the mean over the reference pairs of the same text"
+    return by_geometry({"excess": (found.excess, name)}, found.geometry.tolist(), groups, seed)
 
 
 def _rad(dims: tuple[str, ...], values: Any, name: str, units: str = "rad") -> xr.Variable:
@@ -188,7 +185,7 @@ def _random(random: np.ndarray | None, window: slice) -> dict[str, xr.Variable]:
 def _attributes(
     answer: WarmupAnswer, found: list[Effect], measured: Measurement, n_dropped: int
 ) -> dict[str, Any]:
-    overall: Answer = answer.overall
+    overall: LayerAnswer = answer.overall
     numbers = (overall.k_lo, overall.k_hi, overall.skip, overall.n_needed)
     k_lo, k_hi, skip, n_needed = map(int, encode(list(numbers)))
     return {
@@ -201,10 +198,10 @@ def _attributes(
         "tau": answer.tau,
         "n_texts": answer.n,
         "n_dropped": n_dropped,
-        "length": measured.tokens.shape[1],
+        "length": measured.token_id.shape[1],
         "reference_start": answer.reference[0],
         "reference_stop": answer.reference[1],
-        "effects": json.dumps([_effect(e, measured.layers) for e in found]),
+        "effects": json.dumps([_effect(e, tuple(measured.layer.tolist())) for e in found]),
     }
 
 

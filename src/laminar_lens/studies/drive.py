@@ -1,0 +1,173 @@
+"""A study from its options to its result: conditions, geometries, provenance and labels, once for all."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import xarray as xr
+
+from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.errors import InputError
+from laminar_lens.geometry import geometry_note, named_geometry
+from laminar_lens.interventions.conditions import as_conditions, named_progress
+from laminar_lens.interventions.conditions import notes as intervention_notes
+from laminar_lens.models import processing_note
+from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.forward import check_model, check_reached
+from laminar_lens.models.info import check_same_weights, describe
+from laminar_lens.models.sample import check_seed
+from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.surroundings import surrounding_notes, surroundings
+from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
+from laminar_lens.results.tree import described, groups_of, measured_of, names
+from laminar_lens.studies.geometries import chosen_geometries, fitted
+from laminar_lens.studies.options import Options, options_of
+from laminar_lens.studies.registry import study_of
+from laminar_lens.studies.run import Run
+from laminar_lens.studies.study import Study
+
+ABOUT = "about"
+"""Attribute of a measurement: what the result's labels are made from."""
+
+
+def run(
+    study: Study, model: Any, texts: Any = None, *, progress: Progress | None = None, **options: Any
+) -> StudyResult:
+    """Measures a study and answers it.
+
+    Args:
+        study: with its own options, such as `Warmup(tau=0.1)`.
+        model: any causal TransformerLens model.
+        texts: as in `warmup_study`.
+        progress: called as `progress(label, done, total)`.
+        options: what studies share, see `laminar_lens.studies.options.Options`.
+
+    Raises:
+        InputError: something that does not fit; before any text is run where it can be told.
+    """
+    return drive(study, model, texts, options_of(study, options), progress)
+
+
+def drive(study: Study, model: Any, texts: Any, options: Options, progress: Progress | None) -> StudyResult:
+    """As `run`, with all options."""
+    check_model(model)
+    check_seed(options.seed)
+    conditions = as_conditions(options.interventions)
+    plain = _prepared(study, model, options, progress)
+    plain = replace(plain, texts=study.texts(plain, texts))
+    runs = {name: _under(plain, name, changes) for name, changes in conditions.items()}
+    for one in runs.values():
+        _check_changes(one)
+        study.check(one)
+    measured = {name: _measured(study, one, texts is not None) for name, one in runs.items()}
+    found = {name: answered(study, part) for name, part in measured.items()}
+    weights = measured[PLAIN].attrs[ABOUT]["info"]["weights_sha256"]
+    check_same_weights(model, weights)
+    done = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
+    groups = None if plain.texts is None else plain.texts.groups
+    tree = make_tree(found, measured, described=done, groups=groups)
+    return study.result_class()(tree)
+
+
+def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
+    """The labelled answer to a measurement; needs no model."""
+    about = measured.attrs[ABOUT]
+    answer = study.answer(measured)
+    settings = {**about["texts"], **study.settings(measured), **about["settings"]}
+    provenance = {**about["provenance"], "settings": settings}
+    return label_dataset(
+        answer.data,
+        study=study.kind,
+        sentence=f"{answer.sentence} {about['observed']}".rstrip(),
+        provenance=provenance,
+        settings=settings,
+        warnings=[*about["notes"], *answer.notes],
+    )
+
+
+def answer_again(result: StudyResult, changed: Mapping[str, Any]) -> StudyResult:
+    """As `StudyResult.answer`."""
+    study, tree = study_of(result.kind), result.tree
+    parts = {name: measured_of(tree, name) for name in names(tree)}
+    if study is None or any(part is None for part in parts.values()):
+        raise InputError(f"this {result.kind} result does not hold what was measured: run the study again")
+    measured = {name: part for name, part in parts.items() if part is not None}
+    answers = {name: _again(study, part, changed) for name, part in measured.items()}
+    return type(result)(make_tree(answers, measured, described=described(tree), groups=groups_of(tree)))
+
+
+def _again(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
+    """The labelled answer to a measurement under other options of its study."""
+    given = dict(measured.attrs[ABOUT]["fields"])
+    for name in changed:
+        if name not in given:
+            raise InputError(f"{name}= is no option of a {study.kind} study; it has {', '.join(given)}")
+        if name in study.remeasured:
+            raise InputError(f"{name}= decides what is measured: run the study again with it")
+    return answered(study(**{**given, **changed}), measured)
+
+
+def _prepared(study: Study, model: Any, options: Options, progress: Progress | None) -> Run:
+    """The plain run before its texts are chosen."""
+    notes = [note for note in (processing_note(model), geometry_note(options.geometry)) if note]
+    notes += surrounding_notes(model)
+    how = {name: getattr(options, name) for name in ("prepend_bos", "final_norm", "layers")}
+    beside = fitted(model, chosen_geometries(options.geometries), how, options.seed, progress)
+    geometry = named_geometry(
+        model,
+        options.geometry,
+        prepend_bos=options.prepend_bos,
+        final_norm=options.final_norm,
+        seed=options.seed,
+        progress=progress,
+    )
+    return Run(model, options, geometry=geometry, beside=beside, notes=notes, progress=progress)
+
+
+def _under(plain: Run, name: str, changes: Any) -> Run:
+    """The run under a condition, with notes of its own."""
+    notes = [*plain.notes, *intervention_notes(plain.model, changes, plain.tokens.tolist())]
+    progress = named_progress(plain.progress, name)
+    return replace(plain, condition=name, changes=changes, notes=notes, progress=progress)
+
+
+def _check_changes(run: Run) -> None:
+    if not run.changes:
+        return
+    bos = run.options.prepend_bos
+    check_interventions(run.model, run.changes, [run.tokens.shape[1] + int(bos)], prepend_bos=bos)
+    check_reached(run.model, run.changes, max(layer_indices(run.options.layers, int(run.model.cfg.n_layers))))
+
+
+def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
+    """What the study measures, and all that its answer's labels need."""
+    texts = run.texts
+    assert texts is not None
+    measured = study.measure(run)
+    taken = [name for name in study.options if name in ("prepend_bos", "final_norm", "random_init")]
+    settings = {"grouped": texts.groups is not None, **{name: getattr(run.options, name) for name in taken}}
+    if "layers" in study.options:
+        settings["layers"] = measured["layer"].values.tolist()
+    settings |= {"geometry": run.geometry.name, **texts.settings}
+    settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
+    info = {**describe(run.model).as_dict(), **surroundings(run.model), **measured.attrs.pop("info", {})}
+    about = {
+        "fields": {one.name: getattr(study, one.name) for one in fields(study)},
+        "texts": {
+            "texts": "given" if given else "written by the model",
+            **texts.counts(),
+            "length": run.tokens.shape[1],
+        },
+        "settings": settings,
+        "info": info,
+        "provenance": make_provenance(
+            info,
+            settings,
+            backend=str(info.get("backend", "none")),
+            seed=run.options.seed,
+            texts=run.tokens.numpy(),
+        ),
+        "notes": run.notes,
+        "observed": texts.ends(""),
+    }
+    return measured.assign_attrs({ABOUT: about, "seed": run.options.seed})

@@ -1,0 +1,114 @@
+"""One run of a study: the model, the texts and the choices, and every way to measure with them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.errors import ModelError
+from laminar_lens.geometry import RAW, Geometry
+from laminar_lens.interventions import Intervention
+from laminar_lens.models import random_twin
+from laminar_lens.models.batches import PromptBatches, prompt_batches
+from laminar_lens.models.forward import Visit
+from laminar_lens.studies.geometries import angles_by_geometry
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.stream import AngleBatch, iter_angles
+from laminar_lens.studies.texts import Texts
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is the same for every study under one condition.
+
+    Attributes:
+        model: any causal TransformerLens model.
+        options: the choices that studies share.
+        texts: what is measured; None until they are chosen.
+        geometry: in which angles are measured.
+        beside: geometries in which the headline is measured, too.
+        condition, changes: name of the condition, and its interventions.
+        notes: what a reader must know; studies append to it.
+        progress: called as `progress(label, done, total)`.
+    """
+
+    model: Any
+    options: Options
+    texts: Texts | None = None
+    geometry: Geometry = RAW
+    beside: dict[str, Geometry] = field(default_factory=dict)
+    condition: str = PLAIN
+    changes: tuple[Intervention, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    progress: Progress | None = None
+
+    @property
+    def tokens(self) -> Tensor:
+        """Ids [text pos] of the texts, without a BOS."""
+        assert self.texts is not None
+        return self.texts.tokens
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Group of each text, as whole numbers; None where each is one by itself."""
+        if self.texts is None or self.texts.groups is None:
+            return None
+        return np.asarray(np.unique(self.texts.groups, return_inverse=True)[1])
+
+    @property
+    def captured(self) -> dict[str, Any]:
+        """How the residual stream is captured, as arguments of `capture_residuals`."""
+        names = ("prepend_bos", "final_norm", "layers")
+        return {**{name: getattr(self.options, name) for name in names}, "interventions": self.changes}
+
+    def angles(
+        self,
+        tokens: Any = None,
+        measures: Iterable[str] = ("sequential",),
+        *,
+        label: str = "angles",
+        pairs: np.ndarray | None = None,
+        visit: Visit | None = None,
+        **more: Any,
+    ) -> Iterator[AngleBatch]:
+        """Angles of the texts, or of other `tokens` [text pos], batch by batch; see `iter_angles`."""
+        how = {**self.captured, "backend": self.options.backend, "geometry": self.geometry, **more}
+        return iter_angles(
+            self.model,
+            self.tokens if tokens is None else tokens,
+            measures,
+            pairs=pairs,
+            visit=visit,
+            label=label,
+            progress=self.progress,
+            **how,
+        )
+
+    def angles_beside(self, tokens: Any, *, pairs: np.ndarray | None = None) -> np.ndarray:
+        """Angles [geometry layer text pair] in every geometry beside the study's own, in one pass."""
+        return angles_by_geometry(
+            self.model,
+            tokens,
+            self.beside,
+            self.captured,
+            pairs=pairs,
+            backend=self.options.backend,
+            progress=self.progress,
+        )
+
+    def batches(self, tokens: Any = None, **more: Any) -> PromptBatches:
+        """The texts in batches of equal length, for what no other method measures."""
+        return prompt_batches(self.model, self.tokens if tokens is None else tokens, **self.captured, **more)
+
+    def twin(self, missing: str) -> "Run | None":
+        """The same run of the same architecture with random weights; None, noted as `missing`, where it
+        cannot be made."""
+        try:
+            model = random_twin(self.model, seed=self.options.seed)
+        except ModelError as error:
+            self.notes.append(f"{missing}: {error}.")
+            return None
+        return replace(self, model=model, geometry=self.geometry.for_model(model))

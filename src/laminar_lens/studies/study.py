@@ -1,0 +1,96 @@
+"""What a study is: its options, what it measures, and what it answers from that.
+
+Nothing heavy is imported here, so that a command can be built from a study's fields.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.run import Run
+    from laminar_lens.studies.texts import Texts
+
+EVERY_OPTION = (
+    *("n_texts", "length", "document_starts", "groups", "prepend_bos", "final_norm", "layers", "seed"),
+    *("random_init", "backend", "interventions", "geometry", "geometries"),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study says of what was measured.
+
+    Attributes:
+        data: estimates, bounds and verdicts by layer.
+        sentence: the answer in plain words.
+        notes: what a reader must know beside what was noted while measuring.
+    """
+
+    data: "xr.Dataset"
+    sentence: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study(ABC):
+    """A study: fields are its own options, `measure` runs the model and decides nothing, `answer` decides and
+    runs nothing.
+
+    A subclass is a frozen dataclass. What every study shares (texts, BOS, layers, geometry, interventions,
+    seed) is no field: `options` names what of it the study takes, see `laminar_lens.studies.run.Options`.
+    """
+
+    kind: ClassVar[str]
+    """Name of the study: of its command, its files, and of the kind in a result."""
+    title: ClassVar[str]
+    """Heading of its page."""
+    view: ClassVar[str] = ""
+    """"module:NAME" of its figures and tables; a curve with its band without one."""
+    result: ClassVar[str] = "laminar_lens.results:StudyResult"
+    """"module:Class" of its results."""
+    options: ClassVar[tuple[str, ...]] = EVERY_OPTION
+    n_texts: ClassVar[int] = 200
+    """How many texts the model writes where none are given."""
+    remeasured: ClassVar[tuple[str, ...]] = ()
+    """Fields that decide what is measured: with another value the model must run again."""
+
+    def texts(self, run: "Run", given: Any) -> "Texts":
+        """The texts that are measured; appends what a reader must know to `run.notes`."""
+        from laminar_lens.studies.texts import chosen_texts
+
+        return chosen_texts(run.model, given, run.options, run.notes, run.progress)
+
+    def check(self, run: "Run") -> None:  # noqa: B027 (most studies have nothing to refuse)
+        """Refuses what does not fit, before any text is run; called for every condition."""
+
+    @abstractmethod
+    def measure(self, run: "Run") -> "xr.Dataset":
+        """Forward passes: numbers by text, with named axes."""
+
+    @abstractmethod
+    def answer(self, measured: "xr.Dataset") -> Answer:
+        """Statistics, claims and the sentence; needs no model."""
+
+    def merge(self, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        """One measurement from measurements of different texts."""
+        import xarray as xr
+
+        joined = xr.concat(parts, "text", data_vars="minimal", coords="minimal", compat="equals")
+        return joined.assign_attrs(parts[0].attrs)
+
+    def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
+        """The study's own options as they were used, JSON-safe."""
+        return asdict(self)
+
+    @classmethod
+    def result_class(cls) -> "type[StudyResult]":
+        """Class of its results."""
+        module, name = cls.result.split(":")
+        found: type[StudyResult] = getattr(importlib.import_module(module), name)
+        return found

@@ -1,0 +1,1 @@
+"""How many first tokens to leave out."""

@@ -1,0 +1,140 @@
+"""What a warm-up study measures: angles of every text, started once as it is and once deep inside, and
+random weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from laminar_lens.errors import InputError
+from laminar_lens.interventions.conditions import portable
+from laminar_lens.models.edits import check_interventions
+from laminar_lens.stats.warmup import reference_pairs
+from laminar_lens.stats.warmup_shape import leading_axis_turn
+from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.studies.measured import Axes, to_dataset
+from laminar_lens.studies.run import Run
+
+RANDOM_TEXTS = 200
+AXIS_TEXTS = 32
+K_MAX = 4
+"""The cost of keeping the first 1 … 4 is reported."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured, in radians.
+
+    Attributes:
+        angle: of adjacent positions.
+        paired: the angle of a bigram as a text's pair p minus the same bigram's, the reference window's start
+            deeper; None where texts are too short.
+        axis_turn: the turn of the leading axis when the first k positions stay in.
+        random_angle: angle, with random weights.
+        excess: of the first pair over the reference pairs, in each geometry.
+        group: of each text, where texts of one group count as one.
+        bos: 1 where position 0 is a BOS.
+        window: first and last + 1 of the reference pairs.
+    """
+
+    angle: Annotated[np.ndarray, Axes("text layer pair", "rad", "angle of adjacent positions")]
+    axis_turn: Annotated[np.ndarray, Axes("layer k", "rad")]
+    token_id: Annotated[np.ndarray, Axes("text pos")]
+    layer: Annotated[np.ndarray, Axes("layer")]
+    bos: int
+    window: Sequence[int]
+    paired: Annotated[np.ndarray, Axes("text layer paired_pair", "rad")] | None = None
+    random_angle: Annotated[np.ndarray, Axes("random_text layer pair", "rad")] | None = None
+    excess: Annotated[np.ndarray, Axes("geometry layer compared_text", "rad")] | None = None
+    geometry: Annotated[np.ndarray, Axes("geometry")] | None = None
+    group: Annotated[np.ndarray, Axes("text")] | None = None
+
+
+def measure(run: Run, reference: Any) -> xr.Dataset:
+    """Angles of every text, of the same text started anew at the reference window, and leading axes of a
+    few."""
+    bos = int(run.options.prepend_bos)
+    window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)
+    turns: dict[int, np.ndarray] = {}
+    angle, layers, info = _angles(run, run.tokens, "angles by position", turns)
+    return to_dataset(
+        Measurement(
+            angle=angle,
+            axis_turn=np.stack([turns[layer] for layer in layers]),
+            token_id=run.tokens.numpy().astype(np.int64),
+            layer=np.array(layers),
+            bos=bos,
+            window=(window.start, window.stop),
+            paired=_paired(run, angle, window.start, bos),
+            random_angle=_random(run) if run.options.random_init else None,
+            excess=_excess(run, window) if run.beside else None,
+            geometry=np.array(list(run.beside)) if run.beside else None,
+            group=run.groups,
+        ),
+        info=info,
+    )
+
+
+def _paired(run: Run, angle: np.ndarray, start: int, bos: int) -> np.ndarray | None:
+    """Each bigram's angle as an early pair of a text, minus its own deep inside."""
+    anew = run.tokens[:, start:]
+    if anew.shape[1] < 2 or not _fits(run, anew.shape[1] + bos):
+        return None
+    fresh, *_ = _angles(run, anew, "the same pairs as first pairs")
+    reach = min(fresh.shape[-1], angle.shape[-1] - start, start)
+    paired = fresh[..., :reach] - angle[..., start : start + reach]
+    paired[..., :bos] = np.nan  # the pair of BOS and first token has no counterpart
+    return np.asarray(paired)
+
+
+def _fits(run: Run, length: int) -> bool:
+    """Whether the interventions can be repeated on the same texts started anew; if not, a note says why."""
+    try:
+        check_interventions(run.model, run.changes, [length])
+    except InputError as error:
+        run.notes.append(f"No paired shift: {error}.")
+        return False
+    if portable(run.changes) != run.changes:
+        run.notes.append("No paired shift: the patched states belong to the texts as they are.")
+        return False
+    return True
+
+
+def _excess(run: Run, window: slice) -> np.ndarray:
+    """Of the first pair over the reference pairs, [geometry layer text]."""
+    angle = run.angles_beside(run.tokens[:MOST_TEXTS])
+    return np.asarray(angle[..., 0] - angle[..., window].mean(-1))
+
+
+def _random(run: Run) -> np.ndarray | None:
+    """Angles [text layer pair] of the same texts in the same architecture with random weights."""
+    twin = run.twin("No curve of random weights")
+    return None if twin is None else _angles(twin, run.tokens[:RANDOM_TEXTS], "random weights")[0]
+
+
+def _angles(
+    run: Run, tokens: Tensor, label: str, turns: dict[int, np.ndarray] | None = None
+) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
+    """Adjacent angles [text layer pair] as float32; `turns` gets how far leading axes turn, by layer, in the
+    first texts."""
+    angle: np.ndarray | None = None
+    layers: tuple[int, ...] = ()
+    info: dict[str, Any] = {}
+
+    def turn(layer: int, state: Tensor) -> None:
+        if turns is not None and layer not in turns:
+            seen = run.geometry.apply(layer, state[:AXIS_TEXTS].detach())
+            first = seen.float().cpu().numpy()
+            turns[layer] = leading_axis_turn(first, min(K_MAX, first.shape[1] - 2))
+
+    for batch in run.angles(tokens, label=label, visit=turn):
+        theta = batch.angles["sequential"].astype(np.float32)
+        if angle is None:
+            angle = np.full((len(tokens), *theta.shape[::2]), np.nan, dtype=np.float32)
+        angle[batch.indices] = theta.transpose(1, 0, 2)
+        layers, info = batch.layers, batch.info
+    assert angle is not None
+    return angle, layers, info

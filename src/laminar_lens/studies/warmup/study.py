@@ -1,0 +1,146 @@
+"""How many first tokens to leave out of a statistic on this model: measured on texts, answered in one
+sentence."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from laminar_lens.arguments import checked
+from laminar_lens.axes import Progress
+from laminar_lens.studies.study import Answer, Study
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from laminar_lens.studies.run import Run
+    from laminar_lens.studies.warmup.result import WarmupResult
+
+DEFAULT_TEXTS = 1200
+"""Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
+rad."""
+
+
+@dataclass(frozen=True)
+class Warmup(Study):
+    """How many first tokens of a text stand apart from the rest.
+
+    Attributes:
+        tau: differences below this, in radians, do not matter.
+        reference: pairs that all others are compared with.
+    """
+
+    kind: ClassVar[str] = "warmup"
+    title: ClassVar[str] = "Warm-up study"
+    result: ClassVar[str] = "laminar_lens.studies.warmup.result:WarmupResult"
+    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    remeasured: ClassVar[tuple[str, ...]] = ("reference",)
+
+    tau: float = 0.05
+    reference: Any = None
+
+    def __post_init__(self) -> None:
+        from laminar_lens.stats.warmup import check_tau
+
+        check_tau(self.tau)
+
+    def check(self, run: "Run") -> None:
+        from laminar_lens.stats.warmup import reference_pairs
+
+        reference_pairs(run.tokens.shape[1] + int(run.options.prepend_bos) - 1, self.reference)
+
+    def measure(self, run: "Run") -> "xr.Dataset":
+        from laminar_lens.studies.warmup.measure import measure
+
+        return measure(run, self.reference)
+
+    def answer(self, measured: "xr.Dataset") -> Answer:
+        from laminar_lens.studies.warmup.answer import answer
+
+        return answer(measured, self.tau)
+
+    def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
+        return {"tau": self.tau, "reference": list(measured.attrs["window"])}
+
+
+@checked()
+def warmup_study(
+    model: Any,
+    texts: Any = None,
+    *,
+    n_texts: int = DEFAULT_TEXTS,
+    length: int | None = None,
+    document_starts: Any = None,
+    tau: float = 0.05,
+    reference: Any = None,
+    groups: Any = None,
+    prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Any = None,
+    seed: int = 0,
+    random_init: bool = True,
+    backend: str = "auto",
+    interventions: Any = None,
+    geometry: Any = "raw",
+    geometries: Any = None,
+    progress: Progress | None = None,
+) -> "WarmupResult":
+    """How many first tokens stand apart from the rest of their texts: decided, undetermined, or drift.
+
+    Decided by δ, the mean over texts of a pair's angle minus that of the same text's reference pairs. The
+    paired shift, the same bigram first and deep inside its text, is reported beside it and decides nothing.
+
+    Args:
+        model: any causal TransformerLens model.
+        texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
+            one text a line, several files (windows of one file are one group), or token ids [text pos],
+            padded as in `capture_residuals`.
+        n_texts: how many the model writes.
+        length: tokens a text; 64 by default, or what the context allows, or the width of token ids
+            without padding.
+        document_starts: where documents start in packed rows: a token id (the first token of a document), or
+            for token ids bool [text pos]. Each document is then measured as a text by itself: positions count
+            from its start, and no attention crosses documents. The first token of a row always starts one.
+        tau: differences below this, in radians, do not matter; between 0 and π.
+        reference: pairs that all others are compared with: "last third" (default), "last half",
+            "last quarter", a slice, or (first, stop).
+        groups: one label a text; texts of one group count as one observation.
+        prepend_bos, final_norm, layers: as in `capture_residuals`; with a BOS, position 0 is the BOS.
+        seed: of the texts, the bootstrap, the random twin and the split of the texts.
+        random_init: measure the same architecture with random weights beside it.
+        backend: kernel of the angles.
+        interventions: one, a list (applied together), or a mapping from names to lists, such as
+            `[cut(5), restart(5)]`; the same texts are measured again under each, beside the condition
+            "plain". Texts are always written by the model as it is.
+        geometry: in which angles are measured: a name of `laminar_lens.geometry.GEOMETRIES`, fitted on texts
+            of its own where it needs any, or what `fit_geometry` returned.
+        geometries: also how the headline changes with the geometry: True for all, or some names; computed on
+            at most 200 texts, one pass for all.
+        progress: called as `progress(label, done, total)`.
+
+    Raises:
+        InputError: an argument that does not fit, fewer than 2 independent texts of that length, or texts
+            that mostly repeat each other or are unknown tokens (fewer repeats count once, and are said).
+
+    Source: docs/definition.md, §3.
+    """
+    from laminar_lens.studies.drive import drive
+    from laminar_lens.studies.options import Options
+    from laminar_lens.studies.warmup.result import WarmupResult
+
+    options = Options(
+        n_texts=n_texts,
+        length=length,
+        document_starts=document_starts,
+        groups=groups,
+        prepend_bos=prepend_bos,
+        final_norm=final_norm,
+        layers=layers,
+        seed=seed,
+        random_init=random_init,
+        backend=backend,
+        interventions=interventions,
+        geometry=geometry,
+        geometries=geometries,
+    )
+    found = drive(Warmup(tau, reference), model, texts, options, progress)
+    assert isinstance(found, WarmupResult)
+    return found
