@@ -49,7 +49,7 @@ _HOME = {
     "sensitivity_grid": "studies.grid",
     "angle_table": "studies.angles",
     "why_study": "studies.why",
-    "sink_study": "studies.sinks",
+    "sink_study": "studies.sinks.study",
     "dimension_study": "studies.dimensions",
     "StudyResult": "results",
     "load_result": "results",
@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.dimensions import dimension_study as dimension_study
     from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.sequential import sequential_study as sequential_study
-    from laminar_lens.studies.sinks import sink_study as sink_study
+    from laminar_lens.studies.sinks.study import sink_study as sink_study
     from laminar_lens.studies.warmup.study import warmup_study as warmup_study
     from laminar_lens.studies.why import why_study as why_study
 

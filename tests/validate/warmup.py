@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from laminar_lens.stats.warmup import MIN_SHOWN, WarmupAnswer, warmup
 from laminar_lens.stats.warmup_shape import effects
-from laminar_lens.studies.texts import DEFAULT_TEXTS
+from laminar_lens.studies.warmup.study import DEFAULT_TEXTS
 from tests.validate.rows import Row
 
 TAU = 0.05

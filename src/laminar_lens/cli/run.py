@@ -97,7 +97,7 @@ def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> Stud
         how |= {"random_init": request.random}
         return why_study(model, request.texts, **how, **_common(request, progress, without=("prepend_bos",)))
     if isinstance(request, SinksRequest):
-        from laminar_lens.studies.sinks import sink_study
+        from laminar_lens.studies.sinks.study import sink_study
 
         how |= {"random_init": request.random}
         how |= _common(request, progress, without=("final_norm", "layers", "backend"))

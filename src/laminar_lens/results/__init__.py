@@ -263,8 +263,8 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         raise ResultError(
             f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
         )
-    for node in tree.subtree:
-        check_labels(path, node.to_dataset(inherit=False))
+    for name in names(tree):
+        check_labels(path, answer_of(tree, name))
     return made(tree)
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
-from laminar_lens.geometry import geometry_note, named_geometry
+from laminar_lens.geometry import named_geometry
 from laminar_lens.interventions.conditions import as_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.models import processing_note
@@ -109,8 +109,6 @@ def _again(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any])
 
 def _prepared(study: Study, model: Any, options: Options, progress: Progress | None) -> Run:
     """The plain run before its texts are chosen."""
-    notes = [note for note in (processing_note(model), geometry_note(options.geometry)) if note]
-    notes += surrounding_notes(model)
     how = {name: getattr(options, name) for name in ("prepend_bos", "final_norm", "layers")}
     beside = fitted(model, chosen_geometries(options.geometries), how, options.seed, progress)
     geometry = named_geometry(
@@ -121,7 +119,10 @@ def _prepared(study: Study, model: Any, options: Options, progress: Progress | N
         seed=options.seed,
         progress=progress,
     )
-    return Run(model, options, geometry=geometry, beside=beside, notes=notes, progress=progress)
+    made = Run(model, options, geometry=geometry, beside=beside, progress=progress)
+    processing = processing_note(model)
+    made.notes.extend([*([processing] if processing else []), *study.notes(made), *surrounding_notes(model)])
+    return made
 
 
 def _under(plain: Run, name: str, changes: Any) -> Run:

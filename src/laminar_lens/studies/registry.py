@@ -18,7 +18,7 @@ SHIPPED = {
     "sequential": "laminar_lens.studies.sequential:Sequential",
     "warmup": "laminar_lens.studies.warmup.study:Warmup",
     "why": "laminar_lens.studies.why:Why",
-    "sinks": "laminar_lens.studies.sinks:Sinks",
+    "sinks": "laminar_lens.studies.sinks.study:Sinks",
     "dimensions": "laminar_lens.studies.dimensions:Dimensions",
 }
 TABLES = ("angles",)

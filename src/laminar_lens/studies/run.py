@@ -1,8 +1,8 @@
 """One run of a study: the model, the texts and the choices, and every way to measure with them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +19,8 @@ from laminar_lens.studies.options import Options
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 from laminar_lens.studies.texts import Texts
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -32,6 +34,7 @@ class Run:
         beside: geometries in which the headline is measured, too.
         condition, changes: name of the condition, and its interventions.
         notes: what a reader must know; studies append to it.
+        kept: what `once` has made.
         progress: called as `progress(label, done, total)`.
     """
 
@@ -44,6 +47,7 @@ class Run:
     changes: tuple[Intervention, ...] = ()
     notes: list[str] = field(default_factory=list)
     progress: Progress | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def tokens(self) -> Tensor:
@@ -102,6 +106,13 @@ class Run:
     def batches(self, tokens: Any = None, **more: Any) -> PromptBatches:
         """The texts in batches of equal length, for what no other method measures."""
         return prompt_batches(self.model, self.tokens if tokens is None else tokens, **self.captured, **more)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for all conditions."""
+        if name not in self.kept:
+            self.kept[name] = make()
+        found: T = self.kept[name]
+        return found
 
     def twin(self, missing: str) -> "Run | None":
         """The same run of the same architecture with random weights; None, noted as `missing`, where it

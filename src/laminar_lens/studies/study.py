@@ -66,6 +66,12 @@ class Study(ABC):
 
         return chosen_texts(run.model, given, run.options, run.notes, run.progress)
 
+    def notes(self, run: "Run") -> list[str]:
+        """What a reader must know of the study as it is asked for."""
+        from laminar_lens.geometry import geometry_note
+
+        return [note for note in [geometry_note(run.options.geometry)] if note]
+
     def check(self, run: "Run") -> None:  # noqa: B027 (most studies have nothing to refuse)
         """Refuses what does not fit, before any text is run; called for every condition."""
 

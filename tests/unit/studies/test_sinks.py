@@ -10,8 +10,8 @@ from laminar_lens.errors import InputError
 from laminar_lens.interventions import remove_write
 from laminar_lens.results import StudyResult, claim_rows
 from laminar_lens.stats.sinks import share_interval, sink_tokens, token_kind
-from laminar_lens.studies import sinks_measurement
-from laminar_lens.studies.sinks import sink_study
+from laminar_lens.studies.sinks import measure as sinks_measurement
+from laminar_lens.studies.sinks.study import sink_study
 from tests import planted
 
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]

@@ -122,11 +122,13 @@ def warmup_study(
 
     Source: docs/definition.md, §3.
     """
-    from laminar_lens.studies.drive import drive
-    from laminar_lens.studies.options import Options
+    from laminar_lens.studies.drive import run
     from laminar_lens.studies.warmup.result import WarmupResult
 
-    options = Options(
+    found = run(
+        Warmup(tau, reference),
+        model,
+        texts,
         n_texts=n_texts,
         length=length,
         document_starts=document_starts,
@@ -140,7 +142,7 @@ def warmup_study(
         interventions=interventions,
         geometry=geometry,
         geometries=geometries,
+        progress=progress,
     )
-    found = drive(Warmup(tau, reference), model, texts, options, progress)
     assert isinstance(found, WarmupResult)
     return found

@@ -6,8 +6,8 @@ from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.comparison import named_layers
-from laminar_lens.studies.sinks_facts import Facts
-from laminar_lens.studies.sinks_writes import erasing_words, writing_words
+from laminar_lens.studies.sinks.facts import Facts
+from laminar_lens.studies.sinks.writes import erasing_words, writing_words
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:

@@ -4,26 +4,26 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
-from laminar_lens.models.batches import token_strings
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.sinks_claims import answer_claims, claim_texts
-from laminar_lens.studies.sinks_facts import Facts
-from laminar_lens.studies.sinks_measurement import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
-from laminar_lens.studies.sinks_sentence import sentence
+from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.sinks.claims import answer_claims, claim_texts
+from laminar_lens.studies.sinks.facts import Facts
+from laminar_lens.studies.sinks.measure import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
+from laminar_lens.studies.sinks.words import sentence
+from laminar_lens.studies.study import Answer
 
 MOST_TOKENS = 20
 """So many kinds of tokens beside position 0 are listed."""
 
 
-def answer_dataset(
-    measured: Sinks, random: Sinks | None, groups: np.ndarray | None, model: Any, *, seed: int
-) -> tuple[xr.Dataset, str]:
-    """The dataset of study "sinks", without the attributes that every result has, and its sentence."""
+def answer(dataset: xr.Dataset) -> Answer:
+    """Every length, share and write, the claims S1–S6 and the sentence."""
+    measured, seed = of_dataset(Sinks, dataset), int(dataset.attrs["seed"])
+    groups = measured.group
     ratio = length_ratios(measured.norm)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(ratio)
@@ -43,8 +43,8 @@ def answer_dataset(
         | _attention(facts)
         | _activations(facts)
         | _writes(facts)
-        | _tokens(facts, model)
-        | _random(random)
+        | _tokens(facts)
+        | _random(measured)
         | _claim_columns(claims, claim_texts(facts))
     )
     n_layers, length = measured.norm.shape[1], measured.norm.shape[2]
@@ -57,7 +57,7 @@ def answer_dataset(
         "claim": list(claims),
     }
     attrs = {"n_texts": len(measured.norm), "length": length, "threshold": NORM_RATIO}
-    return xr.Dataset(variables, coords, attrs), sentence(facts, claims)
+    return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims))
 
 
 def length_ratios(norm: np.ndarray) -> np.ndarray:
@@ -206,13 +206,13 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
     return found
 
 
-def _tokens(facts: Facts, model: Any) -> dict[str, xr.Variable]:
+def _tokens(facts: Facts) -> dict[str, xr.Variable]:
     """Tokens beside position 0 that are sinks by their length in some layer, the most frequent first."""
-    tokens, beside = facts.measured.tokens[:, 1:], facts.sinks[:, 1:]
+    measured = facts.measured
+    tokens, beside = measured.token_id[:, 1:], facts.sinks[:, 1:]
     ids, counts = np.unique(tokens[beside], return_counts=True)
     ids = ids[np.argsort(-counts, kind="stable")][:MOST_TOKENS]
-    rows = torch.tensor(ids[None] if len(ids) else np.zeros((1, 0)), dtype=torch.long)
-    words = token_strings(getattr(model, "tokenizer", None), rows, torch.ones_like(rows).bool())[0]
+    words = [str(word) for word in measured.word[np.searchsorted(measured.token, ids)]]
     first = np.zeros(tokens.shape, bool)
     for text, row in enumerate(tokens):
         first[text, np.unique(row, return_index=True)[1]] = True
@@ -242,15 +242,15 @@ def _tokens(facts: Facts, model: Any) -> dict[str, xr.Variable]:
     }
 
 
-def _random(random: Sinks | None) -> dict[str, xr.Variable]:
-    if random is None:
+def _random(measured: Sinks) -> dict[str, xr.Variable]:
+    if measured.random_norm is None:
         return {}
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.exp(np.log(length_ratios(random.norm)).mean(0))
+        ratio = np.exp(np.log(length_ratios(measured.random_norm)).mean(0))
     found = {"random_norm_ratio": _column(("layer", "pos"), ratio, "norm_ratio with random weights")}
-    if random.resting is not None:
+    if measured.random_resting is not None:
         found["random_resting_heads"] = _column(
-            ("block", "pos"), random.resting.mean(0), "resting_heads with random weights"
+            ("block", "pos"), measured.random_resting.mean(0), "resting_heads with random weights"
         )
     return found
 

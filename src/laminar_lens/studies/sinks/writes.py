@@ -6,8 +6,8 @@ from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.sinks import NORM_RATIO
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
 from laminar_lens.studies.comparison import named_layers
-from laminar_lens.studies.sinks_facts import HALF, Facts
-from laminar_lens.studies.sinks_measurement import COMPONENTS
+from laminar_lens.studies.sinks.facts import HALF, Facts
+from laminar_lens.studies.sinks.measure import COMPONENTS
 
 MLP = COMPONENTS.index("mlp")
 WRITER = 0.1

@@ -8,7 +8,7 @@ import numpy as np
 from laminar_lens.errors import CaptureError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO
-from laminar_lens.studies.sinks_measurement import Sinks
+from laminar_lens.studies.sinks.measure import Sinks
 
 HALF = 0.5
 
@@ -37,7 +37,7 @@ class Facts:
     @property
     def geometry(self) -> str:
         """In which lengths and activations are measured."""
-        return str(self.measured.info["geometry"]["name"])
+        return self.measured.geometry
 
     @property
     def peak(self) -> int:

@@ -6,21 +6,26 @@ vectors themselves, so that it is measured in raw alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.geometry import RAW, Geometry
-from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
+from laminar_lens.geometry import Geometry
+from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors, token_strings
 from laminar_lens.models.forward import Watch, run_states
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.measured import Axes, to_dataset
+from laminar_lens.studies.run import Run
 
+RANDOM_TEXTS = 60
+RESIDUAL = "unit of the residual stream"
 ATTENTION = "attn.hook_pattern"
 WRITES = {"attn": "hook_attn_out", "mlp": "hook_mlp_out"}
 COMPONENTS = tuple(WRITES)
@@ -37,88 +42,125 @@ bfloat16 or any other, with some room."""
 
 @dataclass
 class Sinks:
-    """What was measured; axis 0 is the text unless it says otherwise. Lengths and activations are the
-    geometry's.
+    """What was measured. Lengths and activations are the geometry's.
 
     Attributes:
-        norm: [text layer pos], length of each vector.
-        value: [text layer pos], largest |coordinate|; `dimension` says which.
-        median: [text layer], median |coordinate| of the text.
-        massive: [variant layer d_model], number of texts with a massive activation in that dimension.
+        norm: length of each vector.
+        value: largest |coordinate|; `dimension` says which.
+        median: median |coordinate| of the text.
+        massive: number of texts with a massive activation in that dimension.
         massive_first: the same, at position 0.
-        received: [block head pos], mean over texts of the mean attention that later positions (and itself)
-            pay to a position; None where the model shows no attention.
-        first: [text block head], the same of position 0.
-        resting: [text block pos], share of heads with more than `HEAD_SHARE` of it.
-        write: [text block component pos], growth of the length by each component; NaN where the step is not
-            the sum of its writes; None in another geometry than raw.
-        error: [block], largest distance of a step from its writes' sum, relative to the longest of input,
-            output and writes at that position; NaN where one of them is not finite, which checks nothing.
-        notes: what could not be measured, and why.
+        token_id: with the BOS, where there is one.
+        token, word: every token that occurs, and its text.
+        geometry: its name.
+        bos: whether position 0 is a BOS.
+        received: mean over texts of the mean attention that later positions (and itself) pay to a position;
+            None where the model shows no attention.
+        first: the same of position 0, by text.
+        resting: share of heads with more than `HEAD_SHARE` of it.
+        write: growth of the length by each component; NaN where the step is not the sum of its writes; None
+            in another geometry than raw.
+        error: largest distance of a step from its writes' sum, relative to the longest of input, output and
+            writes at that position; NaN where one of them is not finite, which checks nothing.
+        random_norm, random_resting: norm and resting, with random weights.
+        group: of each text, where texts of one group count as one.
     """
 
-    norm: np.ndarray
-    value: np.ndarray
-    dimension: np.ndarray
-    median: np.ndarray
-    massive: np.ndarray
-    massive_first: np.ndarray
-    received: np.ndarray | None
-    first: np.ndarray | None
-    resting: np.ndarray | None
-    write: np.ndarray | None
-    error: np.ndarray | None
-    tokens: np.ndarray
-    info: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
+    norm: Annotated[np.ndarray, Axes("text layer pos", RESIDUAL, "length")]
+    value: Annotated[np.ndarray, Axes("text layer pos", RESIDUAL, "largest |coordinate|")]
+    dimension: Annotated[np.ndarray, Axes("text layer pos", "", "dimension of the largest |coordinate|")]
+    median: Annotated[np.ndarray, Axes("text layer", RESIDUAL, "median |coordinate|")]
+    massive: Annotated[np.ndarray, Axes("variant layer dimension_index")]
+    massive_first: Annotated[np.ndarray, Axes("variant layer dimension_index")]
+    token_id: Annotated[np.ndarray, Axes("text pos")]
+    token: Annotated[np.ndarray, Axes("vocabulary")]
+    word: Annotated[np.ndarray, Axes("vocabulary")]
+    geometry: str
+    bos: bool
+    received: Annotated[np.ndarray, Axes("block head pos", "1")] | None = None
+    first: Annotated[np.ndarray, Axes("text block head", "1")] | None = None
+    resting: Annotated[np.ndarray, Axes("text block pos", "1")] | None = None
+    write: Annotated[np.ndarray, Axes("text block component pos", RESIDUAL)] | None = None
+    error: Annotated[np.ndarray, Axes("block", "1")] | None = None
+    random_norm: Annotated[np.ndarray, Axes("random_text layer pos", RESIDUAL)] | None = None
+    random_resting: Annotated[np.ndarray, Axes("random_text block pos", "1")] | None = None
+    group: Annotated[np.ndarray, Axes("text")] | None = None
 
 
-def measure_sinks(
-    run: PromptBatches,
-    *,
-    geometry: Geometry = RAW,
-    label: str = "sinks",
-    progress: Progress | None = None,
-) -> Sinks:
-    """Runs texts of one length once.
+def measure(run: Run) -> xr.Dataset:
+    """Runs texts of one length once, and a part of them with random weights.
 
     Raises:
         InputError: a text that the geometry was fitted on.
         CaptureError: a residual vector is not finite.
     """
+    batches = run.batches()
+    found = measure_sinks(batches, run.geometry, run.notes, progress=run.progress)
+    found.group = run.groups
+    if run.options.random_init and (random := run.once("random weights", lambda: _random(run))) is not None:
+        found.random_norm, found.random_resting = random.norm, random.resting
+    return to_dataset(found, info={**batches.info, "geometry": run.geometry.describe()})
+
+
+def _random(run: Run) -> Sinks | None:
+    """A part of the same texts in the same architecture with random weights, without interventions."""
+    twin = run.twin("No random weights")
+    if twin is None:
+        return None
+    batches = replace(twin, changes=()).batches(run.tokens[:RANDOM_TEXTS])
+    return measure_sinks(batches, twin.geometry, [], label="random weights", progress=run.progress)
+
+
+def measure_sinks(
+    run: PromptBatches,
+    geometry: Geometry,
+    notes: list[str],
+    *,
+    label: str = "sinks",
+    progress: Progress | None = None,
+) -> Sinks:
+    """Runs texts of one length once; `notes` get what could not be measured, and why."""
     geometry.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
-    run.info["geometry"] = geometry.describe()
-    model, n, length = run.model, len(run.rows), run.longest
-    blocks, width = int(model.cfg.n_layers), int(model.cfg.d_model)
-    notes: list[str] = []
     wanted = (ATTENTION, *(WRITES.values() if geometry.name == "raw" else ()))
     watched = [kind for kind in wanted if _fires(run, kind, notes)]
-    heads = int(model.cfg.n_heads) if ATTENTION in watched else 0
+    out = _empty(run, geometry, watched)
+    done = 0
+    for indices in run.indices():
+        _Pass(run, geometry, out, indices).measure(watched)
+        done += len(indices)
+        if progress is not None:
+            progress(label, done, len(run.rows))
+    _refuse_broken_steps(out, next(run.model.parameters()).dtype, notes)
+    return out
+
+
+def _empty(run: PromptBatches, geometry: Geometry, watched: Sequence[str]) -> Sinks:
+    """Room for every number."""
+    n, length = len(run.rows), run.longest
+    blocks, width = int(run.model.cfg.n_layers), int(run.model.cfg.d_model)
+    heads = int(run.model.cfg.n_heads) if ATTENTION in watched else 0
     writes = all(kind in watched for kind in WRITES.values())
-    out = Sinks(
+    tokens = np.array(run.rows)
+    known = torch.from_numpy(np.unique(tokens))[None]
+    words = token_strings(getattr(run.model, "tokenizer", None), known, torch.ones_like(known).bool())[0]
+    return Sinks(
         norm=np.zeros((n, blocks + 1, length), np.float32),
         value=np.zeros((n, blocks + 1, length), np.float32),
         dimension=np.zeros((n, blocks + 1, length), np.int32),
         median=np.zeros((n, blocks + 1), np.float32),
         massive=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
         massive_first=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
+        token_id=tokens,
+        token=known[0].numpy(),
+        word=np.array(words, dtype=object),
+        geometry=geometry.name,
+        bos=bool(run.info["prepend_bos"]),
         received=np.zeros((blocks, heads, length)) if heads else None,
         first=np.zeros((n, blocks, heads), np.float32) if heads else None,
         resting=np.zeros((n, blocks, length), np.float32) if heads else None,
         write=np.full((n, blocks, len(COMPONENTS), length), np.nan, np.float32) if writes else None,
         error=np.zeros(blocks) if writes else None,
-        tokens=np.array(run.rows),
-        info=run.info,
-        notes=notes,
     )
-    done = 0
-    for indices in run.indices():
-        _Pass(run, geometry, out, indices).measure(watched)
-        done += len(indices)
-        if progress is not None:
-            progress(label, done, n)
-    _refuse_broken_steps(out, next(model.parameters()).dtype)
-    return out
 
 
 class _Pass:
@@ -255,7 +297,7 @@ def _fires(run: PromptBatches, kind: str, notes: list[str]) -> bool:
     return not missing
 
 
-def _refuse_broken_steps(out: Sinks, dtype: torch.dtype) -> None:
+def _refuse_broken_steps(out: Sinks, dtype: torch.dtype, notes: list[str]) -> None:
     """No decomposition of a block whose step is not the sum of what attention and MLP are seen to write."""
     if out.error is None or out.write is None:
         return
@@ -265,14 +307,14 @@ def _refuse_broken_steps(out: Sinks, dtype: torch.dtype) -> None:
     if finite.any():
         off = broken[finite]
         worst = off[int(np.argmax(out.error[off]))]
-        out.notes.append(
+        notes.append(
             f"resid_post − resid_pre is not attn + mlp in {len(off)} of {len(out.error)} blocks (block "
             f"{worst}: off by {out.error[worst]:.2g} of the longest of input, output and writes): these "
             "blocks' steps are not decomposed."
         )
     if not finite.all():
         where = named_layers(broken[~finite].tolist()).replace("layer", "block")
-        out.notes.append(
+        notes.append(
             f"What is written in {where} is not finite everywhere: whether resid_post − resid_pre is attn + "
             "mlp is not known there, and these steps are not decomposed."
         )

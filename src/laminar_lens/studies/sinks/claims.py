@@ -23,9 +23,9 @@ from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, within_shares
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
 from laminar_lens.studies.comparison import named_layers
-from laminar_lens.studies.sinks_facts import HALF, Facts
-from laminar_lens.studies.sinks_measurement import VARIANTS
-from laminar_lens.studies.sinks_writes import erasing_claim, writing_claim
+from laminar_lens.studies.sinks.facts import HALF, Facts
+from laminar_lens.studies.sinks.measure import VARIANTS
+from laminar_lens.studies.sinks.writes import erasing_claim, writing_claim
 
 FEW_TEXTS = 0.05
 
@@ -46,7 +46,7 @@ def claim_texts(facts: Facts) -> dict[str, str]:
 
 def length_words(facts: Facts) -> str:
     """How many tokens a text has, as attention is counted over them."""
-    bos = ", its BOS included" if facts.measured.info.get("prepend_bos") else ""
+    bos = ", its BOS included" if facts.measured.bos else ""
     return f"{facts.ratio.shape[-1]} tokens{bos}"
 
 

@@ -1,0 +1,1 @@
+"""Sinks: long vectors, where attention rests, who writes them."""
