@@ -50,7 +50,7 @@ _HOME = {
     "angle_table": "studies.angles",
     "why_study": "studies.why",
     "sink_study": "studies.sinks.study",
-    "dimension_study": "studies.dimensions",
+    "dimension_study": "studies.dimensions.study",
     "StudyResult": "results",
     "load_result": "results",
     "LaminarLensError": "errors",
@@ -92,7 +92,7 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult as StudyResult
     from laminar_lens.results import load_result as load_result
     from laminar_lens.studies.angles import angle_table as angle_table
-    from laminar_lens.studies.dimensions import dimension_study as dimension_study
+    from laminar_lens.studies.dimensions.study import dimension_study as dimension_study
     from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.sequential import sequential_study as sequential_study
     from laminar_lens.studies.sinks.study import sink_study as sink_study

@@ -102,7 +102,7 @@ def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> Stud
         how |= {"random_init": request.random}
         how |= _common(request, progress, without=("final_norm", "layers", "backend"))
         return sink_study(model, request.texts, **how)
-    from laminar_lens.studies.dimensions import dimension_study
+    from laminar_lens.studies.dimensions.study import dimension_study
 
     return dimension_study(model, request.texts, **how, **_common(request, progress, without=("backend",)))
 

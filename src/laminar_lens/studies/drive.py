@@ -8,7 +8,6 @@ import xarray as xr
 
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
-from laminar_lens.geometry import named_geometry
 from laminar_lens.interventions.conditions import as_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.models import processing_note
@@ -73,7 +72,8 @@ def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
     """The labelled answer to a measurement; needs no model."""
     about = measured.attrs[ABOUT]
     answer = study.answer(measured)
-    settings = {**about["texts"], **study.settings(measured), **about["settings"]}
+    own = study.settings(measured)
+    settings = {**about["texts"], **own, **about["settings"], **own}
     provenance = {**about["provenance"], "settings": settings}
     return label_dataset(
         answer.data,
@@ -109,17 +109,11 @@ def _again(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any])
 
 def _prepared(study: Study, model: Any, options: Options, progress: Progress | None) -> Run:
     """The plain run before its texts are chosen."""
+    study.accepts(model)
     how = {name: getattr(options, name) for name in ("prepend_bos", "final_norm", "layers")}
     beside = fitted(model, chosen_geometries(options.geometries), how, options.seed, progress)
-    geometry = named_geometry(
-        model,
-        options.geometry,
-        prepend_bos=options.prepend_bos,
-        final_norm=options.final_norm,
-        seed=options.seed,
-        progress=progress,
-    )
-    made = Run(model, options, geometry=geometry, beside=beside, progress=progress)
+    made = Run(model, options, beside=beside, progress=progress)
+    made = replace(made, geometry=study.geometry(made))
     processing = processing_note(model)
     made.notes.extend([*([processing] if processing else []), *study.notes(made), *surrounding_notes(model)])
     return made

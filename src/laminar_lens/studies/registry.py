@@ -19,7 +19,7 @@ SHIPPED = {
     "warmup": "laminar_lens.studies.warmup.study:Warmup",
     "why": "laminar_lens.studies.why:Why",
     "sinks": "laminar_lens.studies.sinks.study:Sinks",
-    "dimensions": "laminar_lens.studies.dimensions:Dimensions",
+    "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
 }
 TABLES = ("angles",)
 """Kinds of results that are no study's: tables of `angle_table`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     import xarray as xr
 
+    from laminar_lens.geometry import Geometry
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.texts import Texts
@@ -65,6 +66,23 @@ class Study(ABC):
         from laminar_lens.studies.texts import chosen_texts
 
         return chosen_texts(run.model, given, run.options, run.notes, run.progress)
+
+    def accepts(self, model: Any) -> None:  # noqa: B027 (most studies take any model)
+        """Refuses options of the study that do not fit the model."""
+
+    def geometry(self, run: "Run") -> "Geometry":
+        """In which angles are measured; fitted on texts of its own where it is a name that needs any."""
+        from laminar_lens.geometry import named_geometry
+
+        how = run.options
+        return named_geometry(
+            run.model,
+            how.geometry,
+            prepend_bos=how.prepend_bos,
+            final_norm=how.final_norm,
+            seed=how.seed,
+            progress=run.progress,
+        )
 
     def notes(self, run: "Run") -> list[str]:
         """What a reader must know of the study as it is asked for."""

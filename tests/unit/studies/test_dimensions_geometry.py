@@ -13,7 +13,7 @@ from laminar_lens.geometry import GEOMETRIES, RAW, fit_geometry
 from laminar_lens.models.calibration import SEED
 from laminar_lens.report import render
 from laminar_lens.results import claim_rows
-from laminar_lens.studies.dimensions import dimension_study
+from laminar_lens.studies.dimensions.study import dimension_study
 
 N, LENGTH, SKIP = 60, 24, 12
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]

@@ -8,9 +8,9 @@ import torch
 
 import laminar_lens as ll
 from laminar_lens.results import claim_rows
-from laminar_lens.studies.dimensions import dimension_study
-from laminar_lens.studies.dimensions_measurement import Contributions, contributions
-from laminar_lens.studies.dimensions_null import FEWEST, LEVEL, LIKE, LikeSize, like_size, random_reach
+from laminar_lens.studies.dimensions.measure import Contributions, contributions
+from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LIKE, LikeSize, like_size, random_reach
+from laminar_lens.studies.dimensions.study import dimension_study
 
 WIDTH, SKIP = 64, 8
 LARGE = range(20, 56)

@@ -38,8 +38,8 @@ class Sinks(Study):
         return [
             f"Lengths and activations are measured in the geometry {run.geometry.name!r}, not of "
             "residual vectors as they are; published thresholds were set for those.",
-            "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: not "
-            "answered.",
+            "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: "
+            "not answered.",
         ]
 
     def measure(self, run: "Run") -> "xr.Dataset":

@@ -14,7 +14,7 @@ over layers, in texts that did not choose the dimensions. D1–D3 are of vectors
 the same, centred; where that geometry already is centred, D4 is not applicable.
 
 The evidence names two more nulls, on which no verdict rests: the angle without as many dimensions drawn at
-random, matched in number alone, and what as many of like size would make of the cosine (dimensions_null.py).
+random, matched in number alone, and what as many of like size would make of the cosine (null.py).
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.studies.claim import NOTHING, Claim, because, signed
 from laminar_lens.studies.comparison import named_layers
-from laminar_lens.studies.dimensions_measurement import PAIRS, Contributions, Removal
-from laminar_lens.studies.dimensions_null import FEWEST, LEVEL, LikeSize, random_reach
+from laminar_lens.studies.dimensions.measure import PAIRS, Contributions, Removal
+from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LikeSize, random_reach
 
 FEW, HALF = 3, 0.5
 CLAIMS = {"D1": (0, "first"), "D2": (0, "first_body"), "D3": (0, "body"), "D4": (1, "first")}

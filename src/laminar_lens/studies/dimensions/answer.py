@@ -1,4 +1,4 @@
-"""From what a dimension study measured to its dataset; the claims are in dimensions_claims.py."""
+"""From what a dimension study measured to its dataset; the claims are in claims.py."""
 
 from dataclasses import fields
 from typing import Any
@@ -8,14 +8,31 @@ import xarray as xr
 
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.dimensions_claims import CLAIMS, FEW, HALF, TEXTS, Halves, few_claim, sentence
-from laminar_lens.studies.dimensions_measurement import PAIRS
+from laminar_lens.studies.dimensions.claims import CLAIMS, FEW, HALF, TEXTS, Halves, few_claim, sentence
+from laminar_lens.studies.dimensions.measure import PAIRS, Measurement
+from laminar_lens.studies.dimensions.null import like_size
+from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.study import Answer
 
 AXES = ("geometry", "pairs", "layer")
 
 
-def answer_dataset(facts: Halves, n_texts: int) -> tuple[xr.Dataset, str]:
-    """The dataset of study "dimensions", without the attributes that every result has, and its sentence."""
+def answer(dataset: xr.Dataset) -> Answer:
+    """Every contribution and angle with its interval, the claims D1–D4 and the sentence."""
+    found, seed = of_dataset(Measurement, dataset), int(dataset.attrs["seed"])
+    before, after, order = found.before, found.after, found.order
+    facts = Halves(
+        before,
+        after,
+        order,
+        found.removal,
+        like_size(before, after, order, FEW, seed),
+        tuple(map(str, found.geometry)),
+        tuple(found.layer.tolist()),
+        found.text,
+        found.group,
+        seed,
+    )
     claims = {name: few_claim(facts, *where) for name, where in CLAIMS.items()}
     columns: dict[str, Any] = {"claim_text": ("claim", [TEXTS[name] for name in claims])}
     for column in fields(Claim):
@@ -35,8 +52,8 @@ def answer_dataset(facts: Halves, n_texts: int) -> tuple[xr.Dataset, str]:
         "text": facts.texts,
         "claim": list(claims),
     }
-    attrs = {"n_texts": n_texts, "n_measured": len(facts.texts), "few": FEW}
-    return xr.Dataset(variables, coords, attrs), sentence(facts, claims)
+    attrs = {"n_texts": found.n_texts, "n_measured": len(facts.texts), "few": FEW}
+    return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims))
 
 
 def _column(dims: tuple[str, ...], values: Any, name: str, units: str = "1", **attrs: Any) -> xr.Variable:

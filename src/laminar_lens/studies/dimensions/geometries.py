@@ -16,8 +16,9 @@ from typing import Any
 
 from torch import Tensor
 
-from laminar_lens.axes import Progress
 from laminar_lens.geometry import FITTED, Geometry, fit_geometries, fit_geometry, named_geometry
+from laminar_lens.models.selection import layer_indices
+from laminar_lens.studies.run import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,28 +49,25 @@ class Compared:
         return {"name": self.name, "steps": [step.describe() for step in self.steps]}
 
 
-def compared(
-    model: Any, geometry: Any, *, skip: int, seed: int, how: dict[str, Any], progress: Progress | None
-) -> list[Compared]:
-    """The geometry that a study was given, and the same centred where it is not.
+def compared(run: Run, skip: int) -> list[Compared]:
+    """The geometry that a study was given, and the same centred where it is not; fitted on texts of the
+    model's own where it needs any.
 
     Args:
-        model: to be measured.
-        geometry: a name, fitted here on texts of the model's own where it needs any, or what `fit_geometry`
-            returned.
+        run: its options hold the geometry, a name or what `fit_geometry` returned.
         skip: first positions that are no body.
-        seed: of the texts that the model writes for a geometry.
-        how: prepend_bos, final_norm and layers of the run.
-        progress: called as (label, done, total).
 
     Raises:
         InputError: an unknown name, or a geometry that was fitted with another BOS or final norm.
     """
-    fit: dict[str, Any] = {"skip": skip, "seed": seed, **how, "progress": progress}
+    model, geometry, chosen = run.model, run.options.geometry, run.options
+    layers = sorted(set(layer_indices(chosen.layers, int(model.cfg.n_layers))))
+    how: dict[str, Any] = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm}
+    fit = {"skip": skip, "seed": chosen.seed, **how, "layers": layers, "progress": run.progress}
     if isinstance(geometry, str):
         base = fit_geometry(model, geometry, **fit)
     else:
-        base = named_geometry(model, geometry, prepend_bos=how["prepend_bos"], final_norm=how["final_norm"])
+        base = named_geometry(model, geometry, **how)
     found = [Compared(base.name, (base,))]
     if base.name in FITTED:
         return found

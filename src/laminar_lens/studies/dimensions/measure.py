@@ -6,18 +6,25 @@ they do, so that a dimension is not credited with the noise it was chosen for.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
+from laminar_lens.models.calibration import SKIP
 from laminar_lens.models.forward import run_states
-from laminar_lens.studies.dimensions_geometry import Compared
+from laminar_lens.studies.dimensions.geometries import Compared, compared
+from laminar_lens.studies.measured import Axes, to_dataset
+from laminar_lens.studies.run import Run
 
+DRAWS = 50
+BY = "geometry pairs layer"
 PAIRS = ("first", "first_body", "body")
 """(0, 1); position 0 with each body position; neighbours in the body."""
 
@@ -39,7 +46,6 @@ class Contributions:
     size: np.ndarray
     cosine: np.ndarray
     n: int
-    info: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,118 @@ class Removal:
     null: np.ndarray
     part: np.ndarray
     cosine: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What was measured: contributions in the texts that choose and in those that are measured, and what
+    removing the chosen does in these.
+
+    Attributes:
+        before_mean … after_cosine: see `Contributions`; `n_before`, `n_after` are its numbers of texts.
+        order: dimensions by their contribution in the texts that choose.
+        angle … cosine: see `Removal`.
+        geometry: names, of the study's geometry and, where it is not centred, of the same centred.
+        text: which texts were measured; `group` is theirs, where texts of one group count as one.
+    """
+
+    before_mean: Annotated[np.ndarray, Axes(f"{BY} dimension", "1")]
+    before_size: Annotated[np.ndarray, Axes(f"{BY} dimension", "1")]
+    before_sd: Annotated[np.ndarray, Axes(f"{BY} dimension", "1")]
+    after_mean: Annotated[np.ndarray, Axes(f"{BY} dimension", "1")]
+    after_size: Annotated[np.ndarray, Axes(f"{BY} dimension", "1")]
+    after_sd: Annotated[np.ndarray, Axes(f"{BY} dimension", "1")]
+    before_cosine: Annotated[np.ndarray, Axes(BY, "1")]
+    after_cosine: Annotated[np.ndarray, Axes(BY, "1")]
+    order: Annotated[np.ndarray, Axes(f"{BY} dimension")]
+    angle: Annotated[np.ndarray, Axes(f"{BY} text removed", "rad")]
+    null: Annotated[np.ndarray, Axes(f"{BY} draw removed", "rad")]
+    part: Annotated[np.ndarray, Axes(f"{BY} text rank", "1")]
+    cosine: Annotated[np.ndarray, Axes(f"{BY} text", "1")]
+    geometry: Annotated[np.ndarray, Axes("geometry")]
+    layer: Annotated[np.ndarray, Axes("layer")]
+    text: Annotated[np.ndarray, Axes("text")]
+    n_before: int
+    n_after: int
+    n_texts: int
+    body_from: int
+    described: list[dict[str, Any]]
+    group: Annotated[np.ndarray, Axes("text")] | None = None
+
+    @property
+    def before(self) -> Contributions:
+        """Of the texts that choose."""
+        sizes = (self.before_mean, self.before_sd, self.before_size, self.before_cosine)
+        return Contributions(*sizes, self.n_before)
+
+    @property
+    def after(self) -> Contributions:
+        """Of the texts that are measured."""
+        return Contributions(self.after_mean, self.after_sd, self.after_size, self.after_cosine, self.n_after)
+
+    @property
+    def removal(self) -> Removal:
+        """What removing the chosen does."""
+        return Removal(self.angle, self.null, self.part, self.cosine)
+
+
+def measure(run: Run, removed: int) -> xr.Dataset:
+    """Half of the texts choose the dimensions, the other half says what they do."""
+    choose, use = split(len(run.tokens), run.groups, run.options.seed)
+    skip = min(SKIP, (run.tokens.shape[1] + int(run.options.prepend_bos)) // 2)
+    geometries = run.once("geometries", lambda: compared(run, skip))
+    for one in geometries:
+        one.check_others(run.tokens.tolist())
+    runs = [run.batches(run.tokens[half]) for half in (choose, use)]
+    before, after = (measure_contributions(one, geometries, skip, progress=run.progress) for one in runs)
+    order = np.argsort(-np.abs(before.mean), axis=-1, kind="stable")
+    random = _random_orders(before.mean.shape[-1], removed, run.options.seed)
+    removal = measure_removal(runs[1], geometries, skip, order[..., :removed], random, progress=run.progress)
+    halves = {"before": before, "after": after}
+    sums = {
+        f"{name}_{part}": getattr(half, part)
+        for name, half in halves.items()
+        for part in ("mean", "size", "sd", "cosine")
+    }
+    return to_dataset(
+        Measurement(
+            **sums,
+            order=order,
+            angle=removal.angle,
+            null=removal.null,
+            part=removal.part,
+            cosine=removal.cosine,
+            geometry=np.array([one.name for one in geometries]),
+            layer=np.array(runs[0].layers),
+            text=use,
+            n_before=before.n,
+            n_after=after.n,
+            n_texts=len(run.tokens),
+            body_from=skip,
+            described=[one.describe() for one in geometries],
+            group=None if run.groups is None else run.groups[use],
+        ),
+        info=runs[0].info,
+    )
+
+
+def split(n: int, groups: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Texts of a random half of the groups, and the others.
+
+    Raises:
+        InputError: fewer than 4 independent texts.
+    """
+    labels, member = np.unique(np.arange(n) if groups is None else groups, return_inverse=True)
+    if len(labels) < 4:
+        raise InputError(f"{len(labels)} independent texts: half of them choose, so at least 4 are needed")
+    first = np.random.default_rng([seed, 21]).permutation(len(labels)) < len(labels) // 2
+    return np.flatnonzero(first[member]), np.flatnonzero(~first[member])
+
+
+def _random_orders(width: int, removed: int, seed: int) -> np.ndarray:
+    """Dimensions drawn at random without replacement, [draw rank]."""
+    rng = np.random.default_rng([seed, 22])
+    return np.stack([rng.permutation(width)[:removed] for _ in range(DRAWS)])
 
 
 def measure_contributions(
@@ -83,7 +201,7 @@ def measure_contributions(
     n = len(run.rows)
     mean = total / n
     sd = np.sqrt(np.maximum(square / n - mean**2, 0) * n / max(n - 1, 1))
-    return Contributions(mean, sd, size / n, mean.sum(-1), n, run.info)
+    return Contributions(mean, sd, size / n, mean.sum(-1), n)
 
 
 def contributions(x: Float[Tensor, "batch pos d_model"], skip: int) -> Float[Tensor, "pairs batch d_model"]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laminar_lens.studies.dimensions_measurement import Contributions
+from laminar_lens.studies.dimensions.measure import Contributions
 
 LIKE = 2.0
 FEWEST = 24

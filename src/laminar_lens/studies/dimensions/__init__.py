@@ -1,0 +1,1 @@
+"""Which dimensions make a cosine."""
