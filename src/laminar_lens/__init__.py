@@ -48,7 +48,7 @@ _HOME = {
     "warmup_study": "studies.warmup.study",
     "sensitivity_grid": "studies.grid",
     "angle_table": "studies.angles",
-    "why_study": "studies.why",
+    "why_study": "studies.why.study",
     "sink_study": "studies.sinks.study",
     "dimension_study": "studies.dimensions.study",
     "StudyResult": "results",
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.sequential import sequential_study as sequential_study
     from laminar_lens.studies.sinks.study import sink_study as sink_study
     from laminar_lens.studies.warmup.study import warmup_study as warmup_study
-    from laminar_lens.studies.why import why_study as why_study
+    from laminar_lens.studies.why.study import why_study as why_study
 
 
 def __getattr__(name: str) -> object:

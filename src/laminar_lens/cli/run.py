@@ -91,7 +91,7 @@ def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> Stud
             how["reference"] = request.reference
         return warmup_study(model, request.texts, **how, **_common(request, progress))
     if isinstance(request, WhyRequest):
-        from laminar_lens.studies.why import why_study
+        from laminar_lens.studies.why.study import why_study
 
         how |= {"at": request.at, "tau": request.tau, "geometries": request.geometries}
         how |= {"random_init": request.random}

@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import torch
 import xarray as xr
 
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.conditions import as_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
+from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
 from laminar_lens.models.edits import check_interventions
 from laminar_lens.models.forward import check_model, check_reached
-from laminar_lens.models.info import check_same_weights, describe
+from laminar_lens.models.info import check_final_norm, check_same_weights, describe
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
@@ -52,6 +54,8 @@ def drive(study: Study, model: Any, texts: Any, options: Options, progress: Prog
     check_model(model)
     check_seed(options.seed)
     conditions = as_conditions(options.interventions)
+    for name, changes in conditions.items():
+        _accept(study, Run(model, options, condition=name, changes=changes))
     plain = _prepared(study, model, options, progress)
     plain = replace(plain, texts=study.texts(plain, texts))
     runs = {name: _under(plain, name, changes) for name, changes in conditions.items()}
@@ -63,7 +67,7 @@ def drive(study: Study, model: Any, texts: Any, options: Options, progress: Prog
     weights = measured[PLAIN].attrs[ABOUT]["info"]["weights_sha256"]
     check_same_weights(model, weights)
     done = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
-    groups = None if plain.texts is None else plain.texts.groups
+    groups = measured[PLAIN].get("unit", measured[PLAIN].get("group"))
     tree = make_tree(found, measured, described=done, groups=groups)
     return study.result_class()(tree)
 
@@ -109,7 +113,6 @@ def _again(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any])
 
 def _prepared(study: Study, model: Any, options: Options, progress: Progress | None) -> Run:
     """The plain run before its texts are chosen."""
-    study.accepts(model)
     how = {name: getattr(options, name) for name in ("prepend_bos", "final_norm", "layers")}
     beside = fitted(model, chosen_geometries(options.geometries), how, options.seed, progress)
     made = Run(model, options, beside=beside, progress=progress)
@@ -126,12 +129,22 @@ def _under(plain: Run, name: str, changes: Any) -> Run:
     return replace(plain, condition=name, changes=changes, notes=notes, progress=progress)
 
 
+def _accept(study: Study, run: Run) -> None:
+    """Every refusal that needs no texts."""
+    model, options = run.model, run.options
+    resolve_backend(options.backend, torch.zeros(1, device=model.cfg.device))
+    if options.final_norm:
+        check_final_norm(model)
+    last = max(layer_indices(options.layers, int(model.cfg.n_layers)))
+    check_reached(model, run.changes, last)
+    study.accepts(run)
+
+
 def _check_changes(run: Run) -> None:
-    if not run.changes:
-        return
-    bos = run.options.prepend_bos
-    check_interventions(run.model, run.changes, [run.tokens.shape[1] + int(bos)], prepend_bos=bos)
-    check_reached(run.model, run.changes, max(layer_indices(run.options.layers, int(run.model.cfg.n_layers))))
+    if run.changes:
+        bos = run.options.prepend_bos
+        length = run.tokens.shape[1] + int(bos)
+        check_interventions(run.model, run.changes, [length], prepend_bos=bos)
 
 
 def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:

@@ -17,7 +17,7 @@ GROUP = "laminar_lens.studies"
 SHIPPED = {
     "sequential": "laminar_lens.studies.sequential:Sequential",
     "warmup": "laminar_lens.studies.warmup.study:Warmup",
-    "why": "laminar_lens.studies.why:Why",
+    "why": "laminar_lens.studies.why.study:Why",
     "sinks": "laminar_lens.studies.sinks.study:Sinks",
     "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
 }

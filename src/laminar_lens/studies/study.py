@@ -67,8 +67,8 @@ class Study(ABC):
 
         return chosen_texts(run.model, given, run.options, run.notes, run.progress)
 
-    def accepts(self, model: Any) -> None:  # noqa: B027 (most studies take any model)
-        """Refuses options of the study that do not fit the model."""
+    def accepts(self, run: "Run") -> None:  # noqa: B027 (most studies take any model)
+        """Refuses what does not fit the model, before texts are chosen; called for every condition."""
 
     def geometry(self, run: "Run") -> "Geometry":
         """In which angles are measured; fitted on texts of its own where it is a name that needs any."""

@@ -48,8 +48,8 @@ class Dimensions(Study):
             return RAW
         return named_geometry(run.model, given, prepend_bos=how.prepend_bos, final_norm=how.final_norm)
 
-    def accepts(self, model: Any) -> None:
-        width = int(model.cfg.d_model)
+    def accepts(self, run: "Run") -> None:
+        width = int(run.model.cfg.d_model)
         if not isinstance(self.removed, int) or not FEW <= self.removed < width:
             raise InputError(
                 f"removed is {self.removed!r}; expected {FEW} … {width - 1} of the {width} dimensions"

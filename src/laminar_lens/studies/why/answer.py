@@ -10,36 +10,32 @@ import xarray as xr
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval
-from laminar_lens.stats.why import CELLS, EFFECTS, Found, WhyAnswer, effects, why
+from laminar_lens.stats.why import CELLS, EFFECTS, Found, WhyAnswer, by_observation, effects, why
 from laminar_lens.stats.why_places import EFFECTS as TREND_EFFECTS
 from laminar_lens.stats.why_places import Trend, place_trend
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.why_measurement import Cells, Exchange
-from laminar_lens.studies.why_sentence import TEXT, claim, sentence, trend_sentence
+from laminar_lens.studies.geometries import by_geometry
+from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.study import Answer
+from laminar_lens.studies.why.measure import Cells, Exchange, Measurement
+from laminar_lens.studies.why.words import TEXT, claim, sentence, trend_sentence
 
 PLACES = ("first", "body")
 BY_TEXT = ("T", "E11", "E10", "E01")
 """Effects that are kept for each text, to be contrasted between conditions."""
 
 
-def answer_dataset(
-    cells: Cells,
-    swapped: Exchange,
-    tokens: np.ndarray,
-    groups: np.ndarray | None,
-    layers: tuple[int, ...],
-    *,
-    tau: float,
-    has_positions: bool,
-    random: Mapping[str, np.ndarray],
-    seed: int,
-    notes: list[str],
-) -> tuple[xr.Dataset, str]:
-    """The dataset of study "why", without the attributes that every result has, and its sentence.
+def answer(dataset: xr.Dataset, tau: float) -> Answer:
+    """Every cell, effect, interval and verdict, claim C8 and the sentence.
 
     Raises:
         InputError: fewer than 2 observations have angles.
     """
+    found, seed = of_dataset(Measurement, dataset), int(dataset.attrs["seed"])
+    layers, has_positions, groups = found.layers, found.has_positions, found.group
+    cells = Cells(found.angle, found.reference, found.at, found.identity, "")
+    swapped, notes = Exchange(found.donor, found.unit), []
+    random = {} if found.random_effect is None else dict(zip(EFFECTS, found.random_effect, strict=True))
     keep = _complete(cells, has_positions)
     if not keep.all():
         notes.append(
@@ -53,7 +49,7 @@ def answer_dataset(
     by_text = effects(cells.angle[0], cells.angle[1], cells.reference)
     kept, units = {name: x[keep] for name, x in by_text.items()}, swapped.unit[keep]
     groups = None if groups is None else np.asarray(groups)[keep]
-    answer = why(
+    said = why(
         kept,
         tau=tau,
         groups=groups,
@@ -63,20 +59,20 @@ def answer_dataset(
         seed=seed,
     )
     trend = _trend(
-        answer, kept, cells.at[keep], places=np.unique(cells.at), groups=groups, units=units, seed=seed
+        said, kept, cells.at[keep], places=np.unique(cells.at), groups=groups, units=units, seed=seed
     )
-    c8 = claim(answer, layers, cells.identity, has_positions=has_positions, random=random)
+    c8 = claim(said, layers, cells.identity, has_positions=has_positions, random=random)
     variables = (
         _cells(cells, swapped, keep, seed)
-        | _effects(answer)
+        | _effects(said)
         | {name: _rad(("text", "layer"), by_text[name], EFFECTS[name]) for name in BY_TEXT}
         | _random(random)
-        | _texts(cells, swapped, tokens)
+        | _texts(cells, swapped, found.token_id)
         | _trend_variables(trend)
         | _claim(c8)
         | {
-            "verdict": xr.Variable(("layer",), np.array(answer.verdicts)),
-            "sign": xr.Variable(("layer",), np.array(answer.signs)),
+            "verdict": xr.Variable(("layer",), np.array(said.verdicts)),
+            "sign": xr.Variable(("layer",), np.array(said.signs)),
         }
     )
     coords = {
@@ -90,9 +86,23 @@ def answer_dataset(
         coords |= {"t": trend.at, "trend_effect": list(TREND_EFFECTS)}
         notes.extend(_trend_note(trend))
     where = np.unique(cells.at[keep]).tolist()
-    said = sentence(answer, layers, int(keep.sum()), where, has_positions=has_positions)
-    said += trend_sentence(trend)
-    return xr.Dataset(variables, coords, _attributes(answer, cells, keep, layers, has_positions)), said
+    words = sentence(said, layers, int(keep.sum()), where, has_positions=has_positions)
+    attrs = _attributes(said, cells, keep, layers, has_positions)
+    made = xr.Dataset(variables, coords, attrs).assign(_geometries(found, seed))
+    return Answer(made, words + trend_sentence(trend), tuple(notes))
+
+
+def _geometries(found: Measurement, seed: int) -> dict[str, xr.Variable]:
+    """E11 in every geometry."""
+    if found.e11 is None or found.geometry is None:
+        return {}
+    names = found.geometry.tolist()
+    own = effects(found.angle[0], found.angle[1], found.reference)["E11"]
+    values = {"E11": own, **{name: found.e11[row] for row, name in enumerate(names)}}
+    averaged, _ = by_observation(values, found.group, found.unit)
+    quantity = np.stack([averaged[name].T for name in names])
+    meaning = "E11: what being first does to a text's first bigram"
+    return by_geometry({"E11": (quantity, meaning)}, names, None, seed)
 
 
 def _attributes(

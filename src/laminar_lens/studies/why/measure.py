@@ -7,24 +7,28 @@ observation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.arguments import wholes
 from laminar_lens.axes import Progress
-from laminar_lens.errors import CaptureError, InputError, ModelError
+from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.interventions import Intervention, cut, restart
 from laminar_lens.kernels import resolve_backend, sequential_angles
 from laminar_lens.models.batches import BATCH_TOKENS, check_finite, finite_vectors
 from laminar_lens.models.forward import run_states
+from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import blame
 from laminar_lens.stats.warmup import reference_pairs
-from laminar_lens.stats.why import CELLS, effects
+from laminar_lens.stats.why import CELLS, EFFECTS, effects
+from laminar_lens.studies.measured import Axes, to_dataset
+from laminar_lens.studies.run import Run
 
 RANDOM_TEXTS = 120
 
@@ -68,6 +72,114 @@ class Cells:
     at: Int[np.ndarray, " text"]
     identity: float
     backend: str
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What was measured, in radians.
+
+    Attributes:
+        angle, reference, at, identity: see `Cells`.
+        donor, unit: see `Exchange`.
+        has_positions: whether the model's positions can be restarted.
+        random_effect: mean effects of the same architecture with random weights.
+        e11: what being first does, in each geometry.
+        group: of each text, where texts of one group count as one.
+    """
+
+    angle: Annotated[np.ndarray, Axes("place cell text layer", "rad", "angle of the pair")]
+    reference: Annotated[np.ndarray, Axes("text layer", "rad", "mean angle of the text's reference pairs")]
+    at: Annotated[np.ndarray, Axes("text", "", "position of the bigrams in the body")]
+    donor: Annotated[np.ndarray, Axes("text", "", "text whose first tokens go before this one's")]
+    unit: Annotated[np.ndarray, Axes("text", "", "observation that the text is part of")]
+    token_id: Annotated[np.ndarray, Axes("text pos")]
+    layer: Annotated[np.ndarray, Axes("layer")]
+    identity: float
+    has_positions: bool
+    random_effect: Annotated[np.ndarray, Axes("effect layer", "rad")] | None = None
+    e11: Annotated[np.ndarray, Axes("geometry text layer", "rad")] | None = None
+    geometry: Annotated[np.ndarray, Axes("geometry")] | None = None
+    group: Annotated[np.ndarray, Axes("text")] | None = None
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Hidden states."""
+        return tuple(int(layer) for layer in self.layer)
+
+
+def measure(run: Run, at: Any) -> xr.Dataset:
+    """All cells of every text in the study's geometry and those beside it, and of a few with random
+    weights."""
+    rows = run.tokens.tolist()
+    for one in (run.geometry, *run.beside.values()):
+        one.check_others(rows)
+    has_positions = _can_restart(run.model, run.notes)
+    layers = layer_indices(run.options.layers, int(run.model.cfg.n_layers))
+    how: dict[str, Any] = {
+        "layers": tuple(sorted(set(layers))),
+        "at": at,
+        "has_positions": has_positions,
+        "final_norm": run.options.final_norm,
+        "interventions": run.changes,
+        "backend": run.options.backend,
+        "seed": run.options.seed,
+        "progress": run.progress,
+    }
+    swapped = exchange(len(rows), run.groups, run.options.seed)
+    kinds = (run.geometry, *(one for one in run.beside.values() if one.name != run.geometry.name))
+    found = measure_cells(run.model, run.tokens, swapped, geometries=kinds, **how)
+    by_name = {kind.name: cells for kind, cells in zip(kinds, found, strict=True)}
+    return to_dataset(
+        Measurement(
+            angle=found[0].angle,
+            reference=found[0].reference,
+            at=found[0].at,
+            donor=swapped.donor,
+            unit=swapped.unit,
+            token_id=run.tokens.numpy().astype(np.int64),
+            layer=np.array(how["layers"]),
+            identity=found[0].identity,
+            has_positions=has_positions,
+            random_effect=_random_effects(run, how) if run.options.random_init else None,
+            e11=np.stack([_e11(by_name[name]) for name in run.beside]) if run.beside else None,
+            geometry=np.array(list(run.beside)) if run.beside else None,
+            group=run.groups,
+        ),
+        info={
+            "prepend_bos": False,
+            "final_norm": run.options.final_norm,
+            "geometry": run.geometry.describe(),
+            "backend": found[0].backend,
+        },
+    )
+
+
+def _e11(cells: Cells) -> np.ndarray:
+    return effects(cells.angle[0], cells.angle[1], cells.reference)["E11"]
+
+
+def _can_restart(model: Any, notes: list[str]) -> bool:
+    """Whether the model adds positional embeddings; that there is no other position in it is checked by the
+    identity at run time."""
+    try:
+        restart(1).check(model, 3)
+    except InputError as error:
+        notes.append(f"The position factor is not applicable, so position is no possible answer: {error}.")
+        return False
+    return True
+
+
+def _random_effects(run: Run, how: dict[str, Any]) -> np.ndarray | None:
+    """Mean effects [effect layer] of the first texts in the same architecture with random weights."""
+    twin = run.twin("No effects of random weights")
+    if twin is None:
+        return None
+    few = run.tokens[:RANDOM_TEXTS]
+    swapped = exchange(len(few), None, run.options.seed)
+    again = {**how, "geometries": (twin.geometry,), "label": "random weights"}
+    cells = measure_cells(twin.model, few, swapped, **again)[0]
+    found = effects(cells.angle[0], cells.angle[1], cells.reference)
+    return np.stack([found[name].mean(axis=0) for name in EFFECTS])
 
 
 def exchange(n: int, groups: np.ndarray | None, seed: int) -> Exchange:
@@ -132,7 +244,7 @@ def assign(n: int, where: Sequence[int], seed: int) -> Int[np.ndarray, " text"]:
     return np.asarray(np.random.default_rng([seed, 6]).permutation(np.resize(np.array(where), n)))
 
 
-def measure(
+def measure_cells(
     model: Any,
     tokens: Int[Tensor, "text pos"],
     swapped: Exchange,
@@ -216,32 +328,6 @@ def _difference(again: np.ndarray, alone: np.ndarray) -> tuple[float, int]:
     apart = np.abs(again - alone)[defined]
     worst = float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
     return worst, int(defined.all(axis=1).sum())
-
-
-def random_effects(
-    model: Any,
-    tokens: Int[Tensor, "text pos"],
-    layers: Sequence[int],
-    notes: list[str],
-    *,
-    seed: int,
-    **how: Any,
-) -> dict[str, Float[np.ndarray, " layer"]]:
-    """Mean effects of the first texts in the same architecture with random weights; empty, with a note, where
-    there is no such twin."""
-    from laminar_lens.models import random_twin
-
-    few = tokens[:RANDOM_TEXTS]
-    try:
-        twin = random_twin(model, seed=seed)
-    except ModelError as error:
-        notes.append(f"No effects of random weights: {error}.")
-        return {}
-    how["geometries"] = [how["geometries"][0].for_model(twin)]
-    swapped = exchange(len(few), None, seed)
-    cells = measure(twin, few, swapped, layers, seed=seed, label="random weights", **how)[0]
-    found = effects(cells.angle[0], cells.angle[1], cells.reference)
-    return {name: x.mean(axis=0) for name, x in found.items()}
 
 
 @dataclass

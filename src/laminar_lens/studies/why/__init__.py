@@ -1,0 +1,1 @@
+"""Why first pairs stand apart."""
