@@ -44,7 +44,7 @@ _HOME = {
     "set_position": "interventions",
     "her_prompts": "prompts",
     "read_prompts": "prompts",
-    "sequential_study": "studies.sequential",
+    "sequential_study": "studies.sequential.study",
     "warmup_study": "studies.warmup.study",
     "sensitivity_grid": "studies.grid",
     "angle_table": "studies.angles",
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.angles import angle_table as angle_table
     from laminar_lens.studies.dimensions.study import dimension_study as dimension_study
     from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
-    from laminar_lens.studies.sequential import sequential_study as sequential_study
+    from laminar_lens.studies.sequential.study import sequential_study as sequential_study
     from laminar_lens.studies.sinks.study import sink_study as sink_study
     from laminar_lens.studies.warmup.study import warmup_study as warmup_study
     from laminar_lens.studies.why.study import why_study as why_study

@@ -8,7 +8,7 @@ import pytest
 from laminar_lens.models.names import NOVELLA
 from laminar_lens.prompts import her_prompts
 from laminar_lens.results import StudyResult
-from laminar_lens.studies.sequential import sequential_study
+from laminar_lens.studies.sequential.study import sequential_study
 
 TOLERANCE = 1e-5  # radians: two float32 forwards of the same weights; the loops here are float64
 DONORS = tuple(prompt.replace(" her", " him") for prompt in her_prompts())

@@ -47,7 +47,7 @@ def execute(request: Request) -> None:
 
 def _sequential(request: SequentialRequest) -> None:
     with working(quiet=request.output.quiet) as progress:
-        from laminar_lens.studies.sequential import sequential_study
+        from laminar_lens.studies.sequential.study import sequential_study
 
         model = _load(request.model, progress)
         _read_prompts(model, request)  # what they have wrong is said before the model writes texts

@@ -124,7 +124,7 @@ def _prepared(study: Study, model: Any, options: Options, progress: Progress | N
 
 def _under(plain: Run, name: str, changes: Any) -> Run:
     """The run under a condition, with notes of its own."""
-    notes = [*plain.notes, *intervention_notes(plain.model, changes, plain.tokens.tolist())]
+    notes = [*plain.notes, *intervention_notes(plain.model, changes, plain.rows)]
     progress = named_progress(plain.progress, name)
     return replace(plain, condition=name, changes=changes, notes=notes, progress=progress)
 
@@ -143,8 +143,8 @@ def _accept(study: Study, run: Run) -> None:
 def _check_changes(run: Run) -> None:
     if run.changes:
         bos = run.options.prepend_bos
-        length = run.tokens.shape[1] + int(bos)
-        check_interventions(run.model, run.changes, [length], prepend_bos=bos)
+        lengths = [len(row) + int(bos) for row in run.rows]
+        check_interventions(run.model, run.changes, lengths, prepend_bos=bos)
 
 
 def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
@@ -152,20 +152,16 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
     texts = run.texts
     assert texts is not None
     measured = study.measure(run)
-    taken = [name for name in study.options if name in ("prepend_bos", "final_norm", "random_init")]
-    settings = {"grouped": texts.groups is not None, **{name: getattr(run.options, name) for name in taken}}
+    taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
+    settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
     if "layers" in study.options:
         settings["layers"] = measured["layer"].values.tolist()
-    settings |= {"geometry": run.geometry.name, **texts.settings}
+    settings |= {"geometry": run.geometry.name}
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
     info = {**describe(run.model).as_dict(), **surroundings(run.model), **measured.attrs.pop("info", {})}
     about = {
-        "fields": {one.name: getattr(study, one.name) for one in fields(study)},
-        "texts": {
-            "texts": "given" if given else "written by the model",
-            **texts.counts(),
-            "length": run.tokens.shape[1],
-        },
+        "fields": {one.name: _plain(getattr(study, one.name)) for one in fields(study)},
+        "texts": {"texts": "given" if given else "written by the model", **texts.settings},
         "settings": settings,
         "info": info,
         "provenance": make_provenance(
@@ -173,9 +169,16 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
             settings,
             backend=str(info.get("backend", "none")),
             seed=run.options.seed,
-            texts=run.tokens.numpy(),
+            texts=texts.hashed,
         ),
         "notes": run.notes,
         "observed": texts.ends(""),
     }
     return measured.assign_attrs({ABOUT: about, "seed": run.options.seed})
+
+
+def _plain(value: Any) -> Any:
+    """An option as a file holds it; None for what it cannot hold, which only decides what is measured."""
+    simple = (bool, int, float, str, type(None))
+    several = isinstance(value, list | tuple) and all(isinstance(one, simple) for one in value)
+    return value if several or isinstance(value, simple) else None

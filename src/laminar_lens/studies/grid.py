@@ -16,7 +16,6 @@ from laminar_lens.models.info import check_same_weights, fingerprint
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.prompts import find_targets
 from laminar_lens.stats.warmup import reference_pairs, warmup
-from laminar_lens.studies.comparison import mean, modes_by_layer
 from laminar_lens.studies.measurement import (
     Adjacent,
     Capture,
@@ -25,7 +24,8 @@ from laminar_lens.studies.measurement import (
     measured_angles,
 )
 from laminar_lens.studies.options import Options
-from laminar_lens.studies.plan import Settings, check_settings, make_plan
+from laminar_lens.studies.sequential.comparison import mean, modes_by_layer
+from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
 from laminar_lens.studies.texts import Texts, chosen_texts
 from laminar_lens.studies.warmup.study import DEFAULT_TEXTS
 

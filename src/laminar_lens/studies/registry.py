@@ -15,7 +15,7 @@ GROUP = "laminar_lens.studies"
 """Entry points of other packages: `name = "module:Class"`."""
 
 SHIPPED = {
-    "sequential": "laminar_lens.studies.sequential:Sequential",
+    "sequential": "laminar_lens.studies.sequential.study:Sequential",
     "warmup": "laminar_lens.studies.warmup.study:Warmup",
     "why": "laminar_lens.studies.why.study:Why",
     "sinks": "laminar_lens.studies.sinks.study:Sinks",

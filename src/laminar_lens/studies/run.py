@@ -40,7 +40,7 @@ class Run:
 
     model: Any
     options: Options
-    texts: Texts | None = None
+    texts: Any = None
     geometry: Geometry = RAW
     beside: dict[str, Geometry] = field(default_factory=dict)
     condition: str = PLAIN
@@ -50,9 +50,14 @@ class Run:
     kept: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def rows(self) -> list[list[int]]:
+        """Token ids of each text, without a BOS."""
+        return [] if self.texts is None else self.texts.rows
+
+    @property
     def tokens(self) -> Tensor:
         """Ids [text pos] of the texts, without a BOS."""
-        assert self.texts is not None
+        assert isinstance(self.texts, Texts)
         return self.texts.tokens
 
     @property

@@ -61,7 +61,7 @@ class Study(ABC):
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
 
-    def texts(self, run: "Run", given: Any) -> "Texts":
+    def texts(self, run: "Run", given: Any) -> "Texts | Any":
         """The texts that are measured; appends what a reader must know to `run.notes`."""
         from laminar_lens.studies.texts import chosen_texts
 

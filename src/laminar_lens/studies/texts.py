@@ -49,12 +49,16 @@ class Texts:
     checked: Observations | None = None
     document_starts: Any = None
 
-    def counts(self) -> dict[str, int]:
-        """How many texts of the length there were, and how many observations they are, for the settings."""
-        n = len(self.tokens)
-        if self.checked is None:
-            return {"n_texts": n, "observations": n}
-        return {"n_texts": len(self.checked.keep), "observations": self.checked.n}
+    @property
+    def rows(self) -> list[list[int]]:
+        """Token ids of each text, without a BOS."""
+        rows: list[list[int]] = self.tokens.tolist()
+        return rows
+
+    @property
+    def hashed(self) -> np.ndarray:
+        """What provenance takes the hash of."""
+        return np.asarray(self.tokens.numpy())
 
     def ends(self, sentence: str) -> str:
         """A study's sentence, and how many observations it rests on where that is not the number of texts."""
@@ -62,10 +66,19 @@ class Texts:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a study records of them beside its own settings, JSON-safe."""
-        if self.document_starts is None:
-            return {}
-        return {"document_starts": starts_setting(self.document_starts)}
+        """What a study records of them, JSON-safe: how many there were and how many are observations."""
+        n = len(self.tokens)
+        checked = self.checked
+        counts = (n, n) if checked is None else (len(checked.keep), checked.n)
+        found: dict[str, Any] = {
+            "n_texts": counts[0],
+            "observations": counts[1],
+            "length": self.tokens.shape[1],
+        }
+        found["grouped"] = self.groups is not None
+        if self.document_starts is not None:
+            found["document_starts"] = starts_setting(self.document_starts)
+        return found
 
 
 def chosen_texts(

@@ -9,8 +9,10 @@ import pytest
 import xarray as xr
 
 from laminar_lens.stats.mixture import TwoModes
-from laminar_lens.studies import mode_claims
-from laminar_lens.studies.claims import (
+from laminar_lens.studies.layers import named_layers
+from laminar_lens.studies.sequential import mode_claims
+from laminar_lens.studies.sequential.answer import _baseline_statistics, _mode_statistics, _target_statistics
+from laminar_lens.studies.sequential.claims import (
     TEXTS,
     alike_claim,
     fan_out_claim,
@@ -18,9 +20,8 @@ from laminar_lens.studies.claims import (
     sentence,
     steadiness_claim,
 )
-from laminar_lens.studies.comparison import Baseline, compare, named_layers, quantile
-from laminar_lens.studies.mode_claims import attribution_claim, mean_claim, modes_claim
-from laminar_lens.studies.sequential_dataset import _baseline_statistics, _mode_statistics, _target_statistics
+from laminar_lens.studies.sequential.comparison import Baseline, compare, quantile
+from laminar_lens.studies.sequential.mode_claims import attribution_claim, mean_claim, modes_claim
 
 LAYERS = list(range(9))
 N = 54
@@ -285,7 +286,7 @@ class TestModes:
         assert "24 texts" in claim.evidence
 
     def test_thresholds_are_in_the_documentation(self) -> None:
-        from laminar_lens.studies import claims
+        from laminar_lens.studies.sequential import claims
 
         for name in ("WIDER", "FAN_OUT", "FROM"):
             assert f"`{name}`" in str(claims.__doc__)

@@ -14,10 +14,10 @@ from laminar_lens.models import load_model
 from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, target_mask
 from laminar_lens.prompts import find_targets
 from laminar_lens.results import StudyResult, load_result
-from laminar_lens.studies import sequential
 from laminar_lens.studies.measurement import Capture, measured_angles
-from laminar_lens.studies.plan import Settings, make_plan
-from laminar_lens.studies.sequential import sequential_study
+from laminar_lens.studies.sequential import study as sequential
+from laminar_lens.studies.sequential.plan import Settings, make_plan
+from laminar_lens.studies.sequential.study import sequential_study
 from laminar_lens.studies.warmup.study import warmup_study
 
 VERBS = ("saw", "met", "liked", "heard", "asked", "called", "thanked", "knew")

@@ -22,7 +22,7 @@ import numpy as np
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, within_shares
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
-from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
 from laminar_lens.studies.sinks.measure import VARIANTS
 from laminar_lens.studies.sinks.writes import erasing_claim, writing_claim

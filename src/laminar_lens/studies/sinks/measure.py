@@ -20,7 +20,7 @@ from laminar_lens.geometry import Geometry
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors, token_strings
 from laminar_lens.models.forward import Watch, run_states
 from laminar_lens.stats.sinks import HEAD_SHARE
-from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 

@@ -5,7 +5,7 @@ import numpy as np
 from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
 from laminar_lens.studies.sinks.writes import erasing_words, writing_words
 

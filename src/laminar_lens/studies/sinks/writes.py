@@ -5,7 +5,7 @@ import numpy as np
 from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.sinks import NORM_RATIO
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
-from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
 from laminar_lens.studies.sinks.measure import COMPONENTS
 

@@ -10,7 +10,7 @@ from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import CAUSES, MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_places import EFFECTS, Trend
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed
-from laminar_lens.studies.comparison import named_layers
+from laminar_lens.studies.layers import named_layers
 
 TEXT = "the cause is the missing context of the first token"
 

@@ -8,8 +8,9 @@ from scipy.stats import binomtest
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.mixture import MIN_TEXTS, TwoModes
 from laminar_lens.studies.claim import NOTHING, Claim, because, signed
-from laminar_lens.studies.comparison import Baseline, mean, named_layers, quantile, without_position
-from laminar_lens.studies.intervals import first_shift, mean_band, median_band
+from laminar_lens.studies.layers import named_layers
+from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
+from laminar_lens.studies.sequential.intervals import first_shift, mean_band, median_band
 
 MODES = ((1.0, 1.5), (2.5, 3.0))
 """C4: where the original saw the two modes, in radians."""

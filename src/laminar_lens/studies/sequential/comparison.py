@@ -1,6 +1,6 @@
 """The target against one baseline: modes and what explains them, difference, dispersion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_b
 from laminar_lens.stats.mixture import MIN_TEXTS as MODES_FROM
 from laminar_lens.stats.mixture import Attribution, TwoModes, attribute, two_modes_by_layer
 from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.studies.layers import named_layers
 
 MIN_TEXTS = 2
 """A comparison of fewer texts is left out."""
@@ -126,24 +127,6 @@ def quantile(x: np.ndarray, q: float) -> np.ndarray:
     empty = np.isnan(kept).all(axis=1)
     filled = np.where(np.expand_dims(empty, 1), 0.0, kept)
     return np.where(empty, np.nan, np.nanquantile(filled, q, axis=1))
-
-
-def named_layers(layers: Iterable[int]) -> str:
-    """`layers 2–4 and 7`; every layer that is meant is named.
-
-    >>> named_layers([2, 3, 4, 7]), named_layers([5])
-    ('layers 2–4 and 7', 'layer 5')
-    """
-    rows = sorted(layers)
-    runs: list[list[int]] = []
-    for layer in rows:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    parts = [f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
-    listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1] if parts else ""]))
-    return f"layer{'s' if len(rows) > 1 else ''} {listed}" if rows else "no layer"
 
 
 def _without(

@@ -16,7 +16,7 @@ from laminar_lens.results import json_safe
 from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
 from laminar_lens.studies.observations import MANY_REPEATS
-from laminar_lens.studies.plan import Plan, check_donors
+from laminar_lens.studies.sequential.plan import Plan, check_donors
 from laminar_lens.studies.warmup.result import WarmupResult
 from laminar_lens.studies.warmup.study import warmup_study
 
@@ -91,6 +91,7 @@ def donor_texts(
     plan: Plan,
     how: Capture,
     seed: int,
+    notes: list[str],
     progress: Progress | None,
 ) -> Any:
     """Texts from outside the study: given, fresh samples, or None for those of the warm-up."""
@@ -105,7 +106,7 @@ def donor_texts(
         written = sample_tokens(model, n, length, seed=seed, progress=progress)
         again = int(repeats(written.tolist()).sum())
         if again > MANY_REPEATS * n:
-            plan.notes.append(
+            notes.append(
                 f'{again} of the {n} donors of the baseline "matched" repeat another: the model writes the '
                 "same text again and again; give donors= of your own."
             )
@@ -113,7 +114,7 @@ def donor_texts(
     if not hasattr(donors, "ndim"):
         return check_donors(donors, plan.prompts)
     donors, padding = without_pads(model, donors)
-    plan.notes.extend([padding] if padding else [])
+    notes.extend([padding] if padding else [])
     return donors
 
 

@@ -63,6 +63,27 @@ class Plan:
     notes: list[str]
     checked: Observations
 
+    groups: None = None
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """Token ids of each prompt, without a BOS."""
+        return self.ids
+
+    @property
+    def hashed(self) -> Any:
+        """What provenance takes the hash of."""
+        return self.prompts
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a study records of them."""
+        return {"n_prompts": len(self.checked.keep), "observations": self.checked.n}
+
+    def ends(self, sentence: str) -> str:
+        """As `Texts.ends`."""
+        return self.checked.ends(sentence)
+
     @property
     def forbidden(self) -> set[int]:
         """Token ids that a target begins with."""
@@ -129,7 +150,7 @@ def _checked(tokenizer: Any, ids: list[list[int]], targets: list[list[Target]]) 
     return observations(ids, tokenizer, "text", what="prompts", apart=pairs)
 
 
-def draw_matched(plan: Plan, donors: Adjacent, settings: Settings) -> np.ndarray | None:
+def draw_matched(plan: Plan, donors: Adjacent, settings: Settings, notes: list[str]) -> np.ndarray | None:
     """Donor text, i, i + 1 of each prompt [draw prompt 3]; None where no donor fits (a note says so).
 
     Raises:
@@ -143,10 +164,10 @@ def draw_matched(plan: Plan, donors: Adjacent, settings: Settings) -> np.ndarray
     except InputError as error:
         if settings.baseline == "matched":
             raise
-        plan.notes.append(f"No matched baseline: {error}.")
+        notes.append(f"No matched baseline: {error}.")
         return None
     has = (drawn[0] >= 0).all(axis=-1) | (plan.target < 0).all(axis=(1, 2))
-    plan.notes.extend(_left_out(has, "matched", settings.skip))
+    notes.extend(_left_out(has, "matched", settings.skip))
     return drawn
 
 

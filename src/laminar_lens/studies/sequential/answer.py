@@ -8,17 +8,22 @@ import xarray as xr
 
 from laminar_lens.pairs import BASELINES
 from laminar_lens.stats.bootstrap import Interval
-from laminar_lens.studies.comparison import (
+from laminar_lens.studies.geometries import by_geometry
+from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.sequential.claims import answer_claims, sentence
+from laminar_lens.studies.sequential.comparison import (
     Baseline,
     Difference,
+    compare,
     mean,
     modes_by_layer,
     quantile,
     without_position,
 )
-from laminar_lens.studies.intervals import FEW, first_shift, layer_means, spreads
-from laminar_lens.studies.measurement import Measured
-from laminar_lens.studies.plan import Plan
+from laminar_lens.studies.sequential.intervals import FEW, first_shift, layer_means, spreads
+from laminar_lens.studies.sequential.measure import Measurement, kept_warmup
+from laminar_lens.studies.study import Answer
+from laminar_lens.studies.warmup.result import WarmupResult
 
 Variables = dict[str, xr.Variable]
 _BY_BASELINE = {
@@ -39,35 +44,75 @@ _BY_BASELINE = {
 WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k"}
 
 
-def sequential_dataset(
-    plan: Plan,
-    measured: Measured,
+def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
+    """Angles and statistics of the target against every baseline, the claims C1–C7 and the sentence."""
+    measured, seed = of_dataset(Measurement, dataset), int(dataset.attrs["seed"])
+    warm = kept_warmup(dataset, measured.warmup)
+    baselines = _baselines(measured, n_perm, seed)
+    made = _dataset(measured, baselines, warm, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
+    claims = answer_claims(made, baselines, chosen=chosen, warmup=warm, seed=seed)
+    return Answer(made.assign(claims), sentence(measured.layers, baselines[chosen], warm))
+
+
+def _baselines(measured: Measurement, n_perm: int, seed: int) -> dict[str, Baseline]:
+    """Every baseline that these prompts allow, in the order of `BASELINES`."""
+    target, draws = mean(measured.target_angle, axis=2), measured.draws()
+    return {
+        name: compare(
+            target,
+            measured.target_pair[:, 0],
+            name,
+            *draws[name],
+            measured.layers,
+            n_perm=n_perm,
+            seed=seed,
+        )
+        for name in BASELINES
+        if name in draws
+    }
+
+
+def _geometries(measured: Measurement, seed: int) -> Variables:
+    """Target and published baseline in every geometry."""
+    if measured.geometry is None or measured.target_beside is None or measured.baseline_beside is None:
+        return {}
+    values = {
+        "target": (measured.target_beside, "angle of the target"),
+        "baseline": (measured.baseline_beside, "angle of the published baseline's single draw"),
+    }
+    return by_geometry(values, measured.geometry.tolist(), None, seed)
+
+
+def _dataset(
+    measured: Measurement,
     baselines: Mapping[str, Baseline],
-    random_curve: np.ndarray | None,
-    warmup: Any,
+    warmup: WarmupResult | None,
     *,
     chosen: str,
     seed: int,
 ) -> xr.Dataset:
     """Angles and statistics of a study, without the claims."""
-    variables = _angles(plan, measured, baselines, chosen)
-    variables |= _curves(measured, random_curve)
+    variables = _angles(measured, baselines, chosen)
+    variables |= _curves(measured)
     variables |= _target_statistics(variables, seed)
     variables |= _baseline_statistics(measured.layers, baselines)
     variables |= _mode_statistics(baselines[chosen], seed)
     coords: dict[str, Any] = {
         "layer": ("layer", list(measured.layers), {"long_name": "hidden state"}),
-        "prompt": np.arange(len(plan.prompts)),
-        "pos": np.arange(measured.tokens.shape[1]),
+        "prompt": np.arange(len(measured.text)),
+        "pos": np.arange(measured.token_id.shape[1]),
         "pair": ("pair", np.arange(measured.angle.shape[2]), {"long_name": "first position of the pair"}),
         "end": [0, 1],
         "baseline": list(BASELINES),
-        "text": ("prompt", np.array(plan.prompts, dtype=object)),
-        "token": (("prompt", "pos"), np.array(measured.token_strings, dtype=object)),
-        "n_tokens": ("prompt", plan.n_tokens),
+        "text": ("prompt", measured.text.astype(object)),
+        "token": (("prompt", "pos"), measured.token.astype(object)),
+        "n_tokens": ("prompt", measured.n_tokens),
     }
-    d_model = int(measured.info["d_model"])
-    attrs = {"random_direction_mean": np.pi / 2, "random_direction_sd": d_model**-0.5, "units": "rad"}
+    attrs = {
+        "random_direction_mean": np.pi / 2,
+        "random_direction_sd": measured.d_model**-0.5,
+        "units": "rad",
+    }
     dataset = xr.Dataset(variables, coords, attrs)
     return dataset if warmup is None else _with_warmup(dataset, warmup.dataset)
 
@@ -78,34 +123,34 @@ def _rad(dims: Sequence[str], values: Any, name: str, withheld: str = "") -> xr.
     return xr.Variable(tuple(dims), np.asarray(values, dtype=np.float64), attrs)
 
 
-def _angles(plan: Plan, measured: Measured, baselines: Mapping[str, Baseline], chosen: str) -> Variables:
-    target = measured.pair_angle["target"]
-    shape = (len(BASELINES), len(measured.layers), len(plan.prompts))
+def _angles(measured: Measurement, baselines: Mapping[str, Baseline], chosen: str) -> Variables:
+    target, n = measured.target_angle, len(measured.text)
+    shape = (len(BASELINES), len(measured.layers), n)
     single, averaged = np.full(shape, np.nan), np.full(shape, np.nan)
-    pairs = np.full((len(BASELINES), len(plan.prompts), 2), -1)
+    pairs = np.full((len(BASELINES), n, 2), -1)
     for name, found in baselines.items():
         row = BASELINES.index(name)
         single[row], averaged[row] = found.angle[:, :, 0], mean(found.angle, axis=2)
         pairs[row] = found.pairs[0]
     at, by = BASELINES.index(chosen), ("baseline", "layer", "prompt")
-    several = {"target_pairs": xr.Variable(("prompt", "occurrence", "end"), plan.target)}
+    several = {"target_pairs": xr.Variable(("prompt", "occurrence", "end"), measured.target_pair)}
     return {
         "target_angle": _rad(by[1:], mean(target, axis=2), "angle at the target"),
         "target_rotation": _rad(
             by[1:], mean(measured.rotation, axis=2), "rotation of the target since the layer before"
         ),
-        "target_pair": xr.Variable(("prompt", "end"), plan.target[:, 0]),
+        "target_pair": xr.Variable(("prompt", "end"), measured.target_pair[:, 0]),
         "baseline_angle": _rad(by[1:], single[at], f"angle at the {chosen} baseline pair"),
         "baseline_pair": xr.Variable(("prompt", "end"), pairs[at]),
         "angle_by_baseline": _rad(by, single, "angle at the baseline pair, single draw"),
         "pair_by_baseline": xr.Variable(("baseline", "prompt", "end"), pairs),
         "mean_by_baseline": _rad(by, averaged, "angle at the baseline pair, mean over draws"),
-        **(several if plan.target.shape[1] > 1 else {}),
+        **(several if measured.target_pair.shape[1] > 1 else {}),
     }
 
 
-def _curves(measured: Measured, random_curve: np.ndarray | None) -> Variables:
-    null = mean(measured.pair_angle["permuted"], axis=1)
+def _curves(measured: Measurement) -> Variables:
+    null, random_curve = mean(measured.permuted_angle, axis=1), measured.random_curve
     curves = {
         "position_angle": _rad(("layer", "prompt", "pair"), measured.angle, "angle of each adjacent pair"),
         "null_position_angle": _rad(

@@ -1,0 +1,1 @@
+"""The target token against its baselines."""

@@ -1,0 +1,210 @@
+"""What a sequential study measures: target, baselines, donors, rotations, and the warm-up beside them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.interventions.conditions import as_conditions
+from laminar_lens.results import texts_fingerprint
+from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.studies.measured import Axes, to_dataset
+from laminar_lens.studies.measurement import (
+    Adjacent,
+    Capture,
+    adjacent_angles,
+    chosen_layers,
+    measured_angles,
+)
+from laminar_lens.studies.run import Run
+from laminar_lens.studies.sequential.comparison import mean
+from laminar_lens.studies.sequential.plan import Plan, check_tokens, draw_matched
+from laminar_lens.studies.sequential.texts import donor_angles, donor_texts, warmup_part
+from laminar_lens.studies.warmup.result import WarmupResult
+
+if TYPE_CHECKING:
+    from laminar_lens.studies.sequential.study import Sequential
+
+WARMUP = "warmup_"
+"""Prefix of the warm-up's variables and axes in a measurement."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What was measured; angles in radians, NaN where a prompt has no such pair.
+
+    Attributes:
+        angle: of each adjacent pair.
+        target_angle, rotation: of the target's occurrences: the pair's angle, and the turn of the target
+            since the layer before.
+        permuted_angle: of neighbours after a permutation of each prompt's positions.
+        target_pair: positions, −1 for none.
+        n_tokens, token_id, token, text: of each prompt.
+        published … matched: angles of each draw of a baseline; None where these prompts allow none.
+        published_pair … matched_pair: positions of its pairs.
+        random_curve: mean angle with random weights.
+        target_beside, baseline_beside: the target's angle, and the published single draw's, in each geometry.
+        d_model: width of the residual stream.
+        donors: how many texts gave matched pairs, and their hash.
+        warmup: attributes of the warm-up's answer, whose variables stand beside under `WARMUP`.
+    """
+
+    angle: Annotated[np.ndarray, Axes("layer prompt pair", "rad", "angle of each adjacent pair")]
+    target_angle: Annotated[np.ndarray, Axes("layer prompt occurrence", "rad")]
+    rotation: Annotated[np.ndarray, Axes("layer prompt occurrence", "rad")]
+    permuted_angle: Annotated[np.ndarray, Axes("layer prompt permuted_pair", "rad")]
+    target_pair: Annotated[np.ndarray, Axes("prompt occurrence end")]
+    n_tokens: Annotated[np.ndarray, Axes("prompt")]
+    token_id: Annotated[np.ndarray, Axes("prompt pos")]
+    token: Annotated[np.ndarray, Axes("prompt pos")]
+    text: Annotated[np.ndarray, Axes("prompt")]
+    layer: Annotated[np.ndarray, Axes("layer")]
+    d_model: int
+    donors: dict[str, Any]
+    published: Annotated[np.ndarray, Axes("layer prompt published_draw", "rad")] | None = None
+    published_pair: Annotated[np.ndarray, Axes("published_draw prompt end")] | None = None
+    adjacent: Annotated[np.ndarray, Axes("layer prompt adjacent_draw", "rad")] | None = None
+    adjacent_pair: Annotated[np.ndarray, Axes("adjacent_draw prompt end")] | None = None
+    by_position: Annotated[np.ndarray, Axes("layer prompt by_position_draw", "rad")] | None = None
+    by_position_pair: Annotated[np.ndarray, Axes("by_position_draw prompt end")] | None = None
+    matched: Annotated[np.ndarray, Axes("layer prompt matched_draw", "rad")] | None = None
+    matched_pair: Annotated[np.ndarray, Axes("matched_draw prompt end")] | None = None
+    random_curve: Annotated[np.ndarray, Axes("layer pair", "rad")] | None = None
+    target_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
+    baseline_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
+    geometry: Annotated[np.ndarray, Axes("geometry")] | None = None
+    warmup: dict[str, Any] | None = None
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Hidden states."""
+        return tuple(int(layer) for layer in self.layer)
+
+    def draws(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Angles [layer prompt draw] and pairs [draw prompt 2] of the baselines that these prompts allow."""
+        names = ("published", "adjacent", "by_position", "matched")
+        found = {name: (getattr(self, name), getattr(self, f"{name}_pair")) for name in names}
+        return {name: both for name, both in found.items() if both[0] is not None}
+
+
+def measure(run: Run, study: "Sequential") -> xr.Dataset:
+    """Everything that prompts, donors, warm-up and random weights give, under one condition."""
+    plan = run.texts
+    assert isinstance(plan, Plan)
+    how, settings = _captured(run), study.chosen(run)
+    conditions = as_conditions(run.options.interventions)
+    notes, seed, progress = run.notes, run.options.seed, run.progress
+    warm = run.once("warm-up", lambda: warmup_part(run.model, study.warmup, conditions, how, seed, progress))
+    given = run.once(
+        "donors",
+        lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
+    )
+    pairs = {"target": plan.target, "permuted": plan.permuted}
+    pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
+    found = measured_angles(run.model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
+    check_tokens(plan, found.tokens, bos=int(how.prepend_bos))
+    donors = donor_angles(run.model, given, warm, run.condition, how, notes, progress)
+    draws: dict[str, np.ndarray] = {}
+    for name, drawn in plan.draws.items():
+        draws |= {name: found.pair_angle[name], f"{name}_pair": drawn}
+    draws |= _matched(draw_matched(plan, donors, settings, notes), donors)
+    made = Measurement(
+        angle=found.angle,
+        target_angle=found.pair_angle["target"],
+        rotation=found.rotation,
+        permuted_angle=found.pair_angle["permuted"],
+        target_pair=plan.target,
+        n_tokens=plan.n_tokens,
+        token_id=found.tokens,
+        token=np.array(found.token_strings, dtype=object),
+        text=np.array(plan.prompts, dtype=object),
+        layer=np.array(found.layers),
+        d_model=int(found.info["d_model"]),
+        donors={"n_donors": len(donors.tokens), "donors_sha256": texts_fingerprint(donors.tokens)[1]},
+        random_curve=_random_curve(run, plan) if run.options.random_init else None,
+        warmup=_attrs(warm, run.condition),
+        **draws,
+        **(_beside(run, plan) if run.beside else {}),
+    )
+    return to_dataset(made, info=found.info).assign(_kept(warm, run.condition))
+
+
+def _captured(run: Run) -> Capture:
+    chosen = run.options
+    layers = chosen_layers(run.model, chosen.layers)
+    return Capture(chosen.prepend_bos, chosen.final_norm, layers, chosen.backend, run.changes, run.geometry)
+
+
+def _matched(drawn: np.ndarray | None, donors: Adjacent) -> dict[str, np.ndarray]:
+    """The donors' pairs at the target's places, from the angles that all of theirs have."""
+    if drawn is None:
+        return {}
+    text, first = drawn[..., 0], drawn[..., 1]
+    found = donors.angle[:, np.maximum(text, 0), np.maximum(first, 0)]
+    angle = np.swapaxes(np.where(text < 0, np.nan, found), 1, 2)
+    return {"matched": angle, "matched_pair": drawn[..., 1:]}
+
+
+def _random_curve(run: Run, plan: Plan) -> np.ndarray | None:
+    """Mean angle [layer pair] of the same prompts in the same architecture with random weights."""
+    twin = run.twin("No random-weights curve")
+    if twin is None:
+        return None
+    how, label = _captured(twin), "capturing random weights"
+    return mean(
+        adjacent_angles(twin.model, plan.prompts, how, label=label, progress=run.progress).angle, axis=1
+    )
+
+
+def _beside(run: Run, plan: Plan) -> dict[str, np.ndarray]:
+    """Target and published baseline in every geometry."""
+    published = np.swapaxes(plan.draws["published"], 0, 1)[:, :1]
+    asked = np.concatenate([plan.target, published], axis=1)[:MOST_TEXTS]
+    angle = run.angles_beside(plan.prompts[:MOST_TEXTS], pairs=asked)
+    return {
+        "target_beside": mean(angle[..., :-1], axis=3),
+        "baseline_beside": angle[..., -1],
+        "geometry": np.array(list(run.beside)),
+    }
+
+
+def _answered(warm: WarmupResult | None, condition: str) -> xr.Dataset | None:
+    if warm is None or condition not in warm.conditions:
+        return None
+    return warm.condition(condition).dataset
+
+
+def _attrs(warm: WarmupResult | None, condition: str) -> dict[str, Any] | None:
+    answered = _answered(warm, condition)
+    return None if answered is None else dict(answered.attrs)
+
+
+def _kept(warm: WarmupResult | None, condition: str) -> dict[str, xr.Variable]:
+    """The warm-up's answer, without the raw angles and tokens, which stay with its own result."""
+    answered = _answered(warm, condition)
+    if answered is None:
+        return {}
+    return {
+        f"{WARMUP}{name}": xr.Variable(
+            [f"{WARMUP}{dim}" for dim in variable.dims], variable.values, variable.attrs
+        )
+        for name, variable in answered.variables.items()
+        if "text" not in variable.dims
+    }
+
+
+def kept_warmup(dataset: xr.Dataset, attrs: Mapping[str, Any] | None) -> WarmupResult | None:
+    """The warm-up's answer that a measurement holds."""
+    if attrs is None:
+        return None
+    parts = {
+        str(name).removeprefix(WARMUP): xr.Variable(
+            [str(dim).removeprefix(WARMUP) for dim in variable.dims], variable.values, variable.attrs
+        )
+        for name, variable in dataset.variables.items()
+        if str(name).startswith(WARMUP)
+    }
+    coords = {name: parts.pop(name) for name in ("layer", "pair", "k", "geometry") if name in parts}
+    return WarmupResult(xr.Dataset(parts, coords, dict(attrs)))

@@ -1,0 +1,188 @@
+"""The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from laminar_lens.arguments import checked
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.studies.study import Answer, Study
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.run import Run
+    from laminar_lens.studies.sequential.plan import Plan, Settings
+
+N_DONORS = 128
+
+
+@dataclass(frozen=True)
+class Sequential(Study):
+    """A target's sequential angle against its baselines, layer by layer, and the claims C1–C7.
+
+    Attributes:
+        target: text or regular expression; the pair is (token before, first token of the target).
+        occurrence: "error" wants one occurrence a prompt; "first" and "last" choose, "all" averages.
+        regex: whether `target` is a regular expression.
+        baseline: the one whose modes are analysed.
+        skip: leaves out pairs that begin in the first `skip` positions.
+        n_draws: seeded draws of each random baseline.
+        n_perm: sign flips of each test.
+        donors, n_donors: texts for the matched baseline; how many the model writes without any.
+        warmup: an earlier warm-up of this model, None to run one, False to leave it out.
+    """
+
+    kind: ClassVar[str] = "sequential"
+    title: ClassVar[str] = "Sequential-angle study"
+    options: ClassVar[tuple[str, ...]] = (
+        *("prepend_bos", "final_norm", "layers", "seed", "random_init", "backend", "interventions"),
+        *("geometry", "geometries"),
+    )
+    remeasured: ClassVar[tuple[str, ...]] = (
+        *("target", "occurrence", "regex", "skip", "n_draws", "donors", "n_donors", "warmup"),
+    )
+
+    target: Any = " her"
+    occurrence: Any = "error"
+    regex: bool = False
+    baseline: Any = "published"
+    skip: Any = 0
+    n_draws: int = 200
+    n_perm: int = 10_000
+    donors: Any = None
+    n_donors: int = N_DONORS
+    warmup: Any = None
+
+    def chosen(self, run: "Run") -> "Settings":
+        """What decides which pairs are compared."""
+        from laminar_lens.studies.sequential.plan import Settings
+
+        seed, bos = run.options.seed, run.options.prepend_bos
+        return Settings(
+            self.target, self.occurrence, self.regex, self.baseline, self.skip, seed, bos, self.n_draws
+        )
+
+    def accepts(self, run: "Run") -> None:
+        if self.n_perm < 1:
+            raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
+
+    def texts(self, run: "Run", given: Any) -> "Plan":
+        from laminar_lens.studies.sequential.plan import make_plan
+
+        plan = make_plan(getattr(run.model, "tokenizer", None), given, self.chosen(run))
+        if len(plan.prompts) < 2:
+            raise InputError(
+                "prompts holds one prompt, but each is one observation: give at least 2, better 50"
+            )
+        alarms = [note for note in plan.notes if note in plan.checked.alarms]
+        run.notes[:0] = alarms
+        run.notes.extend(note for note in plan.notes if note not in alarms)
+        return plan
+
+    def measure(self, run: "Run") -> "xr.Dataset":
+        from laminar_lens.studies.sequential.measure import measure
+
+        return measure(run, self)
+
+    def answer(self, measured: "xr.Dataset") -> Answer:
+        from laminar_lens.studies.sequential.answer import answer
+
+        return answer(measured, self.baseline, self.n_perm)
+
+    def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
+        names = ("target", "occurrence", "regex", "baseline", "skip")
+        own = asdict(self)
+        return {
+            **{name: own[name] for name in names},
+            "seed": measured.attrs["seed"],
+            **{name: own[name] for name in ("n_draws", "n_perm")},
+            **measured.attrs["donors"],
+            "warmup": "warmup" in measured.attrs,
+        }
+
+
+@checked()
+def sequential_study(
+    model: Any,
+    prompts: Any,
+    *,
+    target: Any = " her",
+    occurrence: Any = "error",
+    regex: bool = False,
+    baseline: Any = "published",
+    skip: Any = 0,
+    seed: int = 0,
+    prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Any = None,
+    donors: Any = None,
+    n_donors: int = N_DONORS,
+    warmup: Any = None,
+    random_init: bool = True,
+    n_draws: int = 200,
+    n_perm: int = 10_000,
+    backend: str = "auto",
+    interventions: Any = None,
+    geometry: Any = "raw",
+    geometries: Any = None,
+    progress: Progress | None = None,
+) -> "StudyResult":
+    """Measure a target's sequential angle against its baselines, layer by layer, and answer the claims C1–C7.
+
+    Args:
+        model: any TransformerLens model with a tokenizer.
+        prompts: independent texts; each is one observation, but for those that repeat another (all of their
+            tokens, or all but one in sixteen and the target's), which are left out and counted.
+        target: text or regular expression; the pair is (token before, first token of the target).
+        occurrence: "error" wants one occurrence a prompt; "first" and "last" choose, "all" averages.
+        baseline: "published", "adjacent", "matched" or "by_position": the one whose modes are analysed. All
+            are compared with the target.
+        skip: leaves out pairs that begin in the first `skip` positions.
+        seed: of every random draw; the same seed gives the same numbers.
+        prepend_bos: puts the model's BOS at position 0.
+        final_norm: takes the last hidden state after the final norm, as the original did.
+        layers: hidden states, all by default.
+        donors: texts, or token ids [text pos], from outside the study for `matched`; by default the texts of
+            the warm-up part, or, without it, `n_donors` that the model writes. Each prompt has donors of
+            its own, at least two where the model writes them.
+        warmup: an earlier `warmup_study` of this model, None to run one, False to leave it out (C7 is then
+            undetermined).
+        random_init: also measures the same architecture with random weights.
+        n_draws: seeded draws of each random baseline; the first is the published single draw.
+        n_perm: sign flips of each test.
+        backend: of the angle kernels.
+        interventions: one, a list (applied together), or a mapping from names to lists, such as
+            `[cut(5), restart(5)]`; prompts, donors and warm-up are measured again under each, on an axis
+            `intervention` with "plain" first. Texts are always written by the model as it is.
+        geometry: in which angles are measured: a name of `laminar_lens.geometry.GEOMETRIES`, fitted on texts
+            of its own where it needs any, or what `fit_geometry` returned.
+        geometries: also how the headline changes with the geometry: True for all, or some names; computed on
+            at most 200 texts, one pass for all.
+        progress: called as (label, done, total).
+
+    Returns:
+        A result of kind "sequential". Angles are radians in [0, π]; NaN where a prompt has no such pair.
+
+    Raises:
+        InputError: an argument or prompt that does not fit; the message names it.
+        CaptureError: an activation that is not finite.
+    """
+    from laminar_lens.studies.drive import run
+
+    return run(
+        Sequential(target, occurrence, regex, baseline, skip, n_draws, n_perm, donors, n_donors, warmup),
+        model,
+        prompts,
+        prepend_bos=prepend_bos,
+        final_norm=final_norm,
+        layers=layers,
+        seed=seed,
+        random_init=random_init,
+        backend=backend,
+        interventions=interventions,
+        geometry=geometry,
+        geometries=geometries,
+        progress=progress,
+    )
