@@ -24,6 +24,7 @@ _HOME = {
     "turning_angles": "kernels",
     "step_lengths": "kernels",
     "AngleMeter": "meter",
+    "register_measure": "measures",
     "load_model": "models",
     "describe": "models",
     "random_twin": "models",
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from laminar_lens.kernels import sequential_angles as sequential_angles
     from laminar_lens.kernels import step_lengths as step_lengths
     from laminar_lens.kernels import turning_angles as turning_angles
+    from laminar_lens.measures import register_measure as register_measure
     from laminar_lens.meter import AngleMeter as AngleMeter
     from laminar_lens.models import describe as describe
     from laminar_lens.models import load_model as load_model

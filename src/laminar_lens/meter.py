@@ -15,29 +15,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from laminar_lens import kernels
 from laminar_lens.arguments import checked
 from laminar_lens.errors import CaptureError, InputError, ShapeError
 from laminar_lens.geometry import FITTED, Geometry, named_geometry
-from laminar_lens.kernels import (
-    MEASURES,
-    angle_profile,
-    pair_angles,
-    pairwise_angles,
-    resolve_backend,
-    turning_angles,
-)
+from laminar_lens.kernels import angle_profile, pair_angles, resolve_backend
 from laminar_lens.kernels._checks import check_pair_form, check_pairs
 from laminar_lens.kernels._dispatch import check_backend
 from laminar_lens.kernels.profile import check_lags
+from laminar_lens.measures import MEASURES, PROFILE, Measure
 from laminar_lens.models.changes import attached_changes
 from laminar_lens.models.edits import as_interventions
 from laminar_lens.models.forward import check_model, check_reached, hook_name, state_hooks
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.selection import layer_indices
-
-BETWEEN_LAYERS = ("rotation", "step")
-ALONE: dict[str, Callable[..., Tensor]] = {"turning": turning_angles, "pairwise": pairwise_angles}
-"""Measures of one hidden state that are no part of `angle_profile`."""
 
 
 @dataclasses.dataclass
@@ -76,7 +67,7 @@ class AngleMeter:
         self,
         model: Any,
         *,
-        measures: str | Iterable[str] = MEASURES,
+        measures: str | Iterable[str] = PROFILE,
         lags: int = 1,
         pairs: Any = None,
         mask: Any = None,
@@ -91,8 +82,8 @@ class AngleMeter:
 
         Args:
             model: any TransformerLens model.
-            measures: of "sequential", "rotation", "norm", "step", "turning" and "pairwise"; the default is
-                the first four, or what one hidden state allows.
+            measures: of "sequential", "rotation", "norm", "step", "turning", "pairwise" and those of
+                `register_measure`; the default is the first four, or what one hidden state allows.
             lags: the largest lag of the sequential angles, 1 … 4; all smaller ones come too.
             pairs: positions to compare besides, [pair 2] or [batch pair 2]; −1 is no pair.
             mask: bool [batch pos], True for real tokens. It marks angles of padding as NaN; what the model
@@ -169,7 +160,8 @@ class AngleMeter:
             [layer-1 batch pos], "turning" [layer batch pos-2], "pairwise" [layer batch pos pos] and "pair"
             [layer batch pair] in radians in [0, π]; "norm" [layer batch pos] and "step" [layer-1 batch pos]
             in the unit of the states: those that were asked for. NaN where a vector is zero (for angles) or
-            not finite, is padding by `mask`, or a pair is −1. On the device of the first hidden state.
+            not finite, is padding by `mask`, or a pair is −1. A registered measure is [layer batch …], or
+            [layer-1 batch …] between layers. On the device of the first hidden state.
 
         Raises:
             CaptureError: there was no forward pass, or one that ended before the last of `layers`, or never
@@ -178,10 +170,7 @@ class AngleMeter:
         Source: Kahan's two-argument form; see kernels/reference.py.
         """
         self._check_complete()
-        return {
-            name: torch.stack([part.to(parts[0].device) for part in parts])
-            for name, parts in self._pass.found.items()
-        }
+        return {name: _stacked(name, parts) for name, parts in self._pass.found.items()}
 
     def observe(self, layer: int, state: Float[Tensor, "..."]) -> None:
         """Measures hidden state `layer`, [batch pos d_model]; the hooks call it, layer after layer."""
@@ -209,18 +198,14 @@ class AngleMeter:
         self._pass.ran.add(name)
         mask = self._mask = None if self._mask is None else self._mask.to(state.device)
         found: dict[str, Tensor] = {}
-        if alone := [measure for measure in self._measures if measure in ("sequential", "norm")]:
-            found |= _only(angle_profile([state], measures=alone, lags=self._lags, mask=mask, backend=name))
-        for measure, kernel in ALONE.items():
-            if measure in self._measures:
-                found[measure] = _hidden(kernel(state, backend=name), mask, measure)
+        if alone := [one for one in self._measures if not one.between_layers]:
+            found |= _measured(alone, [state], mask, name, self._lags)
         if self._pairs is not None:
             found["pair"] = pair_angles(state, self._pairs, backend=name)
-        if between := [measure for measure in self._measures if measure in BETWEEN_LAYERS]:
+        if between := [one for one in self._measures if one.between_layers]:
             if before is not None:
                 self._check_same_tokens(before, state)
-                both = _alike(before, state)
-                found |= _only(angle_profile(both, measures=between, mask=mask, backend=name))
+                found |= _measured(between, _alike(before, state), mask, name)
             self._keep(state)
         return found
 
@@ -275,19 +260,19 @@ def _increasing(layers: tuple[int, ...]) -> tuple[int, ...]:
     return layers
 
 
-def _checked_measures(measures: str | Iterable[str], n_layers: int, *, needed: bool) -> tuple[str, ...]:
-    known = (*MEASURES, *ALONE)
-    asked = (measures,) if isinstance(measures, str) else tuple(measures)
-    for name in asked:
-        if name not in known:
-            raise InputError(f"measure {name!r} is unknown; choose from {', '.join(known)}")
+def _checked_measures(measures: str | Iterable[str], n_layers: int, *, needed: bool) -> tuple[Measure, ...]:
+    names = (measures,) if isinstance(measures, str) else tuple(measures)
+    asked = [MEASURES.get(name) for name in dict.fromkeys(names)]
     if needed and not asked:
-        raise InputError(f"measures is empty and there are no pairs; choose from {', '.join(known)}")
-    if n_layers == 1 and set(asked) == set(MEASURES):
-        return tuple(name for name in asked if name not in BETWEEN_LAYERS)
-    if n_layers == 1 and (between := [name for name in asked if name in BETWEEN_LAYERS]):
+        raise InputError(
+            f"measures is empty and there are no pairs; choose from {', '.join(MEASURES.names())}"
+        )
+    between = [one.name for one in asked if one.between_layers]
+    if n_layers == 1 and between and set(names) != set(PROFILE):
         raise InputError(f"{between[0]!r} compares two hidden states, but layers= has one; give two or more")
-    return tuple(name for name in known if name in asked)
+    order = {name: row for row, name in enumerate(MEASURES.shipped)}
+    kept = [one for one in asked if n_layers > 1 or not one.between_layers]
+    return tuple(sorted(kept, key=lambda one: order.get(one.name, len(order))))
 
 
 def _checked_mask(mask: Any) -> Bool[Tensor, "batch pos"] | None:
@@ -315,20 +300,58 @@ def _real_pairs(pairs: Any, mask: Bool[Tensor, "batch pos"] | None) -> Int[Tenso
     return positions.where(real, -1)
 
 
-def _only(profile: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The one row of each measure."""
-    return {name: values[0] for name, values in profile.items()}
+def _measured(
+    measures: list[Measure], states: list[Tensor], mask: Tensor | None, backend: str, lags: int = 1
+) -> dict[str, Tensor]:
+    """Measures of one hidden state, or of two; padding is NaN."""
+    found: dict[str, Tensor] = {}
+    together = [one.name for one in measures if one.name in PROFILE]
+    if together:
+        profile = angle_profile(states, measures=together, lags=lags, mask=mask, backend=backend)
+        found |= {name: values[0] for name, values in profile.items()}
+    if len(together) < len(measures) and mask is not None:
+        states = [state.masked_fill(~mask[..., None], torch.nan) for state in states]
+    for one in measures:
+        if one.function is not None:
+            found[one.name] = _own(one, states)
+        elif one.name not in PROFILE:
+            found[one.name] = getattr(kernels, one.kernel)(*states, backend=backend)
+    return found
 
 
-def _hidden(values: Tensor, mask: Tensor | None, measure: str) -> Tensor:
-    """NaN where padding takes part."""
-    if mask is None:
-        return values
-    if measure == "turning":
-        real = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
-    else:
-        real = mask[:, :, None] & mask[:, None, :]
-    return values.masked_fill(~real, torch.nan)
+def _own(measure: Measure, states: list[Tensor]) -> Tensor:
+    """What a user's function makes of states, as a copy: it may have returned a part of them."""
+    assert measure.function is not None
+    before = [_version(state) for state in states]
+    values = measure.function(*states)
+    if [_version(state) for state in states] != before:
+        raise InputError(f"measure {measure.name!r} wrote into the hidden state; let it work on a copy")
+    if not isinstance(values, Tensor) or values.is_complex():
+        what = f"a tensor of {values.dtype}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        raise InputError(f"measure {measure.name!r} returned {what}; expected real numbers [batch …]")
+    if values.ndim == 0 or len(values) != len(states[-1]):
+        raise ShapeError(
+            f"measure {measure.name!r} returned shape {list(values.shape)}; expected one entry for each of "
+            f"{len(states[-1])} texts on its first axis"
+        )
+    wide = values.is_floating_point() and values.element_size() >= 4
+    return values.clone() if wide else values.float()
+
+
+def _version(state: Tensor) -> int:
+    """Counts the writes into a tensor; under inference mode nothing does."""
+    return 0 if state.is_inference() else state._version
+
+
+def _stacked(name: str, parts: list[Tensor]) -> Tensor:
+    """One measure of all layers."""
+    shapes = sorted({tuple(part.shape) for part in parts})
+    if len(shapes) > 1:
+        raise ShapeError(
+            f"measure {name!r} returned {list(shapes[0])} in one hidden state and {list(shapes[1])} in "
+            "another; expected the same shape in all"
+        )
+    return torch.stack([part.to(parts[0].device) for part in parts])
 
 
 def _alike(before: Tensor, state: Tensor) -> list[Tensor]:

@@ -166,7 +166,7 @@ def test_the_same_seed_gives_the_same_numbers(
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("what", ["sequential", "rotation", "turning", "step_length", "pairwise"])
+@pytest.mark.parametrize("what", ["sequential", "rotation", "turning", "step", "pairwise"])
 def test_angles_are_dumped(
     what: str, tiny_gpt2: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

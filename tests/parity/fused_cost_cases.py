@@ -126,7 +126,7 @@ def test_pairs_and_histogram_copy_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "measures", [("rotation",), ("step",), ("rotation", "step"), ("norm",), kernels.MEASURES], ids=str
+    "measures", [("rotation",), ("step",), ("rotation", "step"), ("norm",), kernels.PROFILE], ids=str
 )
 @pytest.mark.usefixtures("seed")
 def test_no_second_look_at_ordinary_vectors(

@@ -183,7 +183,7 @@ def test_profile(
     mask = torch.arange(n_pos) < torch.tensor([[n_pos], [n_pos - 1], [n_pos - 3]])
     for lags, real in ((1, None), (2, mask), (4, None), (4, mask)):
         whole = kernels.angle_profile(resid.double(), lags=lags, mask=real, backend="reference")
-        for measures in (kernels.MEASURES, ("sequential",), ("rotation",), ("norm",), ("step", "sequential")):
+        for measures in (kernels.PROFILE, ("sequential",), ("rotation",), ("norm",), ("step", "sequential")):
             for states in (resid, layers):
                 found = kernels.angle_profile(
                     states, measures=measures, lags=lags, mask=real, backend=backend

@@ -18,7 +18,8 @@ from laminar_lens.kernels import (
     sequential_angles,
     turning_angles,
 )
-from laminar_lens.meter import ALONE, MEASURES, AngleMeter, _alike
+from laminar_lens.measures import MEASURES, PROFILE
+from laminar_lens.meter import AngleMeter, _alike
 from laminar_lens.models import load_model
 
 TOLERANCE_RAD = 1e-6
@@ -82,7 +83,7 @@ class TestParity:
     ) -> None:
         model = load_model(request.getfixturevalue(kind), bridge=bridge)
         states = capture_residuals(model, TOKENS).values
-        found = run(model, AngleMeter(model, measures=(*MEASURES, *ALONE), lags=3, pairs=PAIRS))
+        found = run(model, AngleMeter(model, measures=MEASURES.shipped, lags=3, pairs=PAIRS))
         expected = from_states(states, lags=3) | {
             "turning": turning_angles(states),
             "pairwise": pairwise_angles(states),
@@ -144,7 +145,7 @@ class TestWaysToRun:
 
     def test_autocast_leaves_the_arithmetic_alone(self, model: Any) -> None:
         kept: list[Tensor] = []
-        meter = AngleMeter(model, measures=(*MEASURES, "pairwise"))
+        meter = AngleMeter(model, measures=(*PROFILE, "pairwise"))
         keep = [(name, lambda value, hook: kept.append(value.clone())) for name, _ in meter.hooks()]
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             model.run_with_hooks(TOKENS, fwd_hooks=[*keep, *meter.hooks()])
@@ -206,7 +207,7 @@ class TestWaysToRun:
             where = slice(6 - len(row), 6) if side == "left" else slice(0, len(row))
             tokens[index, where], mask[index, where] = row, True
         pairs = torch.tensor([[1, 4], [4, 5], [2, 3]])
-        meter = AngleMeter(model, measures=(*MEASURES, *ALONE), pairs=pairs, mask=mask.int())
+        meter = AngleMeter(model, measures=MEASURES.shipped, pairs=pairs, mask=mask.int())
         with torch.no_grad(), meter:
             model(tokens, attention_mask=mask.int(), padding_side=side)
         found = meter.result()
@@ -304,7 +305,7 @@ class TestPasses:
         agree(meter.result(), from_states(states))
         assert n_hooks(model) == 0
 
-    @pytest.mark.parametrize("measures", [("sequential", "norm"), MEASURES])
+    @pytest.mark.parametrize("measures", [("sequential", "norm"), PROFILE])
     def test_no_state_is_kept(self, model: Any, measures: tuple[str, ...]) -> None:
         meter = AngleMeter(model, measures=measures)
         for layer in range(4):

@@ -24,6 +24,7 @@ from laminar_lens.cli.sinks import sinks
 from laminar_lens.cli.why import why
 from laminar_lens.errors import InputError, LaminarLensError, ResultError, is_failure
 from laminar_lens.escapes import one_line
+from laminar_lens.measures import MEASURES
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -234,7 +235,10 @@ def angles(
     file: opt.PromptFile,
     model: opt.Model = "novella",
     what: Annotated[
-        str, typer.Option(metavar="NAME", help=f"One of {', '.join(checks.QUANTITIES)}.")
+        str,
+        typer.Option(
+            metavar="NAME", help=f"One of {', '.join(MEASURES.shipped)}, or of an installed package."
+        ),
     ] = "sequential",
     format: Annotated[str, typer.Option(metavar="NAME", help="nc (netCDF) or csv.")] = "nc",
     bos: opt.Bos = False,

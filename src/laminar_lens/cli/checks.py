@@ -14,14 +14,13 @@ from laminar_lens.cli import cuda
 from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.files import why_unwritable
+from laminar_lens.measures import MEASURES
 from laminar_lens.prompts import OCCURRENCES, check_target, her_prompts, read_prompts
 from laminar_lens.texts.reading import read_document
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
 BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-SINCE_LAYER_BEFORE = ("rotation", "step_length")
-QUANTITIES = ("sequential", "rotation", "turning", "step_length", "pairwise")
 GEOMETRIES = (
     "raw",
     "centred",
@@ -233,8 +232,9 @@ def page(file: Path, report: Path | None) -> Path | None:
 
 def angles_of(what: str, layers: Sequence[int] | None) -> str:
     """The kind of angle, if the layers have it."""
-    choice("--what", what, QUANTITIES)
-    if what in SINCE_LAYER_BEFORE and layers is not None and not any(layers):
+    choice("--what", what, MEASURES.names())
+    measure = MEASURES.find(what)
+    if measure is not None and measure.between_layers and layers is not None and not any(layers):
         raise InputError(
             f"--what {what} with --layers 0 measures nothing: it is what changed since the layer before; add "
             "a layer, for example --layers 0,1"

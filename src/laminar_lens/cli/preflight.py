@@ -20,6 +20,7 @@ from laminar_lens.cli.requests import (
     WhyRequest,
 )
 from laminar_lens.errors import InputError, is_failure
+from laminar_lens.measures import MEASURES
 from laminar_lens.models.context import config_context
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
@@ -27,7 +28,6 @@ from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
 LAYER_KEYS = ("n_layer", "num_hidden_layers", "n_layers")
-TOKENS_NEEDED = {"sequential": 2, "turning": 3}
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
 LONGEST, SHORTEST = 64, 4  # tokens of a text, where no --length says otherwise
 INDEPENDENT = 4  # texts at least, where texts exchange beginnings or one half chooses what the other measures
@@ -71,9 +71,9 @@ def check_angles(request: AnglesRequest) -> AnglesRequest:
     """
     check_layers(request.model)
     if tokenizer := _tokenizer(request.model):
-        texts = request.prompts.texts
+        texts, measure = request.prompts.texts, MEASURES.find(request.what)
         lengths = _lengths(tokenizer, texts)
-        check_lengths(request.model, lengths, texts, needed=TOKENS_NEEDED.get(request.what, 1))
+        check_lengths(request.model, lengths, texts, needed=measure.tokens if measure else 1)
     return request
 
 
@@ -190,8 +190,8 @@ def check_lengths(
         if total < needed:
             has = "one token" if total == 1 else f"{total} tokens"
             raise InputError(
-                f"prompt {index} ({text!r}) has {has}: an angle needs {NUMBER_WORDS[needed]}; write a longer "
-                "prompt"
+                f"prompt {index} ({text!r}) has {has}: an angle needs {NUMBER_WORDS.get(needed, needed)}; "
+                "write a longer prompt"
             )
         if context is not None and total > context:
             start = text[:40] + ("…" if len(text) > 40 else "")

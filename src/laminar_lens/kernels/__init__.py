@@ -24,11 +24,12 @@ from laminar_lens.kernels._checks import (
     check_vectors,
 )
 from laminar_lens.kernels._dispatch import BACKENDS, Backend, load_backend, resolve_backend
-from laminar_lens.kernels.profile import MEASURES, angle_profile
+from laminar_lens.kernels.profile import angle_profile
+from laminar_lens.measures import PROFILE
 
 __all__ = [
     "BACKENDS",
-    "MEASURES",
+    "PROFILE",
     "Backend",
     "angle",
     "angle_profile",

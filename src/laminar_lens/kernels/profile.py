@@ -13,15 +13,15 @@ from laminar_lens.kernels._checks import check_length, check_vectors
 from laminar_lens.kernels._dispatch import load_backend
 from laminar_lens.kernels._outputs import sequential_key
 from laminar_lens.kernels._tensors import check_tensor
+from laminar_lens.measures import MEASURES, PROFILE
 
-MEASURES = ("sequential", "rotation", "norm", "step")
 MOST_LAGS = 4
 
 
 def angle_profile(
     states: Shaped[Tensor, "..."] | Sequence[Tensor],
     *,
-    measures: str | Iterable[str] = MEASURES,
+    measures: str | Iterable[str] = PROFILE,
     lags: int = 1,
     mask: Shaped[Tensor, "..."] | None = None,
     backend: str = "auto",
@@ -94,21 +94,21 @@ def _listed(states: Any) -> list[Tensor]:
 
 
 def check_measures(measures: Iterable[str], lags: int, layers: list[Tensor]) -> tuple[str, ...]:
-    """The measures in the order of MEASURES, and whether the states are long enough for them."""
+    """The measures in the order of PROFILE, and whether the states are long enough for them."""
     asked = texts("measures", measures)
     for name in asked:
-        if name not in MEASURES:
-            raise InputError(f"measure {name!r} is unknown; choose from {', '.join(MEASURES)}")
+        if name not in PROFILE:
+            raise InputError(f"measure {name!r} is unknown; choose from {', '.join(PROFILE)}")
     if not asked:
-        raise InputError(f"measures is empty; choose from {', '.join(MEASURES)}")
+        raise InputError(f"measures is empty; choose from {', '.join(PROFILE)}")
     check_lags(lags)
     if "sequential" in asked:
         check_length(layers[0], "pos", -2, lags + 1, f"a lag of {lags}")
-    possible = set(MEASURES) if len(layers) > 1 else {"sequential", "norm"}
-    if not set(asked) <= possible and set(asked) != set(MEASURES):
+    possible = {name for name in PROFILE if len(layers) > 1 or not MEASURES.get(name).between_layers}
+    if not set(asked) <= possible and set(asked) != set(PROFILE):
         missing = next(name for name in asked if name not in possible)
         raise ShapeError(f"states holds one layer, but {missing!r} compares two: give the layers together")
-    return tuple(name for name in MEASURES if name in asked and name in possible)
+    return tuple(name for name in PROFILE if name in asked and name in possible)
 
 
 def check_lags(lags: int) -> int:

@@ -7,10 +7,11 @@ import xarray as xr
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN, Progress
-from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.interventions import Intervention
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
+from laminar_lens.measures import AXES as TOKEN_AXES
+from laminar_lens.measures import MEASURES
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import processing_note
 from laminar_lens.models.surroundings import surrounding_notes
@@ -24,17 +25,6 @@ from laminar_lens.studies.stream import AngleBatch, iter_angles
 
 if TYPE_CHECKING:
     import pandas as pd
-
-KINDS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
-    "sequential": ("sequential", ("pair",), "rad", "angle between a position and the next"),
-    "rotation": ("rotation", ("pos",), "rad", "angle by which a token turned since the layer before"),
-    "turning": ("turning", ("corner",), "rad", "angle between successive differences along positions"),
-    "step_length": ("step", ("pos",), "1", "distance that a token moved since the layer before"),
-    "pairwise": ("pairwise", ("pos", "other"), "rad", "angle between two positions"),
-}
-"""The meter's measure, axes after (layer, prompt), unit and meaning of each kind of angle."""
-
-SINCE_LAYER_BEFORE = ("rotation", "step_length")
 
 
 @checked()
@@ -56,7 +46,7 @@ def angle_table(
     Args:
         model: any TransformerLens model.
         prompts: texts.
-        what: "sequential", "rotation", "turning", "step_length" or "pairwise".
+        what: "sequential", "rotation", "norm", "step", "turning", "pairwise", or one of `register_measure`.
         prepend_bos, final_norm, layers: as in `capture_residuals`.
         backend: of the angle kernels.
         interventions: one, a list (applied together), or a mapping from names to lists, such as
@@ -66,15 +56,14 @@ def angle_table(
 
     Returns:
         Variable `what`, dims (layer, prompt, place): `pair` p is (p, p + 1), `corner` p the turn at p + 1.
-        Radians in [0, π] (step_length: the unit of the residual stream); NaN after a prompt's end, and in
+        Radians in [0, π] (norm, step: the unit of the residual stream); NaN after a prompt's end, and in
         layer 0 for what is measured since the layer before. `StudyResult(table).save(path)` writes it.
 
     Raises:
         InputError: an unknown `what`; prompts or layers that do not fit, or are too short for this angle.
     """
     check_model(model)
-    if what not in KINDS:
-        raise InputError(f"what {what!r} is unknown: use one of {', '.join(KINDS)}")
+    MEASURES.get(what)
     texts = check_prompts(prompts)
     conditions = as_conditions(interventions)
     run = {"prepend_bos": prepend_bos, "final_norm": final_norm}
@@ -102,9 +91,9 @@ def _table(
     progress: Progress | None,
 ) -> xr.Dataset:
     """The table of one condition."""
-    measure, axes, unit, meaning = KINDS[what]
+    measure = MEASURES.get(what)
     shown = chosen_layers(model, layers) or tuple(range(int(model.cfg.n_layers) + 1))
-    since = what in SINCE_LAYER_BEFORE
+    since = measure.between_layers
     measured = sorted({max(layer, 1) - back for layer in shown for back in (0, 1)}) if since else shown
     parts: dict[int, np.ndarray] = {}
     tokens: dict[int, list[str]] = {}
@@ -112,7 +101,7 @@ def _table(
     stream = iter_angles(
         model,
         texts,
-        (measure,),
+        (what,),
         prepend_bos=prepend_bos,
         final_norm=final_norm,
         layers=measured,
@@ -123,7 +112,7 @@ def _table(
         progress=progress,
     )
     for batch in stream:
-        found = _shown(batch, measure, shown, since)
+        found = _shown(batch, what, shown, since)
         parts |= {index: found[:, row] for row, index in enumerate(batch.indices)}
         tokens |= dict(zip(batch.indices, batch.token_strings, strict=True))
         info = batch.info
@@ -131,10 +120,14 @@ def _table(
     used = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": list(shown)}
     used |= {"geometry": geometry.name}
     used |= {"interventions": [one.label for one in changes]} if changes else {}
+    axes = measure.dims_of(
+        [part.shape[1:] for part in parts.values()], [len(tokens[index]) for index in parts]
+    )
+    attrs = {"units": measure.unit, "long_name": measure.long_name}
     return label_dataset(
-        _dataset(parts, tokens, texts, what, shown, axes, {"units": unit, "long_name": meaning}),
+        _dataset(parts, tokens, texts, what, shown, axes, attrs),
         study="angles",
-        sentence=f"{meaning.capitalize()}: {len(texts)} prompts, {len(shown)} hidden states.",
+        sentence=f"{measure.long_name.capitalize()}: {len(texts)} prompts, {len(shown)} hidden states.",
         provenance=make_provenance(info, used, backend=str(info["backend"]), seed=0, texts=texts),
         settings=used,
         warnings=[*([note] if note else []), *around, *notes(model, changes, token_rows(model, texts)[0])],
@@ -147,7 +140,7 @@ def angle_rows(table: xr.Dataset | xr.DataTree) -> "pd.DataFrame":
     Returns:
         Columns layer, prompt (before them the intervention, where there are several), the place, `token`
         (at a pair's first position, a corner's middle), then `next_token` or `other_token` where there are
-        two, and the angle.
+        two, and what was measured. Where no axis is one of tokens, no token stands there.
     """
     if isinstance(table, xr.Dataset):
         return _rows(table)
@@ -163,11 +156,13 @@ def _rows(table: xr.Dataset) -> "pd.DataFrame":
     what = str(table.attrs["what"])
     rows = table[what].to_series().dropna().reset_index()
     tokens, prompt, dims = table["token"].values, rows["prompt"].to_numpy(), table[what].dims
-    place = rows[str(dims[dims.index("prompt") + 1])].to_numpy()
-    rows["token"] = tokens[prompt, place + 1 if what == "turning" else place]
-    if what == "sequential":
-        rows["next_token"] = tokens[prompt, place + 1]
-    if what == "pairwise":
+    axis = next((str(dim) for dim in dims if dim in TOKEN_AXES), "")
+    if axis:
+        place = rows[axis].to_numpy()
+        rows["token"] = tokens[prompt, place + 1 if axis == "corner" else place]
+        if axis == "pair":
+            rows["next_token"] = tokens[prompt, place + 1]
+    if "other" in dims:
         rows["other_token"] = tokens[prompt, rows["other"].to_numpy()]
     return rows[[name for name in rows.columns if name != what] + [what]]
 
@@ -190,8 +185,9 @@ def _dataset(
     attrs: dict[str, str],
 ) -> xr.Dataset:
     """Prompts of different lengths in one array, NaN after each one's end."""
-    widest = max(parts.values(), key=lambda part: part.shape[1])
-    values = np.full((len(layers), len(texts), *widest.shape[1:]), np.nan, dtype=widest.dtype)
+    sizes = [max(size) for size in zip(*(part.shape[1:] for part in parts.values()), strict=True)]
+    dtype = next(iter(parts.values())).dtype
+    values = np.full((len(layers), len(texts), *sizes), np.nan, dtype=dtype)
     for index, part in parts.items():
         values[:, index][(slice(None), *map(slice, part.shape[1:]))] = part
     width = max(map(len, tokens.values()))
@@ -200,7 +196,7 @@ def _dataset(
         "layer": list(layers),
         "prompt": range(len(texts)),
         "pos": range(width),
-        **{axis: range(size) for axis, size in zip(axes, widest.shape[1:], strict=True)},
+        **{axis: range(size) for axis, size in zip(axes, sizes, strict=True)},
         "text": ("prompt", np.array(texts, dtype=object)),
         "token": (("prompt", "pos"), np.array(strings, dtype=object)),
         "n_tokens": ("prompt", [len(tokens[index]) for index in range(len(texts))]),

@@ -11,6 +11,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW, Geometry
+from laminar_lens.measures import MEASURES
 from laminar_lens.meter import AngleMeter
 from laminar_lens.models.batches import (
     PromptBatches,
@@ -22,7 +23,6 @@ from laminar_lens.models.batches import (
 from laminar_lens.models.forward import Visit, run_states
 from laminar_lens.models.memory import Need, check_fits
 
-NEEDED_TOKENS = {"sequential": 2, "turning": 3}
 STATES_AT_ONCE = 3
 """The one being measured, the previous one, and what the kernels widen."""
 
@@ -94,6 +94,8 @@ def iter_angles(
     chosen = tuple(measures)
     geometry.check_others([row[int(prepend_bos) :] for row in run.rows])
     run.info["geometry"] = geometry.describe()
+    if own := [one.describe() for one in map(MEASURES.get, chosen) if one.function is not None]:
+        run.info["measures"] = own
     _check_lengths(run, chosen)
     _check_memory(run, chosen, 0 if pairs is None else pairs.shape[1])
     how = {"backend": backend, "geometry": geometry, "final_norm": run.final_norm}
@@ -172,7 +174,7 @@ def _distinct(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 def _check_lengths(run: PromptBatches, measures: Sequence[str]) -> None:
     """Refuses a prompt that is too short to have such an angle."""
     for measure in measures:
-        needed = NEEDED_TOKENS.get(measure, 1)
+        needed = MEASURES.get(measure).tokens
         for index, row in enumerate(run.rows):
             if len(row) < needed:
                 name = f"prompt {index}" if run.texts is None else f"prompt {run.texts[index]!r}"
@@ -183,7 +185,7 @@ def _check_lengths(run: PromptBatches, measures: Sequence[str]) -> None:
 
 def _check_memory(run: PromptBatches, measures: Sequence[str], n_pairs: int) -> None:
     """Counts the angles of all prompts, and the few states of the largest batch."""
-    squares = sum(name == "pairwise" for name in measures)
+    squares = sum("other" in (MEASURES.get(name).dims or ()) for name in measures)
     lines = len(measures) - squares
     numbers = sum(squares * len(row) ** 2 + lines * len(row) + n_pairs for row in run.rows)
     layers = len(run.layers)

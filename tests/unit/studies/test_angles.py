@@ -8,8 +8,9 @@ import pytest
 
 import laminar_lens as ll
 from laminar_lens.errors import InputError
+from laminar_lens.measures import MEASURES
 from laminar_lens.results import StudyResult, load_result
-from laminar_lens.studies.angles import KINDS, angle_rows, angle_table
+from laminar_lens.studies.angles import angle_rows, angle_table
 
 PROMPTS = ("They admired her courage.", "He drove her to the old house by the river.", "They saw her.")
 
@@ -23,16 +24,17 @@ KERNELS = {
     "sequential": ll.sequential_angles,
     "rotation": ll.rotation_angles,
     "turning": ll.turning_angles,
-    "step_length": ll.step_lengths,
+    "norm": lambda states: states.norm(dim=-1),
+    "step": ll.step_lengths,
     "pairwise": ll.pairwise_angles,
 }
 
 
-@pytest.mark.parametrize("what", KINDS)
+@pytest.mark.parametrize("what", MEASURES.shipped)
 def test_every_kind_agrees_with_its_kernel(model: Any, what: str) -> None:
     table = angle_table(model, PROMPTS, what=what)
-    kernel, axes = KERNELS[what], KINDS[what][1]
-    since = what in ("rotation", "step_length")
+    kernel, axes = KERNELS[what], MEASURES.get(what).dims
+    since = what in ("rotation", "step")
     assert table[what].dims == ("layer", "prompt", *axes)
     for index, prompt in enumerate(PROMPTS):
         states = ll.capture_residuals(model, prompt)
@@ -54,7 +56,7 @@ def test_layers_that_are_not_neighbours_turn_since_the_layer_before(model: Any) 
     np.testing.assert_array_equal(some["rotation"].values, every["rotation"].sel(layer=[0, 3]).values)
 
 
-@pytest.mark.parametrize("what", KINDS)
+@pytest.mark.parametrize("what", MEASURES.shipped)
 def test_rows_carry_their_tokens(model: Any, what: str) -> None:
     table = angle_table(model, PROMPTS, what=what)
     rows = angle_rows(table)
@@ -78,7 +80,7 @@ def test_it_is_saved_with_provenance(model: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_unknown_or_too_short_is_named(model: Any) -> None:
-    with pytest.raises(InputError, match="what 'angles' is unknown: use one of sequential"):
+    with pytest.raises(InputError, match="measure 'angles' is unknown; choose from sequential"):
         angle_table(model, PROMPTS, what="angles")
     with pytest.raises(InputError, match="'X' has 1 tokens, sequential angles need 2"):
         angle_table(model, ["X"])
