@@ -10,25 +10,18 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN
-from laminar_lens.errors import ResultError
+from laminar_lens.errors import InputError, ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results.complete import check_labels, complete, plain_json
-from laminar_lens.results.conditions import (
-    condition_dataset,
-    condition_names,
-    contrast,
-    contrast_rows,
-    stack_conditions,
-)
-from laminar_lens.results.geometries import geometry_rows
+from laminar_lens.results.conditions import condition_dataset, condition_names, stack_conditions
 from laminar_lens.results.storage import (
     FORMAT,
     canonical,
@@ -36,7 +29,12 @@ from laminar_lens.results.storage import (
     read_dataset,
     write_dataset,
 )
-from laminar_lens.results.summary import Summary, claim_rows, estimate_text, json_safe, layer_rows
+from laminar_lens.results.summary import Summary, claim_rows, json_safe
+from laminar_lens.tables import Table
+from laminar_lens.words import estimate_text
+
+if TYPE_CHECKING:
+    from laminar_lens.figures.view import View
 
 __all__ = [
     "FORMAT",
@@ -152,26 +150,62 @@ class StudyResult:
 
         Source: Efron & Tibshirani (1993), 12.5.
         """
-        return contrast(self.dataset, a, b, what, self._seed())
+        from laminar_lens.results.contrasts import contrast
+
+        return contrast(self.dataset, self.view, a, b, what, self._seed())
 
     def _seed(self) -> int:
         return int(self.provenance.get("seed") or 0)
 
+    @property
+    def view(self) -> "View":
+        """How results of this study are shown."""
+        from laminar_lens.studies.views import view_of
+
+        return view_of(self.kind)
+
     @complete
-    def summary(self) -> Summary:
-        """Sentence, claims, warm-up by layer, settings, provenance, warnings; `str()` is a readable table.
+    def tables(self) -> dict[str, Table]:
+        """Every table by its key, in reading order: the claims, numbers by layer, contrasts, geometries.
 
         With several conditions: those of the plain run, and the contrasts of the others with it.
         """
-        plain = condition_dataset(self.dataset, PLAIN)
+        from laminar_lens.results.tables import tables
+
+        return tables(self.dataset, self.view, self._seed())
+
+    @checked()
+    def table(self, name: str) -> Table:
+        """One of `tables()`; its `to_csv(path)` writes it.
+
+        Raises:
+            InputError: no such table; the message names those there are.
+        """
+        found = self.tables()
+        if name not in found:
+            raise InputError(f"no table {name!r} in this result; it has {', '.join(found) or 'none'}")
+        return found[name]
+
+    @complete
+    def summary(self) -> Summary:
+        """Sentence, claims, numbers by layer, settings, provenance, warnings; `str()` is a readable table.
+
+        With several conditions: those of the plain run, and the contrasts of the others with it.
+        """
+        from laminar_lens.results.contrasts import contrast_rows
+        from laminar_lens.results.geometries import geometry_rows
+
+        tables, plain = self.tables(), condition_dataset(self.dataset, PLAIN)
         return Summary(
             {
+                "by_layer": [],
+                **{key: table.rows() for key, table in tables.items()},
                 "study": self.kind,
                 "sentence": self.sentence,
                 "claims": claim_rows(plain),
-                "by_layer": layer_rows(plain),
-                "contrasts": contrast_rows(self.dataset, self._seed()),
-                "geometries": geometry_rows(plain),
+                "contrasts": contrast_rows(self.dataset, self.view, self._seed()),
+                "geometries": geometry_rows(plain, self.view.geometries),
+                "tables": {key: table.json() for key, table in tables.items()},
                 "settings": self.settings,
                 "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
                 "warnings": self.warnings,
@@ -184,9 +218,14 @@ class StudyResult:
 
         With several conditions: those of the plain run, and one of the contrasts with it.
         """
-        from laminar_lens.figures import figures
+        from laminar_lens.figures.contrasts import contrasts
+        from laminar_lens.results.contrasts import contrast_curves
 
-        return dict(figures(self))
+        found = self.view.figures(condition_dataset(self.dataset, PLAIN))
+        if len(self.conditions) == 1:
+            return dict(found)
+        drawn = contrasts(contrast_curves(self.dataset, self.view, self._seed()))
+        return dict(found) if drawn is None else {"contrasts": drawn, **found}
 
     @checked()
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -225,6 +264,13 @@ class StudyResult:
         return f"<p><strong>{html.escape(printable(self.sentence))}</strong></p>" + (
             f"<table>{rows}</table>" if rows else ""
         )
+
+
+def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """The rows of a study's table by layer."""
+    from laminar_lens.results.tables import layer_rows
+
+    return layer_rows(dataset)
 
 
 @checked()
