@@ -138,7 +138,7 @@ class Table:
         console = Console(file=io.StringIO(), width=width, no_color=True, emoji=False, force_terminal=False)
         with console.capture() as captured:
             console.print(self.rich(width))
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+        return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
 
     def rich(self, width: int) -> "RichTable":
         """The table for a terminal of `width` columns.

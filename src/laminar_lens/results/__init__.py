@@ -20,7 +20,7 @@ from laminar_lens.axes import PLAIN
 from laminar_lens.errors import InputError, ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
-from laminar_lens.results.complete import check_labels, complete, plain_json
+from laminar_lens.results.complete import check_labels, complete, from_json
 from laminar_lens.results.conditions import condition_dataset, condition_names, stack_conditions
 from laminar_lens.results.storage import (
     FORMAT,
@@ -97,17 +97,17 @@ class StudyResult:
     @property
     def provenance(self) -> dict[str, Any]:
         """Model, versions, texts' hash, backend, seed, date; see `make_provenance`."""
-        return dict(_from_json("provenance", self.dataset.attrs, {}))
+        return dict(from_json("provenance", self.dataset.attrs, {}))
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of the study, as they were used."""
-        return dict(_from_json("settings", self.dataset.attrs, {}))
+        return dict(from_json("settings", self.dataset.attrs, {}))
 
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before trusting a number."""
-        return [str(warning) for warning in _from_json("warnings", self.dataset.attrs, [])]
+        return [str(warning) for warning in from_json("warnings", self.dataset.attrs, [])]
 
     @property
     def numbers_sha256(self) -> str:
@@ -361,14 +361,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _from_json(name: str, attrs: Mapping[Any, Any], default: Any) -> Any:
-    text = attrs.get(name)
-    if not text:
-        return default
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ResultError(f"the result's attribute {name!r} is not JSON: {str(text)[:60]!r}") from error
-    return plain_json(type(default), name, value)

@@ -1,6 +1,5 @@
 """How a sequential-angle study is shown, with the warm-up that it keeps."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -8,6 +7,7 @@ import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
+from laminar_lens.results.complete import from_json
 from laminar_lens.studies.views import warmup
 from laminar_lens.studies.views.sequential_figures import (
     baseline_split,
@@ -54,7 +54,7 @@ def angles_by_layer(dataset: xr.Dataset) -> Table | None:
     if "target_mean" not in dataset:
         return None
     names = list(map(str, dataset["baseline"].values))
-    baseline = json.loads(dataset.attrs.get("settings", "{}")).get("baseline", "published")
+    baseline = from_json("settings", dataset.attrs, {}).get("baseline", "published")
     row = names.index(baseline) if baseline in names else chosen_baseline(dataset)
     chosen = dataset.isel(baseline=row)
     p = chosen["difference_p"].values.tolist()
@@ -93,7 +93,7 @@ def _modes(dataset: xr.Dataset) -> Column:
 
 def _facts(dataset: xr.Dataset) -> Mapping[str, Any]:
     """The warm-up that the sentence about tokens to leave out rests on."""
-    how = json.loads(dataset.attrs.get("warmup_settings", "{}"))
+    how = from_json("warmup_settings", dataset.attrs, {})
     if "reference" in how:
         how["reference"] = "pairs {}–{}".format(how["reference"][0], how["reference"][1] - 1)
     return {"warm-up": how} if how else {}
