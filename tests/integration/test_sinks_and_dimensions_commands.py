@@ -161,7 +161,7 @@ def test_the_tables_have_the_numbers_of_the_result(
     model = ll.load_model(tiny_gpt2)
     tokens = ll.sample_tokens(model, 60, 12)
     result = ll.sink_study(model, tokens)
-    say(tables.sinks_by_layer(result.dataset))
+    say(result.table("position_0"))
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
     data = result.dataset
     assert [row[0] for row in rows] == ["0", "1", "2", "3"]
@@ -171,7 +171,7 @@ def test_the_tables_have_the_numbers_of_the_result(
     np.testing.assert_allclose([float(x) for x in top[1:]], data["attention_first"].max("head"), atol=6e-3)
 
     result = ll.dimension_study(model, tokens)
-    say(tables.dimensions_by_layer(result.dataset))
+    say(result.table("first_pair"))
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
     part = result.dataset.sel(geometry="raw", pairs="first")
     for column, removed in ((1, 0), (2, 1), (3, 3)):
@@ -190,5 +190,5 @@ def test_a_model_that_shows_no_attention_and_withheld_bands_have_dashes(
     shown = capsys.readouterr().out
     assert "of 4" not in shown
     without = StudyResult(few.dataset.drop_vars(["attention_first"]))
-    say(tables.sinks_by_layer(without.dataset))
+    say(without.table("position_0"))
     assert "head" not in capsys.readouterr().out

@@ -13,7 +13,7 @@ SRC = Path(laminar_lens.__file__).parent
 
 # A module may import, at module level, only from its own group and the groups before it.
 ORDER = [
-    {"arguments", "axes", "errors", "escapes", "files", "measures", "registered"},
+    {"arguments", "axes", "errors", "escapes", "files", "measures", "registered", "tables", "words"},
     {"kernels", "stats"},
     {"texts"},
     {"prompts", "models"},
@@ -22,16 +22,16 @@ ORDER = [
     {"capture"},
     {"meter"},
     {"pairs"},
-    {"results"},
-    {"studies"},
     {"figures"},
     {"report"},
+    {"results"},
+    {"studies"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-# `result.figures()`, `result.report()` and `load_result` reach forward, inside a function body.
-REACH_FORWARD = {("results", "figures"), ("results", "report"), ("results", "studies")}
+# A result looks up its study's class and view, and the tool for pictures loads a result, inside a function.
+REACH_FORWARD = {("results", "studies"), ("report", "results")}
 HEAVY = {
     *("torch", "transformer_lens", "transformers", "triton", "ray"),
     *("plotly", "xarray", "scipy", "sklearn", "pandas"),
@@ -77,6 +77,40 @@ def test_imports_point_one_way(path):
 def test_every_module_is_on_the_map():
     on_disk = {group_of(p) for p in SRC.rglob("*.py")} - {"__init__"}
     assert on_disk <= set(RANK)
+
+
+STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions")
+CLASSES_OF_RESULTS = SRC / "results" / "__init__.py"  # `_CLASSES`, until the studies are registered
+
+
+def names_of_studies(path: Path) -> list[str]:
+    """Texts of a file, documentation aside, that are a study's name, begin with it or lead to its module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    texts = [
+        n.value
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in prose
+    ]
+    return [
+        text
+        for text in texts
+        if any(
+            part == name or part.startswith(f"{name}_")
+            for part in text.split(".")
+            if part.isidentifier()
+            for name in STUDIES
+        )
+    ]
+
+
+@pytest.mark.parametrize("folder", ["figures", "report", "results"])
+def test_what_shows_and_keeps_results_knows_no_study_by_name(folder):
+    paths = [path for path in sorted((SRC / folder).rglob("*.py")) if path != CLASSES_OF_RESULTS]
+    assert paths
+    assert {str(path.relative_to(SRC)): found for path in paths if (found := names_of_studies(path))} == {}
+    for template in (SRC / folder).rglob("*.jinja"):
+        assert not [name for name in STUDIES if name in template.read_text(encoding="utf-8").split()]
 
 
 def loaded_after(code: str) -> set[str]:

@@ -26,6 +26,7 @@ from laminar_lens.cli.requests import (
 )
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.prompts import her_prompts
+from laminar_lens.tables import Column, Table
 
 HEAVY = ("torch", "transformer_lens", "transformers", "triton", "ray", "plotly", "xarray", "sklearn", "numpy")
 
@@ -516,7 +517,7 @@ def test_a_width_that_is_no_number_is_not_minded(
 ) -> None:
     monkeypatch.setenv(name, width)
     with screen.sane_environment():
-        screen.say("title", screen.table("", ["a"], [["1"]]))
+        screen.say("title", Table("t", "", (Column("a", ("1",)),)))
         assert name not in os.environ
     assert capsys.readouterr().out.startswith("title\n")
     assert os.environ[name] == width
@@ -539,7 +540,7 @@ def test_tables_in_a_pipe_are_not_cut(
     monkeypatch.delenv("COLUMNS", raising=False)
     words = " ".join(f"word{number}" for number in range(60))
     screen.say(
-        screen.table("title [red]", ["claim", "text"], [["C1", words]], wide=["text"]),
+        Table("t", "title [red]", (Column("claim", ("C1",)), Column("text", (words,), wide=True))),
         "[bold]not markup " + words,
     )
     out = capsys.readouterr().out
@@ -550,26 +551,10 @@ def test_tables_in_a_pipe_are_not_cut(
     assert all(out.count(f"word{number} ") + out.count(f"word{number}\n") == 2 for number in range(60))
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
-def test_no_number_or_heading_is_broken(
-    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    names = ["layer", "target", "base IQR", "texts needed", "what was found"]
-    row = ["0", "1.314 [1.296, 1.332]", "0.333", "280,000", "words that fold " * 4]
-    screen.say(screen.table("title", names, [row], wide=["what was found"], spare=["base IQR"]))
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= columns
-    whole = "\n".join(lines)
-    shown = ["1.314 [1.296, 1.332]", "280,000", "layer", "target", "texts", "needed"]
-    assert [cell for cell in shown if cell not in whole] == []
-    assert ("too narrow for base IQR" in whole) == (columns == 60) == ("0.333" not in whole)
-
-
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    screen.say(screen.table("title", ["a"], [["1"]]))
+    screen.say(Table("t", "title", (Column("a", ("1",)),)))
     assert "\x1b[3" not in capsys.readouterr().out.replace("\x1b[3m", "")
 
 

@@ -5,10 +5,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from laminar_lens.figures import figures
-from laminar_lens.figures.positions import FEWEST_PROMPTS
 from laminar_lens.figures.style import SHADES, angle_axis, fade, new_figure, quoted, scale_color, shown
 from laminar_lens.results import StudyResult
+from laminar_lens.studies.sequential.positions import FEWEST_PROMPTS
 from tests.synthetic import sequential_dataset, warmup_dataset
 
 SEQUENTIAL = {
@@ -45,8 +44,8 @@ def legend(figure: go.Figure) -> list[str]:
 
 def test_every_figure_of_each_study(drawn):
     assert set(drawn) == SEQUENTIAL | WARMUP
-    assert set(figures(StudyResult(sequential_dataset(warmup=False)))) == SEQUENTIAL
-    assert set(figures(StudyResult(warmup_dataset()))) == WARMUP
+    assert set(StudyResult(sequential_dataset(warmup=False)).figures()) == SEQUENTIAL
+    assert set(StudyResult(warmup_dataset()).figures()) == WARMUP
 
 
 @pytest.mark.parametrize("name", sorted(SEQUENTIAL | WARMUP))

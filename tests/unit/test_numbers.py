@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from laminar_lens.results.numbers import decimal, interval, percent, signed
-from laminar_lens.results.summary import estimate_text, number
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.sinks import within_shares
+from laminar_lens.words import decimal, estimate_text, interval, number, percent, signed
 
 
 def test_what_rounds_to_zero_has_no_minus() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from laminar_lens.errors import ResultError
 from laminar_lens.report import figure_page, render
-from laminar_lens.report.page import script_json, token_data
+from laminar_lens.report.page import script_json
 from laminar_lens.results import StudyResult
+from laminar_lens.studies.sequential.tokens import token_data
 from tests.synthetic import sequential_dataset, warmup_dataset
 
 EVIL = "<script>alert(1)</script>&\"'\u2028"
@@ -35,7 +36,7 @@ def outside_plotly(page: str) -> str:
 
 def test_reading_order(page):
     order = ["<h1", 'id="claims"', 'id="warnings"', "figure-target_by_layer", "figure-baseline_split"]
-    order += ['id="tokens"', "figure-by_position", "figure-mixture", 'class="layers"', 'id="provenance"']
+    order += ['id="tokens"', "figure-by_position", "figure-mixture", 'id="table-by_layer"', 'id="provenance"']
     places = [page.index(part) for part in order]
     assert places == sorted(places)
 
@@ -231,7 +232,7 @@ def test_a_baseline_of_a_foreign_name_is_still_named():
 
 
 def test_a_page_names_the_numbers_it_was_made_from(result, page, tmp_path):
-    from laminar_lens.results.pages import page_numbers
+    from laminar_lens.report.pages import page_numbers
 
     path = result.report(tmp_path / "page.html")
     assert page_numbers(path) == result.numbers_sha256

@@ -16,7 +16,7 @@ from laminar_lens.results import (
     write_text,
 )
 from laminar_lens.results.seal import seal_of
-from laminar_lens.results.summary import estimate_text
+from laminar_lens.words import estimate_text
 from tests.synthetic import sequential_dataset, warmup_dataset
 
 INF = float("inf")

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import laminar_lens as ll
-from laminar_lens.figures import figures
 from laminar_lens.report import render
 from laminar_lens.results import StudyResult
 
@@ -67,7 +66,7 @@ def test_no_sink_beside_position_0_no_figure_of_it(tiny_gpt2: Any) -> None:
     quiet = ll.sink_study(ll.load_model(tiny_gpt2), tokens(), random_init=False)
     assert set(quiet.figures()) == SINKS
     without = StudyResult(quiet.dataset.drop_vars(["write", "attention_first"]))
-    assert set(figures(without)) == {"sink_lengths", "sink_activations"}
+    assert set(without.figures()) == {"sink_lengths", "sink_activations"}
 
 
 def test_pages(sinks: StudyResult, dimensions: StudyResult) -> None:

@@ -26,7 +26,6 @@ from laminar_lens.cli.streams import written
 from laminar_lens.errors import LaminarLensError, ResultError
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results import StudyResult, load_result
-from laminar_lens.results.pages import page_numbers
 
 _OF_A_FILE = (AttributeError, IndexError, TypeError, ValueError)
 
@@ -319,6 +318,8 @@ def _json(value: Any) -> list[str]:
 
 def _about_page(study: StudyResult, files: Mapping[str, Path]) -> list[str]:
     """What is to be said where the page beside a result was made from other numbers than it holds."""
+    from laminar_lens.report.pages import page_numbers
+
     if "result" not in files or (page := files["result"].with_suffix(".html")) == files.get("page"):
         return []
     made_from = page_numbers(page)

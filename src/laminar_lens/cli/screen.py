@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from laminar_lens.axes import Progress
@@ -15,10 +15,10 @@ from laminar_lens.escapes import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+
+    from laminar_lens.tables import Table
 
 PIPE_WIDTH = 120
-FOLDED_WIDTH = 16  # of a column whose cells are folded, at least
 LOG_EVERY_S = 10.0
 WIDTHS = ("COLUMNS", "LINES", "TERMINAL_WIDTH")  # in the environment, read by rich and typer
 QUIET_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
@@ -105,75 +105,8 @@ def say(*parts: "str | Table") -> None:
             line = printable(part)
             console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal)
         else:
-            console.print(part)
+            console.print(part.rich(console.width))
     sys.stdout.flush()
-
-
-def table(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    wide: Sequence[str] = (),
-    spare: Sequence[str] = (),
-) -> "Table":
-    """A table whose `wide` columns are folded between words, and no other cell ever; these are right-aligned.
-
-    Where it does not fit, the other columns' titles go below each other, then the `spare` columns go, the
-    first one first; a line below names them.
-    """
-    title, columns, wide, spare = printable(title), _shown(columns), _shown(wide), _shown(spare)
-    rows = [_shown(row) for row in rows]
-    width = _console().width
-    for stacked, gone in [(False, 0), *((True, gone) for gone in range(len(spare) + 1))]:
-        left = [index for index, name in enumerate(columns) if name not in spare[:gone]]
-        names, cells = [columns[i] for i in left], [[row[i] for i in left] for row in rows]
-        if _narrowest(names, cells, wide, stacked) <= width:
-            break
-    made = _table(title, names, cells, wide, stacked)
-    dropped = [name for name in spare[:gone] if name in columns]
-    if dropped:
-        made.caption = f"too narrow for {', '.join(dropped)}"
-    return made
-
-
-def _shown(cells: Sequence[str]) -> list[str]:
-    return [printable(cell) for cell in cells]
-
-
-def _narrowest(
-    names: Sequence[str], rows: Sequence[Sequence[str]], wide: Sequence[str], stacked: bool
-) -> int:
-    """Columns of the terminal that the table takes at least."""
-    from rich.cells import cell_len
-
-    total = 2 + 3 * (len(names) - 1)
-    for index, name in enumerate(names):
-        parts = name.split() if stacked else [name]
-        content = max(map(cell_len, [*parts, *(row[index] for row in rows)]), default=0)
-        total += min(content, FOLDED_WIDTH) if name in wide else content
-    return total
-
-
-def _table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], wide: Sequence[str], stacked: bool
-) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(
-        title=Text(title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    for name in columns:
-        folds = name in wide
-        heading = Text(name.replace(" ", "\n") if stacked and not folds else name)
-        made.add_column(
-            heading, overflow="fold", justify="left" if folds else "right", no_wrap=not folds, vertical="top"
-        )
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    return made
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.positions import position_axis
+from laminar_lens.figures.marks import position_axis
 from laminar_lens.figures.style import (
     RANDOM,
     TARGET,

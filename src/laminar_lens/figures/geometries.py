@@ -1,5 +1,7 @@
 """The headline in every geometry, side by side."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
@@ -28,36 +30,29 @@ COLOURS = {
 }
 
 
-def excess(dataset: xr.Dataset) -> go.Figure | None:
-    """The first pair's excess by layer, a line a geometry."""
-    title = "The first pair against the rest of the text, by geometry"
-    return _lines(dataset, "excess", title, "first pair minus the reference pairs (rad)", zero=True)
+@dataclass(frozen=True)
+class Headline:
+    """A number by layer that a study compares between geometries.
+
+    Attributes:
+        what: its name in tables.
+        title, axis: of its figure.
+        zero: whether 0 is where nothing happens.
+    """
+
+    what: str
+    title: str
+    axis: str
+    zero: bool = False
 
 
-def first_effect(dataset: xr.Dataset) -> go.Figure | None:
-    """E11 by layer, a line a geometry."""
-    title = "What being first does to a pair, by geometry"
-    return _lines(dataset, "E11", title, "E11 (rad)", zero=True)
-
-
-def target(dataset: xr.Dataset) -> go.Figure | None:
-    """The target's angle by layer, a line a geometry."""
-    return _lines(dataset, "target", "The target's angle, by geometry", "target's angle (rad)")
-
-
-def baseline(dataset: xr.Dataset) -> go.Figure | None:
-    """The published baseline's angle by layer, a line a geometry."""
-    return _lines(
-        dataset, "baseline", "The published baseline's angle, by geometry", "baseline's angle (rad)"
-    )
-
-
-def _lines(dataset: xr.Dataset, name: str, title: str, axis: str, *, zero: bool = False) -> go.Figure | None:
+def by_geometry(name: str, headline: Headline, dataset: xr.Dataset) -> go.Figure | None:
+    """The variable behind `geometry_` by layer, a line a geometry."""
     name = f"geometry_{name}"
     if name not in dataset:
         return None
     figure = new_figure(
-        title,
+        headline.title,
         "The same texts and the same pass of the model; only what is compared differs: vectors as they are, "
         "without the mean of other texts, without their own mean, standardised, without the dimensions that "
         "make most cosines, or as the next block reads them. Means with 95% intervals."
@@ -75,5 +70,7 @@ def _lines(dataset: xr.Dataset, name: str, title: str, axis: str, *, zero: bool 
         )  # fmt: skip
     layer_axis(figure, layers.tolist())
     seen = [dataset[f"{name}{end}"].values for end in ("", "_low", "_high")]
-    angle_axis(figure, [np.concatenate([np.ravel(part) for part in seen])], title=axis, zero=zero)
+    angle_axis(
+        figure, [np.concatenate([np.ravel(part) for part in seen])], title=headline.axis, zero=headline.zero
+    )
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from laminar_lens.results.numbers import interval
+from laminar_lens.words import interval
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 INK, SOFT, RULE, GRID = "#1f2328", "#59636e", "#b6bec7", "#e8ebee"

@@ -13,7 +13,7 @@ from typing import Any
 
 from laminar_lens.errors import LaminarLensError, ResultError
 from laminar_lens.escapes import one_line
-from laminar_lens.results import StudyResult, atomic_path, load_result
+from laminar_lens.files import atomic_path
 
 FLAGS = (
     "--no-sandbox",
@@ -55,7 +55,7 @@ def browser() -> Iterator[Any]:
             opened.close()
 
 
-def screenshot(result: StudyResult, path: str | Path, *, figure: str | None = None, width: int = 900) -> Path:
+def screenshot(result: Any, path: str | Path, *, figure: str | None = None, width: int = 900) -> Path:
     """Write a PNG of one figure, or of the whole page, at twice the size in pixels.
 
     Raises:
@@ -78,6 +78,8 @@ def screenshot(result: StudyResult, path: str | Path, *, figure: str | None = No
 
 def main() -> None:
     """Parse the command line; an error is one line and exit status 2."""
+    from laminar_lens.results import load_result
+
     parser = argparse.ArgumentParser(prog="python -m laminar_lens.report.screenshot", description=__doc__)
     parser.add_argument("result", help="a file that save() wrote")
     parser.add_argument("out", help="the PNG to write")

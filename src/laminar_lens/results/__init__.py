@@ -9,21 +9,19 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN
-from laminar_lens.errors import ResultError
+from laminar_lens.errors import InputError, ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
-from laminar_lens.results.complete import check_labels, complete, plain_json
-from laminar_lens.results.conditions import contrast, contrast_rows
-from laminar_lens.results.geometries import geometry_rows
+from laminar_lens.results.complete import check_labels, complete, from_json
 from laminar_lens.results.storage import FORMAT, canonical, numbers_sha256, read_tree, write_tree
-from laminar_lens.results.summary import Summary, claim_rows, estimate_text, json_safe, layer_rows
+from laminar_lens.results.summary import Summary, claim_rows, json_safe
 from laminar_lens.results.tree import (
     answer_of,
     described,
@@ -32,6 +30,11 @@ from laminar_lens.results.tree import (
     names,
     of_dataset,
 )
+from laminar_lens.tables import Table
+from laminar_lens.words import estimate_text
+
+if TYPE_CHECKING:
+    from laminar_lens.figures.view import View
 
 __all__ = [
     "FORMAT",
@@ -92,13 +95,13 @@ class StudyResult:
     @property
     def provenance(self) -> dict[str, Any]:
         """Model, versions, texts' hash, backend, seed, date; see `make_provenance`."""
-        found = dict(_from_json("provenance", self.dataset.attrs, {}))
+        found = dict(from_json("provenance", self.dataset.attrs, {}))
         return {**found, "interventions": described(self.tree)} if self.conditions[1:] else found
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of the study, as they were used."""
-        found = dict(_from_json("settings", self.dataset.attrs, {}))
+        found = dict(from_json("settings", self.dataset.attrs, {}))
         if not self.conditions[1:]:
             return found
         done = described(self.tree)
@@ -159,7 +162,9 @@ class StudyResult:
 
         Source: Efron & Tibshirani (1993), 12.5.
         """
-        return contrast(self.tree, a, b, what, self._seed())
+        from laminar_lens.results.contrasts import contrast
+
+        return contrast(self.tree, self.view, a, b, what, self._seed())
 
     def _seed(self) -> int:
         return int(self.provenance.get("seed") or 0)
@@ -177,21 +182,55 @@ class StudyResult:
 
         return answer_again(self, options)
 
+    @property
+    def view(self) -> "View":
+        """How results of this study are shown."""
+        from laminar_lens.studies.registry import view_of
+
+        return view_of(self.kind)
+
     @complete
-    def summary(self) -> Summary:
-        """Sentence, claims, warm-up by layer, settings, provenance, warnings; `str()` is a readable table.
+    def tables(self) -> dict[str, Table]:
+        """Every table by its key, in reading order: the claims, numbers by layer, contrasts, geometries.
 
         With several conditions: those of the plain run, and the contrasts of the others with it.
         """
-        plain = self.dataset
+        from laminar_lens.results.tables import tables
+
+        return tables(self.tree, self.view, self._seed())
+
+    @checked()
+    def table(self, name: str) -> Table:
+        """One of `tables()`; its `to_csv(path)` writes it.
+
+        Raises:
+            InputError: no such table; the message names those there are.
+        """
+        found = self.tables()
+        if name not in found:
+            raise InputError(f"no table {name!r} in this result; it has {', '.join(found) or 'none'}")
+        return found[name]
+
+    @complete
+    def summary(self) -> Summary:
+        """Sentence, claims, numbers by layer, settings, provenance, warnings; `str()` is a readable table.
+
+        With several conditions: those of the plain run, and the contrasts of the others with it.
+        """
+        from laminar_lens.results.contrasts import contrast_rows
+        from laminar_lens.results.geometries import geometry_rows
+
+        tables, plain = self.tables(), self.dataset
         return Summary(
             {
+                "by_layer": [],
+                **{key: table.rows() for key, table in tables.items()},
                 "study": self.kind,
                 "sentence": self.sentence,
                 "claims": claim_rows(plain),
-                "by_layer": layer_rows(plain),
-                "contrasts": contrast_rows(self.tree, self._seed()),
-                "geometries": geometry_rows(plain),
+                "contrasts": contrast_rows(self.tree, self.view, self._seed()),
+                "geometries": geometry_rows(plain, self.view.geometries),
+                "tables": {key: table.json() for key, table in tables.items()},
                 "settings": self.settings,
                 "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
                 "warnings": self.warnings,
@@ -204,9 +243,14 @@ class StudyResult:
 
         With several conditions: those of the plain run, and one of the contrasts with it.
         """
-        from laminar_lens.figures import figures
+        from laminar_lens.figures.contrasts import contrasts
+        from laminar_lens.results.contrasts import contrast_curves
 
-        return dict(figures(self))
+        found = self.view.figures(self.dataset)
+        if len(self.conditions) == 1:
+            return dict(found)
+        drawn = contrasts(contrast_curves(self.tree, self.view, self._seed()))
+        return dict(found) if drawn is None else {"contrasts": drawn, **found}
 
     @checked()
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -244,6 +288,13 @@ class StudyResult:
         return f"<p><strong>{html.escape(printable(self.sentence))}</strong></p>" + (
             f"<table>{rows}</table>" if rows else ""
         )
+
+
+def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """The rows of a study's table by layer."""
+    from laminar_lens.results.tables import layer_rows
+
+    return layer_rows(dataset)
 
 
 @checked()
@@ -332,7 +383,7 @@ def texts_fingerprint(texts: Any) -> tuple[int, str]:
 
 
 def _warnings(dataset: xr.Dataset) -> list[str]:
-    return [str(warning) for warning in _from_json("warnings", dataset.attrs, [])]
+    return [str(warning) for warning in from_json("warnings", dataset.attrs, [])]
 
 
 def _version(package: str) -> str | None:
@@ -340,14 +391,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _from_json(name: str, attrs: Mapping[Any, Any], default: Any) -> Any:
-    text = attrs.get(name)
-    if not text:
-        return default
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ResultError(f"the result's attribute {name!r} is not JSON: {str(text)[:60]!r}") from error
-    return plain_json(type(default), name, value)

@@ -1,8 +1,9 @@
 """A result that lacks a variable or an attribute says which one, wherever it is shown."""
 
 import functools
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from laminar_lens.errors import ResultError
@@ -64,6 +65,22 @@ def _named(error: KeyError) -> str:
     text = str(error.args[0]) if error.args else ""
     match = _QUOTED.search(text)
     return text if match is None else match[1] or match[2]
+
+
+def from_json(name: str, attrs: Mapping[Any, Any], default: Any) -> Any:
+    """An attribute that holds JSON, decoded; `default`, whose kind it must be of, where there is none.
+
+    Raises:
+        ResultError: it is no JSON, or of another kind.
+    """
+    text = attrs.get(name)
+    if not text:
+        return default
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultError(f"the result's attribute {name!r} is not JSON: {str(text)[:60]!r}") from error
+    return plain_json(type(default), name, value)
 
 
 def plain_json(kind: type, name: str, value: Any) -> Any:

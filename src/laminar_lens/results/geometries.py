@@ -1,30 +1,26 @@
-"""How the headline changes with the geometry: one layer of the figure as rows and as a table of text."""
+"""How the headline changes with the geometry: one layer of the figure as rows and as a table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-HEADLINES = {
-    "excess": "first pair minus the reference pairs",
-    "E11": "what being first does to a pair (E11)",
-    "target": "target's angle",
-    "baseline": "published baseline's angle, its single draw",
-}
-"""What a study compares, by the name of its variable behind `geometry_`."""
-Shown = Callable[[Mapping[str, Any]], str]
+from laminar_lens.figures.geometries import Headline
+from laminar_lens.tables import Column, Table
+from laminar_lens.words import estimate_text
+
 ENDS = {"estimate": "", "low": "_low", "high": "_high"}
 
 
-def geometry_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+def geometry_rows(dataset: xr.Dataset, headlines: Mapping[str, Headline]) -> list[dict[str, Any]]:
     """The headline in each geometry, one dictionary each: `geometry`, `what`, `layer`, `estimate`, `low`,
     `high`, `unit`; empty where no geometries were compared.
 
     All in the layer behind the embedding where it is largest in the first geometry, "raw" (of a target, where
     it is farthest from its baseline).
     """
-    names = [name for name in HEADLINES if f"geometry_{name}" in dataset]
+    names = [name for name in headlines if f"geometry_{name}" in dataset]
     if not names:
         return []
     first = [dataset[f"geometry_{name}"].values[0] for name in names]
@@ -40,31 +36,32 @@ def geometry_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
             numbers = {
                 key: float(dataset[f"geometry_{name}{end}"].values[k, row]) for key, end in ENDS.items()
             }
-            about = {"geometry": geometry, "what": HEADLINES[name], "layer": int(layers[row])}
+            about = {"geometry": geometry, "what": headlines[name].what, "layer": int(layers[row])}
             rows.append({**about, **numbers, "unit": "rad"})
     return rows
 
 
-def geometry_cells(rows: Sequence[Mapping[str, Any]], shown: Shown) -> tuple[list[str], list[list[str]]]:
-    """The headlines' names, and a line a geometry: its name and each headline as `shown` writes it."""
-    heads = list(dict.fromkeys(row["what"] for row in rows))
-    names = dict.fromkeys(row["geometry"] for row in rows)
-    return heads, [[name, *(shown(row) for row in rows if row["geometry"] == name)] for name in names]
+def geometry_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The headlines, a geometry a line."""
+    names = tuple(dict.fromkeys(row["geometry"] for row in rows))
+    heads = dict.fromkeys(row["what"] for row in rows)
+    columns = [
+        _column(head, [next(r for r in rows if (r["geometry"], r["what"]) == (name, head)) for name in names])
+        for head in heads
+    ]
+    title = f"By geometry, in layer {rows[0]['layer']}"
+    return Table("geometries", title, (Column("geometry", names), *columns), _note(rows))
 
 
-def geometry_note(rows: Sequence[Mapping[str, Any]]) -> str:
+def _column(head: str, rows: Sequence[Mapping[str, Any]]) -> Column:
+    values = {head + end: [row[key] for row in rows] for key, end in ENDS.items()}
+    return Column(head, tuple(map(estimate_text, rows)), str(rows[0]["unit"]), wide=True, values=values)
+
+
+def _note(rows: Sequence[Mapping[str, Any]]) -> str:
     """Which layer the rows are of, and what their intervals are."""
     several = len({row["what"] for row in rows}) > 1
     where = "the two are farthest apart" if several else "it is largest"
     said = f"Layer {rows[0]['layer']}, where {where} in the geometry {rows[0]['geometry']!r}."
     known = any(row["low"] is not None and np.isfinite(row["low"]) for row in rows)
     return f"{said} Intervals are 95%, for this layer alone." if known else said
-
-
-def geometry_table(rows: Sequence[Mapping[str, Any]], shown: Shown) -> str:
-    """The rows as text, a geometry a line."""
-    heads, lines = geometry_cells(rows, shown)
-    cells = [["geometry", *heads], *lines]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
-    text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([text[0], "─" * max(map(len, text)), *text[1:]])

@@ -5,11 +5,14 @@ The only list of the package's own; a study is imported when it is asked for.
 
 import importlib
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.study import Study
+
+if TYPE_CHECKING:
+    from laminar_lens.figures.view import View
 
 GROUP = "laminar_lens.studies"
 """Entry points of other packages: `name = "module:Class"`."""
@@ -21,8 +24,8 @@ SHIPPED = {
     "sinks": "laminar_lens.studies.sinks.study:Sinks",
     "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
 }
-TABLES = ("angles",)
-"""Kinds of results that are no study's: tables of `angle_table`."""
+TABLES = {"angles": "laminar_lens.studies.angles_view:VIEW"}
+"""Kinds of results that are no study's, such as tables of `angle_table`, and how they are shown."""
 _registered: dict[str, type[Study]] = {}
 S = TypeVar("S", bound=type[Study])
 
@@ -70,3 +73,16 @@ def study_of(kind: str) -> type[Study] | None:
             loaded: type[Study] = one.load()
             return loaded
     return None
+
+
+def view_of(kind: str) -> "View":
+    """How results of a kind are shown: by the study's own view, or by the view of any."""
+    from laminar_lens.figures.view import View
+
+    study = None if kind in TABLES else study_of(kind)
+    where = TABLES.get(kind) or (study.view if study else "")
+    if not where:
+        return View(title=study.title if study else f"{kind} study")
+    module, name = where.split(":")
+    view: View = getattr(importlib.import_module(module), name)
+    return view

@@ -110,7 +110,7 @@ def test_the_headline_in_every_geometry(model: Any, bos: bool, tmp_path: Path) -
     layer = int(np.abs(raw[1:]).argmax()) + 1
     assert {row["layer"] for row in rows} == {layer}
     assert rows[1]["estimate"] == pytest.approx(found[layer], abs=1e-5)
-    assert f"By geometry, layer {layer}" in str(result.summary())
+    assert f"By geometry, in layer {layer}" in str(result.summary())
     page = render(result)
     assert "In other geometries" in page
     assert f"Layer {layer}, where it is largest in the geometry &#39;raw&#39;. Intervals are 95%" in page

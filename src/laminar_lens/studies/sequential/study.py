@@ -36,6 +36,7 @@ class Sequential(Study):
 
     kind: ClassVar[str] = "sequential"
     title: ClassVar[str] = "Sequential-angle study"
+    view: ClassVar[str] = "laminar_lens.studies.sequential.view:VIEW"
     options: ClassVar[tuple[str, ...]] = (
         *("prepend_bos", "final_norm", "layers", "seed", "random_init", "backend", "interventions"),
         *("geometry", "geometries"),

@@ -27,6 +27,7 @@ class Sinks(Study):
 
     kind: ClassVar[str] = "sinks"
     title: ClassVar[str] = "Sink study"
+    view: ClassVar[str] = "laminar_lens.studies.sinks.view:VIEW"
     options: ClassVar[tuple[str, ...]] = tuple(
         name for name in EVERY_OPTION if name not in ("final_norm", "layers", "backend", "geometries")
     )

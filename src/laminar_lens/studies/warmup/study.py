@@ -30,6 +30,7 @@ class Warmup(Study):
 
     kind: ClassVar[str] = "warmup"
     title: ClassVar[str] = "Warm-up study"
+    view: ClassVar[str] = "laminar_lens.studies.warmup.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.warmup.result:WarmupResult"
     n_texts: ClassVar[int] = DEFAULT_TEXTS
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)

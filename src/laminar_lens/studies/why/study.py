@@ -30,6 +30,7 @@ class Why(Study):
 
     kind: ClassVar[str] = "why"
     title: ClassVar[str] = "Why-study"
+    view: ClassVar[str] = "laminar_lens.studies.why.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.why.result:WhyResult"
     options: ClassVar[tuple[str, ...]] = tuple(name for name in EVERY_OPTION if name != "prepend_bos")
     n_texts: ClassVar[int] = DEFAULT_TEXTS

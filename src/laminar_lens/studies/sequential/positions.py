@@ -1,6 +1,5 @@
 """Figures along the positions of a prompt."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,19 +8,14 @@ import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import NDArray
 
+from laminar_lens.figures.marks import layer_lines, position_axis
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
-    LAYERS,
     RANDOM,
-    SHADES,
-    SOFT,
     angle_axis,
     bundle,
-    colorscale,
     new_figure,
-    scale_color,
-    shown,
 )
 
 FEWEST_PROMPTS = 10
@@ -30,62 +24,6 @@ FEWEST_PROMPTS = 10
 FEWEST_PAIRS = 3
 """The skipped curves keep at least this many pairs, or stop skipping at `MOST_SKIPPED`."""
 MOST_SKIPPED = 8
-
-_ROW = 8
-
-
-def layer_lines(
-    figure: go.Figure,
-    layers: Sequence[int],
-    x: Sequence[int],
-    curves: NDArray[Any],
-    *,
-    hover: str,
-    width: float = 1.8,
-) -> None:
-    """A line a layer [layer, x], coloured from first to last, with a colour bar instead of a long legend.
-
-    A single layer gets a legend entry; no layer, nothing.
-    """
-    if not layers:
-        return
-    span = max(1, layers[-1] - layers[0])
-    for layer, curve in zip(layers, curves, strict=True):
-        figure.add_trace(
-            go.Scatter(
-                x=list(x), y=curve, mode="lines", showlegend=len(layers) == 1, name=f"layer {layer}",
-                line={"color": scale_color(LAYERS, (layer - layers[0]) / span), "width": width},
-                hovertemplate=f"layer {layer}, {hover}: %{{y:.3f}} rad<extra></extra>",
-            )
-        )  # fmt: skip
-    if len(layers) == 1:
-        return
-    figure.add_trace(
-        go.Scatter(
-            x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
-            marker={
-                "color": [layers[0]], "cmin": layers[0], "cmax": layers[-1], "colorscale": colorscale(LAYERS),
-                "showscale": True,
-                "colorbar": {
-                    "title": {"text": "layer", "side": "right", "font": {"size": 13}},
-                    "thickness": 10, "len": 0.95,
-                    "x": 1.09, "xanchor": "left", "outlinewidth": 0, "tickfont": {"size": 12, "color": SOFT},
-                    "tickvals": list(layers)[:: math.ceil(len(layers) / 9)],
-                },
-            },
-        )
-    )  # fmt: skip
-    figure.update_layout(margin={"r": 118})
-
-
-def position_axis(figure: go.Figure, x: Sequence[int]) -> None:
-    """Pairs named by their first position."""
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500, 10**6) if len(x) / s <= 16)
-    figure.update_xaxes(
-        title={"text": "position p of the pair (p, p+1)"},
-        tickvals=[p for p in x if (p - x[0]) % step == 0],
-        range=[x[0] - 0.02 * len(x) - 0.15, x[-1] + 0.02 * len(x) + 0.15],
-    )
 
 
 def by_position(dataset: xr.Dataset) -> go.Figure | None:
@@ -196,45 +134,3 @@ def _means(angles: NDArray[Any]) -> NDArray[Any]:
     count = finite.sum(axis=1)
     total = np.where(finite, angles, 0.0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def tokens(dataset: xr.Dataset) -> go.Figure | None:
-    """The first prompt's tokens shaded by the angle from the token before, with a slider over layers."""
-    if "position_angle" not in dataset or "token" not in dataset:
-        return None
-    figure = new_figure(
-        "A prompt, token by token",
-        "Each token is shaded by the angle between it and the token before it; move the slider through "
-        "the layers.",
-    )
-    words = dataset["token"].values[0][: int(dataset["n_tokens"].values[0])].tolist()
-    rows = math.ceil(len(words) / _ROW)
-    angles = dataset["position_angle"].values[:, 0, : len(words) - 1]
-    grids = [_grid([math.nan, *row], rows) for row in np.round(angles.astype(float), 4).tolist()]
-    low, high = float(np.nanmin(angles)), float(np.nanmax(angles))
-    start = len(grids) // 2
-    text = [shown(word, 14) for word in words] + [""] * (rows * _ROW - len(words))
-    figure.add_trace(
-        go.Heatmap(
-            z=grids[start], text=[text[r * _ROW : (r + 1) * _ROW] for r in range(rows)],
-            xgap=4, ygap=8, zmin=low, zmax=high, colorscale=colorscale(SHADES),
-            texttemplate="%{text}<br>%{z:.2f}", textfont={"size": 14}, hoverongaps=False,
-            hovertemplate="%{text}: %{z:.3f} rad<extra></extra>",
-            colorbar={"title": {"text": "rad"}, "thickness": 10, "outlinewidth": 0},
-        )
-    )  # fmt: skip
-    layers = dataset["layer"].values.tolist()
-    steps = [
-        {"label": str(layer), "method": "restyle", "args": [{"z": [grid]}, [0]]}
-        for layer, grid in zip(layers, grids, strict=True)
-    ]
-    figure.update_layout(
-        sliders=[{"steps": steps, "active": start, "currentvalue": {"prefix": "layer "}, "pad": {"t": 24}}],
-        xaxis={"visible": False}, yaxis={"visible": False, "autorange": "reversed"}, height=220 + 74 * rows,
-    )  # fmt: skip
-    return figure
-
-
-def _grid(values: Sequence[float], rows: int) -> list[list[float | None]]:
-    padded = [None if math.isnan(v) else v for v in values] + [None] * (rows * _ROW - len(values))
-    return [padded[r * _ROW : (r + 1) * _ROW] for r in range(rows)]

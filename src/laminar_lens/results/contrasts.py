@@ -1,5 +1,6 @@
-"""Contrasts between the conditions of a result, paired within each text."""
+"""Contrasts between two conditions of a result, paired within each text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,25 +8,20 @@ import xarray as xr
 
 from laminar_lens.axes import PLAIN
 from laminar_lens.errors import InputError
+from laminar_lens.figures.view import Part, View
 from laminar_lens.results.tree import answer_of, groups_of, names
 from laminar_lens.stats.bootstrap import mean_interval
+from laminar_lens.tables import Column, Table
+from laminar_lens.words import estimate_text, number
 
 TEXT_AXES = ("prompt", "text")
-_DEFAULT = {
-    "sequential": "position_angle",
-    "warmup": "angle",
-    "why": "E11",
-    "sinks": "ratio",
-    "dimensions": "angle",
-}
-_BY_PAIR = ("position_angle", "angle", "sequential")
-"""Variables whose last axis counts adjacent pairs from the text's first."""
+NOTE = "Means over layers of each text's own difference. Everything else on this page is of the plain run."
 
 
-def contrast(tree: xr.DataTree, a: str, b: str, what: str | None, seed: int) -> xr.Dataset:
+def contrast(tree: xr.DataTree, view: View, a: str, b: str, what: str | None, seed: int) -> xr.Dataset:
     """Condition `a` minus condition `b`, paired within each text; see `StudyResult.contrast`."""
     found = [answer_of(tree, name) for name in (a, b)]
-    what = what or _default(found[0])
+    what = what or _default(found[0], view)
     if a == b:
         raise InputError(f"a contrast needs two conditions; both are {a!r}")
     have = _with_texts(found[0])
@@ -63,17 +59,16 @@ def contrast(tree: xr.DataTree, a: str, b: str, what: str | None, seed: int) -> 
     return xr.Dataset(made, coords, attrs)
 
 
-def contrast_rows(tree: xr.DataTree, seed: int) -> list[dict[str, Any]]:
+def contrast_rows(tree: xr.DataTree, view: View, seed: int) -> list[dict[str, Any]]:
     """Each condition against the plain run, in a few numbers a text that are means over layers; empty where
     there is one condition."""
-    conditions = names(tree)
-    first = answer_of(tree, PLAIN)
+    conditions, first = names(tree), answer_of(tree, PLAIN)
     if len(conditions) == 1 or not _with_texts(first) or _n_groups(tree) < 2:
         return []
-    plain = _by_text(first)
+    plain = _by_text(first, view)
     rows = []
     for name in conditions[1:]:
-        there = _by_text(answer_of(tree, name))
+        there = _by_text(answer_of(tree, name), view)
         for what, (values, unit) in plain.items():
             difference = there[what][0] - values
             if np.isfinite(difference).sum() < 2:
@@ -92,79 +87,17 @@ def contrast_rows(tree: xr.DataTree, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _by_text(dataset: xr.Dataset) -> dict[str, tuple[np.ndarray, str]]:
-    """Values [text] and their unit, by name: target, first pair and later pairs, or the mean of all."""
-    found: dict[str, tuple[np.ndarray, str]] = {}
-    if "target_angle" in dataset:
-        found["target"] = _over_layers(dataset["target_angle"], slice(None)), "rad"
-    what = _default(dataset)
-    variable = dataset[what]
-    units = str(variable.attrs.get("units", ""))
-    if what in _BY_PAIR and variable.dims[-1] == "pair":
-        found["first pair"] = _over_layers(variable, slice(0, 1)), units
-        found["later pairs"] = _over_layers(variable, slice(1, None)), units
-    elif what == "angle" and "removed" in variable.dims:  # of all that a dimension study measures, the first
-        one = dict.fromkeys(("geometry", "pairs", "removed"), 0)
-        found["first pair, with every dimension"] = _over_layers(variable.isel(one), slice(None)), units
-    else:
-        found[what] = _over_layers(variable, slice(None)), units
-    return found
-
-
-def _over_layers(variable: xr.DataArray, last: slice) -> np.ndarray:
-    """Mean of each text over everything else, places first so that no layer weighs more."""
-    axis = next(name for name in TEXT_AXES if name in variable.dims)
-    values = np.moveaxis(variable.values, variable.dims.index(axis), 0).astype(float)
-    values = values[..., last] if values.ndim > 2 else values
-    while values.ndim > 1:
-        values = _mean(values, -1)
-    return values
-
-
-def _mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Mean over an axis of what is defined."""
-    finite = np.isfinite(values)
-    count = finite.sum(axis)
-    total = np.where(finite, values, 0.0).sum(axis)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-
-
-def _default(dataset: xr.Dataset) -> str:
-    """The variable whose contrast is shown where none is asked for."""
-    name = _DEFAULT.get(str(dataset.attrs.get("study")), str(dataset.attrs.get("what", "")))
-    if name in dataset:
-        return name
-    have = _with_texts(dataset)
-    if not have:
-        raise InputError("this result has no value for each text, so that nothing can be paired")
-    return have[0]
-
-
-def _with_texts(dataset: xr.Dataset) -> list[str]:
-    """Variables with a number for each text."""
-    found = {str(key): v for key, v in dataset.data_vars.items() if set(TEXT_AXES) & set(v.dims)}
-    return [key for key, variable in found.items() if variable.dtype.kind == "f"]
-
-
-def _n_groups(tree: xr.DataTree) -> int:
-    """Independent texts."""
-    groups, sizes = groups_of(tree), answer_of(tree, PLAIN).sizes
-    axis = next((name for name in TEXT_AXES if name in sizes), None)
-    return len(np.unique(groups)) if groups is not None else sizes[axis] if axis else 0
-
-
-def contrast_curves(tree: xr.DataTree, seed: int) -> xr.Dataset | None:
+def contrast_curves(tree: xr.DataTree, view: View, seed: int) -> xr.Dataset | None:
     """Each condition minus the plain run, along pairs (mean over layers) or else along layers.
 
     Returns:
         `difference` with the paired 95% interval `low` … `high`, and `n` texts: (condition, pair or layer).
         Attributes `about` and `units`. None where there are no two texts with a value in each layer.
     """
-    conditions = names(tree)[1:]
-    first = answer_of(tree, PLAIN)
-    if len(conditions) == 0 or not _with_texts(first) or _n_groups(tree) < 2:
+    conditions, first = names(tree)[1:], answer_of(tree, PLAIN)
+    if not conditions or not _with_texts(first) or _n_groups(tree) < 2:
         return None
-    what = _default(first)
+    what = _default(first, view)
     keep = "pair" if "pair" in first[what].dims else "layer"
     if keep not in first[what].dims:
         return None
@@ -188,6 +121,45 @@ def contrast_curves(tree: xr.DataTree, seed: int) -> xr.Dataset | None:
     )
 
 
+def contrast_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Each condition's contrasts with the plain run."""
+    ends = {name: [row[name] for row in rows] for name in ("estimate", "low", "high", "unit")}
+    n = [row["n"] for row in rows]
+    columns = (
+        Column("condition", tuple(row["condition"] for row in rows), wide=True),
+        Column("what", tuple(row["what"] for row in rows), wide=True),
+        Column("difference", tuple(map(estimate_text, rows)), values=ends),
+        Column("texts", tuple(map(number, n)), values={"n": n}),
+    )
+    return Table("contrasts", "Against the plain run (mean over texts and layers)", columns, NOTE)
+
+
+def _by_text(dataset: xr.Dataset, view: View) -> dict[str, tuple[np.ndarray, str]]:
+    """Values [text] and their unit, by name: the parts that the study compares, or the mean of all."""
+    what = _default(dataset, view)
+    parts = [
+        one for one in view.parts if one.variable in dataset and {*one.where} <= {*dataset[one.variable].dims}
+    ]
+    if what not in [one.variable for one in parts]:
+        parts.append(Part(what, what))
+    return {
+        one.name: (
+            _over_layers(dataset[one.variable].isel(one.where)),
+            str(dataset[one.variable].attrs.get("units", "")),
+        )
+        for one in parts
+    }
+
+
+def _over_layers(variable: xr.DataArray) -> np.ndarray:
+    """Mean of each text over everything else, places first so that no layer weighs more."""
+    axis = next(name for name in TEXT_AXES if name in variable.dims)
+    values = np.moveaxis(variable.values, variable.dims.index(axis), 0).astype(float)
+    while values.ndim > 1:
+        values = _mean(values, -1)
+    return values
+
+
 def _along(variable: xr.DataArray, keep: str) -> np.ndarray:
     """Values [text keep], means over every other axis."""
     axis = next(name for name in TEXT_AXES if name in variable.dims)
@@ -196,3 +168,35 @@ def _along(variable: xr.DataArray, keep: str) -> np.ndarray:
     while values.ndim > 2:
         values = _mean(values, -1)
     return values
+
+
+def _mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Mean over an axis of what is defined."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis)
+    total = np.where(finite, values, 0.0).sum(axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _default(dataset: xr.Dataset, view: View) -> str:
+    """The variable whose contrast is shown where none is asked for."""
+    name = view.contrast or str(dataset.attrs.get("what", ""))
+    if name in dataset:
+        return name
+    have = _with_texts(dataset)
+    if not have:
+        raise InputError("this result has no value for each text, so that nothing can be paired")
+    return have[0]
+
+
+def _with_texts(dataset: xr.Dataset) -> list[str]:
+    """Variables with a number for each text."""
+    found = {str(key): v for key, v in dataset.data_vars.items() if set(TEXT_AXES) & set(v.dims)}
+    return [key for key, variable in found.items() if variable.dtype.kind == "f"]
+
+
+def _n_groups(tree: xr.DataTree) -> int:
+    """Independent texts."""
+    groups, sizes = groups_of(tree), answer_of(tree, PLAIN).sizes
+    axis = next((name for name in TEXT_AXES if name in sizes), None)
+    return len(np.unique(groups)) if groups is not None else sizes[axis] if axis else 0

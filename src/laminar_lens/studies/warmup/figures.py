@@ -1,4 +1,4 @@
-"""Figures of the warm-up study, alone or as part of the sequential one."""
+"""Figures of the warm-up study."""
 
 from typing import Any
 
@@ -6,14 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.positions import layer_lines, position_axis
+from laminar_lens.figures.marks import layer_lines, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     INK,
     RANDOM,
     SOFT,
     TARGET,
     WITH_FIRST,
-    WITHOUT_FIRST,
     angle_axis,
     fade,
     layer_axis,
@@ -22,53 +21,16 @@ from laminar_lens.figures.style import (
     withheld_note,
 )
 
-_PREFIX = "warmup_"
-
-
-def warmup_part(dataset: xr.Dataset) -> xr.Dataset | None:
-    """The warm-up's variables under their own names, wherever they are kept; None where there are none."""
-    if "delta" in dataset:
-        return dataset
-    names = {
-        str(name): str(name).removeprefix(_PREFIX)
-        for name in dataset.variables
-        if str(name).startswith(_PREFIX)
-    }
-    if "warmup_delta" not in names:
-        return None
-    kept = [name for name in names if name not in dataset.coords]
-    dims = {str(d): str(d).removeprefix(_PREFIX) for d in dataset[kept].dims if str(d).startswith(_PREFIX)}
-    return dataset[kept].rename({**{name: names[name] for name in kept}, **dims})
-
-
-def tolerance(dataset: xr.Dataset) -> float | None:
-    """The half-width τ in rad of the band inside which a shift counts as none."""
-    found = next((dataset.attrs[name] for name in ("warmup_tau", "tau") if name in dataset.attrs), None)
-    return float(found) if isinstance(found, int | float) else None
-
 
 def _ends(tau: float | None) -> list[float]:
     return [] if tau is None else [-tau, tau]
 
 
-def tolerance_band(figure: go.Figure, tau: float | None) -> None:
-    """Shade ±τ."""
-    if tau is not None:
-        figure.add_hrect(
-            y0=-tau, y1=tau, fillcolor=fade(WITHOUT_FIRST, 0.14), line_width=0, layer="below",
-            annotation={
-                "text": f"±τ = {tau:g} rad", "font": {"size": 12, "color": SOFT}, "xanchor": "right",
-                "yanchor": "bottom", "bgcolor": "rgba(255,255,255,0.75)", "borderpad": 1,
-            },
-            annotation_position="top right",
-        )  # fmt: skip
-
-
 def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
     """Shade the pairs that all others are compared with."""
-    names = [n for n in ("warmup_reference", "reference") if f"{n}_start" in dataset.attrs]
-    ends = [dataset.attrs[f"{names[0]}_{end}"] for end in ("start", "stop")] if names else []
-    if ends:
+    names = [f"reference_{end}" for end in ("start", "stop")]
+    if set(names) <= set(dataset.attrs):
+        ends = [dataset.attrs[name] for name in names]
         figure.add_vrect(
             x0=ends[0] - 0.5, x1=ends[1] - 0.5, fillcolor=fade(SOFT, 0.1), line_width=0, layer="below",
             annotation={"text": "reference", "font": {"size": 12, "color": SOFT}},
@@ -78,16 +40,15 @@ def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
 
 def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
     """Each layer's shift by position against the reference window; a slider shows one layer's intervals."""
-    part = warmup_part(dataset)
-    if part is None:
+    if "delta" not in dataset:
         return None
     figure = new_figure(
         "Warm-up: how far each position is from the later ones",
         "A layer is warmed up where its 90% interval (darker band) lies inside ±τ from there on; the slider "
         "picks the layer, the thin lines are the others.",
     )
-    layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
-    delta, curves, tau = part["delta"].values, _curves(part), tolerance(dataset)
+    layers, x = dataset["layer"].values.tolist(), dataset["pair"].values.tolist()
+    delta, curves, tau = dataset["delta"].values, _curves(dataset), tolerance(dataset)
     layer_lines(figure, layers, x, delta, hover="pair (%{x}, next), δ", width=1.0)
     first = len(figure.data)
     start = int(np.argmax(np.abs(np.nan_to_num(delta[:, 0]))))
@@ -101,7 +62,9 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
     slider = {"steps": steps, "active": start, "currentvalue": {"prefix": "layer "}, "pad": {"t": 56}}
     figure.update_layout(height=560, sliders=[slider])
     position_axis(figure, x)
-    seen = [part[name].values for name in ("delta", "band_low", "band_high", "random_delta") if name in part]
+    seen = [
+        dataset[name].values for name in ("delta", "band_low", "band_high", "random_delta") if name in dataset
+    ]
     seen.append(np.array(_ends(tau)))
     angle_axis(figure, seen, title="shift δ (rad)", zero=True)
     tolerance_band(figure, tau)
@@ -126,29 +89,28 @@ _CHOSEN: tuple[dict[str, Any], ...] = (
 """How the chosen layer's lines look, in the order of `_curves`."""
 
 
-def _curves(part: xr.Dataset) -> list[list[list[float | None]]]:
+def _curves(dataset: xr.Dataset) -> list[list[list[float | None]]]:
     """By layer, the lines that the slider exchanges."""
     names = ["band_low", "band_high", "delta_low90", "delta_high90", "delta"]
-    names += ["random_delta"] if "random_delta" in part else []
-    columns = [np.round(part[name].values.astype(float), 5) for name in names]
+    names += ["random_delta"] if "random_delta" in dataset else []
+    columns = [np.round(dataset[name].values.astype(float), 5) for name in names]
     return [
         [[None if np.isnan(v) else v for v in column[layer].tolist()] for column in columns]
-        for layer in range(part.sizes["layer"])
+        for layer in range(dataset.sizes["layer"])
     ]
 
 
 def random_init(dataset: xr.Dataset) -> go.Figure | None:
     """The same shift in a model of the same shape with random weights."""
-    part = warmup_part(dataset)
-    if part is None or "random_delta" not in part:
+    if "random_delta" not in dataset:
         return None
     figure = new_figure(
         "The same measure on random weights",
         "Random weights are no zero: averaging over few tokens moves the first pairs without any training. "
         "Compare the trained curves with these, not with a flat line." + _one_draw(dataset),
     )
-    layers, x = part["layer"].values.tolist(), part["pair"].values.tolist()
-    random = part["random_delta"].values
+    layers, x = dataset["layer"].values.tolist(), dataset["pair"].values.tolist()
+    random = dataset["random_delta"].values
     layer_lines(figure, layers, x, random, hover="random weights, pair (%{x}, next), δ")
     position_axis(figure, x)
     tau = tolerance(dataset)
@@ -167,16 +129,15 @@ def _one_draw(dataset: xr.Dataset) -> str:
 
 def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     """How many tokens to leave out in each layer: the interval [k_lo, k_hi]."""
-    part = warmup_part(dataset)
-    if part is None or "k_hi" not in part:
+    if "k_hi" not in dataset:
         return None
     figure = new_figure(
         "How many tokens to leave out, by layer",
         "A single point is decided; a bar reaches from the fewest to the most tokens that the data allow (an "
         "arrow: no upper bound was shown), and more texts would shorten it.",
     )
-    layers, verdict = part["layer"].values, part["verdict"].values.astype(str)
-    low, high = np.maximum(part["k_lo"].values, 0), part["k_hi"].values
+    layers, verdict = dataset["layer"].values, dataset["verdict"].values.astype(str)
+    low, high = np.maximum(dataset["k_lo"].values, 0), dataset["k_hi"].values
     top = int(max(high.max(), low.max(), 1))
     roof = top + max(0.6, 0.15 * top)
     end = np.where(high >= 0, high, roof)
@@ -221,16 +182,15 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
 
 def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     """The same bigram at position 0 against deep inside a longer window of the same text."""
-    part = warmup_part(dataset)
-    if part is None or "paired_shift" not in part or not np.isfinite(part["paired_shift"].values).any():
+    if "paired_shift" not in dataset or not np.isfinite(dataset["paired_shift"].values).any():
         return None
     figure = new_figure(
         "The same two tokens, first against inside",
         "What being first does to a pair, with the tokens themselves held fixed; above 0, first pairs "
-        "are wider." + withheld_note(part, "paired_shift_low"),
+        "are wider." + withheld_note(dataset, "paired_shift_low"),
     )
-    layers = part["layer"].values
-    band = [part[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
+    layers = dataset["layer"].values
+    band = [dataset[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
     mean_and_band(
         figure,
         layers,
@@ -257,24 +217,23 @@ _COSTS = (
 
 def cost(dataset: xr.Dataset) -> go.Figure | None:
     """What a mean, a variance and a first principal axis lose when the first k stay in; a menu picks one."""
-    part = warmup_part(dataset)
-    if part is None or "cost_mean" not in part:
+    if "cost_mean" not in dataset:
         return None
     figure = new_figure(
         "What it costs to leave them in",
         "How far the mean angle of a text moves when its first k positions stay in, a line a layer; the menu "
         "shows the same for the angles' variance and for the first principal axis of the vectors.",
     )
-    layers, x = part["layer"].values.tolist(), part[part["cost_mean"].dims[1]].values.tolist()
-    layer_lines(figure, layers, x, part["cost_mean"].values, hover="first %{x} left in")
+    layers, x = dataset["layer"].values.tolist(), dataset[dataset["cost_mean"].dims[1]].values.tolist()
+    layer_lines(figure, layers, x, dataset["cost_mean"].values, hover="first %{x} left in")
     figure.update_xaxes(title={"text": "first positions left in (k)"}, tickvals=x[:: max(1, len(x) // 12)])
     buttons = []
     for name, label, title, hover in _COSTS:
-        if name in part:
+        if name in dataset:
             axis = new_figure("", "")
-            angle_axis(axis, [part[name].values], title=title, zero=True)
-            buttons.append(_cost_button(axis, label, part[name].values, layers, hover))
-    angle_axis(figure, [part["cost_mean"].values], title=_COSTS[0][2], zero=True)
+            angle_axis(axis, [dataset[name].values], title=title, zero=True)
+            buttons.append(_cost_button(axis, label, dataset[name].values, layers, hover))
+    angle_axis(figure, [dataset["cost_mean"].values], title=_COSTS[0][2], zero=True)
     for trace, text in zip(figure.data, buttons[0]["args"][0]["hovertemplate"], strict=False):
         trace.hovertemplate = text
     figure.update_layout(

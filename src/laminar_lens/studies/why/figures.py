@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.positions import position_axis
+from laminar_lens.figures.marks import position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -22,7 +22,6 @@ from laminar_lens.figures.style import (
     new_figure,
     withheld_note,
 )
-from laminar_lens.figures.warmup import tolerance, tolerance_band
 
 _EFFECTS = {
     "excess": ("first pair minus the body's mean", INK),

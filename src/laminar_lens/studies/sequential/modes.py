@@ -4,8 +4,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.sequential import baseline_texts
 from laminar_lens.figures.style import WITH_FIRST, WITHOUT_FIRST, angle_axis, fade, layer_axis, new_figure
+from laminar_lens.studies.sequential.figures import baseline_texts
 
 MOST_LABELS = 20
 """With more layers than this, labels at each layer would print over each other."""

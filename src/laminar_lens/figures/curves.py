@@ -1,0 +1,60 @@
+"""What a study without a view of its own is shown by: a curve with its band for each number by layer."""
+
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures.style import (
+    TARGET,
+    angle_axis,
+    layer_axis,
+    mean_and_band,
+    new_figure,
+    shown,
+    withheld_note,
+)
+from laminar_lens.tables import Column, Table, by_layer
+from laminar_lens.words import estimate_text
+
+ENDS = ("", "_low", "_high")
+
+
+def banded(dataset: xr.Dataset) -> list[str]:
+    """Variables by layer whose ends `_low` and `_high` stand beside them."""
+    names = {str(name) for name, one in dataset.data_vars.items() if one.dims == ("layer",)}
+    return sorted(name for name in names if {name + end for end in ENDS} <= names)
+
+
+def curve(name: str, dataset: xr.Dataset) -> go.Figure | None:
+    """One variable by layer with its interval."""
+    attrs, layers = dataset[name].attrs, dataset["layer"].values
+    band = [dataset[name + end].values for end in ENDS]
+    label, unit = shown(attrs.get("long_name", name.replace("_", " ")), 90), shown(attrs.get("units", ""), 20)
+    figure = new_figure(
+        label, "The estimate and its interval by layer." + withheld_note(dataset, f"{name}_low")
+    )
+    mean_and_band(figure, layers, *band, name=label, color=TARGET, hover=f"layer %{{x}}: %{{y:.3f}} {unit}")
+    layer_axis(figure, layers.tolist())
+    if unit == "rad":
+        angle_axis(figure, band, title=f"{label} (rad)", attrs=dataset.attrs)
+    else:
+        figure.update_yaxes(title={"text": f"{label} ({unit})" if unit else label})
+    return figure
+
+
+def table(dataset: xr.Dataset) -> Table:
+    """Every such variable, one row a layer."""
+    return by_layer(
+        "by_layer",
+        "Estimates by layer",
+        dataset["layer"].values,
+        [_column(dataset, n) for n in banded(dataset)],
+    )
+
+
+def _column(dataset: xr.Dataset, name: str) -> Column:
+    values = {name + end: dataset[name + end].values.tolist() for end in ENDS}
+    unit = str(dataset[name].attrs.get("units", ""))
+    rows = (
+        dict(zip(("estimate", "low", "high"), row, strict=True)) for row in zip(*values.values(), strict=True)
+    )
+    return Column(name.replace("_", " "), tuple(map(estimate_text, rows)), unit, values=values)

@@ -1,0 +1,84 @@
+"""Marks that figures of several studies share: lines by layer, pairs along an axis, the tolerance."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import xarray as xr
+from numpy.typing import NDArray
+
+from laminar_lens.figures.style import LAYERS, SOFT, WITHOUT_FIRST, colorscale, fade, scale_color
+
+
+def layer_lines(
+    figure: go.Figure,
+    layers: Sequence[int],
+    x: Sequence[int],
+    curves: NDArray[Any],
+    *,
+    hover: str,
+    width: float = 1.8,
+) -> None:
+    """A line a layer [layer, x], coloured from first to last, with a colour bar instead of a long legend.
+
+    A single layer gets a legend entry; no layer, nothing.
+    """
+    if not layers:
+        return
+    span = max(1, layers[-1] - layers[0])
+    for layer, curve in zip(layers, curves, strict=True):
+        figure.add_trace(
+            go.Scatter(
+                x=list(x), y=curve, mode="lines", showlegend=len(layers) == 1, name=f"layer {layer}",
+                line={"color": scale_color(LAYERS, (layer - layers[0]) / span), "width": width},
+                hovertemplate=f"layer {layer}, {hover}: %{{y:.3f}} rad<extra></extra>",
+            )
+        )  # fmt: skip
+    if len(layers) == 1:
+        return
+    figure.add_trace(
+        go.Scatter(
+            x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip",
+            marker={
+                "color": [layers[0]], "cmin": layers[0], "cmax": layers[-1], "colorscale": colorscale(LAYERS),
+                "showscale": True,
+                "colorbar": {
+                    "title": {"text": "layer", "side": "right", "font": {"size": 13}},
+                    "thickness": 10, "len": 0.95,
+                    "x": 1.09, "xanchor": "left", "outlinewidth": 0, "tickfont": {"size": 12, "color": SOFT},
+                    "tickvals": list(layers)[:: math.ceil(len(layers) / 9)],
+                },
+            },
+        )
+    )  # fmt: skip
+    figure.update_layout(margin={"r": 118})
+
+
+def position_axis(figure: go.Figure, x: Sequence[int]) -> None:
+    """Pairs named by their first position."""
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500, 10**6) if len(x) / s <= 16)
+    figure.update_xaxes(
+        title={"text": "position p of the pair (p, p+1)"},
+        tickvals=[p for p in x if (p - x[0]) % step == 0],
+        range=[x[0] - 0.02 * len(x) - 0.15, x[-1] + 0.02 * len(x) + 0.15],
+    )
+
+
+def tolerance(dataset: xr.Dataset) -> float | None:
+    """The half-width τ in rad of the band inside which a shift counts as none."""
+    found = dataset.attrs.get("tau")
+    return float(found) if isinstance(found, int | float) else None
+
+
+def tolerance_band(figure: go.Figure, tau: float | None) -> None:
+    """Shade ±τ."""
+    if tau is not None:
+        figure.add_hrect(
+            y0=-tau, y1=tau, fillcolor=fade(WITHOUT_FIRST, 0.14), line_width=0, layer="below",
+            annotation={
+                "text": f"±τ = {tau:g} rad", "font": {"size": 12, "color": SOFT}, "xanchor": "right",
+                "yanchor": "bottom", "bgcolor": "rgba(255,255,255,0.75)", "borderpad": 1,
+            },
+            annotation_position="top right",
+        )  # fmt: skip

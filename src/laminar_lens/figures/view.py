@@ -1,0 +1,137 @@
+"""How the results of one study are shown: what is drawn and tabulated, in which order, under which words."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures import curves
+from laminar_lens.figures.geometries import Headline, by_geometry
+from laminar_lens.tables import Table
+
+Drawn = Callable[[xr.Dataset], go.Figure | None]
+Tabulated = Callable[[xr.Dataset], Table | None]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the page, with its tables and then its figures, each by name.
+
+    A maker takes the dataset of one condition and gives None where it lacks the numbers. Those without a
+    maker are made by every study's result itself (contrasts, geometries).
+    """
+
+    title: str
+    figures: Mapping[str, Drawn | None] = field(default_factory=dict)
+    tables: Mapping[str, Tabulated | None] = field(default_factory=dict)
+
+
+INTERVENTIONS = Section("Interventions", {"contrasts": None}, {"contrasts": None})
+GEOMETRIES = Section("In other geometries", {}, {"geometries": None})
+
+
+@dataclass(frozen=True)
+class Part:
+    """One number a text that conditions are compared by: the mean of a variable, or of what `where` keeps."""
+
+    name: str
+    variable: str
+    where: Mapping[str, int | slice] = field(default_factory=dict)
+
+
+FIRST, LATER = {"pair": slice(0, 1)}, {"pair": slice(1, None)}
+"""Of a variable whose pairs are counted from the text's first."""
+
+
+def nothing(dataset: xr.Dataset) -> Mapping[str, Any]:
+    """No facts."""
+    return {}
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known about showing a study, and nowhere else.
+
+    Attributes:
+        title: of the page.
+        sections: of the page; `INTERVENTIONS` and `GEOMETRIES` among them, or else the first and the last.
+            Without any, a curve with its band for each variable by layer.
+        inputs: what the study was given, "texts" or "prompts".
+        claims_title: heading of the table of claims: who makes them.
+        contrast: variable whose contrast is shown where none is asked for; by default the one that the
+            dataset's attribute `what` names.
+        parts: what conditions are compared by; by default the whole of `contrast`.
+        geometries: what is compared between geometries, by the variable's name behind `geometry_`.
+        tokens: data of the page's view of tokens, where there is one.
+        pictures: figures that the page shows in another way.
+        facts: of what the answer rests on, by title, for the line under the sentence and the provenance.
+        fact: the same in one line.
+    """
+
+    title: str = ""
+    sections: tuple[Section, ...] = ()
+    inputs: str = "texts"
+    claims_title: str = "The published claims, on this model"
+    contrast: str = ""
+    parts: tuple[Part, ...] = ()
+    geometries: Mapping[str, Headline] = field(default_factory=dict)
+    tokens: Callable[[xr.Dataset], dict[str, Any] | None] = lambda dataset: None
+    pictures: Mapping[str, Drawn] = field(default_factory=dict)
+    facts: Callable[[xr.Dataset], Mapping[str, Any]] = nothing
+    fact: Callable[[Mapping[str, Any]], str] = lambda facts: ""
+
+    def ordered(self, dataset: xr.Dataset) -> tuple[Section, ...]:
+        """The sections with those that every study has."""
+        own = self.sections or (by_default(dataset),)
+        before = () if INTERVENTIONS in own else (INTERVENTIONS,)
+        behind = () if GEOMETRIES in own else (GEOMETRIES,)
+        compared = {
+            f"geometry_{name}": partial(by_geometry, name, one) for name, one in self.geometries.items()
+        }
+        return tuple(
+            replace(GEOMETRIES, figures=compared) if one is GEOMETRIES else one
+            for one in (*before, *own, *behind)
+        )
+
+    def figures(self, dataset: xr.Dataset) -> dict[str, go.Figure]:
+        """Every figure of one condition's dataset that it has the numbers for."""
+        makers = {name: make for one in self.ordered(dataset) for name, make in one.figures.items()}
+        drawn = {name: make(dataset) for name, make in {**makers, **self.pictures}.items() if make}
+        return {name: figure for name, figure in drawn.items() if figure is not None}
+
+    def tables(self, dataset: xr.Dataset) -> dict[str, Table]:
+        """Every table of one condition's dataset that it has the numbers for."""
+        makers = [make for one in self.ordered(dataset) for make in one.tables.values() if make]
+        made = [make(dataset) for make in makers]
+        return {table.key: table for table in made if table is not None}
+
+
+def by_default(dataset: xr.Dataset) -> Section:
+    """Curves of every variable by layer that has a band, and their table."""
+    names = curves.banded(dataset)
+    figures: dict[str, Drawn | None] = {name: partial(curves.curve, name) for name in names}
+    return Section("By layer", figures, {"by_layer": curves.table} if names else {})
+
+
+def sections_with(
+    sections: Sequence[Section], figures: Mapping[str, Any], tables: Mapping[str, Any]
+) -> list[tuple[str, list[str], list[str]]]:
+    """Title, figures and tables of each section that has any, by name; last, what no section names."""
+    found = [
+        (
+            one.title,
+            [name for name in one.figures if name in figures],
+            [key for key in one.tables if key in tables],
+        )
+        for one in sections
+    ]
+    placed = {name for _, *names in found for some in names for name in some}
+    rest = (
+        "More",
+        [name for name in figures if name not in placed],
+        [key for key in tables if key not in placed],
+    )
+    return [one for one in (*found, rest) if one[1] or one[2]]

@@ -1,0 +1,34 @@
+"""The tables of a result, in reading order."""
+
+from typing import Any
+
+import xarray as xr
+
+from laminar_lens.axes import PLAIN
+from laminar_lens.figures.view import View
+from laminar_lens.results.contrasts import contrast_rows, contrast_table
+from laminar_lens.results.geometries import geometry_rows, geometry_table
+from laminar_lens.results.summary import claim_rows, claims_table
+from laminar_lens.results.tree import answer_of
+from laminar_lens.tables import Table
+
+
+def tables(tree: xr.DataTree, view: View, seed: int) -> dict[str, Table]:
+    """By key: the claims, the study's own, the contrasts between conditions and the geometries."""
+    plain = answer_of(tree, PLAIN)
+    found = view.tables(plain)
+    if rows := claim_rows(plain):
+        found = {"claims": claims_table(view.claims_title, rows), **found}
+    if rows := contrast_rows(tree, view, seed):
+        found["contrasts"] = contrast_table(rows)
+    if rows := geometry_rows(plain, view.geometries):
+        found["geometries"] = geometry_table(rows)
+    return found
+
+
+def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """The rows of a study's first table of its own; empty where it has none."""
+    from laminar_lens.studies.registry import view_of
+
+    found = view_of(str(dataset.attrs.get("study"))).tables(dataset).values()
+    return next((table.rows() for table in found), [])

@@ -1,0 +1,61 @@
+"""How a dimension study is shown."""
+
+import xarray as xr
+
+from laminar_lens.figures.view import Part, Section, View
+from laminar_lens.studies.dimensions.figures import contributions, few_share, without
+from laminar_lens.tables import Column, Table, by_layer
+from laminar_lens.words import interval, radians
+
+
+def without_dimensions(dataset: xr.Dataset) -> Table | None:
+    """The first pair's angle with and without the dimensions that make most of its cosine, in radians."""
+    if "angle_without" not in dataset:
+        return None
+    few, geometry = int(dataset.attrs["few"]), str(dataset["geometry"].values[0])
+    part = dataset.sel(geometry=geometry, pairs="first")
+    top = part["top_dimension"].values[:, :few].tolist()
+    random = {
+        f"{few}_random_{end}": part[f"angle_random_{end}"].sel(removed=few).values.tolist()
+        for end in ("low", "high")
+    }
+    columns = [
+        _angle(part, "angle", 0),
+        _angle(part, "without 1", 1, spare=1),
+        _angle(part, f"without {few}", few, "", "_low", "_high"),
+        Column(
+            f"{few} random",
+            tuple(interval(low, high, 3) for low, high in zip(*random.values(), strict=True)),
+            "rad",
+            values=random,
+        ),
+        Column("dimensions", tuple(", ".join(map(str, row)) for row in top), values={"dimensions": top}),
+    ]
+    where = "" if geometry == "raw" else f", {geometry}"
+    title = (
+        f"The first pair's angle by layer (rad{where}), without the dimensions that make most of its cosine"
+    )
+    return by_layer("first_pair", title, part["layer"].values, columns)
+
+
+def _angle(part: xr.Dataset, title: str, removed: int, *ends: str, spare: int = 0) -> Column:
+    one, name = part.sel(removed=removed), title.replace(" ", "_")
+    values = {f"{name}{end}": one[f"angle_without{end}"].values.tolist() for end in ends or ("",)}
+    cells = tuple(radians(*row) for row in zip(*values.values(), strict=True))
+    return Column(title, cells, "rad", spare=spare, values=values)
+
+
+VIEW = View(
+    title="Dimension study",
+    sections=(
+        Section(
+            "The angle without a few dimensions",
+            {"dimension_angles": few_share, "dimension_removal": without},
+            {"first_pair": without_dimensions},
+        ),
+        Section("Dimension by dimension", {"dimension_contributions": contributions}),
+    ),
+    claims_title="The claims of this study, on this model",
+    contrast="angle",
+    parts=(Part("first pair, with every dimension", "angle", {"geometry": 0, "pairs": 0, "removed": 0}),),
+)

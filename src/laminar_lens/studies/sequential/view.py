@@ -1,0 +1,153 @@
+"""How a sequential-angle study is shown, with the warm-up that it keeps."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import xarray as xr
+
+from laminar_lens.figures.geometries import Headline
+from laminar_lens.figures.view import FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
+from laminar_lens.results.complete import from_json
+from laminar_lens.studies.sequential.figures import (
+    baseline_split,
+    chosen_baseline,
+    difference,
+    dispersion,
+    rotation,
+    target_by_layer,
+)
+from laminar_lens.studies.sequential.modes import mixture
+from laminar_lens.studies.sequential.positions import by_position, by_position_skipped
+from laminar_lens.studies.sequential.tokens import token_data, tokens
+from laminar_lens.studies.warmup import view as warmup
+from laminar_lens.tables import Column, Table
+from laminar_lens.tables import by_layer as table_by_layer
+from laminar_lens.words import number, radians
+
+PREFIX = "warmup_"
+T = TypeVar("T")
+
+
+def warmup_part(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset of the warm-up as its study alone would give it; empty where there is none."""
+    kept = {
+        str(name): str(name).removeprefix(PREFIX)
+        for name in dataset.data_vars
+        if str(name).startswith(PREFIX)
+    }
+    part = dataset[list(kept)]
+    dims = {str(d): str(d).removeprefix(PREFIX) for d in part.dims if str(d).startswith(PREFIX)}
+    attrs = {
+        str(k).removeprefix(PREFIX): value for k, value in dataset.attrs.items() if str(k).startswith(PREFIX)
+    }
+    part = part.rename({**kept, **dims})
+    part.attrs = {"provenance": dataset.attrs.get("provenance", ""), **attrs}
+    return part
+
+
+def _of_warmup(make: Callable[[xr.Dataset], T]) -> Callable[[xr.Dataset], T]:
+    return lambda dataset: make(warmup_part(dataset))
+
+
+def angles_by_layer(dataset: xr.Dataset) -> Table | None:
+    """Target, its rotation and the chosen baseline, in radians, one row a layer."""
+    if "target_mean" not in dataset:
+        return None
+    names = list(map(str, dataset["baseline"].values))
+    baseline = from_json("settings", dataset.attrs, {}).get("baseline", "published")
+    row = names.index(baseline) if baseline in names else chosen_baseline(dataset)
+    chosen = dataset.isel(baseline=row)
+    p = chosen["difference_p"].values.tolist()
+    columns = [
+        _radians("target", dataset, "target_mean", "target_low", "target_high"),
+        _radians("IQR", dataset, "target_iqr", spare=4),
+        _radians("rotation", dataset, "rotation_mean", spare=2),
+        _radians("base mean", chosen, "baseline_mean"),
+        _radians("base median", chosen, "baseline_median", spare=3),
+        _radians("base IQR", chosen, "baseline_iqr", spare=5),
+        Column("p", tuple(map(number, p)), values={"difference_p": p}),
+    ]
+    if "two_modes" in dataset:
+        columns.append(_modes(dataset))
+    title = f"Angles by layer (rad); base: the {names[row]} baseline, p: target against it"
+    return table_by_layer("angles", title, dataset["layer"].values, columns)
+
+
+def _radians(title: str, dataset: xr.Dataset, *names: str, spare: int = 0) -> Column:
+    """A variable by layer, with its interval where there is one."""
+    values = {name: dataset[name].values.tolist() for name in names}
+    cells = tuple(radians(*row) for row in zip(*values.values(), strict=True))
+    return Column(title, cells, "rad", spare=spare, values=values)
+
+
+def _modes(dataset: xr.Dataset) -> Column:
+    values = {
+        name: dataset[name].values.tolist() for name in ("two_modes", "mode_low_mean", "mode_high_mean")
+    }
+    cells = (
+        f"{number(float(low), 2)} and {number(float(high), 2)}" if int(two) == 1 else "one"
+        for two, low, high in zip(*values.values(), strict=True)
+    )
+    return Column("modes", tuple(cells), "rad", spare=1, values=values)
+
+
+def _facts(dataset: xr.Dataset) -> Mapping[str, Any]:
+    """The warm-up that the sentence about tokens to leave out rests on."""
+    how = from_json("warmup_settings", dataset.attrs, {})
+    if "reference" in how:
+        how["reference"] = "pairs {}–{}".format(how["reference"][0], how["reference"][1] - 1)
+    return {"warm-up": how} if how else {}
+
+
+def _fact(facts: Mapping[str, Any]) -> str:
+    if not facts:
+        return ""
+    how = facts["warm-up"]
+    return (
+        f"warm-up from {how['n_texts']:,} texts of {how['length']} tokens, τ = {how['tau']:g} rad, "
+        f"reference {how['reference']}"
+    )
+
+
+VIEW = View(
+    title="Sequential-angle study",
+    sections=(
+        Section(
+            "The answer in pictures", {"target_by_layer": target_by_layer, "baseline_split": baseline_split}
+        ),
+        INTERVENTIONS,
+        GEOMETRIES,
+        Section(
+            "Along the positions", {"by_position": by_position, "by_position_skipped": by_position_skipped}
+        ),
+        Section(
+            "What decides the claims",
+            {"mixture": mixture, "difference": difference, "rotation": rotation, "dispersion": dispersion},
+            {"angles": angles_by_layer},
+        ),
+        Section(
+            "Warm-up",
+            {name: _of_warmup(make) for name, make in warmup.FIGURES.items()},
+            {"by_layer": _of_warmup(warmup.by_layer)},
+        ),
+    ),
+    inputs="prompts",
+    contrast="position_angle",
+    parts=(
+        Part("target", "target_angle"),
+        Part("first pair", "position_angle", FIRST),
+        Part("later pairs", "position_angle", LATER),
+    ),
+    geometries={
+        "target": Headline("target's angle", "The target's angle, by geometry", "target's angle (rad)"),
+        "baseline": Headline(
+            "published baseline's angle, its single draw",
+            "The published baseline's angle, by geometry",
+            "baseline's angle (rad)",
+        ),
+    },
+    tokens=token_data,
+    pictures={"tokens": tokens},
+    facts=_facts,
+    fact=_fact,
+)

@@ -1,0 +1,217 @@
+"""One table for a terminal, a page, JSON and CSV: the same rows everywhere."""
+
+import csv
+import html
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laminar_lens.escapes import printable
+from laminar_lens.files import write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+FOLDED_WIDTH = 16
+"""Characters of a column whose cells are folded, at least."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: the heading.
+        cells: what is read, one text a row; a column without cells is in JSON and CSV only.
+        unit: of `values`.
+        wide: the cells are folded between words where there is no room; no other cell ever is.
+        spare: a terminal that is too narrow leaves it out, the largest first; 0 always stays.
+        small: a second line of each cell, on a page only.
+        values: one number or text a row under each name that JSON and CSV give them; the cells themselves
+            under `name` where there are none.
+    """
+
+    name: str
+    cells: tuple[str, ...] = ()
+    unit: str = ""
+    wide: bool = False
+    spare: int = 0
+    small: tuple[str, ...] = ()
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    @property
+    def raw(self) -> Mapping[str, Sequence[Any]]:
+        """The values by their names."""
+        return self.values or {self.name: self.cells}
+
+    @property
+    def words(self) -> bool:
+        """Whether the cells are texts, which a page aligns at their left."""
+        return self.wide or all(isinstance(value, str) for value in next(iter(self.raw.values()), ()))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one length under a title.
+
+    Attributes:
+        key: its name in `StudyResult.tables()`, in JSON and in addresses of a page.
+        title: what it shows, with the unit.
+        columns: in reading order.
+        note: what a reader of the page must know to read it.
+    """
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    note: str = ""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: every value, by name; a number that does not exist is None or NaN."""
+        values = {name: column for one in self.columns for name, column in one.raw.items()}
+        return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+    def json(self) -> dict[str, Any]:
+        """All of it for `json.dumps`: `title`, `note`, `columns` as they are shown, and `rows`."""
+        shown = [
+            {
+                "name": one.name,
+                "cells": list(one.cells),
+                "unit": one.unit,
+                "wide": one.wide,
+                "spare": one.spare,
+                "small": list(one.small),
+            }
+            for one in self._shown()
+        ]
+        rows = [{name: _finite(value) for name, value in row.items()} for row in self.rows()]
+        return {"title": self.title, "note": self.note, "columns": shown, "rows": rows}
+
+    @classmethod
+    def from_json(cls, key: str, given: Mapping[str, Any]) -> "Table":
+        """What `json()` gave, for a terminal: the columns that are shown, without their numbers."""
+        columns = [
+            Column(**{**one, "cells": tuple(one["cells"]), "small": tuple(one["small"])})
+            for one in given["columns"]
+        ]
+        return cls(key, given["title"], tuple(columns), given["note"])
+
+    def csv(self) -> str:
+        """The rows under their names, separated by commas; nothing where a number does not exist."""
+        rows = self.rows()
+        out = io.StringIO()
+        writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerow(rows[0] if rows else [name for one in self.columns for name in one.raw])
+        writer.writerows([_finite(value) for value in row.values()] for row in rows)
+        return out.getvalue()
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write `csv()`, whole or not at all.
+
+        Raises:
+            ResultError: it cannot be written; an earlier file at `path` is kept.
+        """
+        return write_text(path, self.csv())
+
+    def html(self) -> str:
+        """A table element in a box that a phone scrolls, with its note; no text of it becomes markup."""
+        columns = self._shown()
+        heads = "".join(f"<th{_class(one)}>{_escaped(one.name)}</th>" for one in columns)
+        body = "".join(
+            "<tr>" + "".join(_cell(one, row) for one in columns) + "</tr>\n"
+            for row in range(len(columns[0].cells) if columns else 0)
+        )
+        note = f'\n<p class="note">{_escaped(self.note)}</p>' if self.note else ""
+        return (
+            f'<div class="scroll">\n<table class="layers" id="table-{_escaped(self.key)}">\n'
+            f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>{note}"
+        )
+
+    def text(self, width: int) -> str:
+        """The table as lines of at most `width` characters, as long as its narrowest form has room."""
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=width, no_color=True, emoji=False, force_terminal=False)
+        with console.capture() as captured:
+            console.print(self.rich(width))
+        return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+
+    def rich(self, width: int) -> "RichTable":
+        """The table for a terminal of `width` columns.
+
+        Where it does not fit, headings are broken between words, then the spare columns go; a line below
+        names them.
+        """
+        columns = self._shown()
+        spare = sorted((one for one in columns if one.spare), key=lambda one: -one.spare)
+        for stacked, gone in [(False, 0), *((True, gone) for gone in range(len(spare) + 1))]:
+            left = [one for one in columns if one not in spare[:gone]]
+            if _narrowest(left, stacked) <= width:
+                break
+        made = _rich(printable(self.title), left, stacked)
+        if gone:
+            made.caption = f"too narrow for {', '.join(printable(one.name) for one in spare[:gone])}"
+        return made
+
+    def _shown(self) -> list[Column]:
+        return [one for one in self.columns if one.cells]
+
+
+def by_layer(key: str, title: str, layers: Iterable[Any], columns: Sequence[Column], note: str = "") -> Table:
+    """A table with one row a layer."""
+    numbers = tuple(int(layer) for layer in layers)
+    first = Column("layer", tuple(map(str, numbers)), values={"layer": numbers})
+    return Table(key, title, (first, *columns), note)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
+
+
+def _class(column: Column) -> str:
+    return ' class="words"' if column.words else ""
+
+
+def _cell(column: Column, row: int) -> str:
+    small = column.small[row] if column.small else ""
+    below = f"<small>{_escaped(small)}</small>" if small else ""
+    return f"<td{_class(column)}>{_escaped(column.cells[row])}{below}</td>"
+
+
+def _narrowest(columns: Sequence[Column], stacked: bool) -> int:
+    """Characters that the columns take at least."""
+    from rich.cells import cell_len
+
+    total = 2 + 3 * (len(columns) - 1)
+    for one in columns:
+        heading = printable(one.name)
+        parts = heading.split() if stacked else [heading]
+        content = max(map(cell_len, [*parts, *map(printable, one.cells)]), default=0)
+        total += min(content, FOLDED_WIDTH) if one.wide else content
+    return total
+
+
+def _rich(title: str, columns: Sequence[Column], stacked: bool) -> "RichTable":
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(
+        title=Text(title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for one in columns:
+        name = printable(one.name)
+        heading = Text(name.replace(" ", "\n") if stacked and not one.wide else name)
+        justify: Any = "left" if one.wide else "right"
+        made.add_column(heading, overflow="fold", justify=justify, no_wrap=not one.wide, vertical="top")
+    for row in zip(*(one.cells for one in columns), strict=True):
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return made

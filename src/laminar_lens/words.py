@@ -1,0 +1,97 @@
+"""Numbers as they are said: a true minus sign, no negative zero, and an interval whose ends differ."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MOST_DIGITS = 3
+"""So many more digits are given, at most, to tell the ends of an interval apart."""
+
+
+def decimal(value: Any, digits: int = 2) -> str:
+    """`0.12`, `−0.12`; what rounds to zero has no sign.
+
+    >>> decimal(-0.004)
+    '0.00'
+    """
+    return _said(f"{float(value):.{digits}f}")
+
+
+def signed(value: Any, digits: int = 2) -> str:
+    """A difference: `+0.05`, `−0.12`; one below zero that rounds to zero has no sign."""
+    return _said(f"{float(value):+.{digits}f}")
+
+
+def percent(share: Any, digits: int = 0) -> str:
+    """A share of 1 in per cent.
+
+    >>> percent(-0.00001), percent(0.003, 1), percent(0.25)
+    ('0%', '0.3%', '25%')
+    """
+    return decimal(100 * float(share), digits) + "%"
+
+
+def radians(value: float, low: float = math.nan, high: float = math.nan, digits: int = 3) -> str:
+    """An angle with its interval, where there is one: `0.123 [0.121, 0.125]`; a dash where there is none."""
+    shown = decimal(value, digits) if math.isfinite(value) else "–"
+    return f"{shown} [{interval(low, high, digits, join=', ')}]" if math.isfinite(low) else shown
+
+
+def interval(
+    low: Any, high: Any, digits: int = 2, *, join: str = "–", write: Callable[[Any, int], str] = decimal
+) -> str:
+    """The two ends, with as many digits as tell them apart; one number where `MOST_DIGITS` more do not.
+
+    >>> interval(0.238, 0.2418), interval(0.24, 0.24)
+    ('0.238–0.242', '0.24')
+    """
+    for more in range(MOST_DIGITS + 1):
+        ends = write(low, digits + more), write(high, digits + more)
+        if _value(ends[0]) != _value(ends[1]):
+            return join.join(ends)
+    return write(low, digits)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for a table: few digits, a true minus sign, a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    return _number(value, digits)
+
+
+def estimate_text(row: Mapping[str, Any]) -> str:
+    """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1"."""
+    values = [row.get(name) for name in ("estimate", "low", "high")]
+    known = [float(value) for value in values if value is not None and math.isfinite(value)]
+    if known and all(value.is_integer() for value in known) and max(map(abs, known)) > 1:
+        values = [None if value is None or not math.isfinite(value) else int(value) for value in values]
+    estimate, low, high = map(number, values)
+    if estimate == "–":
+        return "–"
+    ends = "" if low == high == "–" else f" [{low}, {high}]"
+    if low == high != "–" and isinstance(values[1], float) and isinstance(values[2], float):
+        ends = f" [{interval(values[1], values[2], 3, join=', ', write=_number)}]"
+    unit = row.get("unit") or ""
+    return f"{estimate}{ends} {'' if unit == '1' else unit}".rstrip()
+
+
+def _number(value: float, digits: int) -> str:
+    more = max(0, digits - 3)
+    if abs(value) >= 100:
+        text = f"{value:,.{more}f}"
+    elif value != 0 and abs(value) < 10**-digits:
+        text = f"{value:.1g}"
+    else:
+        return decimal(value, digits if abs(value) < 1 else more + 2 if abs(value) < 10 else more + 1)
+    return text.replace("-", "−")
+
+
+def _said(text: str) -> str:
+    negative_zero = text.startswith("-") and not float(text)
+    return (text[1:] if negative_zero else text).replace("-", "−")
+
+
+def _value(text: str) -> float:
+    return float(text.replace("−", "-").replace(",", "").rstrip("%"))
