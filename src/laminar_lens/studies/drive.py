@@ -63,13 +63,23 @@ def drive(study: Study, model: Any, texts: Any, options: Options, progress: Prog
         _check_changes(one)
         study.check(one)
     measured = {name: _measured(study, one, texts is not None) for name, one in runs.items()}
-    found = {name: answered(study, part) for name, part in measured.items()}
+    found = {name: _told(study, part, runs[name].progress) for name, part in measured.items()}
     weights = measured[PLAIN].attrs[ABOUT]["info"]["weights_sha256"]
     check_same_weights(model, weights)
     done = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
     groups = measured[PLAIN].get("unit", measured[PLAIN].get("group"))
     tree = make_tree(found, measured, described=done, groups=groups)
     return study.result_class()(tree)
+
+
+def _told(study: Study, measured: xr.Dataset, progress: Progress | None) -> xr.Dataset:
+    """The labelled answer, with progress: resampling takes its time."""
+    if progress is not None:
+        progress("statistics", 0, 1)
+    found = answered(study, measured)
+    if progress is not None:
+        progress("statistics", 1, 1)
+    return found
 
 
 def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
@@ -172,7 +182,7 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
             texts=texts.hashed,
         ),
         "notes": run.notes,
-        "observed": texts.ends(""),
+        "observed": texts.ends("").strip(),
     }
     return measured.assign_attrs({ABOUT: about, "seed": run.options.seed})
 

@@ -14,6 +14,7 @@ from laminar_lens.interventions import Intervention
 from laminar_lens.models import random_twin
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.forward import Visit
+from laminar_lens.models.selection import layer_indices
 from laminar_lens.studies.geometries import angles_by_geometry
 from laminar_lens.studies.options import Options
 from laminar_lens.studies.stream import AngleBatch, iter_angles
@@ -70,8 +71,11 @@ class Run:
     @property
     def captured(self) -> dict[str, Any]:
         """How the residual stream is captured, as arguments of `capture_residuals`."""
-        names = ("prepend_bos", "final_norm", "layers")
-        return {**{name: getattr(self.options, name) for name in names}, "interventions": self.changes}
+        chosen, layers = self.options, None
+        if chosen.layers is not None:
+            layers = sorted(set(layer_indices(chosen.layers, int(self.model.cfg.n_layers))))
+        how = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm, "layers": layers}
+        return {**how, "interventions": self.changes}
 
     def angles(
         self,
