@@ -63,7 +63,11 @@ def drive(study: Study, model: Any, texts: Any, options: Options, progress: Prog
         _check_changes(one)
         study.check(one)
     measured = {name: _measured(study, one, texts is not None) for name, one in runs.items()}
-    found = {name: answered(study, part) for name, part in measured.items()}
+    found = {}
+    for name, part in measured.items():
+        found[name] = answered(study, part)
+        if progress is not None:
+            progress("statistics", len(found), len(measured))
     weights = measured[PLAIN].attrs[ABOUT]["info"]["weights_sha256"]
     check_same_weights(model, weights)
     done = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
