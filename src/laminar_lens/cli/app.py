@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,9 +16,9 @@ from laminar_lens.cli.requests import (
     AnglesRequest,
     Request,
     SequentialRequest,
-    ShowRequest,
     WarmupRequest,
 )
+from laminar_lens.cli.show import UNDECLARED, show
 from laminar_lens.cli.sinks import sinks
 from laminar_lens.cli.why import why
 from laminar_lens.errors import InputError, LaminarLensError, ResultError, is_failure
@@ -268,16 +267,4 @@ def angles(
     return preflight.check_angles(request)
 
 
-@app.command()
-def show(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A result that a study wrote.", show_default=False)
-    ],
-    report: Annotated[
-        Path | None, typer.Option(metavar="PAGE.html", help="Write the page again.", show_default=False)
-    ] = None,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> Request:
-    """A saved result again: its sentence, its tables and, on request, its page."""
-    return ShowRequest(checks.readable_file(file), checks.page(file, report), json, quiet)
+app.command(context_settings=UNDECLARED)(show)

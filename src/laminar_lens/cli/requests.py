@@ -1,6 +1,7 @@
 """What a command was asked to do: plain values, checked before anything heavy is imported."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -133,12 +134,13 @@ class MaskRequest:
 
 @dataclass(frozen=True)
 class ShowRequest:
-    """`laminar-lens show FILE`: a saved result read again."""
+    """`laminar-lens show FILE`: a saved result read again, or answered again with options of its study."""
 
     path: Path
     page: Path | None = None
     json: bool = False
     quiet: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 Request = SequentialRequest | TextStudyRequest | AnglesRequest | MaskRequest | ShowRequest

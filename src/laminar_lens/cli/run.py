@@ -22,6 +22,7 @@ from laminar_lens.cli.requests import (
     WhyRequest,
 )
 from laminar_lens.cli.screen import say, working
+from laminar_lens.cli.show import options_again
 from laminar_lens.cli.streams import written
 from laminar_lens.errors import LaminarLensError, ResultError
 from laminar_lens.files import atomic_path, write_text
@@ -176,10 +177,13 @@ def _show_file(request: ShowRequest) -> None:
     with working(quiet=request.quiet):
         study = load_result(request.path)
         files = {"result": request.path}
+        if request.options:
+            study = study.answer(**options_again(study.kind, request.options))
+            del files["result"]  # it holds another answer
         if request.page is not None:
             files["page"] = study.report(request.page)
     if request.quiet:
-        del files["result"]  # it was read, not written
+        files.pop("result", None)  # it was read, not written
     _tell(study, Output(request.path.parent, request.json, request.quiet), files, None)
 
 

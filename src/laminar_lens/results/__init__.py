@@ -20,9 +20,11 @@ from laminar_lens.errors import InputError, ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results.complete import check_labels, complete, from_json
-from laminar_lens.results.storage import FORMAT, canonical, numbers_sha256, read_tree, write_tree
+from laminar_lens.results.storage import FORMAT, canonical, numbers_sha256, part_sha256, read_tree, write_tree
 from laminar_lens.results.summary import Summary, claim_rows, json_safe
 from laminar_lens.results.tree import (
+    ANSWER,
+    MEASURED,
     answer_of,
     described,
     make_tree,
@@ -119,10 +121,12 @@ class StudyResult:
     @property
     def numbers_sha256(self) -> str:
         """SHA-256 of the answers' numbers: equal for two runs that gave the same, whatever their date."""
-        if len(self.conditions) == 1:
-            return numbers_sha256(self.dataset)
-        found = {name: numbers_sha256(canonical(answer_of(self.tree, name))) for name in self.conditions}
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+        return str(part_sha256(self.tree, ANSWER))
+
+    @property
+    def measured_sha256(self) -> str | None:
+        """SHA-256 of what was measured, likewise; None where the result does not hold it."""
+        return part_sha256(self.tree, MEASURED)
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """Trees of datasets to netCDF and back: no pickle, atomic, and nothing altered is read as if it were not.
 
 What netCDF refuses or loses is written reversibly: attributes that are not plain numbers or text as JSON,
-text that holds a NUL or half a surrogate pair with backslash escapes. Two hashes are stored and checked on
-load: `numbers_sha256` over the variables (the same for two runs that gave the same numbers), `attrs_sha256`
-over what is written about them. The file is built in memory, so that a full disk meets plain Python and not
-the HDF5 library, and sealed as a whole (`results.seal`).
+text that holds a NUL or half a surrogate pair with backslash escapes; what several datasets hold alike is
+stored once (`results.sharing`). Three hashes are stored and checked on load: `numbers_sha256` over the
+answers' variables (the same for two runs that gave the same numbers), `measured_sha256` over what was
+measured, `attrs_sha256` over what is written about both. The file is built in memory, so that a full disk
+meets plain Python and not the HDF5 library, and sealed as a whole (`results.seal`).
 """
 
 import hashlib
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from laminar_lens.errors import ResultError
 from laminar_lens.files import write_bytes
 from laminar_lens.results.seal import check_seal, seal_of
+from laminar_lens.results.sharing import shared, unshared
 from laminar_lens.results.sizes import check_sizes
+from laminar_lens.results.tree import ANSWER, MEASURED, names, part_of
 
 FORMAT_NAME = "laminar-lens"
 FORMAT_VERSION = 1
@@ -30,7 +33,7 @@ FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
 
 _JSON = "json:"
 _MARK = "laminar_lens_strings"
-_HASHES = ("numbers_sha256", "attrs_sha256")
+_HASHES = ("numbers_sha256", "measured_sha256", "attrs_sha256")
 _ESCAPES = re.compile(r"\\(\\|u[0-9a-f]{4})")
 _UNSAFE = re.compile("[\x00\\\\\ud800-\udfff]")
 
@@ -85,11 +88,15 @@ def is_text(values: NDArray[Any], name: str = "") -> bool:
     raise ResultError(f"variable {name!r} has type {values.dtype}; a result holds numbers, booleans and text")
 
 
-def tree_sha256(tree: xr.DataTree) -> str:
-    """SHA-256 of the numbers of all datasets of a tree; of a single dataset, its own."""
-    hashes = {node.path: numbers_sha256(node.to_dataset()) for node in tree.subtree if node.variables}
-    if len(hashes) == 1:
-        return next(iter(hashes.values()))
+def part_sha256(tree: xr.DataTree, part: str) -> str | None:
+    """SHA-256 of the numbers of ANSWER or MEASURED: of the plain run, or of several conditions by name; None
+    where there is no such part."""
+    parts = {name: part_of(tree, name, part) for name in names(tree)}
+    hashes = {
+        name: numbers_sha256(canonical(dataset)) for name, dataset in parts.items() if dataset is not None
+    }
+    if len(parts) == 1 or not hashes:
+        return next(iter(hashes.values()), None)
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
@@ -104,9 +111,9 @@ def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     nodes = {node.path: canonical(node.to_dataset(inherit=False)).drop_encoding() for node in tree.subtree}
     root = nodes["/"]
     root.attrs = {**{str(k): v for k, v in root.attrs.items() if k not in _HASHES}, "format": FORMAT}
-    root.attrs |= {"numbers_sha256": tree_sha256(tree), "attrs_sha256": _attrs_sha256(nodes)}
+    root.attrs |= {name: value for name, value in _hashes(tree, nodes).items() if value is not None}
     try:
-        encoded = {name: _encode(node) for name, node in nodes.items()}
+        encoded = shared({name: _encode(node) for name, node in nodes.items()})
         storage = {name: _storage(node) for name, node in encoded.items()}
         body = xr.DataTree.from_dict(encoded).to_netcdf(engine="h5netcdf", encoding=storage)
     except (Exception, MemoryError) as error:
@@ -139,13 +146,13 @@ def read_tree(path: str | os.PathLike[str]) -> xr.DataTree:
         ) from error
     _check_format(path, tree.attrs.get("format"))
     try:
-        nodes = {node.path: _decode(node.to_dataset(inherit=False).drop_encoding()) for node in tree.subtree}
+        stored = {node.path: node.to_dataset(inherit=False).drop_encoding() for node in tree.subtree}
+        nodes = {name: _decode(node) for name, node in unshared(stored).items()}
         tree = xr.DataTree.from_dict(nodes)
-        stored = tuple(str(tree.attrs[key]) for key in _HASHES)
-        found = (tree_sha256(tree), _attrs_sha256(nodes))
+        said, found = {name: tree.attrs.get(name) for name in _HASHES}, _hashes(tree, nodes)
     except Exception as error:
         raise ResultError(f"{path} is damaged ({_one_line(error)}); run the study again") from error
-    if stored != found:
+    if said != found:
         raise ResultError(
             f"{path} was altered after it was saved (its hash does not match); run the study again"
         )
@@ -162,6 +169,17 @@ def _check_format(path: str | os.PathLike[str], found: object) -> None:
         )
     if int(match[1]) != FORMAT_VERSION:
         raise ResultError(f"{path} has the unknown format {found!r}; this version reads {FORMAT!r}")
+
+
+def _hashes(tree: xr.DataTree, nodes: Mapping[str, xr.Dataset]) -> dict[str, str | None]:
+    """What is stored in a file's root beside the numbers."""
+    return dict(
+        zip(
+            _HASHES,
+            (part_sha256(tree, ANSWER), part_sha256(tree, MEASURED), _attrs_sha256(nodes)),
+            strict=True,
+        )
+    )
 
 
 def _attrs_sha256(nodes: Mapping[str, xr.Dataset]) -> str:

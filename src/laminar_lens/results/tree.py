@@ -71,8 +71,13 @@ def answer_of(tree: xr.DataTree, name: str) -> xr.Dataset:
 
 def measured_of(tree: xr.DataTree, name: str) -> xr.Dataset | None:
     """What was measured under a condition; None where the result does not hold it."""
+    return part_of(tree, name, MEASURED)
+
+
+def part_of(tree: xr.DataTree, name: str, part: str) -> xr.Dataset | None:
+    """ANSWER or MEASURED of a condition; None where the tree does not hold it."""
     node = _checked(tree, name)
-    return node.children[MEASURED].to_dataset(inherit=False) if MEASURED in node.children else None
+    return node.children[part].to_dataset(inherit=False) if part in node.children else None
 
 
 def groups_of(tree: xr.DataTree) -> np.ndarray | None:

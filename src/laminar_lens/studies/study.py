@@ -102,11 +102,17 @@ class Study(ABC):
         """Statistics, claims and the sentence; needs no model."""
 
     def merge(self, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
-        """One measurement from measurements of different texts."""
+        """One measurement from measurements of different texts: what has an axis "text", or one such as
+        "random_text" of some of them, is put together; all else is that of the first."""
         import xarray as xr
 
-        joined = xr.concat(parts, "text", data_vars="minimal", coords="minimal", compat="equals")
-        return joined.assign_attrs(parts[0].attrs)
+        first, joined = parts[0], {}
+        for name, variable in first.variables.items():
+            axes = [axis for axis in map(str, variable.dims) if axis == "text" or axis.endswith("_text")]
+            if axes:
+                joined[name] = xr.Variable.concat([part.variables[name] for part in parts], axes[0])
+        kept = first.drop_vars(joined)
+        return kept.assign(joined)
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         """The study's own options as they were used, JSON-safe."""

@@ -38,7 +38,7 @@ class WarmupResult(StudyResult):
     @complete
     def condition(self, name: str) -> "WarmupResult":
         """As `StudyResult.condition`."""
-        return WarmupResult(super().condition(name).dataset)
+        return WarmupResult(super().condition(name).tree)
 
     @complete
     def _number(self, name: str) -> int | None:

@@ -1,0 +1,183 @@
+"""Measured apart from answered: a measurement answers again, in memory, from a file, on a command line."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import laminar_lens as ll
+from laminar_lens.cli import main
+from laminar_lens.errors import InputError, ResultError
+from laminar_lens.results.seal import seal_of
+from laminar_lens.studies.registry import study_of
+
+HOW: dict[str, Any] = {"n_texts": 24, "length": 24, "seed": 2}
+
+
+@pytest.fixture(scope="module")
+def result(novella: Any) -> ll.StudyResult:
+    return ll.warmup_study(novella, **HOW, geometries=["centred"], interventions=[ll.cut(5)])
+
+
+@pytest.fixture(scope="module")
+def path(result: ll.StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return result.save(tmp_path_factory.mktemp("again") / "warmup.nc")
+
+
+@pytest.fixture(scope="module")
+def wider(novella: Any) -> ll.StudyResult:
+    """The study itself with another tolerance."""
+    return ll.warmup_study(novella, tau=0.3, **HOW, geometries=["centred"], interventions=[ll.cut(5)])
+
+
+def test_another_tolerance_is_the_study_with_it(
+    result: ll.StudyResult, path: Path, wider: ll.StudyResult
+) -> None:
+    assert wider.numbers_sha256 != result.numbers_sha256
+    for again in (result.answer(tau=0.3), ll.load_result(path).answer(tau=0.3)):
+        assert type(again) is type(wider)
+        assert (again.numbers_sha256, again.sentence) == (wider.numbers_sha256, wider.sentence)
+        assert again.measured_sha256 == wider.measured_sha256 == result.measured_sha256
+        assert (again.settings, again.warnings) == (wider.settings, wider.warnings)
+        assert again.settings["tau"] == again.provenance["settings"]["tau"] == 0.3
+    assert result.settings["tau"] == 0.05
+
+
+def test_without_options_the_answer_is_the_same(path: Path, result: ll.StudyResult) -> None:
+    assert ll.load_result(path).answer().numbers_sha256 == result.numbers_sha256
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tau": 9.0}, "tau"),
+        ({"reference": "last half"}, "reference= decides what is measured"),
+        ({"taux": 0.1}, "taux= is no option"),
+    ],
+)
+def test_what_cannot_be_answered_again_is_one_line(
+    result: ll.StudyResult, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        result.answer(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_result_without_its_measurement_says_so(result: ll.StudyResult) -> None:
+    bare = ll.StudyResult(result.condition("plain").dataset)
+    assert (bare.measured, bare.measured_sha256) == (None, None)
+    with pytest.raises(InputError, match="does not hold what was measured"):
+        bare.answer(tau=0.1)
+
+
+def test_parts_merge_to_the_whole(novella: Any) -> None:
+    """Measurements of other texts, put together, are that of all, bit for bit; leading axes are those of the
+    first 32."""
+    study = study_of("warmup")
+    assert study is not None
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(1, int(novella.cfg.d_vocab), (232, 8), generator=generator)
+    whole, *parts = (
+        ll.warmup_study(novella, some, seed=2, geometries=["centred"]).measured
+        for some in (tokens, tokens[:64], tokens[64:])
+    )
+    assert whole is not None
+    merged = study().merge(parts)
+    assert whole.sizes["random_text"] == whole.sizes["compared_text"] == 200
+    assert merged.sizes == whole.sizes
+    for name in whole.variables:
+        np.testing.assert_array_equal(merged[name].values, whole[name].values, err_msg=str(name))
+
+
+def test_what_is_measured_and_answered_is_stored_once(path: Path, result: ll.StudyResult) -> None:
+    loaded = ll.load_result(path)
+    for name in result.conditions:
+        before, after = result.condition(name), loaded.condition(name)
+        assert before.measured is not None
+        assert after.measured is not None
+        xr.testing.assert_identical(after.measured, before.measured)
+        assert list(after.measured.data_vars) == list(before.measured.data_vars)
+    with h5py.File(path) as file:
+        held = [f"{name}/{part}" for name in file for part in file[name] if "angle" in file[name][part]]
+        assert sorted(held) == ["cut(5)/answer", "plain/answer"]
+        assert file.attrs["numbers_sha256"] == result.numbers_sha256
+        assert file.attrs["measured_sha256"] == result.measured_sha256
+    assert loaded.save(path.with_name("again.nc")).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["/nowhere", "/plain/measured", 5, "", None])
+def test_a_wrong_place_of_what_is_shared_is_one_line(path: Path, tmp_path: Path, place: Any) -> None:
+    """None is a measurement whose attribute is no mapping."""
+    other = tmp_path / "other.nc"
+    other.write_bytes(path.read_bytes())
+    with h5py.File(other, "r+") as file:
+        attrs = file["plain/measured"].attrs
+        where = json.loads(attrs["laminar_lens_where"])
+        attrs["laminar_lens_where"] = json.dumps(None if place is None else {**where, "angle": place})
+    other.write_bytes((raw := other.read_bytes()) + seal_of(raw))
+    with pytest.raises(ResultError, match=r"damaged|altered") as error:
+        ll.load_result(other)
+    assert "\n" not in str(error.value)
+
+
+def test_a_measured_number_that_was_changed_is_noticed(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.nc"
+    other.write_bytes(path.read_bytes())
+    with h5py.File(other, "r+") as file:
+        file["plain/measured/paired"][0, 0, 1] += 1e-3
+    other.write_bytes((raw := other.read_bytes()) + seal_of(raw))
+    with pytest.raises(ResultError, match="altered"):
+        ll.load_result(other)
+
+
+@pytest.mark.parametrize("order", ["after", "before", "equals"])
+def test_show_answers_again(
+    order: str, path: Path, wider: ll.StudyResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option = ["--tau=0.3"] if order == "equals" else ["--tau", "0.3"]
+    line = [*option, str(path)] if order == "before" else [str(path), *option]
+    kept = path.read_bytes()
+    assert main(["show", *line, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["provenance"]["numbers_sha256"] == wider.numbers_sha256
+    assert (said["sentence"], said["settings"]["tau"]) == (wider.sentence, 0.3)
+    assert "result" not in said["files"]  # the file holds another answer
+    assert path.read_bytes() == kept
+
+
+def test_show_writes_the_page_of_the_new_answer(
+    path: Path, wider: ll.StudyResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["show", str(path), "--tau", "0.3", "--report", str(page), "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert wider.numbers_sha256 in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tau", "x"], "--tau: 'x' is no number"),
+        (["--tau", "9"], "tau"),
+        (["--tau"], "'--tau' is no option of show, or lacks its value"),
+        (["--jsno"], "'--jsno' is no option of show"),
+        (["-x"], "'-x' is no option of show"),
+        (["--taux", "1"], "--taux is no option to show this result with: a warmup result has --tau"),
+        (["--reference", "3-5"], "--reference is no option to show this result with"),
+        (["other.nc"], "show takes one FILE"),
+    ],
+)
+def test_what_show_does_not_take_is_one_line(
+    path: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(path), *options]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert "Traceback" not in err
