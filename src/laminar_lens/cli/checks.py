@@ -16,19 +16,12 @@ from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.files import why_unwritable
 from laminar_lens.measures import MEASURES
 from laminar_lens.prompts import OCCURRENCES, check_target, her_prompts, read_prompts
+from laminar_lens.registered import GEOMETRIES
 from laminar_lens.texts.reading import read_document
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
 BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-GEOMETRIES = (
-    "raw",
-    "centred",
-    "mean_over_d_model",
-    "standardised",
-    "without_dimensions",
-    "layernormed",
-)
 WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
 MOST_LAYERS = 9999
@@ -43,6 +36,11 @@ def choice(option: str, value: str, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(value.lower().replace("-", "_"), allowed, n=1, cutoff=0.5)
     guess = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"{option} {value!r} is unknown: {guess}choose from {', '.join(allowed)}")
+
+
+def geometry(name: str) -> str:
+    """The name of a geometry, shipped or of an installed package."""
+    return choice("--geometry", name, GEOMETRIES.names())
 
 
 def at_least(option: str, value: int, minimum: int, most: int = MOST) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from laminar_lens.axes import Progress
-from laminar_lens.geometry import FITTED, Geometry, fit_geometries, fit_geometry, named_geometry
+from laminar_lens.geometry import Geometry, fit_geometries, fit_geometry, named_geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def compared(
     else:
         base = named_geometry(model, geometry, prepend_bos=how["prepend_bos"], final_norm=how["final_norm"])
     found = [Compared(base.name, (base,))]
-    if base.name in FITTED:
+    if base.centred:
         return found
     centred = fit_geometries(model, ["centred"], through=base.apply, **fit)["centred"]
     name = "centred" if base.name == "raw" else f"{base.name}, centred"
