@@ -236,8 +236,8 @@ class AngleMeter:
         seen = self._pass.seen
         if missing := [layer for layer in self.layers if layer not in seen]:
             raise CaptureError(
-                f"hidden state {missing[0]}: its hook {hook_name(missing[0])!r} did not fire in the last "
-                f"forward pass, which gave {seen}; run the whole model, or choose layers={seen}"
+                f"hidden state {missing[0]}: its hook {hook_name(self._model, missing[0])!r} did not fire in "
+                f"the last forward pass, which gave {seen}; run the whole model, or choose layers={seen}"
             )
 
 

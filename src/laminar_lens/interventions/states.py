@@ -41,7 +41,8 @@ class Edited(Intervention):
     def edits(self, model: Any) -> list[Edit]:
         """See `Intervention.edits`."""
         return [
-            Edit(hook_name(layer), layer, self.editor(layer, model)) for layer in self.chosen_layers(model)
+            Edit(hook_name(model, layer), layer, self.editor(layer, model))
+            for layer in self.chosen_layers(model)
         ]
 
     def editor(self, layer: int, model: Any) -> Any:

@@ -17,13 +17,13 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
+from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.forward import Watch, run_states
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.comparison import named_layers
 
-ATTENTION = "attn.hook_pattern"
-WRITES = {"attn": "hook_attn_out", "mlp": "hook_mlp_out"}
-COMPONENTS = tuple(WRITES)
+ATTENTION = "pattern"
+COMPONENTS = WRITES
 VARIANTS = ("published", "relative", "scale_free")
 """|value| > 100 and > 1000 × the median |value|; the second alone; > 5 × the median norm of the text."""
 
@@ -91,10 +91,10 @@ def measure_sinks(
     model, n, length = run.model, len(run.rows), run.longest
     blocks, width = int(model.cfg.n_layers), int(model.cfg.d_model)
     notes: list[str] = []
-    wanted = (ATTENTION, *(WRITES.values() if geometry.name == "raw" else ()))
+    wanted = (ATTENTION, *(COMPONENTS if geometry.name == "raw" else ()))
     watched = [kind for kind in wanted if _fires(run, kind, notes)]
     heads = int(model.cfg.n_heads) if ATTENTION in watched else 0
-    writes = all(kind in watched for kind in WRITES.values())
+    writes = all(kind in watched for kind in COMPONENTS)
     out = Sinks(
         norm=np.zeros((n, blocks + 1, length), np.float32),
         value=np.zeros((n, blocks + 1, length), np.float32),
@@ -136,7 +136,7 @@ class _Pass:
         watch: list[Watch] = []
         for block in range(self.out.norm.shape[1] - 1):
             for kind in watched:
-                watch.append((f"blocks.{block}.{kind}", self._reader(block, kind)))
+                watch.append((family_of(self.run.model.cfg).hook(kind, block), self._reader(block, kind)))
         run_states(
             self.run.model,
             tokens,
@@ -208,7 +208,7 @@ class _Pass:
         assert self.out.write is not None
         assert self.out.error is not None
         pre = self.previous.to(post.device)
-        writes = [self.written.pop(WRITES[name]).to(post) for name in COMPONENTS]
+        writes = [self.written.pop(name).to(post) for name in COMPONENTS]
         lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
         tiny = torch.finfo(lengths.dtype).tiny
         rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
@@ -241,7 +241,8 @@ def _fires(run: PromptBatches, kind: str, notes: list[str]) -> bool:
     def look(block: int) -> Callable[[Tensor, Any], None]:
         return lambda value, hook: seen.add(block)
 
-    watch = [(f"blocks.{block}.{kind}", look(block)) for block in blocks]
+    family = family_of(run.model.cfg)
+    watch = [(family.hook(kind, block), look(block)) for block in blocks]
     try:
         run_states(run.model, run.tokens([0]), [len(blocks)], lambda layer, state: None, watch=watch)
     except (KeyError, AttributeError, ValueError):
@@ -251,7 +252,7 @@ def _fires(run: PromptBatches, kind: str, notes: list[str]) -> bool:
         what = (
             "attention is not measured" if kind == ATTENTION else "steps are not decomposed into their writes"
         )
-        notes.append(f"The model has no hook blocks.{missing[0]}.{kind} that fires: {what}.")
+        notes.append(f"The model has no hook {family.hook(kind, missing[0])} that fires: {what}.")
     return not missing
 
 
