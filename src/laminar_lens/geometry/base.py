@@ -13,7 +13,7 @@ from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.calibration import Calibration, calibrate
 from laminar_lens.models.padding import PADDING
-from laminar_lens.models.selection import dimension_indices, layer_indices
+from laminar_lens.models.selection import dimension_indices, increasing_layers
 from laminar_lens.registered import qualified_name
 
 
@@ -174,7 +174,7 @@ def fit_classes(
     **options: Any,
 ) -> list[Geometry]:
     """Geometries of one model; those that need other texts share one pass over them."""
-    covered = tuple(sorted(set(layer_indices(layers, int(model.cfg.n_layers)))))
+    covered = increasing_layers(layers, int(model.cfg.n_layers))
     width = int(model.cfg.d_model)
     chosen = None if dimensions is None else dimension_indices(dimensions, width)
 
