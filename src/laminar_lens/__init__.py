@@ -25,6 +25,7 @@ _HOME = {
     "step_lengths": "kernels",
     "AngleMeter": "meter",
     "register_measure": "measures",
+    "register_geometry": "geometry",
     "load_model": "models",
     "describe": "models",
     "random_twin": "models",
@@ -34,6 +35,7 @@ _HOME = {
     "iter_residuals": "capture",
     "residuals_from_cache": "capture",
     "bos": "interventions",
+    "custom": "interventions",
     "cut": "interventions",
     "no_context": "interventions",
     "patch_residual": "interventions",
@@ -65,7 +67,9 @@ if TYPE_CHECKING:
     from laminar_lens.capture import iter_residuals as iter_residuals
     from laminar_lens.capture import residuals_from_cache as residuals_from_cache
     from laminar_lens.errors import LaminarLensError as LaminarLensError
+    from laminar_lens.geometry import register_geometry as register_geometry
     from laminar_lens.interventions import bos as bos
+    from laminar_lens.interventions import custom as custom
     from laminar_lens.interventions import cut as cut
     from laminar_lens.interventions import no_context as no_context
     from laminar_lens.interventions import patch_residual as patch_residual

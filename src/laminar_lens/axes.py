@@ -2,7 +2,8 @@
 
 | axis | meaning |
 |---|---|
-| `layer` | hidden state: 0 is `blocks.0.hook_resid_pre`, l is `blocks.{l-1}.hook_resid_post` |
+| `layer` | hidden state: 0 is the embedding, l the output of block l − 1 |
+| `block` | b writes between hidden states b and b + 1; where `layers` are meant, they are hidden states |
 | `batch` | one prompt (a text) |
 | `pos` | token position inside the prompt, 0 is its first token |
 | `pair` | a pair of positions; for adjacent pairs, the index of the first of the two |

@@ -15,7 +15,6 @@ from torch import Tensor
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, ShapeError
-from laminar_lens.interventions.tokens import doubled_bos
 from laminar_lens.models.batches import (
     PromptBatches,
     check_finite,
@@ -24,6 +23,7 @@ from laminar_lens.models.batches import (
     token_strings,
 )
 from laminar_lens.models.devices import device_name
+from laminar_lens.models.families import family_of
 from laminar_lens.models.forward import check_model, residual_states
 from laminar_lens.models.info import check_final_norm, check_same_weights
 from laminar_lens.models.memory import Need, check_fits
@@ -245,7 +245,7 @@ def residuals_from_cache(
         raise InputError(f"cfg is a {type(cfg).__name__}; give the model's cfg, with n_layers and d_model")
     n_layers = int(cfg.n_layers)
     wanted = layer_indices(layers, n_layers)
-    states = {layer: _cached(cache, layer, n_layers, int(cfg.d_model)) for layer in wanted}
+    states = {layer: _cached(cache, layer, cfg) for layer in wanted}
     if final_norm and n_layers in states:
         model = getattr(cache, "model", None)
         if model is None:
@@ -275,17 +275,16 @@ def _warn(run: PromptBatches, padding: str) -> None:
     """
     if padding:
         run.info["padding"] = padding
-    two = doubled_bos(run.model, run.interventions, run.rows)
-    for note in (padding, two, *surrounding_notes(run.model)):
+    own = [one.note_of(run.model, run.rows) for one in run.interventions]
+    for note in (padding, *own, *surrounding_notes(run.model)):
         if note:
             warnings.warn(note, UserWarning, stacklevel=4)
 
 
-def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:
-    """One hidden state; the output of block l − 1 is also the input of block l."""
-    names = [f"blocks.{layer}.hook_resid_pre", f"blocks.{layer}.hook_in"] if layer < n_layers else []
-    if layer > 0:
-        names = [f"blocks.{layer - 1}.hook_resid_post", f"blocks.{layer - 1}.hook_out", *names]
+def _cached(cache: Any, layer: int, cfg: Any) -> Tensor:
+    """One hidden state."""
+    family, d_model = family_of(cfg), int(cfg.d_model)
+    names = family.cached(layer, int(cfg.n_layers))
     for name in names:
         try:
             state = cache[name]
@@ -300,7 +299,8 @@ def _cached(cache: Any, layer: int, n_layers: int, d_model: int) -> Tensor:
                 f"cache[{name!r}] has shape {tuple(state.shape)}; expected [batch pos {d_model}]"
             )
         return torch.as_tensor(state).detach()
+    kept = [repr(family.hooks[part].rpartition(".")[2]) for part in ("before", "after")]
     raise InputError(
         f"the cache has no residual stream for hidden state {layer} ({names[0]!r}); run run_with_cache "
-        "without a names filter, or with one that keeps 'hook_resid_pre' and 'hook_resid_post'"
+        f"without a names filter, or with one that keeps {' and '.join(kept)}"
     )

@@ -12,23 +12,23 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from laminar_lens import kernels
 from laminar_lens.arguments import checked
 from laminar_lens.errors import CaptureError, InputError, ShapeError
-from laminar_lens.geometry import FITTED, Geometry, named_geometry
-from laminar_lens.kernels import angle_profile, pair_angles, resolve_backend
-from laminar_lens.kernels._checks import check_pair_form, check_pairs
+from laminar_lens.geometry import Geometry, named_geometry
+from laminar_lens.kernels import pair_angles, resolve_backend
 from laminar_lens.kernels._dispatch import check_backend
 from laminar_lens.kernels.profile import check_lags
 from laminar_lens.measures import MEASURES, PROFILE, Measure
+from laminar_lens.measuring import checked_mask, measured, real_pairs, stacked
 from laminar_lens.models.changes import attached_changes
 from laminar_lens.models.edits import as_interventions
 from laminar_lens.models.forward import check_model, check_reached, hook_name, state_hooks
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.selection import layer_indices
+from laminar_lens.registered import GEOMETRIES
 
 
 @dataclasses.dataclass
@@ -106,8 +106,8 @@ class AngleMeter:
             check_final_norm(model)
         self._model = model
         self.layers = _increasing(layer_indices(layers, int(model.cfg.n_layers)))
-        self._mask = _checked_mask(mask)
-        self._pairs = _real_pairs(pairs, self._mask)
+        self._mask = checked_mask(mask)
+        self._pairs = real_pairs(pairs, self._mask)
         self._measures = _checked_measures(measures, len(self.layers), needed=pairs is None)
         self._lags, self._final_norm, self._gradient = check_lags(lags), bool(final_norm), bool(gradient)
         self._asked = check_backend(backend)
@@ -170,7 +170,7 @@ class AngleMeter:
         Source: Kahan's two-argument form; see kernels/reference.py.
         """
         self._check_complete()
-        return {name: _stacked(name, parts) for name, parts in self._pass.found.items()}
+        return {name: stacked(name, parts) for name, parts in self._pass.found.items()}
 
     def observe(self, layer: int, state: Float[Tensor, "..."]) -> None:
         """Measures hidden state `layer`, [batch pos d_model]; the hooks call it, layer after layer."""
@@ -199,13 +199,13 @@ class AngleMeter:
         mask = self._mask = None if self._mask is None else self._mask.to(state.device)
         found: dict[str, Tensor] = {}
         if alone := [one for one in self._measures if not one.between_layers]:
-            found |= _measured(alone, [state], mask, name, self._lags)
+            found |= measured(alone, [state], mask, name, self._lags)
         if self._pairs is not None:
             found["pair"] = pair_angles(state, self._pairs, backend=name)
         if between := [one for one in self._measures if one.between_layers]:
             if before is not None:
                 self._check_same_tokens(before, state)
-                found |= _measured(between, _alike(before, state), mask, name)
+                found |= measured(between, _alike(before, state), mask, name)
             self._keep(state)
         return found
 
@@ -236,14 +236,14 @@ class AngleMeter:
         seen = self._pass.seen
         if missing := [layer for layer in self.layers if layer not in seen]:
             raise CaptureError(
-                f"hidden state {missing[0]}: its hook {hook_name(missing[0])!r} did not fire in the last "
-                f"forward pass, which gave {seen}; run the whole model, or choose layers={seen}"
+                f"hidden state {missing[0]}: its hook {hook_name(self._model, missing[0])!r} did not fire in "
+                f"the last forward pass, which gave {seen}; run the whole model, or choose layers={seen}"
             )
 
 
 def _unfitted(model: Any, geometry: Any, layers: tuple[int, ...], final_norm: bool) -> Geometry:
     """A geometry that is there, or that a name makes without other texts."""
-    if isinstance(geometry, str) and geometry in (*FITTED, "without_dimensions"):
+    if isinstance(geometry, str) and GEOMETRIES.get(geometry).needs_texts:
         raise InputError(
             f"geometry {geometry!r} is fitted on other texts: give a meter "
             f"laminar_lens.geometry.fit_geometry(model, {geometry!r})"
@@ -273,85 +273,6 @@ def _checked_measures(measures: str | Iterable[str], n_layers: int, *, needed: b
     order = {name: row for row, name in enumerate(MEASURES.shipped)}
     kept = [one for one in asked if n_layers > 1 or not one.between_layers]
     return tuple(sorted(kept, key=lambda one: order.get(one.name, len(order))))
-
-
-def _checked_mask(mask: Any) -> Bool[Tensor, "batch pos"] | None:
-    if mask is None:
-        return None
-    mask = torch.as_tensor(mask).detach()
-    if mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
-        raise ShapeError(
-            f"mask is {list(mask.shape)} of {mask.dtype}; expected bool [batch pos], True = real"
-        )
-    real: Tensor = mask.bool()
-    return real
-
-
-def _real_pairs(pairs: Any, mask: Bool[Tensor, "batch pos"] | None) -> Int[Tensor, "*batch pair 2"] | None:
-    """Pairs on the CPU, where the kernels' checks need not wait for a device; −1 where one is padding."""
-    if pairs is None:
-        return None
-    given = check_pair_form(torch.as_tensor(pairs)).cpu()
-    if mask is None:
-        return given
-    positions = check_pairs(mask.cpu()[..., None], given)
-    row = torch.arange(len(mask))[:, None, None]
-    real = mask.cpu()[row, positions.clamp(min=0)].all(-1, keepdim=True)
-    return positions.where(real, -1)
-
-
-def _measured(
-    measures: list[Measure], states: list[Tensor], mask: Tensor | None, backend: str, lags: int = 1
-) -> dict[str, Tensor]:
-    """Measures of one hidden state, or of two; padding is NaN."""
-    found: dict[str, Tensor] = {}
-    together = [one.name for one in measures if one.name in PROFILE]
-    if together:
-        profile = angle_profile(states, measures=together, lags=lags, mask=mask, backend=backend)
-        found |= {name: values[0] for name, values in profile.items()}
-    if len(together) < len(measures) and mask is not None:
-        states = [state.masked_fill(~mask[..., None], torch.nan) for state in states]
-    for one in measures:
-        if one.function is not None:
-            found[one.name] = _own(one, states)
-        elif one.name not in PROFILE:
-            found[one.name] = getattr(kernels, one.kernel)(*states, backend=backend)
-    return found
-
-
-def _own(measure: Measure, states: list[Tensor]) -> Tensor:
-    """What a user's function makes of states, as a copy: it may have returned a part of them."""
-    assert measure.function is not None
-    before = [_version(state) for state in states]
-    values = measure.function(*states)
-    if [_version(state) for state in states] != before:
-        raise InputError(f"measure {measure.name!r} wrote into the hidden state; let it work on a copy")
-    if not isinstance(values, Tensor) or values.is_complex():
-        what = f"a tensor of {values.dtype}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        raise InputError(f"measure {measure.name!r} returned {what}; expected real numbers [batch …]")
-    if values.ndim == 0 or len(values) != len(states[-1]):
-        raise ShapeError(
-            f"measure {measure.name!r} returned shape {list(values.shape)}; expected one entry for each of "
-            f"{len(states[-1])} texts on its first axis"
-        )
-    wide = values.is_floating_point() and values.element_size() >= 4
-    return values.clone() if wide else values.float()
-
-
-def _version(state: Tensor) -> int:
-    """Counts the writes into a tensor; under inference mode nothing does."""
-    return 0 if state.is_inference() else state._version
-
-
-def _stacked(name: str, parts: list[Tensor]) -> Tensor:
-    """One measure of all layers."""
-    shapes = sorted({tuple(part.shape) for part in parts})
-    if len(shapes) > 1:
-        raise ShapeError(
-            f"measure {name!r} returned {list(shapes[0])} in one hidden state and {list(shapes[1])} in "
-            "another; expected the same shape in all"
-        )
-    return torch.stack([part.to(parts[0].device) for part in parts])
 
 
 def _alike(before: Tensor, state: Tensor) -> list[Tensor]:

@@ -104,3 +104,32 @@ def qualified_name(thing: Any) -> str:
     """How a function or class is found again: "package.module.name"; the type's where it has no name."""
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _accepted_geometry(name: str, given: Any) -> Any:
+    """Told without importing torch: by the name of the class that it comes from, and of its `map`."""
+    bases = map(qualified_name, given.__mro__) if isinstance(given, type) else ()
+    if "laminar_lens.geometry.base.Geometry" not in bases or given.map.__qualname__ == "Geometry.map":
+        raise InputError(
+            f"geometry {name!r} is {shown(given)}; expected a subclass of laminar_lens.geometry.Geometry "
+            "with a map(layer, state)"
+        )
+    if given.name != name:
+        raise InputError(f"geometry {name!r} calls itself {shown(given.name)}: give both the same name")
+    return given
+
+
+GEOMETRIES: Registry[Any] = Registry(
+    "geometry",
+    "laminar_lens.geometries",
+    {
+        "raw": "laminar_lens.geometry.shipped:Raw",
+        "centred": "laminar_lens.geometry.shipped:Centred",
+        "mean_over_d_model": "laminar_lens.geometry.shipped:MeanOverDModel",
+        "standardised": "laminar_lens.geometry.shipped:Standardised",
+        "without_dimensions": "laminar_lens.geometry.shipped:WithoutDimensions",
+        "layernormed": "laminar_lens.geometry.shipped:LayerNormed",
+    },
+    _accepted_geometry,
+)
+"""Classes of geometries; importing one takes torch, so that their names stand here."""

@@ -109,7 +109,7 @@ def test_deviations_are_their_definition(novella: Any) -> None:
     mid, first, rest = family.deviations(novella, tokens)
     states = ll.capture_residuals(novella, tokens, prepend_bos=True).values.double().numpy()
     within = ll.capture_residuals(
-        novella, tokens, prepend_bos=True, interventions=ll.remove_write("mlp", layers=[3])
+        novella, tokens, prepend_bos=True, interventions=ll.remove_write("mlp", blocks=[3])
     )
     for block in range(8):
         x = states[block + 1]

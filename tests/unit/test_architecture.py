@@ -15,6 +15,7 @@ SRC = Path(laminar_lens.__file__).parent
 ORDER = [
     {"arguments", "axes", "errors", "escapes", "files", "measures", "registered", "tables", "words"},
     {"kernels", "stats"},
+    {"measuring"},
     {"texts"},
     {"prompts", "models"},
     {"interventions"},

@@ -207,7 +207,7 @@ def test_a_coordinate_that_does_not_vary_has_no_standard_unit(tiny_gpt2: Any) ->
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("centered", {}, "geometry 'centered' is unknown: use one of raw, centred"),
+        ("centered", {}, "geometry 'centered' is unknown; choose from raw, centred"),
         ("without_dimensions", {"dimensions": []}, "dimensions is empty"),
         ("without_dimensions", {"dimensions": [32]}, "dimension 32 is out of range: this model has"),
         ("without_dimensions", {"dimensions": [-1]}, "dimension -1 is out of range"),

@@ -171,7 +171,7 @@ def sequential(  # one line a parameter: the command's whole surface
         tau=checks.tolerance(tau),
         n_texts=checks.count(n_texts),
         warmup=warmup,
-        geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
+        geometry=checks.geometry(geometry),
         geometries=geometries,
         grid=grid,
         seed=checks.seed(seed),
@@ -262,7 +262,7 @@ def angles(
         format=format,
         path=checks.writable(out, [name]) / name,
         quiet=quiet,
-        geometry=checks.choice("--geometry", geometry, checks.GEOMETRIES),
+        geometry=checks.geometry(geometry),
     )
     return preflight.check_angles(request)
 

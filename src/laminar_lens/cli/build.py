@@ -52,7 +52,7 @@ def text_options(
     return {
         "n_texts": checks.count(n_texts, least),
         "length": None if length is None else checks.at_least("--length", length, 4),
-        "geometry": checks.choice("--geometry", geometry, checks.GEOMETRIES),
+        "geometry": checks.geometry(geometry),
         "seed": checks.seed(seed),
         "texts": checks.texts(texts),
     }

@@ -15,23 +15,16 @@ from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.files import why_unwritable
 from laminar_lens.measures import MEASURES
+from laminar_lens.models.selection import written_numbers
 from laminar_lens.prompts import OCCURRENCES, check_target, her_prompts, read_prompts
+from laminar_lens.registered import GEOMETRIES
 from laminar_lens.texts.reading import read_document
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
 BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-GEOMETRIES = (
-    "raw",
-    "centred",
-    "mean_over_d_model",
-    "standardised",
-    "without_dimensions",
-    "layernormed",
-)
 WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
-MOST_LAYERS = 9999
 MOST = 9_999_999  # positions to skip, tokens of a text: no text is so long
 MOST_TEXTS = 1_000_000  # the studies, too, count how many texts would decide up to a million
 
@@ -43,6 +36,11 @@ def choice(option: str, value: str, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(value.lower().replace("-", "_"), allowed, n=1, cutoff=0.5)
     guess = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"{option} {value!r} is unknown: {guess}choose from {', '.join(allowed)}")
+
+
+def geometry(name: str) -> str:
+    """The name of a geometry, shipped or of an installed package."""
+    return choice("--geometry", name, GEOMETRIES.names())
 
 
 def at_least(option: str, value: int, minimum: int, most: int = MOST) -> int:
@@ -93,30 +91,15 @@ def tolerance(value: float) -> float:
 
 def parse_layers(text: str) -> tuple[int, ...] | None:
     """`"0,3-5"` as (0, 3, 4, 5), in order and without repeats; an empty text, all layers, as None."""
-    return _numbers("--layers", text, "layer", "no model has so many hidden states")
+    return written_numbers("--layers", text, "layer", "no model has so many hidden states")
 
 
 def parse_places(text: str) -> tuple[int, ...] | None:
     """Positions in a text, written as layers are; None where none is given."""
-    found = _numbers("--at", text, "position", "no text is so long")
+    found = written_numbers("--at", text, "position", "no text is so long")
     if found and found[0] < 1:
         raise InputError("--at 0 leaves no context before the pair: begin at 1 or later, for example 42-62")
     return found
-
-
-def _numbers(option: str, text: str, what: str, why_not: str) -> tuple[int, ...] | None:
-    if not text:
-        return None
-    chosen: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r" *([0-9]{1,9}) *(?:- *([0-9]{1,9}) *)?", part)
-        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
-        if last < first:
-            raise InputError(f"{option} {text!r}: {part!r} is no {what} or range; write for example 1,3-8")
-        if last > MOST_LAYERS:
-            raise InputError(f"{option} {text!r}: {last} is out of range, {why_not}; write for example 1,3-8")
-        chosen.update(range(first, last + 1))
-    return tuple(sorted(chosen))
 
 
 def parse_window(text: str) -> str | tuple[int, int] | None:

@@ -22,12 +22,12 @@ from laminar_lens.cli.requests import (
 from laminar_lens.errors import InputError, is_failure
 from laminar_lens.measures import MEASURES
 from laminar_lens.models.context import config_context
+from laminar_lens.models.families import family_of
 from laminar_lens.models.names import local_folder
 from laminar_lens.prompts import find_targets
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
-LAYER_KEYS = ("n_layer", "num_hidden_layers", "n_layers")
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
 LONGEST, SHORTEST = 64, 4  # tokens of a text, where no --length says otherwise
 INDEPENDENT = 4  # texts at least, where texts exchange beginnings or one half chooses what the other measures
@@ -160,7 +160,8 @@ def check_texts(texts: Sequence[str] | Sequence[Path], tokenizer: Any, length: i
 
 def check_layers(choice: ModelChoice) -> None:
     """Refuses a layer that the model does not have, where its folder tells how many it has."""
-    n_layers = _number(_config(choice), LAYER_KEYS)
+    config = _config(choice)
+    n_layers = _number(config, family_of(config).layer_keys)
     beyond = [layer for layer in choice.layers or () if n_layers is not None and layer > n_layers]
     if beyond:
         raise InputError(

@@ -6,6 +6,7 @@ describes itself in the provenance. Nothing here copies a model, writes into one
 
 from laminar_lens.interventions.attention import cut as cut
 from laminar_lens.interventions.attention import no_context as no_context
+from laminar_lens.interventions.own import custom as custom
 from laminar_lens.interventions.patch import patch_residual as patch_residual
 from laminar_lens.interventions.positions import restart as restart
 from laminar_lens.interventions.positions import set_position as set_position
@@ -14,4 +15,6 @@ from laminar_lens.interventions.states import scale_norm as scale_norm
 from laminar_lens.interventions.tokens import bos as bos
 from laminar_lens.interventions.tokens import prefix as prefix
 from laminar_lens.interventions.writes import remove_write as remove_write
+from laminar_lens.models.edits import Edit as Edit
 from laminar_lens.models.edits import Intervention as Intervention
+from laminar_lens.models.edits import Span as Span

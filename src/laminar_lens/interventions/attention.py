@@ -14,6 +14,7 @@ from laminar_lens.arguments import flag
 from laminar_lens.errors import CaptureError
 from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
 from laminar_lens.models.edits import Edit, Intervention, Span
+from laminar_lens.models.families import family_of
 
 ARCHITECTURES = "those with softmax attention, for example GPT-2, Llama, GPT-NeoX"
 
@@ -25,15 +26,15 @@ class _Masked(Intervention):
     t: int
 
     def check(self, model: Any, length: int) -> None:
-        names = [f"blocks.{block}.attn.hook_attn_scores" for block in range(int(model.cfg.n_layers))]
-        check_hooks(self.label, model, names, ARCHITECTURES)
+        check_hooks(self.label, model, self._hooks(model), ARCHITECTURES)
         check_positions(self.label, [self.t], length)
 
     def edits(self, model: Any) -> list[Edit]:
-        return [
-            Edit(f"blocks.{block}.attn.hook_attn_scores", block + 1, self._mask)
-            for block in range(int(model.cfg.n_layers))
-        ]
+        return [Edit(hook, block + 1, self._mask, axis=-1) for block, hook in enumerate(self._hooks(model))]
+
+    def _hooks(self, model: Any) -> list[str]:
+        family = family_of(model.cfg)
+        return [family.hook("scores", block) for block in range(int(model.cfg.n_layers))]
 
     def clash(self, other: Intervention, model: Any, length: int) -> str:
         return "it is the same intervention twice" if self == other else ""

@@ -5,7 +5,6 @@ from typing import Any
 
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
-from laminar_lens.interventions.tokens import doubled_bos
 from laminar_lens.models.edits import Intervention, as_interventions
 
 Conditions = dict[str, tuple[Intervention, ...]]
@@ -41,7 +40,8 @@ def as_conditions(given: Any) -> Conditions:
 
 def notes(model: Any, changes: tuple[Intervention, ...], rows: Iterable[Sequence[int]] = ()) -> list[str]:
     """What a reader must know of interventions before trusting a number; `rows` are the texts' token ids."""
-    found = [one.note(model) for one in changes] + [doubled_bos(model, changes, rows)]
+    starts = [row[:1] for row in rows]
+    found = [note for one in changes for note in (one.note(model), one.note_of(model, starts))]
     return [note for note in found if note]
 
 

@@ -13,8 +13,8 @@ from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
 from laminar_lens.models.context import context_length
 from laminar_lens.models.edits import CHECK, Edit, Intervention, Span
+from laminar_lens.models.families import family_of
 
-HOOK = "hook_pos_embed"
 ARCHITECTURES = "those with learned absolute positions, for example GPT-2, GPT-Neo, OPT"
 RELATIVE = ("rotary", "alibi", "relative_positional_bias", "none")
 
@@ -26,13 +26,14 @@ class _Placed(Intervention):
     t: int
 
     def check(self, model: Any, length: int) -> None:
+        hook = family_of(model.cfg).positions
         kind = str(getattr(model.cfg, "positional_embedding_type", None))
         if kind in RELATIVE:
             raise InputError(
-                f"{self.label} is not applicable: it needs the hook point {HOOK!r}, which fires only in "
+                f"{self.label} is not applicable: it needs the hook point {hook!r}, which fires only in "
                 f"{ARCHITECTURES}; the positions of this model are {kind}"
             )
-        check_hooks(self.label, model, [HOOK], ARCHITECTURES)
+        check_hooks(self.label, model, [hook], ARCHITECTURES)
         check_positions(self.label, [self.t], length)
 
     def edits(self, model: Any) -> list[Edit]:
@@ -47,7 +48,8 @@ class _Placed(Intervention):
             self._place(out, original.pop(), span.before + self.t, model)
             return out
 
-        return [Edit(HOOK, 0, keep, CHECK), Edit(HOOK, 0, place)]
+        hook = family_of(model.cfg).positions
+        return [Edit(hook, 0, keep, CHECK), Edit(hook, 0, place)]
 
     def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:
         """Writes into `out` [batch pos d_model]; `at` is the column of position t."""

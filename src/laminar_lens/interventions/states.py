@@ -12,7 +12,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_positions, columns, others, whole_or_mean, wholes
 from laminar_lens.models.edits import Edit, Intervention, Span
 from laminar_lens.models.forward import hook_name
-from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.selection import increasing_layers
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Edited(Intervention):
     def chosen_layers(self, model: Any) -> tuple[int, ...]:
         """Hidden states, in increasing order."""
         try:
-            return tuple(sorted(set(layer_indices(self.where()[0], int(model.cfg.n_layers)))))
+            return increasing_layers(self.where()[0], int(model.cfg.n_layers))
         except InputError as error:
             raise InputError(f"{self.label}: {error}") from None
 
@@ -41,7 +41,8 @@ class Edited(Intervention):
     def edits(self, model: Any) -> list[Edit]:
         """See `Intervention.edits`."""
         return [
-            Edit(hook_name(layer), layer, self.editor(layer, model)) for layer in self.chosen_layers(model)
+            Edit(hook_name(model, layer), layer, self.editor(layer, model))
+            for layer in self.chosen_layers(model)
         ]
 
     def editor(self, layer: int, model: Any) -> Any:

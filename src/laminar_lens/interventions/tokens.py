@@ -56,7 +56,7 @@ def prefix(text: Any) -> Intervention:
 
 @dataclass(frozen=True)
 class _Bos(Intervention):
-    name = "bos"
+    name, first = "bos", True
     does = "the model's BOS before position 0, which takes part in the run and is not measured"
 
     def tokens_before(self, model: Any) -> list[int]:
@@ -84,6 +84,15 @@ class _Bos(Intervention):
         }
         return f"{how[trained]}: {why}." if trained in how else ""
 
+    def note_of(self, model: Any, rows: Iterable[Sequence[int]]) -> str:
+        token, starts = bos_token_id(model), [int(row[0]) for row in rows]
+        twice = sum(start == token for start in starts)
+        return (
+            f"{twice} of {len(starts)} texts have the BOS twice: bos() puts it before their own."
+            if twice
+            else ""
+        )
+
     def clash(self, other: Intervention, model: Any, length: int) -> str:
         return "there is one BOS" if self == other else ""
 
@@ -103,15 +112,3 @@ def bos() -> Intervention:
         InputError: where it is used, with `prepend_bos=True`, or on a model whose tokenizer has no BOS.
     """
     return _Bos()
-
-
-def doubled_bos(model: Any, changes: Sequence[Intervention], rows: Iterable[Sequence[int]]) -> str:
-    """What a reader must know of texts that start with the BOS that `bos()` puts before them; empty if none
-    does."""
-    if not any(isinstance(one, _Bos) for one in changes):
-        return ""
-    token, starts = bos_token_id(model), [int(row[0]) for row in rows]
-    twice = sum(start == token for start in starts)
-    return (
-        f"{twice} of {len(starts)} texts have the BOS twice: bos() puts it before their own." if twice else ""
-    )

@@ -21,9 +21,9 @@ from laminar_lens.interventions.arguments import (
     wholes,
 )
 from laminar_lens.models.edits import CHECK, READ, Edit, Intervention, Span
+from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.surroundings import blame
 
-COMPONENTS = ("attn", "mlp")
 ARCHITECTURES = "those whose blocks add attention and MLP to the stream, for example GPT-2, Llama, GPT-NeoX"
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
@@ -35,39 +35,39 @@ class _RemoveWrite(Intervention):
         "what a component adds to the residual stream replaced by zero, or by its mean over other positions"
     )
     component: str
-    layers: tuple[int, ...]
+    blocks: tuple[int, ...]
     positions: tuple[int, ...] | None = None
     by: str = "zero"
 
     def check(self, model: Any, length: int) -> None:
         n_blocks = int(model.cfg.n_layers)
-        if self.layers[-1] >= n_blocks:
+        if self.blocks[-1] >= n_blocks:
             raise InputError(
-                f"{self.label}: block {self.layers[-1]} does not exist; this model has blocks 0 … "
+                f"{self.label}: block {self.blocks[-1]} does not exist; this model has blocks 0 … "
                 f"{n_blocks - 1}"
             )
-        names = [f"blocks.{block}.hook_{part}_out" for block in self.layers for part in COMPONENTS]
+        family = family_of(model.cfg)
+        names = [family.hook(part, block) for block in self.blocks for part in WRITES]
         check_hooks(self.label, model, names, ARCHITECTURES)
         check_positions(self.label, self.positions or (), length)
         others(self.label, self.by, self.positions, length)
 
     def edits(self, model: Any) -> list[Edit]:
         found, outside = [], blame(model)  # now: in a pass our own hooks are there too
-        for block in self.layers:
-            at, terms = f"blocks.{block}.hook_", _Terms(self.label, block, outside)
+        family = family_of(model.cfg)
+        for block in self.blocks:
+            terms = _Terms(self.label, block, outside)
+            found += [Edit(family.hook(self.component, block), block + 1, self._remove)]
             found += [
-                Edit(at + "resid_pre", block + 1, terms.add, READ),
-                Edit(at + f"{self.component}_out", block + 1, self._remove),
-                Edit(at + "attn_out", block + 1, terms.add, READ),
-                Edit(at + "mlp_out", block + 1, terms.add, READ),
-                Edit(at + "resid_post", block + 1, terms.check, CHECK),
+                Edit(family.hook(part, block), block + 1, terms.add, READ) for part in ("before", *WRITES)
             ]
+            found += [Edit(family.hook("after", block), block + 1, terms.check, CHECK)]
         return found
 
     def clash(self, other: Intervention, model: Any, length: int) -> str:
         if not isinstance(other, _RemoveWrite) or self.component != other.component:
             return ""
-        blocks = set(self.layers) & set(other.layers)
+        blocks = set(self.blocks) & set(other.blocks)
         mine, theirs = self.positions, other.positions
         shared = set(mine or theirs or (0,)) & set(theirs or mine or (0,))
         return f"both remove the {self.component} write of block {min(blocks)}" if blocks and shared else ""
@@ -113,27 +113,27 @@ class _Terms:
             )
 
 
-def remove_write(component: Any, layers: Any, positions: Any = None, by: str = "zero") -> Intervention:
+def remove_write(component: Any, blocks: Any, positions: Any = None, by: str = "zero") -> Intervention:
     """Removes what the attention or the MLP of some blocks writes: who writes the sink, and who erases it.
 
-    >>> remove_write("mlp", layers=[0, 2], positions=0).label
+    >>> remove_write("mlp", blocks=[0, 2], positions=0).label
     "remove_write('mlp', [0, 2], positions=[0])"
 
     Args:
         component: "attn" or "mlp".
-        layers: blocks 0 … n_layers − 1; block b writes between hidden states b and b + 1.
+        blocks: 0 … n_layers − 1; block b writes between hidden states b and b + 1.
         positions: all by default, those of a prefix too.
         by: "zero", or "mean": the mean write over the same text's positions that are not in `positions`.
 
     Raises:
-        InputError: another component or `by`, or layers or positions that are not numbers. Where it is used:
+        InputError: another component or `by`, or blocks or positions that are not numbers. Where it is used:
             a block, position or hook point that is not there.
         CaptureError: while it runs, input + attention + MLP is not the block's output.
     """
-    if not isinstance(component, str) or component not in COMPONENTS:
+    if not isinstance(component, str) or component not in WRITES:
         raise InputError(f"component is {shown(component)}; expected 'attn' or 'mlp'")
     by = whole_or_mean("remove_write", by, positions)
-    blocks = wholes("layers", layers)
-    if blocks is None:
-        raise InputError("remove_write needs layers; give at least one block")
-    return _RemoveWrite(str(component), blocks, wholes("positions", positions), by)
+    chosen = wholes("blocks", blocks)
+    if chosen is None:
+        raise InputError("remove_write needs blocks; give at least one")
+    return _RemoveWrite(str(component), chosen, wholes("positions", positions), by)

@@ -1,5 +1,6 @@
 """Interventions made ready for forward passes of one model, and the proof that they changed it."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,7 +73,7 @@ class Changes:
         def run(value: Tensor, hook: Any) -> Tensor | None:
             self._check(value, edit)
             self._fired.add(index)
-            return edit.call(value, self._span)
+            return edit.call(value, dataclasses.replace(self._span, hook=hook))
 
         # The compiler breaks its graph there instead of tracing what depends on the text.
         if "torch._dynamo" not in sys.modules:
@@ -83,7 +84,7 @@ class Changes:
         """Checks the texts of a run that nobody checked before."""
         if self._checked is True:
             return
-        n = value.shape[-1] if edit.hook.endswith("scores") else value.shape[1]
+        n = value.shape[edit.axis]
         found = (len(value), n - self._span.before)
         if found != self._checked:
             check_interventions(

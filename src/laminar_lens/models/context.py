@@ -2,16 +2,7 @@
 
 from typing import Any
 
-CONTEXT_KEYS = (
-    "n_positions",
-    "max_position_embeddings",
-    "max_seq_len",
-    "max_sequence_length",
-    "max_context_length",
-    "seq_length",
-    "n_ctx",
-)
-"""What Hugging Face's configurations call the context, the most usual first."""
+from laminar_lens.models.families import family_of
 
 
 def config_context(config: Any) -> int | None:
@@ -21,7 +12,7 @@ def config_context(config: Any) -> int | None:
     counts.
     """
     for part in _text_parts(config):
-        for key in CONTEXT_KEYS:
+        for key in family_of(config).context_keys:
             value = part.get(key) if isinstance(part, dict) else getattr(part, key, None)
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value

@@ -3,7 +3,7 @@
 The interventions themselves are in `laminar_lens.interventions`; `changes` makes them ready for a pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
@@ -23,10 +23,12 @@ class Span:
     Attributes:
         before: tokens that stand before the text's position 0.
         indices: which prompts of the measurement the batch holds; None where they are not known.
+        hook: TransformerLens's hook point that calls.
     """
 
     before: int = 0
     indices: tuple[int, ...] | None = None
+    hook: Any = None
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class Edit:
         call: takes the value, [batch pos …] or attention scores [batch head query key], and returns the one
             to go on with, or None to leave it. It never writes into the value: that may be a weight.
         stage: `CHECK`, `EDIT` or `READ`.
+        axis: of the value on which positions stand.
     """
 
     hook: str
     layer: int
     call: Callable[[Tensor, Span], Tensor | None]
     stage: int = EDIT
+    axis: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,12 @@ class Intervention:
     Attributes:
         name: of the function that makes it.
         does: what it does, in words.
+        first: whether what it puts before a text stands before what others put there.
     """
 
     name: ClassVar[str] = ""
     does: ClassVar[str] = ""
+    first: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
@@ -122,6 +128,10 @@ class Intervention:
         """What a reader must know of it before trusting a number; empty if nothing."""
         return ""
 
+    def note_of(self, model: Any, rows: Iterable[Sequence[int]]) -> str:
+        """What a reader must know of it with texts of these token ids; empty if nothing."""
+        return ""
+
     def tokens_before(self, model: Any) -> list[int]:
         """Token ids that it puts before position 0."""
         return []
@@ -154,7 +164,7 @@ def _short(value: Any) -> str:
 
 def before_text(model: Any, interventions: Sequence[Intervention]) -> list[int]:
     """Token ids that come before each text: a BOS first, then prefixes in the order that they were given."""
-    tokens = [one.tokens_before(model) for one in sorted(interventions, key=lambda one: one.name != "bos")]
+    tokens = [one.tokens_before(model) for one in sorted(interventions, key=lambda one: not one.first)]
     return [token for part in tokens for token in part]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.changes import Changes
 from laminar_lens.models.edits import Intervention, check_interventions
+from laminar_lens.models.families import family_of
 
 Visit = Callable[[int, Tensor], None]
 """Called as `visit(layer, state)` with each hidden state [batch pos d_model], as soon as it is there."""
@@ -23,9 +24,9 @@ class _Reached(Exception):  # noqa: N818 - it is no error
     """The last wanted hidden state is there: the rest of the forward pass, unembedding too, is not needed."""
 
 
-def hook_name(layer: int) -> str:
+def hook_name(model: Any, layer: int) -> str:
     """Hook of hidden state `layer`: 0 is the embedding, l the output of block l − 1."""
-    return "blocks.0.hook_resid_pre" if layer == 0 else f"blocks.{layer - 1}.hook_resid_post"
+    return family_of(model.cfg).state(layer)
 
 
 def check_model(model: Any) -> None:
@@ -85,7 +86,7 @@ def state_hooks(
             return take
         return torch.compiler.disable(take)  # type: ignore[no-untyped-call, no-any-return]
 
-    return [(hook_name(layer), hook_of(layer)) for layer in sorted(set(layers))]
+    return [(hook_name(model, layer), hook_of(layer)) for layer in sorted(set(layers))]
 
 
 def run_states(
@@ -140,7 +141,7 @@ def run_states(
             pass
     if missing := [layer for layer in layers if layer not in seen]:
         raise CaptureError(
-            f"hidden state {missing[0]}: the model has no hook {hook_name(missing[0])!r} that fires"
+            f"hidden state {missing[0]}: the model has no hook {hook_name(model, missing[0])!r} that fires"
         )
     if changes:
         changes.check_fired(last)

@@ -1,9 +1,32 @@
-"""Which hidden states and positions a caller asks for."""
+"""Which hidden states and positions a caller asks for: `layers` are hidden states, in whatever form."""
 
+import re
 from typing import Any
 
 from laminar_lens.arguments import wholes
 from laminar_lens.errors import InputError
+
+MOST_LAYERS = 9999
+
+
+def written_numbers(option: str, text: str, what: str, why_not: str) -> tuple[int, ...] | None:
+    """`"0,3-5"` as (0, 3, 4, 5), in order and without repeats; an empty text, which is all, as None.
+
+    Raises:
+        InputError: names `option`, the part that is no `what` or range, or why a number is too large.
+    """
+    if not text:
+        return None
+    chosen: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r" *([0-9]{1,9}) *(?:- *([0-9]{1,9}) *)?", part)
+        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if last < first:
+            raise InputError(f"{option} {text!r}: {part!r} is no {what} or range; write for example 1,3-8")
+        if last > MOST_LAYERS:
+            raise InputError(f"{option} {text!r}: {last} is out of range, {why_not}; write for example 1,3-8")
+        chosen.update(range(first, last + 1))
+    return tuple(sorted(chosen))
 
 
 def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
@@ -23,6 +46,11 @@ def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
             )
         wanted.append(layer if layer >= 0 else n_layers + 1 + layer)
     return tuple(wanted)
+
+
+def increasing_layers(layers: Any, n_layers: int) -> tuple[int, ...]:
+    """The same in increasing order, each once."""
+    return tuple(sorted(set(layer_indices(layers, n_layers))))
 
 
 def position_indices(positions: Any, longest: int) -> tuple[int, ...]:

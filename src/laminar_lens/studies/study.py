@@ -110,7 +110,8 @@ class Study(ABC):
         for name, variable in first.variables.items():
             axes = [axis for axis in map(str, variable.dims) if axis == "text" or axis.endswith("_text")]
             if axes:
-                joined[name] = xr.Variable.concat([part.variables[name] for part in parts], axes[0])
+                several = [part.variables[name] for part in parts]
+                joined[name] = xr.Variable.concat(several, axes[0])  # type: ignore[no-untyped-call]
         kept = first.drop_vars(joined)
         return kept.assign(joined)
 

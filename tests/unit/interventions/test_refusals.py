@@ -30,7 +30,7 @@ from tests.intervened import BRIDGES, load, some_tokens, states
         (lambda: ll.remove_dimensions([1], by="mean"), "by='mean' takes the mean over the other positions"),
         (lambda: ll.remove_dimensions([1], layers="all"), "layers is 'all'; expected whole numbers"),
         (lambda: ll.remove_write("heads", 1), "component is 'heads'; expected 'attn' or 'mlp'"),
-        (lambda: ll.remove_write("mlp", None), "remove_write needs layers"),
+        (lambda: ll.remove_write("mlp", None), "remove_write needs blocks"),
         (lambda: ll.remove_write("mlp", [1], positions=[-1]), "positions is -1; expected"),
         (lambda: ll.scale_norm(0, 1), "factor is 0; expected a finite number above 0"),
         (lambda: ll.scale_norm(float("nan"), 1), "factor is nan; expected"),

@@ -114,4 +114,4 @@ def test_edits_are_measured_where_they_are_made(model):
     assert (found[1, :, :, 3] != 0).all()
     alone = residual_states(model, tokens, [3], interventions=[change])
     assert torch.equal(alone[0], found[3])
-    assert hook_name(3) == "blocks.2.hook_resid_post"
+    assert hook_name(model, 3) == "blocks.2.hook_resid_post"

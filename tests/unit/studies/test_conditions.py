@@ -43,7 +43,7 @@ def test_the_plain_condition_is_the_study_without_interventions(novella, plain_w
     for result, single in ((warmup, plain_warmup), (study, alone), (table, rows)):
         assert result.conditions == ("plain", CUT, BOTH)
         assert single.conditions == ("plain",)
-        assert result.dataset.sizes["intervention"] == 3
+        assert list(result.tree.children) == ["plain", CUT, BOTH]
         plain = result.condition("plain")
         assert type(plain) is type(single)
         assert plain.numbers_sha256 == single.numbers_sha256
@@ -66,7 +66,7 @@ def test_a_condition_is_the_run_under_its_interventions(novella, warmup, table):
     assert [one["intervention"] for one in described] == ["cut", "restart"]
     assert warmup.provenance["interventions"][BOTH] == described
     assert warmup.settings["interventions"] == {CUT: ["cut(3)"], BOTH: ["cut(3)", "restart(3)"]}
-    rows = angle_rows(table.dataset)
+    rows = angle_rows(table.tree)
     assert set(rows["intervention"]) == {"plain", CUT, BOTH}
     one = rows[(rows.intervention == CUT) & (rows.layer == 2) & (rows.prompt == 1) & (rows.pair == 4)]
     wanted = table.condition(CUT).dataset["sequential"].sel(layer=2, prompt=1, pair=4)
@@ -74,19 +74,16 @@ def test_a_condition_is_the_run_under_its_interventions(novella, warmup, table):
 
 
 def test_texts_are_the_same_in_every_condition(warmup):
-    ids = warmup.dataset["token_id"].values
-    assert (ids == ids[:1]).all()
+    ids = [warmup.condition(name).dataset["token_id"].values for name in warmup.conditions]
+    assert all((one == ids[0]).all() for one in ids)
 
 
 def test_a_contrast_is_paired_over_texts(warmup, study):
     found = warmup.contrast(BOTH)
-    angle = warmup.dataset["angle"]
+    parts = {name: warmup.condition(name).dataset["angle"] for name in (BOTH, "plain")}
     for layer, pair in ((2, 3), (5, 20)):
-        here = angle.sel(layer=layer, pair=pair)
-        d = [
-            float(here.sel(intervention=BOTH)[text]) - float(here.sel(intervention="plain")[text])
-            for text in range(24)
-        ]
+        here = {name: angle.sel(layer=layer, pair=pair) for name, angle in parts.items()}
+        d = [float(here[BOTH][text]) - float(here["plain"][text]) for text in range(24)]
         at = found.sel(layer=layer, pair=pair)
         assert float(at["difference"]) == pytest.approx(np.mean(d), abs=1e-7)
         assert float(at["low"]) < np.mean(d) < float(at["high"])
@@ -171,8 +168,8 @@ def test_the_summary_has_the_contrasts(study, warmup):
     rows = {(row["condition"], row["what"]): row for row in summary["contrasts"]}
     assert set(rows) == {(c, w) for c in (CUT, BOTH) for w in ("target", "first pair", "later pairs")}
     assert rows[CUT, "first pair"]["estimate"] == 0.0
-    target = study.dataset["target_angle"].mean("layer")
-    wanted = float((target.sel(intervention=BOTH) - target.sel(intervention="plain")).mean())
+    target = {name: study.condition(name).dataset["target_angle"].mean("layer") for name in (BOTH, "plain")}
+    wanted = float((target[BOTH] - target["plain"]).mean())
     assert rows[BOTH, "target"]["estimate"] == pytest.approx(wanted, abs=1e-9)
     text = str(summary)
     assert "Against the plain run" in text
@@ -191,7 +188,7 @@ def test_figures_and_page_are_of_the_plain_run_and_the_contrasts(study, warmup, 
         y = np.asarray(drawn[CUT].y, dtype=float)
         name = "angle" if result is warmup else "position_angle"
         axis = "text" if result is warmup else "prompt"
-        d = result.dataset[name].sel(intervention=CUT) - result.dataset[name].sel(intervention="plain")
+        d = result.condition(CUT).dataset[name] - result.condition("plain").dataset[name]
         wanted = d.mean("layer").mean(axis).values[: len(y)]
         np.testing.assert_allclose(y, wanted, atol=1e-6)
         for name, figure in single.figures().items():
@@ -224,7 +221,6 @@ def test_patched_states_stay_with_their_prompts(novella, plain_warmup):
     assert any("without the patched states" in warning for warning in found.warnings)
     assert "warmup_delta" not in found.dataset
     assert "warmup_delta" in plain.dataset
-    assert np.isnan(study.dataset["warmup_delta"].sel(intervention="patch")).all()
     verdicts = dict(zip(found.dataset["claim"].values, found.dataset["claim_verdict"].values, strict=True))
     assert verdicts["C7"] == "undetermined"
 

@@ -21,7 +21,7 @@ def part_of(x: np.ndarray) -> Contributions:
     states = torch.from_numpy(x)
     parts = contributions(states, SKIP).numpy()
     mean, size = (p.mean(1)[None, :, None] for p in (parts, contributions(states.abs(), SKIP).numpy()))
-    return Contributions(mean, mean, size, mean.sum(-1), len(x), {})
+    return Contributions(mean, mean, size, mean.sum(-1), len(x))
 
 
 def null_of(x: np.ndarray, seed: int = 0) -> tuple[LikeSize, np.ndarray]:

@@ -14,8 +14,8 @@ from laminar_lens.models import load_model
 from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, target_mask
 from laminar_lens.prompts import find_targets
 from laminar_lens.results import StudyResult, load_result
+from laminar_lens.studies import run
 from laminar_lens.studies.measurement import Capture, measured_angles
-from laminar_lens.studies.sequential import study as sequential
 from laminar_lens.studies.sequential.plan import Settings, make_plan
 from laminar_lens.studies.sequential.study import sequential_study
 from laminar_lens.studies.warmup.study import warmup_study
@@ -324,7 +324,7 @@ class TestParts:
         def refuse(model: Any, *, seed: int) -> Any:
             raise ModelError("its class takes no configuration")
 
-        monkeypatch.setattr(sequential, "random_twin", refuse)
+        monkeypatch.setattr(run, "random_twin", refuse)
         result = study(FEW, random_init=True)
         assert "random_position_angle" not in result.dataset
         assert any("its class takes no configuration" in note for note in result.warnings)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import torch
 import laminar_lens as ll
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import remove_write
+from laminar_lens.models import families
 from laminar_lens.results import StudyResult, claim_rows
 from laminar_lens.stats.sinks import share_interval, sink_tokens, token_kind
-from laminar_lens.studies.sinks import measure as sinks_measurement
 from laminar_lens.studies.sinks.study import sink_study
 from tests import planted
 
@@ -219,8 +220,9 @@ def test_lengths_writes_and_activations_are_those_of_the_cache(folder: Any, brid
 
 @pytest.mark.parametrize("bridge", [None, True])
 def test_a_missing_hook_is_said(tiny_gpt2: Any, bridge: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks_measurement, "WRITES", {"attn": "hook_attn_out", "mlp": "hook_nothing"})
-    monkeypatch.setattr(sinks_measurement, "ATTENTION", "attn.hook_nothing")
+    hooks = {**families.TRANSFORMER.hooks, "mlp": "blocks.{block}.hook_nothing"}
+    hooks["pattern"] = "blocks.{block}.attn.hook_nothing"
+    monkeypatch.setattr(families, "TRANSFORMER", replace(families.TRANSFORMER, hooks=hooks))
     result = study(ll.load_model(tiny_gpt2, bridge=bridge))
     assert result.warnings == [
         "The model has no hook blocks.0.attn.hook_nothing that fires: attention is not measured.",

@@ -152,7 +152,7 @@ def test_conditions_share_the_geometry_of_the_plain_run(tiny_gpt2: Any) -> None:
 
 def test_what_does_not_fit_is_refused(tiny_gpt2: Any) -> None:
     model = ll.load_model(tiny_gpt2)
-    with pytest.raises(InputError, match=r"^geometry 'center' is unknown: use one of raw, centred, "):
+    with pytest.raises(InputError, match=r"^geometry 'center' is unknown; choose from raw, centred, "):
         study(model, geometry="center")
     with pytest.raises(InputError, match="geometry is a int; give one of"):
         study(model, geometry=3)

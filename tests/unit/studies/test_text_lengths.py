@@ -8,6 +8,7 @@ import torch
 import laminar_lens as ll
 from laminar_lens.errors import InputError
 from laminar_lens.models.padding import PADDING
+from laminar_lens.studies.options import Options
 from laminar_lens.studies.texts import chosen_texts
 
 
@@ -20,7 +21,7 @@ def padded(lengths: list[int]) -> torch.Tensor:
 
 def chosen(model: object, ids: torch.Tensor, length: int | None = None) -> tuple[list[int], list[str]]:
     notes: list[str] = []
-    texts = chosen_texts(model, ids, 0, length, None, False, 0, notes, None)
+    texts = chosen_texts(model, ids, Options(0, length), notes, None)
     return list(texts.tokens.shape), notes
 
 

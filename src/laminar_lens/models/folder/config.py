@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from typing import Any
 
-from laminar_lens.models.context import CONTEXT_KEYS
+from laminar_lens.models.families import family_of
 from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, shown
 from laminar_lens.models.folder.weights import Stored
 
@@ -61,7 +61,7 @@ def _check_types(config: dict[str, Any], prefix: str = "") -> None:
         if key in config and not is_whole(config[key], 1):
             raise _wrong(prefix + key, config[key], "a whole number of 1 or more")
     longest, why = (_LONGEST, "") if _is_rotary(config) else (_LONGEST_TABLE, ", where positions are a table")
-    for key in CONTEXT_KEYS:
+    for key in family_of(config).context_keys:
         if config.get(key) is not None and not (is_whole(config[key], 1) and config[key] <= longest):
             raise _wrong(prefix + key, config[key], f"a whole number from 1 to {longest}{why}")
     for keys, least in ((_HEADS, 1), (_INNER, 0)):

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from laminar_lens.geometry import FITTED, Geometry, fit_geometries, fit_geometry, named_geometry
+from laminar_lens.geometry import Geometry, fit_geometries, fit_geometry, named_geometry
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.studies.run import Run
 
@@ -69,7 +69,7 @@ def compared(run: Run, skip: int) -> list[Compared]:
     else:
         base = named_geometry(model, geometry, **how)
     found = [Compared(base.name, (base,))]
-    if base.name in FITTED:
+    if base.centred:
         return found
     centred = fit_geometries(model, ["centred"], through=base.apply, **fit)["centred"]
     name = "centred" if base.name == "raw" else f"{base.name}, centred"

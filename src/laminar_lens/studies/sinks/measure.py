@@ -18,6 +18,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import Geometry
 from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors, token_strings
+from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.forward import Watch, run_states
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.layers import named_layers
@@ -26,9 +27,8 @@ from laminar_lens.studies.run import Run
 
 RANDOM_TEXTS = 60
 RESIDUAL = "unit of the residual stream"
-ATTENTION = "attn.hook_pattern"
-WRITES = {"attn": "hook_attn_out", "mlp": "hook_mlp_out"}
-COMPONENTS = tuple(WRITES)
+ATTENTION = "pattern"
+COMPONENTS = WRITES
 VARIANTS = ("published", "relative", "scale_free")
 """|value| > 100 and > 1000 × the median |value|; the second alone; > 5 × the median norm of the text."""
 
@@ -121,7 +121,7 @@ def measure_sinks(
 ) -> Sinks:
     """Runs texts of one length once; `notes` get what could not be measured, and why."""
     geometry.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
-    wanted = (ATTENTION, *(WRITES.values() if geometry.name == "raw" else ()))
+    wanted = (ATTENTION, *(COMPONENTS if geometry.name == "raw" else ()))
     watched = [kind for kind in wanted if _fires(run, kind, notes)]
     out = _empty(run, geometry, watched)
     done = 0
@@ -139,7 +139,7 @@ def _empty(run: PromptBatches, geometry: Geometry, watched: Sequence[str]) -> Si
     n, length = len(run.rows), run.longest
     blocks, width = int(run.model.cfg.n_layers), int(run.model.cfg.d_model)
     heads = int(run.model.cfg.n_heads) if ATTENTION in watched else 0
-    writes = all(kind in watched for kind in WRITES.values())
+    writes = all(kind in watched for kind in COMPONENTS)
     tokens = np.array(run.rows)
     known = torch.from_numpy(np.unique(tokens))[None]
     words = token_strings(getattr(run.model, "tokenizer", None), known, torch.ones_like(known).bool())[0]
@@ -178,7 +178,7 @@ class _Pass:
         watch: list[Watch] = []
         for block in range(self.out.norm.shape[1] - 1):
             for kind in watched:
-                watch.append((f"blocks.{block}.{kind}", self._reader(block, kind)))
+                watch.append((family_of(self.run.model.cfg).hook(kind, block), self._reader(block, kind)))
         run_states(
             self.run.model,
             tokens,
@@ -250,7 +250,7 @@ class _Pass:
         assert self.out.write is not None
         assert self.out.error is not None
         pre = self.previous.to(post.device)
-        writes = [self.written.pop(WRITES[name]).to(post) for name in COMPONENTS]
+        writes = [self.written.pop(name).to(post) for name in COMPONENTS]
         lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
         tiny = torch.finfo(lengths.dtype).tiny
         rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
@@ -283,7 +283,8 @@ def _fires(run: PromptBatches, kind: str, notes: list[str]) -> bool:
     def look(block: int) -> Callable[[Tensor, Any], None]:
         return lambda value, hook: seen.add(block)
 
-    watch = [(f"blocks.{block}.{kind}", look(block)) for block in blocks]
+    family = family_of(run.model.cfg)
+    watch = [(family.hook(kind, block), look(block)) for block in blocks]
     try:
         run_states(run.model, run.tokens([0]), [len(blocks)], lambda layer, state: None, watch=watch)
     except (KeyError, AttributeError, ValueError):
@@ -293,7 +294,7 @@ def _fires(run: PromptBatches, kind: str, notes: list[str]) -> bool:
         what = (
             "attention is not measured" if kind == ATTENTION else "steps are not decomposed into their writes"
         )
-        notes.append(f"The model has no hook blocks.{missing[0]}.{kind} that fires: {what}.")
+        notes.append(f"The model has no hook {family.hook(kind, missing[0])} that fires: {what}.")
     return not missing
 
 
