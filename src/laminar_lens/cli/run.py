@@ -28,8 +28,6 @@ from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.results.pages import page_numbers
 
-_OF_A_FILE = (AttributeError, IndexError, TypeError, ValueError)
-
 
 def execute(request: Request) -> None:
     """Carries out a checked request; the files are whole before anything is said about them."""
@@ -161,19 +159,6 @@ def _mask(request: MaskRequest) -> None:
 
 
 def _show(request: ShowRequest) -> None:
-    """A file's hashes may be right and its parts of any kind: what trips over them is said of the file."""
-    try:
-        _show_file(request)
-    except LaminarLensError:
-        raise
-    except _OF_A_FILE as error:
-        raise ResultError(
-            f"{request.path} cannot be shown ({type(error).__name__}: {error}): it was altered or written by "
-            "another version; run the study again"
-        ) from error
-
-
-def _show_file(request: ShowRequest) -> None:
     with working(quiet=request.quiet):
         study = load_result(request.path)
         files = {"result": request.path}

@@ -29,6 +29,7 @@ from laminar_lens.results.conditions import (
     stack_conditions,
 )
 from laminar_lens.results.geometries import geometry_rows
+from laminar_lens.results.kinds import check_kinds
 from laminar_lens.results.storage import (
     FORMAT,
     canonical,
@@ -232,8 +233,8 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
     """Read a file that `save` wrote, as the class of its study.
 
     Raises:
-        ResultError: missing, truncated, foreign, altered, or written by a newer version. A file that lacks a
-            variable loads, and says so where it is shown.
+        ResultError: missing, truncated, foreign, altered, with a part of another kind, or written by a newer
+            version. A file that lacks a variable loads, and says so where it is shown.
     """
     dataset = read_dataset(path)
     kind = str(dataset.attrs.get("study"))
@@ -242,6 +243,7 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
             f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
         )
     check_labels(path, dataset)
+    check_kinds(path, dataset)
     module, name = _CLASSES[kind]
     result: StudyResult = getattr(importlib.import_module(module), name)(dataset)
     return result
