@@ -64,7 +64,8 @@ def _sequential(request: SequentialRequest) -> None:
         )
         frame = _grid(model, request, progress) if request.grid else None
         files = _save(study, frame, request.output, progress)
-    _tell(study, request.output, files, frame)
+    with written(files.values()):
+        _tell(study, request.output, files, frame)
 
 
 def _texts_study(request: TextStudyRequest) -> None:
@@ -75,7 +76,8 @@ def _texts_study(request: TextStudyRequest) -> None:
             _grid(model, request, progress) if isinstance(request, WarmupRequest) and request.grid else None
         )
         files = _save(study, frame, request.output, progress)
-    _tell(study, request.output, files, frame)
+    with written(files.values()):
+        _tell(study, request.output, files, frame)
 
 
 def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> StudyResult:
@@ -161,12 +163,10 @@ def _mask(request: MaskRequest) -> None:
 def _show(request: ShowRequest) -> None:
     with working(quiet=request.quiet):
         study = load_result(request.path)
-        files = {"result": request.path}
-        if request.page is not None:
-            files["page"] = study.report(request.page)
-    if request.quiet:
-        del files["result"]  # it was read, not written
-    _tell(study, Output(request.path.parent, request.json, request.quiet), files, None)
+        made = {} if request.page is None else {"page": study.report(request.page)}
+    files = made if request.quiet else {"result": request.path, **made}
+    with written(made.values()):
+        _tell(study, Output(request.path.parent, request.json, request.quiet), files, None)
 
 
 def _load(choice: ModelChoice, progress: Progress) -> Any:
@@ -282,18 +282,17 @@ def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) ->
 def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: Any) -> None:
     """The answer, in the form that was asked for."""
     notes = _about_page(study, files)
-    with written(files.values()):
-        if output.json:
-            summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
-            summary["warnings"] = [*summary["warnings"], *notes]
-            if frame is not None:
-                summary["grid"] = json.loads(frame.to_json(orient="records"))
-            say(*_json(summary))
-        elif output.quiet:
-            say(*map(str, files.values()))
-        else:
-            warned = [f"warning: {note}" for note in notes]
-            say(*tables.parts(study, frame), *warned, *(f"{name}: {path}" for name, path in files.items()))
+    if output.json:
+        summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
+        summary["warnings"] = [*summary["warnings"], *notes]
+        if frame is not None:
+            summary["grid"] = json.loads(frame.to_json(orient="records"))
+        say(*_json(summary))
+    elif output.quiet:
+        say(*map(str, files.values()))
+    else:
+        warned = [f"warning: {note}" for note in notes]
+        say(*tables.parts(study, frame), *warned, *(f"{name}: {path}" for name, path in files.items()))
 
 
 def _json(value: Any) -> list[str]:
