@@ -50,22 +50,26 @@ def whole(name: str, value: Any, *, least: int = -LARGEST, most: int = LARGEST) 
     """A whole number of Python, numpy, or a tensor without axes; neither True nor 3.0."""
     number = _index(value)
     if number is None or not least <= number <= most:
-        raise InputError(f"{name} is {shown(value)}; expected a whole number{_range(least, most)}")
+        raise InputError(
+            f"{name} is {shown(value)}; expected a whole number{_range(least, most)}, for example "
+            f"{_within(least, most)}"
+        )
     return number
 
 
 def wholes(name: str, value: Any, *, least: int = -LARGEST, most: int = LARGEST) -> tuple[int, ...]:
     """One whole number or several, in the order given; characters and bytes are none."""
-    range_ = _range(least, most)
+    example = _within(least, most)
+    wanted = f"whole numbers{_range(least, most)}, for example {example} or [{example}]"
     one = _index(value)
-    given = _several(name, value, f"whole numbers{range_}") if one is None else [one]
+    given = _several(name, value, wanted) if one is None else [one]
     if not given:
-        raise InputError(f"{name} is empty; give at least one")
+        raise InputError(f"{name} is empty; give at least one, for example [{example}]")
     numbers = []
     for entry in given:
         number = _index(entry)
         if number is None or not least <= number <= most:
-            raise InputError(f"{name} is {shown(entry)}; expected whole numbers{range_}")
+            raise InputError(f"{name} is {shown(entry)}; expected {wanted}")
         numbers.append(number)
     return tuple(numbers)
 
@@ -74,7 +78,9 @@ def seed(name: str, value: Any) -> int:
     """A seed that numpy's and torch's generators both take."""
     number = _index(value)
     if number is None or not 0 <= number <= LARGEST:
-        raise InputError(f"{name} is {shown(value)}; expected a whole number from 0 to 2**63 - 1")
+        raise InputError(
+            f"{name} is {shown(value)}; expected a whole number from 0 to 2**63 - 1, for example 0"
+        )
     return number
 
 
@@ -85,7 +91,7 @@ def number(name: str, value: Any) -> float:
     except OverflowError:
         found = math.inf
     if not math.isfinite(found):
-        raise InputError(f"{name} is {shown(value)}; expected a finite number")
+        raise InputError(f"{name} is {shown(value)}; expected a finite number, for example 0.5")
     return found
 
 
@@ -113,7 +119,7 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     """One text or several."""
     if isinstance(value, str):
         return (text(name, value),)
-    return tuple(text(name, one) for one in _several(name, value, "texts"))
+    return tuple(text(name, one) for one in _several(name, value, "texts, for example ['one', 'two']"))
 
 
 def path(name: str, value: Any) -> Any:
@@ -246,6 +252,11 @@ def _range(least: int, most: int) -> str:
     if least > -LARGEST:
         return f" of at least {least}"
     return f" of at most {most:,}" if most < LARGEST else ""
+
+
+def _within(least: int, most: int) -> int:
+    """A whole number of the range, for an example."""
+    return min(max(3, least), most)
 
 
 BY_NAME: dict[str, Check | None] = {

@@ -74,8 +74,14 @@ def test_files_are_written_whoever_listens(where: str, status: int, saved: Path,
     if "full" in where:
         assert err == (
             "laminar-lens: error: standard output cannot be written (No space left on device); "
-            f"written before: {saved}, {page}\n"
+            f"written before: {page}\n"
         )
+
+
+@FULL
+def test_a_file_that_was_only_read_is_not_called_written(saved: Path, tmp_path: Path) -> None:
+    said = "laminar-lens: error: standard output cannot be written (No space left on device)\n"
+    assert shell(f"{COMMAND} show {saved} >/dev/full", tmp_path) == (2, "", said)
 
 
 class Deaf(io.StringIO):

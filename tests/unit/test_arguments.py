@@ -1,7 +1,9 @@
 """Checks of arguments by their names: what passes, what it becomes, and the one line for the rest."""
 
 import inspect
+import re
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,25 @@ def test_seeds_are_those_of_both_generators():
     for value in (2**63, 2**200, -1, True, 1.0, "1", None):
         with pytest.raises(InputError, match=r"seed is .*; expected a whole number from 0 to 2\*\*63 - 1"):
             arguments.seed("seed", value)
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "example"),
+    [
+        (arguments.whole, "a", "a whole number, for example 3"),
+        (partial(arguments.whole, least=5), 4, "a whole number of at least 5, for example 5"),
+        (partial(arguments.whole, most=2), 4, "a whole number of at most 2, for example 2"),
+        (arguments.wholes, True, "whole numbers, for example 3 or [3]"),
+        (arguments.wholes, [True], "whole numbers, for example 3 or [3]"),
+        (arguments.wholes, [], "give at least one, for example [3]"),
+        (arguments.seed, -1, "to 2**63 - 1, for example 0"),
+        (arguments.number, True, "a finite number, for example 0.5"),
+        (arguments.texts, 3, "texts, for example ['one', 'two']"),
+    ],
+)
+def test_a_refusal_shows_a_right_value(check: Any, value: Any, example: str):
+    with pytest.raises(InputError, match=f"{re.escape(example)}$"):
+        check("x", value)
 
 
 def test_half_a_character_is_no_text():

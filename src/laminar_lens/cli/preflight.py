@@ -38,8 +38,8 @@ def check_sequential(request: SequentialRequest) -> SequentialRequest:
 
     Raises:
         InputError: a layer out of range; fewer than two prompts; a prompt of one token or longer than the
-            context; a target that is absent, is a text's first token, or that the skip leaves no pair of; a
-            grid of a baseline that it does not have.
+            context; a target that is absent, is a text's first token, or that the skip leaves no pair of;
+            prompts that mostly repeat each other; a grid of a baseline that it does not have.
     """
     check_layers(request.model)
     texts = request.prompts.texts
@@ -55,11 +55,14 @@ def check_sequential(request: SequentialRequest) -> SequentialRequest:
     tokenizer = _tokenizer(request.model)
     if tokenizer is None:
         return request
-    check_lengths(request.model, _lengths(tokenizer, texts), texts)
+    rows = token_ids(tokenizer, texts)
+    check_lengths(request.model, list(map(len, rows)), texts)
     targets = find_targets(tokenizer, texts, request.target, request.occurrence, request.regex)
     from laminar_lens.pairs import target_pairs
+    from laminar_lens.studies.observations import prompt_observations
 
     target_pairs(targets, skip=request.skip, bos=int(request.model.prepend_bos))
+    prompt_observations(rows, tokenizer, targets)
     return request
 
 
@@ -77,17 +80,18 @@ def check_angles(request: AnglesRequest) -> AnglesRequest:
     return request
 
 
-def check_texts_study(request: TextStudyRequest, *, least: int = 2) -> TextStudyRequest:
+def check_texts_study(request: TextStudyRequest, *, least: int = 2, whole: bool = True) -> TextStudyRequest:
     """The request, if its layers, length and texts fit each other and the model.
 
     Raises:
-        InputError: a layer out of range; a length beyond the context; fewer than `least` texts of the length.
+        InputError: a layer out of range; a length beyond the context; fewer than `least` texts of the length;
+            texts that mostly repeat each other, where they are measured as a whole.
     """
     choice = request.model
     check_layers(choice)
     length = _text_length(request)
     if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
-        check_texts(request.texts, tokenizer, length, least)
+        check_texts(request.texts, tokenizer, length, least, whole=whole)
     return request
 
 
@@ -114,7 +118,7 @@ def check_why(request: WhyRequest) -> TextStudyRequest:
             f"--at {request.at[-1]} is out of range: texts of {length} tokens have pairs 0 to {length - 2}; "
             "give less, or a greater --length"
         )
-    return check_texts_study(request, least=INDEPENDENT)
+    return check_texts_study(request, least=INDEPENDENT, whole=request.at is None)
 
 
 def check_mask(request: MaskRequest) -> MaskRequest:
@@ -142,18 +146,26 @@ def check_reference(window: tuple[int, int], length: int | None, bos: int) -> No
         )
 
 
-def check_texts(texts: Sequence[str] | Sequence[Path], tokenizer: Any, length: int, least: int = 2) -> None:
-    """Refuses fewer than `least` texts of `length` tokens; of files, fewer that hold so many."""
+def check_texts(
+    texts: Sequence[str] | Sequence[Path], tokenizer: Any, length: int, least: int = 2, *, whole: bool = True
+) -> None:
+    """Refuses fewer than `least` texts of `length` tokens; of files, fewer that hold so many. Texts that
+    mostly repeat each other are refused first, unless only a part of them is measured."""
     files = [text for text in texts if isinstance(text, Path)]
     what = "files" if files else "texts"
-    whole = [read_document(text) if isinstance(text, Path) else text for text in texts]
-    lengths = sorted(_lengths(tokenizer, whole))
-    enough = sum(n >= length for n in lengths)
-    if enough < least:
+    rows = token_ids(tokenizer, [read_document(text) if isinstance(text, Path) else text for text in texts])
+    lengths = sorted(map(len, rows))
+    enough = [row for row in rows if len(row) >= length]
+    if whole and not files:
+        from laminar_lens.studies.observations import check_repeats
+
+        compared = enough if len(enough) >= least else rows
+        check_repeats([row[:length] for row in compared], tokenizer, "text", whole=compared)
+    if len(enough) < least:
         possible = lengths[-least] if len(lengths) >= least else 0
         or_else = f", or --length {possible}" if possible >= SHORTEST else ""
         raise InputError(
-            f"{enough} of {len(lengths)} {what} in --texts have {length} tokens, at least {least} are "
+            f"{len(enough)} of {len(lengths)} {what} in --texts have {length} tokens, at least {least} are "
             f"needed: give more or longer {what}{or_else}"
         )
 

@@ -28,8 +28,6 @@ from laminar_lens.errors import LaminarLensError, ResultError
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results import StudyResult, load_result
 
-_OF_A_FILE = (AttributeError, IndexError, TypeError, ValueError)
-
 
 def execute(request: Request) -> None:
     """Carries out a checked request; the files are whole before anything is said about them."""
@@ -66,7 +64,8 @@ def _sequential(request: SequentialRequest) -> None:
         )
         frame = _grid(model, request, progress) if request.grid else None
         files = _save(study, frame, request.output, progress)
-    _tell(study, request.output, files, frame)
+    with written(files.values()):
+        _tell(study, request.output, files, frame)
 
 
 def _texts_study(request: TextStudyRequest) -> None:
@@ -77,7 +76,8 @@ def _texts_study(request: TextStudyRequest) -> None:
             _grid(model, request, progress) if isinstance(request, WarmupRequest) and request.grid else None
         )
         files = _save(study, frame, request.output, progress)
-    _tell(study, request.output, files, frame)
+    with written(files.values()):
+        _tell(study, request.output, files, frame)
 
 
 def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> StudyResult:
@@ -161,30 +161,15 @@ def _mask(request: MaskRequest) -> None:
 
 
 def _show(request: ShowRequest) -> None:
-    """A file's hashes may be right and its parts of any kind: what trips over them is said of the file."""
-    try:
-        _show_file(request)
-    except LaminarLensError:
-        raise
-    except _OF_A_FILE as error:
-        raise ResultError(
-            f"{request.path} cannot be shown ({type(error).__name__}: {error}): it was altered or written by "
-            "another version; run the study again"
-        ) from error
-
-
-def _show_file(request: ShowRequest) -> None:
     with working(quiet=request.quiet):
         study = load_result(request.path)
-        files = {"result": request.path}
-        if request.options:
+        again = bool(request.options)
+        if again:
             study = study.answer(**options_again(study.kind, request.options))
-            del files["result"]  # it holds another answer
-        if request.page is not None:
-            files["page"] = study.report(request.page)
-    if request.quiet:
-        files.pop("result", None)  # it was read, not written
-    _tell(study, Output(request.path.parent, request.json, request.quiet), files, None)
+        made = {} if request.page is None else {"page": study.report(request.page)}
+    files = made if request.quiet or again else {"result": request.path, **made}
+    with written(made.values()):
+        _tell(study, Output(request.path.parent, request.json, request.quiet), files, None)
 
 
 def _load(choice: ModelChoice, progress: Progress) -> Any:
@@ -300,18 +285,17 @@ def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) ->
 def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: Any) -> None:
     """The answer, in the form that was asked for."""
     notes = _about_page(study, files)
-    with written(files.values()):
-        if output.json:
-            summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
-            summary["warnings"] = [*summary["warnings"], *notes]
-            if frame is not None:
-                summary["grid"] = json.loads(frame.to_json(orient="records"))
-            say(*_json(summary))
-        elif output.quiet:
-            say(*map(str, files.values()))
-        else:
-            warned = [f"warning: {note}" for note in notes]
-            say(*tables.parts(study, frame), *warned, *(f"{name}: {path}" for name, path in files.items()))
+    if output.json:
+        summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
+        summary["warnings"] = [*summary["warnings"], *notes]
+        if frame is not None:
+            summary["grid"] = json.loads(frame.to_json(orient="records"))
+        say(*_json(summary))
+    elif output.quiet:
+        say(*map(str, files.values()))
+    else:
+        warned = [f"warning: {note}" for note in notes]
+        say(*tables.parts(study, frame), *warned, *(f"{name}: {path}" for name, path in files.items()))
 
 
 def _json(value: Any) -> list[str]:

@@ -20,6 +20,7 @@ from laminar_lens.errors import InputError, ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results.complete import check_labels, complete, from_json
+from laminar_lens.results.kinds import check_kinds
 from laminar_lens.results.storage import FORMAT, canonical, numbers_sha256, part_sha256, read_tree, write_tree
 from laminar_lens.results.summary import Summary, claim_rows, json_safe
 from laminar_lens.results.tree import (
@@ -306,8 +307,8 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
     """Read a file that `save` wrote, as the class of its study.
 
     Raises:
-        ResultError: missing, truncated, foreign, altered, or written by a newer version. A file that lacks a
-            variable loads, and says so where it is shown.
+        ResultError: missing, truncated, foreign, altered, with a part of another kind, or written by a newer
+            version. A file that lacks a variable loads, and says so where it is shown.
     """
     from laminar_lens.studies.registry import result_class
 
@@ -320,6 +321,7 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         )
     for name in names(tree):
         check_labels(path, answer_of(tree, name))
+        check_kinds(path, answer_of(tree, name))
     return made(tree)
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Shaped
 
 from laminar_lens.errors import InputError
 from laminar_lens.models.unknown import unknown_token
+from laminar_lens.prompts import Target
 from laminar_lens.stats.observations import Rows, mostly, repeats
 
 Origin = Literal["text", "ids", "model"]
@@ -103,6 +104,22 @@ def observations(
         alarms += _openings({(tuple(compared[k]), labels[k]) for k in np.flatnonzero(keep)}, what)
     notes = (words,) if lost and not many else ()
     return Observations(keep, n, words if lost else "", tuple(alarms), notes)
+
+
+def check_repeats(rows: Rows, tokenizer: Any, origin: Origin, **how: Any) -> None:
+    """Refuses copies before they are found too short; arguments and errors as of `observations`."""
+    if len(rows) > 1 and all(map(len, rows)):
+        observations(rows, tokenizer, origin, **how)
+
+
+def prompt_observations(rows: Rows, tokenizer: Any, targets: Sequence[Sequence[Target]]) -> Observations:
+    """The same for prompts with the targets of each: with other tokens or places of the target they are no
+    repeats."""
+    pairs = [
+        tuple((one.start, *row[max(one.start - 1, 0) : one.start + 1]) for one in found)
+        for row, found in zip(rows, targets, strict=True)
+    ]
+    return observations(rows, tokenizer, "text", what="prompts", apart=pairs)
 
 
 def _unknown_alarm(rows: Rows, shares: np.ndarray, tokenizer: Any, what: str) -> list[str]:

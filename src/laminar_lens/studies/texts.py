@@ -28,7 +28,7 @@ from laminar_lens.studies.documents import (
     starts_setting,
     uncut_note,
 )
-from laminar_lens.studies.observations import Observations, Origin, observations
+from laminar_lens.studies.observations import Observations, Origin, check_repeats, observations
 from laminar_lens.studies.options import Options
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
@@ -125,7 +125,9 @@ def chosen_texts(
     as_given = is_ids and lengths[0] == lengths[-1]  # rows that padding made alike are texts like others
     wanted = _length(length, room, lengths[-1] if as_given else DEFAULT_LENGTH)
     enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
+    origin: Origin = "ids" if is_token_tensor(texts) else "text"
     if len(enough) < 2:
+        check_repeats(rows, getattr(model, "tokenizer", None), origin, groups=labels)
         raise InputError(_too_few(lengths, len(enough), wanted))
     if lost := len(rows) - len(enough):
         said = f"{lost} of {len(rows)} texts have fewer than {wanted} tokens: left out"
@@ -135,7 +137,6 @@ def chosen_texts(
             notes.append(f"{said}.")
     tokens = torch.tensor([rows[k][:wanted] for k in enough])
     labels = None if labels is None else labels[np.array(enough)]
-    origin: Origin = "ids" if is_token_tensor(texts) else "text"
     whole = [rows[k] for k in enough]
     return _checked(model, tokens, labels, origin, whole, reach, notes, document_starts)
 

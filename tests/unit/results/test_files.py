@@ -209,6 +209,17 @@ def test_strings_that_share_their_bytes_are_counted_each(tmp_path):
     assert "1,200,000,000 bytes of text" in refusal(sealed(path))
 
 
+def test_variables_that_share_their_bytes_are_counted_each(tmp_path):
+    path = tmp_path / "shared.nc"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(FORMAT)
+        file["x0"] = np.zeros(100_000)
+        for index in range(1, 100):  # 80 MB of numbers in 0.8 MB
+            file[f"x{index}"] = file["x0"]
+    message = refusal(sealed(path))
+    assert f"claims 80,000,000 bytes of arrays in a file of {path.stat().st_size:,}" in message
+
+
 def hostile(how: str, file: h5py.File, elsewhere: Path) -> None:
     if how == "external":
         file.create_dataset("x", (4,), "u1", external=[(str(elsewhere), 0, 4)])

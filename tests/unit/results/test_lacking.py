@@ -134,14 +134,78 @@ def test_nothing_of_a_file_steers_the_terminal(bad, tmp_path, capsys):
     assert bad in json.loads(json.dumps(result.summary()))["sentence"]
 
 
-@pytest.mark.parametrize("value", ["\x1b]0;x\x07", [1], {"a": 1}])
-def test_a_part_of_another_kind_is_one_line(value, model, tmp_path, capsys):
-    dataset = measured("warmup", model).dataset
-    path = StudyResult(dataset.assign_attrs(reference_start=value)).save(tmp_path / "other.nc")
-    assert main(["show", str(path), "--report", str(tmp_path / "page.html")]) == 2
-    out, error = capsys.readouterr()
-    assert (out, error.count("\n")) == ("", 1)
-    assert f"{path} cannot be shown (TypeError: " in error
+WRONG = {
+    "sentence": 3,
+    "provenance": 3,
+    "settings": "no JSON",
+    "warnings": '{"a": 1}',
+    "warmup_tau": "0.05",
+    "warmup_reference_start": "\x1b]0;x\x07",
+    "warmup_reference_stop": [1],
+    "warmup_k_hi": 1.5,
+    "warmup_skip": True,
+    "conditions": '{"plain": {"attrs": 3}}',
+}
+WRONG_INSIDE = {"provenance": ("seed", "first"), "warmup_settings": ("reference", [1, "b"])}
+
+
+def refused_at_the_door(dataset: xr.Dataset, path: Path, capsys, named: str) -> None:
+    """One line that names the file and the part, from `load_result` and from the command line."""
+    StudyResult(dataset).save(path)
+    with pytest.raises(ResultError) as error:
+        load_result(path)
+    assert main(["show", str(path), "--report", str(path.with_suffix(".html"))]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    for line in (str(error.value), err):
+        assert f"{path}: " in line
+        assert named in line
+        assert "expected" in line
+        assert "\n" not in line.rstrip("\n")
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_attribute_of_another_kind_is_refused_at_the_door(name, tmp_path, capsys):
+    dataset = sequential_dataset(n_layers=3, n_prompts=4).assign_attrs({name: WRONG[name]})
+    refused_at_the_door(dataset, tmp_path / "other.nc", capsys, f"the attribute '{name}' is ")
+
+
+@pytest.mark.parametrize("name", WRONG_INSIDE)
+def test_so_is_what_an_attribute_holds(name, tmp_path, capsys):
+    dataset = sequential_dataset(n_layers=3, n_prompts=4)
+    entry, value = WRONG_INSIDE[name]
+    inside = json.loads(dataset.attrs.get(name, "{}")) | {entry: value}
+    dataset.attrs[name] = json.dumps(inside)
+    refused_at_the_door(dataset, tmp_path / "other.nc", capsys, f"'{entry}' in the attribute '{name}' is ")
+
+
+def test_so_is_a_condition_with_an_attribute_of_another_kind(tmp_path, capsys):
+    part = {"attrs": {"sentence": 3}, "variables": {}, "coords": []}
+    dataset = sequential_dataset(n_layers=3, n_prompts=4)
+    dataset.attrs["conditions"] = json.dumps({"plain": part})
+    refused_at_the_door(dataset, tmp_path / "other.nc", capsys, "the attribute 'sentence' is 3")
+
+
+def test_so_is_a_variable_of_another_kind(tmp_path, capsys):
+    dataset = sequential_dataset(n_layers=3, n_prompts=4)
+    claims = ("claim", ["much"] * dataset.sizes["claim"])
+    path = tmp_path / "other.nc"
+    refused_at_the_door(dataset.assign(claim_low=claims), path, capsys, "'claim_low' holds text")
+    numbers = dataset.assign(claim_verdict=dataset["claim_low"])
+    refused_at_the_door(numbers, path, capsys, "'claim_verdict' holds numbers")
+    dataset["target_low"].attrs["units"] = 3
+    refused_at_the_door(dataset, path, capsys, "the attribute 'units' of 'target_low' is 3")
+
+
+def test_show_keeps_no_fault_of_the_program_to_itself(tmp_path, monkeypatch):
+    path = StudyResult(sequential_dataset(n_layers=3, n_prompts=4)).save(tmp_path / "whole.nc")
+
+    def wrong(*_):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(tables, "parts", wrong)
+    with pytest.raises(TypeError, match="a bug"):
+        main(["show", str(path)])
 
 
 def test_a_page_goes_without_a_column_that_is_missing(model, tmp_path):

@@ -119,6 +119,13 @@ def test_a_few_repeats_are_a_note(study: str, model: Any) -> None:
 
 
 @each_study
+def test_copies_are_refused_as_copies_where_they_are_too_short_as_well(study: str, model: Any) -> None:
+    texts = ["The company promoted her to manager."] * 200
+    with pytest.raises(InputError, match=r"200 texts, 199 of them repeats: 1 observation\. "):
+        measured(study, model, texts, length=16)
+
+
+@each_study
 def test_copies_are_refused(study: str, model: Any) -> None:
     texts = ["The company promoted her to manager."] * 200
     with pytest.raises(
@@ -381,3 +388,51 @@ def test_a_collapsed_model_on_the_command_line(
     assert main([*command, "--no-warmup"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert any('donors of the baseline "matched" repeat another' in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("study", [*STUDIES, "sequential"])
+@pytest.mark.parametrize("text", ["A her", "He met her and then they went home together again."])
+def test_the_command_line_refuses_copies_before_the_model_is_loaded(
+    study: str,
+    text: str,
+    tiny_gpt2: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("laminar_lens.cli.run.execute", lambda request: pytest.fail("too late"))
+    option = "--prompts" if study == "sequential" else "--texts"
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join([text] * 200), encoding="utf-8")
+    how = [] if study == "sequential" else ["--length", "8"]
+    assert main([study, "--model", str(tiny_gpt2), option, str(file), *how, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "199 of them repeats: 1 observation. " in said
+    assert len(said.splitlines()) == 1
+
+
+def test_the_command_line_counts_no_text_that_is_left_out(
+    tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short copies beside texts that are long enough are left out, and refuse nothing."""
+    requests: list[Any] = []
+    monkeypatch.setattr("laminar_lens.cli.run.execute", requests.append)
+    file = tmp_path / "texts.txt"
+    texts = [f"{who} {verb} her." * 4 for who in ("He", "They") for verb in VERBS]
+    file.write_text("\n".join([*texts, *["A her"] * 100]), encoding="utf-8")
+    command = ["warmup", "--model", str(tiny_gpt2), "--texts", str(file), "--length", "8"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("at", [(), ("--at", "1")])
+def test_the_command_line_leaves_to_the_study_what_depends_on_its_places(
+    at: tuple[str, ...], tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[Any] = []
+    monkeypatch.setattr("laminar_lens.cli.run.execute", requests.append)
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(["He met her and they went home together again."] * 9), encoding="utf-8")
+    command = ["why", "--model", str(tiny_gpt2), "--texts", str(file), "--length", "8", *at]
+    main([*command, "--out", str(tmp_path)])
+    assert bool(requests) == bool(at)

@@ -22,7 +22,7 @@ from laminar_lens.pairs import (
 )
 from laminar_lens.prompts import Target, check_prompts, check_target, find_targets, token_spans
 from laminar_lens.studies.measurement import Adjacent
-from laminar_lens.studies.observations import Observations, observations
+from laminar_lens.studies.observations import Observations, prompt_observations
 
 DRAWN = {"published": published_pairs, "adjacent": adjacent_pairs, "by_position": by_position_pairs}
 
@@ -125,7 +125,7 @@ def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
         )
     targets = find_targets(tokenizer, texts, settings.target, settings.occurrence, settings.regex)
     target_pairs(targets, skip=settings.skip, bos=bos)  # what one has wrong is said of the prompts as given
-    checked = _checked(tokenizer, ids, targets)
+    checked = prompt_observations(ids, tokenizer, targets)
     texts, ids, targets = (
         tuple(compress(texts, checked.keep)),
         list(compress(ids, checked.keep)),
@@ -139,15 +139,6 @@ def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
     checked.tell(notes)
     permuted = _permuted(n_tokens, settings.seed)
     return Plan(texts, ids, n_tokens, targets, target, draws, permuted, notes, checked)
-
-
-def _checked(tokenizer: Any, ids: list[list[int]], targets: list[list[Target]]) -> Observations:
-    """Which prompts are observations; with other tokens or places of the target they are no repeats."""
-    pairs = [
-        tuple((one.start, *row[max(one.start - 1, 0) : one.start + 1]) for one in found)
-        for row, found in zip(ids, targets, strict=True)
-    ]
-    return observations(ids, tokenizer, "text", what="prompts", apart=pairs)
 
 
 def draw_matched(plan: Plan, donors: Adjacent, settings: Settings, notes: list[str]) -> np.ndarray | None:
