@@ -104,16 +104,16 @@ class Study(ABC):
     def merge(self, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
         """One measurement from measurements of different texts: what has an axis "text", or one such as
         "random_text" of some of them, is put together; all else is that of the first."""
-        import xarray as xr
+        import numpy as np
 
         first, joined = parts[0], {}
         for name, variable in first.variables.items():
             axes = [axis for axis in map(str, variable.dims) if axis == "text" or axis.endswith("_text")]
             if axes:
-                several = [part.variables[name] for part in parts]
-                joined[name] = xr.Variable.concat(several, axes[0])  # type: ignore[no-untyped-call]
-        kept = first.drop_vars(joined)
-        return kept.assign(joined)
+                values = [part.variables[name].values for part in parts]
+                along = variable.dims.index(axes[0])
+                joined[name] = (variable.dims, np.concatenate(values, along), variable.attrs)
+        return first.drop_vars(joined).assign(joined)
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         """The study's own options as they were used, JSON-safe."""
