@@ -25,6 +25,7 @@ from laminar_lens.models.batches import (
 from laminar_lens.models.devices import device_name
 from laminar_lens.models.families import family_of
 from laminar_lens.models.forward import check_model, residual_states
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, check_same_weights
 from laminar_lens.models.memory import Need, check_fits
 from laminar_lens.models.padding import without_pads
@@ -111,7 +112,7 @@ class _Plan:
 
 @checked()
 def capture_residuals(
-    model: Any,
+    model: HookedModel,
     prompts: Any,
     *,
     prepend_bos: bool = False,
@@ -180,7 +181,7 @@ def capture_residuals(
 
 @checked()
 def iter_residuals(
-    model: Any,
+    model: HookedModel,
     prompts: Any,
     *,
     prepend_bos: bool = False,

@@ -26,6 +26,7 @@ from laminar_lens.measuring import checked_mask, measured, real_pairs, stacked
 from laminar_lens.models.changes import attached_changes
 from laminar_lens.models.edits import as_interventions
 from laminar_lens.models.forward import check_model, check_reached, hook_name, state_hooks
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.registered import GEOMETRIES
@@ -65,7 +66,7 @@ class AngleMeter:
     @checked()
     def __init__(
         self,
-        model: Any,
+        model: HookedModel,
         *,
         measures: str | Iterable[str] = PROFILE,
         lags: int = 1,
@@ -241,7 +242,7 @@ class AngleMeter:
             )
 
 
-def _unfitted(model: Any, geometry: Any, layers: tuple[int, ...], final_norm: bool) -> Geometry:
+def _unfitted(model: HookedModel, geometry: Any, layers: tuple[int, ...], final_norm: bool) -> Geometry:
     """A geometry that is there, or that a name makes without other texts."""
     if isinstance(geometry, str) and GEOMETRIES.get(geometry).needs_texts:
         raise InputError(

@@ -38,6 +38,7 @@ from laminar_lens.geometry.base import fit_classes
 from laminar_lens.geometry.base import padded as padded
 from laminar_lens.geometry.shipped import Raw
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import without_pads
 from laminar_lens.registered import GEOMETRIES as REGISTRY
 
@@ -68,7 +69,7 @@ def register_geometry(geometry: Any) -> Any:
 
 @checked()
 def fit_geometry(
-    model: Any,
+    model: HookedModel,
     name: str,
     *,
     texts: Any = None,
@@ -112,7 +113,7 @@ def fit_geometry(
     return fit_geometries(model, [name], **options, seed=seed, **how, progress=progress)[name]
 
 
-def fit_geometries(model: Any, names: Sequence[str], **options: Any) -> dict[str, Geometry]:
+def fit_geometries(model: HookedModel, names: Sequence[str], **options: Any) -> dict[str, Geometry]:
     """Several geometries at the cost of one; arguments and errors as in `fit_geometry`."""
     check_model(model)
     classes = [REGISTRY.get(name) for name in names]
@@ -120,7 +121,7 @@ def fit_geometries(model: Any, names: Sequence[str], **options: Any) -> dict[str
 
 
 def named_geometry(
-    model: Any,
+    model: HookedModel,
     geometry: Any,
     *,
     prepend_bos: bool | None = False,

@@ -12,6 +12,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.calibration import Calibration, calibrate
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import PADDING
 from laminar_lens.models.selection import dimension_indices, increasing_layers
 from laminar_lens.registered import qualified_name
@@ -31,7 +32,7 @@ class Fitting:
         rows: the other texts' tokens, once `calibration` was asked for.
     """
 
-    model: Any
+    model: HookedModel
     layers: tuple[int, ...]
     final_norm: bool
     dimensions: tuple[int, ...] | None
@@ -144,7 +145,7 @@ class Geometry:
                     "fit it on other texts"
                 )
 
-    def for_model(self, model: Any) -> "Geometry":
+    def for_model(self, model: HookedModel) -> "Geometry":
         """The same geometry of another model, such as the random twin: fitted on the same texts.
 
         Raises:
@@ -164,7 +165,7 @@ class Geometry:
 
 
 def fit_classes(
-    model: Any,
+    model: HookedModel,
     classes: Sequence[type[Geometry]],
     *,
     dimensions: Any = None,

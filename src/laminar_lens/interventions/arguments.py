@@ -10,6 +10,7 @@ from torch import Tensor
 from laminar_lens import arguments
 from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Span
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import describe_name
 
 
@@ -45,7 +46,7 @@ def check_positions(label: str, positions: Iterable[int], length: int) -> None:
             )
 
 
-def check_hooks(label: str, model: Any, names: Iterable[str], have: str) -> None:
+def check_hooks(label: str, model: HookedModel, names: Iterable[str], have: str) -> None:
     """Refuses a model without these hook points; `have` says which architectures have them.
 
     Raises:

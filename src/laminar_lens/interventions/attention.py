@@ -15,6 +15,7 @@ from laminar_lens.errors import CaptureError
 from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
 from laminar_lens.models.edits import Edit, Intervention, Span
 from laminar_lens.models.families import family_of
+from laminar_lens.models.hooked import HookedModel
 
 ARCHITECTURES = "those with softmax attention, for example GPT-2, Llama, GPT-NeoX"
 
@@ -25,18 +26,18 @@ class _Masked(Intervention):
 
     t: int
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         check_hooks(self.label, model, self._hooks(model), ARCHITECTURES)
         check_positions(self.label, [self.t], length)
 
-    def edits(self, model: Any) -> list[Edit]:
+    def edits(self, model: HookedModel) -> list[Edit]:
         return [Edit(hook, block + 1, self._mask, axis=-1) for block, hook in enumerate(self._hooks(model))]
 
-    def _hooks(self, model: Any) -> list[str]:
+    def _hooks(self, model: HookedModel) -> list[str]:
         family = family_of(model.cfg)
         return [family.hook("scores", block) for block in range(int(model.cfg.n_layers))]
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         return "it is the same intervention twice" if self == other else ""
 
     def _mask(self, scores: Tensor, span: Span) -> Tensor:
@@ -85,7 +86,7 @@ class _NoContext(_Masked):
     does = "position t sees only itself; hidden from later positions too if `hidden`"
     hidden: bool = False
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         same = isinstance(other, _NoContext) and self.t == other.t
         return f"position {self.t} is masked twice" if same else ""
 

@@ -6,6 +6,7 @@ from typing import Any
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Intervention, as_interventions
+from laminar_lens.models.hooked import HookedModel
 
 Conditions = dict[str, tuple[Intervention, ...]]
 
@@ -38,7 +39,9 @@ def as_conditions(given: Any) -> Conditions:
     return found
 
 
-def notes(model: Any, changes: tuple[Intervention, ...], rows: Iterable[Sequence[int]] = ()) -> list[str]:
+def notes(
+    model: HookedModel, changes: tuple[Intervention, ...], rows: Iterable[Sequence[int]] = ()
+) -> list[str]:
     """What a reader must know of interventions before trusting a number; `rows` are the texts' token ids."""
     starts = [row[:1] for row in rows]
     found = [note for one in changes for note in (one.note(model), one.note_of(model, starts))]

@@ -10,6 +10,7 @@ from laminar_lens.arguments import shown, text, texts
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.edits import Edit, Intervention, Span
 from laminar_lens.models.families import family_of
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import describe_name
 from laminar_lens.registered import qualified_name
 
@@ -27,10 +28,10 @@ class _Custom(Intervention):
         where = self.hooks[0] if len(self.hooks) == 1 else f"{self.hooks[0]}, … ({len(self.hooks)} hooks)"
         return f"custom({self.called!r}, {where})"
 
-    def describe(self, model: Any = None) -> dict[str, Any]:
+    def describe(self, model: HookedModel | None = None) -> dict[str, Any]:
         return {**super().describe(model), "function": qualified_name(self.function)}
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         known = model.hook_dict
         for hook in self.hooks:
             if hook not in known:
@@ -44,14 +45,14 @@ class _Custom(Intervention):
                     "measured would change; choose one before"
                 )
 
-    def edits(self, model: Any) -> list[Edit]:
+    def edits(self, model: HookedModel) -> list[Edit]:
         family, n_layers = family_of(model.cfg), int(model.cfg.n_layers)
         return [
             Edit(hook, family.begins(hook, n_layers), self._call, axis=family.axis(hook))
             for hook in self.hooks
         ]
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         if self == other:
             return "it is the same intervention twice"
         if other.tokens_before(model):

@@ -12,6 +12,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import columns, wholes
 from laminar_lens.interventions.states import Edited, needed_layers
 from laminar_lens.models.edits import Intervention, Span
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import describe_name
 
 
@@ -39,7 +40,7 @@ class _Patch(Edited):
         where = "" if self.positions is None else f", positions={list(self.positions)}"
         return f"patch_residual({list(self.source.values.shape)}, {list(self.layers)}{where})"
 
-    def describe(self, model: Any = None) -> dict[str, Any]:
+    def describe(self, model: HookedModel | None = None) -> dict[str, Any]:
         source = self.source
         raw = source.values.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
         return {
@@ -60,7 +61,7 @@ class _Patch(Edited):
     def where(self) -> tuple[Any, tuple[int, ...] | None]:
         return self.layers, self.positions
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         super().check(model, length)
         source, width = self.source, int(model.cfg.d_model)
         if source.values.shape[-1] != width:
@@ -81,7 +82,7 @@ class _Patch(Edited):
 
     def check_texts(
         self,
-        model: Any,
+        model: HookedModel,
         lengths: Sequence[int],
         *,
         indices: Sequence[int] | None = None,
@@ -105,7 +106,7 @@ class _Patch(Edited):
                         "tokens; patch prompts of the same length, or give positions= that both have"
                     )
 
-    def editor(self, layer: int, model: Any) -> Any:
+    def editor(self, layer: int, model: HookedModel) -> Any:
         def patch(state: Tensor, span: Span) -> Tensor:
             n = state.shape[1] - span.before
             wanted = tuple(range(n)) if self.positions is None else self.positions

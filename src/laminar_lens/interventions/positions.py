@@ -14,6 +14,7 @@ from laminar_lens.interventions.arguments import check_hooks, check_positions, w
 from laminar_lens.models.context import context_length
 from laminar_lens.models.edits import CHECK, Edit, Intervention, Span
 from laminar_lens.models.families import family_of
+from laminar_lens.models.hooked import HookedModel
 
 ARCHITECTURES = "those with learned absolute positions, for example GPT-2, GPT-Neo, OPT"
 RELATIVE = ("rotary", "alibi", "relative_positional_bias", "none")
@@ -25,7 +26,7 @@ class _Placed(Intervention):
 
     t: int
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         hook = family_of(model.cfg).positions
         kind = str(getattr(model.cfg, "positional_embedding_type", None))
         if kind in RELATIVE:
@@ -36,7 +37,7 @@ class _Placed(Intervention):
         check_hooks(self.label, model, [hook], ARCHITECTURES)
         check_positions(self.label, [self.t], length)
 
-    def edits(self, model: Any) -> list[Edit]:
+    def edits(self, model: HookedModel) -> list[Edit]:
         original: list[Tensor] = []
 
         def keep(embeddings: Tensor, span: Span) -> None:
@@ -51,7 +52,7 @@ class _Placed(Intervention):
         hook = family_of(model.cfg).positions
         return [Edit(hook, 0, keep, CHECK), Edit(hook, 0, place)]
 
-    def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:
+    def _place(self, out: Tensor, original: Tensor, at: int, model: HookedModel) -> None:
         """Writes into `out` [batch pos d_model]; `at` is the column of position t."""
         raise NotImplementedError
 
@@ -61,14 +62,14 @@ class _Restart(_Placed):
     name = "restart"
     does = "positions from t on get the positional embeddings P0, P1, …"
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         if isinstance(other, _Restart):
             return "both place the positions from the later one on"
         if isinstance(other, _SetPosition) and other.t >= self.t:
             return f"both place position {other.t}"
         return ""
 
-    def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:
+    def _place(self, out: Tensor, original: Tensor, at: int, model: HookedModel) -> None:
         out[:, at:] = original[:, : original.shape[1] - at]
 
 
@@ -78,16 +79,16 @@ class _SetPosition(_Placed):
     does = "position t gets the positional embedding of place p; no other position changes"
     p: int
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         super().check(model, length)
         if self.p >= (places := context_length(model)):
             raise InputError(f"{self.label}: place {self.p} does not exist; the model has 0 … {places - 1}")
 
-    def _place(self, out: Tensor, original: Tensor, at: int, model: Any) -> None:
+    def _place(self, out: Tensor, original: Tensor, at: int, model: HookedModel) -> None:
         inside = self.p < original.shape[1]
         out[:, at] = original[:, self.p] if inside else model.pos_embed.W_pos[self.p]
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         same = isinstance(other, _SetPosition) and self.t == other.t
         return f"both place position {self.t}" if same else ""
 

@@ -12,6 +12,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_positions, columns, others, whole_or_mean, wholes
 from laminar_lens.models.edits import Edit, Intervention, Span
 from laminar_lens.models.forward import hook_name
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.selection import increasing_layers
 
 
@@ -26,30 +27,30 @@ class Edited(Intervention):
         """Layers as they were given, and positions; None is all."""
         raise NotImplementedError
 
-    def chosen_layers(self, model: Any) -> tuple[int, ...]:
+    def chosen_layers(self, model: HookedModel) -> tuple[int, ...]:
         """Hidden states, in increasing order."""
         try:
             return increasing_layers(self.where()[0], int(model.cfg.n_layers))
         except InputError as error:
             raise InputError(f"{self.label}: {error}") from None
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         """See `Intervention.check`."""
         self.chosen_layers(model)
         check_positions(self.label, self.where()[1] or (), length)
 
-    def edits(self, model: Any) -> list[Edit]:
+    def edits(self, model: HookedModel) -> list[Edit]:
         """See `Intervention.edits`."""
         return [
             Edit(hook_name(model, layer), layer, self.editor(layer, model))
             for layer in self.chosen_layers(model)
         ]
 
-    def editor(self, layer: int, model: Any) -> Any:
+    def editor(self, layer: int, model: HookedModel) -> Any:
         """What edits hidden state `layer`."""
         raise NotImplementedError
 
-    def meets(self, other: "Edited", model: Any) -> str:
+    def meets(self, other: "Edited", model: HookedModel) -> str:
         """Where both edit the same vectors; empty if nowhere."""
         layers = set(self.chosen_layers(model)) & set(other.chosen_layers(model))
         mine, theirs = self.where()[1], other.where()[1]
@@ -60,7 +61,7 @@ class Edited(Intervention):
             f" at position {min(shared)}" if mine or theirs else ""
         )
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         """See `Intervention.clash`."""
         if not isinstance(other, Edited) or (self.linear and other.linear and type(self) is not type(other)):
             return ""
@@ -83,7 +84,7 @@ class _RemoveDimensions(Edited):
     def where(self) -> tuple[Any, tuple[int, ...] | None]:
         return self.layers, self.positions
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         super().check(model, length)
         width = int(model.cfg.d_model)
         if self.dims[-1] >= width:
@@ -96,12 +97,12 @@ class _RemoveDimensions(Edited):
             )
         others(self.label, self.by, self.positions, length)
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         if isinstance(other, _RemoveDimensions) and not set(self.dims) & set(other.dims):
             return ""
         return super().clash(other, model, length)
 
-    def check_together(self, model: Any, interventions: Sequence[Intervention]) -> None:
+    def check_together(self, model: HookedModel, interventions: Sequence[Intervention]) -> None:
         width = int(model.cfg.d_model)
         removals = [one for one in interventions if isinstance(one, _RemoveDimensions)]
         named = sorted({p for one in removals for p in one.positions or ()})
@@ -115,7 +116,7 @@ class _RemoveDimensions(Edited):
                         f"of hidden state {layer}, which leaves no vector; keep some"
                     )
 
-    def editor(self, layer: int, model: Any) -> Any:
+    def editor(self, layer: int, model: HookedModel) -> Any:
         def remove(state: Tensor, span: Span) -> Tensor:
             place = columns(self.positions, span, state)
             dims = torch.tensor(self.dims, device=state.device)
@@ -166,7 +167,7 @@ class _ScaleNorm(Edited):
     def where(self) -> tuple[Any, tuple[int, ...] | None]:
         return self.layers, self.positions
 
-    def editor(self, layer: int, model: Any) -> Any:
+    def editor(self, layer: int, model: HookedModel) -> Any:
         def scale(state: Tensor, span: Span) -> Tensor:
             place = columns(self.positions, span, state)
             out = state.clone()

@@ -10,6 +10,7 @@ from typing import Any
 from laminar_lens.arguments import characters, shown
 from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Intervention
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import bos_token_id, bos_training, describe_name
 from laminar_lens.models.quiet import quiet
 from laminar_lens.texts.tokenization import token_ids
@@ -21,7 +22,7 @@ class _Prefix(Intervention):
     does = "a text before position 0, which takes part in the run and is not measured"
     text: str
 
-    def tokens_before(self, model: Any) -> list[int]:
+    def tokens_before(self, model: HookedModel) -> list[int]:
         tokenizer = getattr(model, "tokenizer", None)
         if tokenizer is None:
             raise InputError(f"{self.label} needs a tokenizer, which {describe_name(model)} does not have")
@@ -31,11 +32,11 @@ class _Prefix(Intervention):
             raise InputError(f"{self.label}: the text has no tokens in this model's vocabulary")
         return tokens
 
-    def describe(self, model: Any = None) -> dict[str, Any]:
+    def describe(self, model: HookedModel | None = None) -> dict[str, Any]:
         found = super().describe(model)
         return found if model is None else {**found, "token_ids": self.tokens_before(model)}
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         return "give one prefix with the whole text" if isinstance(other, _Prefix) else ""
 
 
@@ -59,7 +60,7 @@ class _Bos(Intervention):
     name, first = "bos", True
     does = "the model's BOS before position 0, which takes part in the run and is not measured"
 
-    def tokens_before(self, model: Any) -> list[int]:
+    def tokens_before(self, model: HookedModel) -> list[int]:
         token = bos_token_id(model)
         if token is None:
             raise InputError(
@@ -68,14 +69,14 @@ class _Bos(Intervention):
             )
         return [token]
 
-    def describe(self, model: Any = None) -> dict[str, Any]:
+    def describe(self, model: HookedModel | None = None) -> dict[str, Any]:
         found = super().describe(model)
         if model is None:
             return found
         trained, why = bos_training(model)
         return {**found, "token_ids": self.tokens_before(model), "trained_with_bos": trained, "why": why}
 
-    def note(self, model: Any) -> str:
+    def note(self, model: HookedModel) -> str:
         trained, why = bos_training(model)
         how = {
             "no": "The model was not trained with a BOS before texts",
@@ -84,7 +85,7 @@ class _Bos(Intervention):
         }
         return f"{how[trained]}: {why}." if trained in how else ""
 
-    def note_of(self, model: Any, rows: Iterable[Sequence[int]]) -> str:
+    def note_of(self, model: HookedModel, rows: Iterable[Sequence[int]]) -> str:
         token, starts = bos_token_id(model), [int(row[0]) for row in rows]
         twice = sum(start == token for start in starts)
         return (
@@ -93,7 +94,7 @@ class _Bos(Intervention):
             else ""
         )
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         return "there is one BOS" if self == other else ""
 
 

@@ -22,6 +22,7 @@ from laminar_lens.interventions.arguments import (
 )
 from laminar_lens.models.edits import CHECK, READ, Edit, Intervention, Span
 from laminar_lens.models.families import WRITES, family_of
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.surroundings import blame
 
 ARCHITECTURES = "those whose blocks add attention and MLP to the stream, for example GPT-2, Llama, GPT-NeoX"
@@ -39,7 +40,7 @@ class _RemoveWrite(Intervention):
     positions: tuple[int, ...] | None = None
     by: str = "zero"
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         n_blocks = int(model.cfg.n_layers)
         if self.blocks[-1] >= n_blocks:
             raise InputError(
@@ -52,7 +53,7 @@ class _RemoveWrite(Intervention):
         check_positions(self.label, self.positions or (), length)
         others(self.label, self.by, self.positions, length)
 
-    def edits(self, model: Any) -> list[Edit]:
+    def edits(self, model: HookedModel) -> list[Edit]:
         found, outside = [], blame(model)  # now: in a pass our own hooks are there too
         family = family_of(model.cfg)
         for block in self.blocks:
@@ -64,7 +65,7 @@ class _RemoveWrite(Intervention):
             found += [Edit(family.hook("after", block), block + 1, terms.check, CHECK)]
         return found
 
-    def clash(self, other: Intervention, model: Any, length: int) -> str:
+    def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         if not isinstance(other, _RemoveWrite) or self.component != other.component:
             return ""
         blocks = set(self.blocks) & set(other.blocks)

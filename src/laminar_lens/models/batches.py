@@ -16,6 +16,7 @@ from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.causality import check_causal
 from laminar_lens.models.edits import Intervention, as_interventions, before_text, check_interventions
 from laminar_lens.models.forward import check_model, check_reached
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, describe, describe_name, warn_if_processed
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surroundings
@@ -37,7 +38,7 @@ class PromptBatches:
         n_before: tokens that they put before each prompt.
     """
 
-    model: Any
+    model: HookedModel
     rows: list[list[int]]
     texts: tuple[str, ...] | None
     layers: tuple[int, ...]
@@ -75,7 +76,7 @@ class PromptBatches:
 
 
 def prompt_batches(
-    model: Any,
+    model: HookedModel,
     prompts: Any,
     *,
     prepend_bos: bool,

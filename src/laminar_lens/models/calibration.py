@@ -17,6 +17,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
 from laminar_lens.stats.observations import repeats
@@ -49,7 +50,7 @@ class Calibration:
 
 
 def calibrate(
-    model: Any,
+    model: HookedModel,
     *,
     texts: Any = None,
     n_texts: int = 64,
@@ -176,7 +177,9 @@ def _run(
 Read = Callable[[Tensor], Tensor]
 
 
-def reads_of(model: Any, layers: Sequence[int], final_norm: bool) -> tuple[dict[int, Read], dict[str, str]]:
+def reads_of(
+    model: HookedModel, layers: Sequence[int], final_norm: bool
+) -> tuple[dict[int, Read], dict[str, str]]:
     """What the block after each hidden state makes of it first, as functions and in words by layer.
 
     A short run shows which blocks norm what they read: block l does if its `ln1` is given hidden state l.
@@ -204,7 +207,7 @@ def _as_it_is(state: Tensor) -> Tensor:
     return state
 
 
-def _norms_that_read(model: Any, blocks: Sequence[int]) -> set[int]:
+def _norms_that_read(model: HookedModel, blocks: Sequence[int]) -> set[int]:
     """Blocks whose `ln1` is given the block's input."""
     states: dict[int, Tensor] = {}
     inputs: dict[int, list[Tensor]] = {block: [] for block in blocks}

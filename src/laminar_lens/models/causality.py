@@ -8,12 +8,13 @@ import torch
 from laminar_lens.errors import ModelError
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import residual_states
+from laminar_lens.models.hooked import HookedModel
 
 CAUSALITY_TOKENS = 16
 _CAUSAL: "WeakSet[Any]" = WeakSet()
 
 
-def check_causal(model: Any, name: str) -> None:
+def check_causal(model: HookedModel, name: str) -> None:
     """Refuses a model that reads texts in both directions; each model object is tested once, by two forward
     passes of 16 tokens that differ in the second half.
 
@@ -29,7 +30,7 @@ def check_causal(model: Any, name: str) -> None:
     note_causal(model)
 
 
-def note_causal(model: Any) -> None:
+def note_causal(model: HookedModel) -> None:
     """Takes a model as tested: it is what Hugging Face computes, and that is causal."""
     _CAUSAL.add(model)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.edits import Edit, Intervention, Span, before_text, check_interventions
+from laminar_lens.models.hooked import HookedModel
 
 
 class Changes:
@@ -21,7 +22,7 @@ class Changes:
 
     def __init__(
         self,
-        model: Any,
+        model: HookedModel,
         interventions: Sequence[Intervention],
         *,
         last: int | None = None,
@@ -94,7 +95,7 @@ class Changes:
 
 
 def attached_changes(
-    model: Any, interventions: tuple[Intervention, ...], mask: Tensor | None
+    model: HookedModel, interventions: tuple[Intervention, ...], mask: Tensor | None
 ) -> Changes | None:
     """Interventions for passes that somebody else runs; `mask` is True for real tokens.
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from laminar_lens.models.families import family_of
+from laminar_lens.models.hooked import HookedModel
 
 
 def config_context(config: Any) -> int | None:
@@ -19,7 +20,7 @@ def config_context(config: Any) -> int | None:
     return None
 
 
-def context_length(model: Any) -> int:
+def context_length(model: HookedModel) -> int:
     """The most tokens that a TransformerLens model reads at once.
 
     A bridge carries the model's own configuration, which says it. A HookedTransformer has `cfg.n_ctx`, which

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from laminar_lens.errors import InputError
 from laminar_lens.models.context import context_length
+from laminar_lens.models.hooked import HookedModel
 
 CHECK, EDIT, READ = 0, 1, 2
 """At one hook point: what earlier edits left is checked, then changed, then read for later."""
@@ -80,13 +81,13 @@ class Intervention:
         ]
         return f"{self.name}({', '.join(given)})"
 
-    def describe(self, model: Any = None) -> dict[str, Any]:
+    def describe(self, model: HookedModel | None = None) -> dict[str, Any]:
         """What was done, JSON-safe, for the provenance; a model adds what depends on it."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return {"intervention": self.name, "label": self.label, "does": self.does, **plain}
 
-    def check(self, model: Any, length: int) -> None:
+    def check(self, model: HookedModel, length: int) -> None:
         """Refuses a model, or a text of `length` tokens, that it does not fit.
 
         Raises:
@@ -95,7 +96,7 @@ class Intervention:
 
     def check_texts(
         self,
-        model: Any,
+        model: HookedModel,
         lengths: Sequence[int],
         *,
         indices: Sequence[int] | None = None,
@@ -124,27 +125,27 @@ class Intervention:
         """Whether it does the same at all positions of any text, so that a text may stand anywhere."""
         return self.portable and getattr(self, "positions", ()) is None
 
-    def note(self, model: Any) -> str:
+    def note(self, model: HookedModel) -> str:
         """What a reader must know of it before trusting a number; empty if nothing."""
         return ""
 
-    def note_of(self, model: Any, rows: Iterable[Sequence[int]]) -> str:
+    def note_of(self, model: HookedModel, rows: Iterable[Sequence[int]]) -> str:
         """What a reader must know of it with texts of these token ids; empty if nothing."""
         return ""
 
-    def tokens_before(self, model: Any) -> list[int]:
+    def tokens_before(self, model: HookedModel) -> list[int]:
         """Token ids that it puts before position 0."""
         return []
 
-    def edits(self, model: Any) -> list[Edit]:
+    def edits(self, model: HookedModel) -> list[Edit]:
         """What it does at hook points."""
         return []
 
-    def clash(self, other: "Intervention", model: Any, length: int) -> str:
+    def clash(self, other: "Intervention", model: HookedModel, length: int) -> str:
         """Why it contradicts another one that comes after it; empty if it does not."""
         return ""
 
-    def check_together(self, model: Any, interventions: "Sequence[Intervention]") -> None:
+    def check_together(self, model: HookedModel, interventions: "Sequence[Intervention]") -> None:
         """Refuses all that are applied together where they do what none does alone.
 
         Raises:
@@ -162,14 +163,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:38]}…{text[-1]}"
 
 
-def before_text(model: Any, interventions: Sequence[Intervention]) -> list[int]:
+def before_text(model: HookedModel, interventions: Sequence[Intervention]) -> list[int]:
     """Token ids that come before each text: a BOS first, then prefixes in the order that they were given."""
     tokens = [one.tokens_before(model) for one in sorted(interventions, key=lambda one: not one.first)]
     return [token for part in tokens for token in part]
 
 
 def check_interventions(
-    model: Any,
+    model: HookedModel,
     interventions: Sequence[Intervention],
     lengths: Sequence[int],
     *,

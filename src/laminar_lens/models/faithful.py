@@ -10,6 +10,7 @@ from laminar_lens.errors import ModelError
 from laminar_lens.models.causality import half_changed, refuse_if_moved
 from laminar_lens.models.context import config_context, turning_lengths
 from laminar_lens.models.forward import residual_states, state_hooks
+from laminar_lens.models.hooked import HookedModel
 
 EXACT_RAD = 1e-8
 """Two right implementations in float64 are 10⁻¹⁵ to 10⁻⁹ rad apart, a wrong epsilon 10⁻⁷ and more."""
@@ -109,7 +110,7 @@ def _refuse_if_not_finite(states: list[Tensor], name: str) -> None:
             )
 
 
-def distance(model: Any, reference: Reference, name: str) -> Distance:
+def distance(model: HookedModel, reference: Reference, name: str) -> Distance:
     """How far a TransformerLens model is from the reference.
 
     Raises:
@@ -147,7 +148,9 @@ def refuse_if_apart(found: Distance, most: float, reference: Reference, name: st
     )
 
 
-def limits(model: Any, reference: Reference, most: float, name: str, on_hooked: bool) -> tuple[str, ...]:
+def limits(
+    model: HookedModel, reference: Reference, most: float, name: str, on_hooked: bool
+) -> tuple[str, ...]:
     """Sentences on what the comparison found or could not reach: padding, and lengths too long to compare."""
     found, tokens = [], reference.probe.text.shape[1]
     padded = _padded_distance(model, reference)
@@ -167,7 +170,7 @@ def limits(model: Any, reference: Reference, most: float, name: str, on_hooked: 
     return tuple(found)
 
 
-def _padded_distance(model: Any, reference: Reference) -> float:
+def _padded_distance(model: HookedModel, reference: Reference) -> float:
     """The largest angle in a batch of the short text and of its beginning with padding on the left."""
     short, n_layers = reference.short, int(model.cfg.n_layers)
     padding = short.shape[1] // 3

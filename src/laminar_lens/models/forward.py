@@ -12,6 +12,7 @@ from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.changes import Changes
 from laminar_lens.models.edits import Intervention, check_interventions
 from laminar_lens.models.families import family_of
+from laminar_lens.models.hooked import HookedModel
 
 Visit = Callable[[int, Tensor], None]
 """Called as `visit(layer, state)` with each hidden state [batch pos d_model], as soon as it is there."""
@@ -24,12 +25,12 @@ class _Reached(Exception):  # noqa: N818 - it is no error
     """The last wanted hidden state is there: the rest of the forward pass, unembedding too, is not needed."""
 
 
-def hook_name(model: Any, layer: int) -> str:
+def hook_name(model: HookedModel, layer: int) -> str:
     """Hook of hidden state `layer`: 0 is the embedding, l the output of block l − 1."""
     return family_of(model.cfg).state(layer)
 
 
-def check_model(model: Any) -> None:
+def check_model(model: HookedModel) -> None:
     """Refuses what is not a TransformerLens model, and one whose dropout would change every run.
 
     Raises:
@@ -51,7 +52,7 @@ def check_model(model: Any) -> None:
             )
 
 
-def check_reached(model: Any, interventions: Sequence[Intervention], last: int) -> None:
+def check_reached(model: HookedModel, interventions: Sequence[Intervention], last: int) -> None:
     """Refuses interventions that act only after hidden state `last`, the last one that is measured.
 
     Raises:
@@ -67,7 +68,7 @@ def check_reached(model: Any, interventions: Sequence[Intervention], last: int) 
 
 
 def state_hooks(
-    model: Any, layers: Sequence[int], visit: Visit, *, final_norm: bool = False
+    model: HookedModel, layers: Sequence[int], visit: Visit, *, final_norm: bool = False
 ) -> list[tuple[str, Callable[..., None]]]:
     """Forward hooks that hand hidden states to `visit` and change nothing.
 
@@ -90,7 +91,7 @@ def state_hooks(
 
 
 def run_states(
-    model: Any,
+    model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
     layers: Sequence[int],
     visit: Visit,
@@ -148,7 +149,7 @@ def run_states(
 
 
 def residual_states(
-    model: Any,
+    model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
     layers: Sequence[int],
     *,

@@ -14,6 +14,7 @@ from torch import Tensor
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ModelInfo:
         return dataclasses.asdict(self)
 
 
-def describe(model: Any) -> ModelInfo:
+def describe(model: HookedModel) -> ModelInfo:
     """What is known of any TransformerLens model, loaded here or built by the user.
 
     Raises:
@@ -96,7 +97,7 @@ def describe(model: Any) -> ModelInfo:
     )
 
 
-def special_tokens(model: Any) -> dict[str, Any]:
+def special_tokens(model: HookedModel) -> dict[str, Any]:
     """Ids of the tokenizer's special tokens by role (bos, eos, pad, unk, sep, cls) and its `padding_side`, as
     far as it has them; empty without a tokenizer.
 
@@ -113,7 +114,7 @@ def special_tokens(model: Any) -> dict[str, Any]:
     return ids | ({"padding_side": side} if isinstance(side, str) else {})
 
 
-def bos_token_id(model: Any) -> int | None:
+def bos_token_id(model: HookedModel) -> int | None:
     """The model's own BOS token, or None.
 
     TransformerLens gives a tokenizer without a BOS its EOS in that place; that one is not counted. A
@@ -132,7 +133,7 @@ def bos_token_id(model: Any) -> int | None:
     return token if token < int(model.cfg.d_vocab) else None
 
 
-def bos_training(model: Any) -> tuple[str, str]:
+def bos_training(model: HookedModel) -> tuple[str, str]:
     """Whether a model was trained with its BOS before texts, as far as its files tell: "yes", "rarely", "no"
     or "unknown", and why.
 
@@ -147,7 +148,7 @@ def bos_training(model: Any) -> tuple[str, str]:
     return "unknown", "nothing in the model's files says so"
 
 
-def weight_processing(model: Any) -> str:
+def weight_processing(model: HookedModel) -> str:
     """What TransformerLens's processing did to the weights: "none", "folded", "centred" or "folded, centred".
 
     Centring leaves no mark in the configuration: it is read from the embedding, each row of which then has
@@ -162,12 +163,12 @@ def weight_processing(model: Any) -> str:
     return ", ".join(names) or ("processed" if touched else "none")
 
 
-def norm_is_folded(model: Any) -> bool:
+def norm_is_folded(model: HookedModel) -> bool:
     """Whether `ln_final` lacks its scale and shift, because processing moved them into the unembedding."""
     return "folded" in weight_processing(model) or "processed" in weight_processing(model)
 
 
-def check_final_norm(model: Any) -> None:
+def check_final_norm(model: HookedModel) -> None:
     """Refuses to measure after the final norm where there is none, or only a part of it.
 
     Raises:
@@ -182,7 +183,7 @@ def check_final_norm(model: Any) -> None:
         )
 
 
-def processing_note(model: Any) -> str:
+def processing_note(model: HookedModel) -> str:
     """One sentence on what the model's weight processing does to the measurement; empty for unprocessed
     weights."""
     processing = weight_processing(model)
@@ -200,14 +201,14 @@ def processing_note(model: Any) -> str:
     )
 
 
-def warn_if_processed(model: Any) -> None:
+def warn_if_processed(model: HookedModel) -> None:
     """Warns once for each model object whose weights were processed."""
     if model not in _WARNED and (note := processing_note(model)):
         _WARNED.add(model)
         warnings.warn(note, UserWarning, stacklevel=5)
 
 
-def describe_name(model: Any, otherwise: str = "the model") -> str:
+def describe_name(model: HookedModel, otherwise: str = "the model") -> str:
     """The model's name, with the checkpoint that it is; `otherwise` where it has none."""
     source = SOURCES.get(model)
     if source is not None:
@@ -216,7 +217,7 @@ def describe_name(model: Any, otherwise: str = "the model") -> str:
     return f"{name} ({step})" if step else name
 
 
-def checkpoint(model: Any) -> str | None:
+def checkpoint(model: HookedModel) -> str | None:
     """At which point of its training a model was saved, as its configuration says: "step 1000"; None for the
     end, or where nothing says it."""
     value = getattr(model.cfg, "checkpoint_value", None)
@@ -226,7 +227,7 @@ def checkpoint(model: Any) -> str | None:
     return None if index is None else f"checkpoint number {index}"
 
 
-def fingerprint(model: Any) -> str:
+def fingerprint(model: HookedModel) -> str:
     """SHA-256 over the name, shape and dtype of every parameter and buffer that a run reads, and the exact
     sums of the bits of its rows and of its columns.
 
@@ -243,7 +244,7 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def check_same_weights(model: Any, before: Any) -> None:
+def check_same_weights(model: HookedModel, before: Any) -> None:
     """Refuses numbers of a model whose weights are no longer those that they are said to be of.
 
     Raises:
@@ -257,7 +258,7 @@ def check_same_weights(model: Any, before: Any) -> None:
         )
 
 
-def _weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+def _weights(model: HookedModel) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name: rotary tables and quantised weights are buffers.
 
     The frequencies of rotary positions that depend on the length of a text are set anew by each run, and
@@ -277,7 +278,7 @@ def _weights(model: Any) -> Iterator[tuple[str, Tensor]]:
             yield name, buffer[:ROTARY_ROWS] if table else buffer
 
 
-def _embedding(model: Any) -> Tensor | None:
+def _embedding(model: HookedModel) -> Tensor | None:
     try:
         weights = model.W_E
     except AttributeError:
@@ -285,7 +286,7 @@ def _embedding(model: Any) -> Tensor | None:
     return weights.detach() if isinstance(weights, Tensor) else None
 
 
-def _is_centred(model: Any) -> bool:
+def _is_centred(model: HookedModel) -> bool:
     weights = _embedding(model)
     if weights is None or weights.ndim != 2 or weights.shape[-1] < 2:
         return False

@@ -23,6 +23,7 @@ from laminar_lens.models.faithful import (
     make_reference,
     refuse_if_apart,
 )
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import Source
 from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.names import EMBEDDED, NOVELLA
@@ -134,7 +135,7 @@ class _Files:
             self._accept(model, reference, found, TOLERANCE_RAD)
         return hf, model
 
-    def _accept(self, model: Any, reference: Reference, found: Distance, most: float) -> None:
+    def _accept(self, model: HookedModel, reference: Reference, found: Distance, most: float) -> None:
         """Takes a model that is at most so many radians apart, with what is to be said of it."""
         on_hooked = self._hooked is not None
         refuse_if_apart(found, most, reference, self.name, on_hooked)
@@ -224,7 +225,7 @@ def build_hooked(hf: Any, tokenizer: Any, hooked: Any, *, device: str, dtype: to
     return model.to(device)
 
 
-def clear_unused_positions(model: Any) -> None:
+def clear_unused_positions(model: HookedModel) -> None:
     """TransformerLens gives a model with ALiBi a table of positions that nothing reads and nothing fills:
     what lay in memory would be part of its fingerprint."""
     if model.cfg.positional_embedding_type == "alibi":

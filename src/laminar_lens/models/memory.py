@@ -2,11 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -31,7 +31,7 @@ class Need:
     advice: str = "layers="
 
 
-def check_fits(model: Any, need: Need, *, batch: int, length: int) -> None:
+def check_fits(model: HookedModel, need: Need, *, batch: int, length: int) -> None:
     """Refuses, before a run, what would not fit.
 
     Args:

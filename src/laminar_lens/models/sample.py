@@ -15,6 +15,7 @@ from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models.causality import check_causal
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import check_model, residual_states
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import bos_token_id, describe_name
 from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.quiet import quiet
@@ -34,7 +35,7 @@ def check_seed(seed: Any) -> None:
 
 @checked()
 def sample_tokens(
-    model: Any,
+    model: HookedModel,
     n: int,
     length: int,
     *,
@@ -106,7 +107,7 @@ def _check_memory(n: int, written: int, length: int) -> None:
 
 
 def _write(
-    model: Any, first: Tensor, draws: Tensor, barred: Tensor, temperature: float, begin: int
+    model: HookedModel, first: Tensor, draws: Tensor, barred: Tensor, temperature: float, begin: int
 ) -> Tensor:
     """One token for each column of `draws` (uniform numbers), after the first token; the texts count from
     `begin`."""
@@ -127,7 +128,7 @@ def _write(
     return torch.cat(written, dim=1).cpu()
 
 
-def _not_finite(model: Any, text: Tensor) -> str:
+def _not_finite(model: HookedModel, text: Tensor) -> str:
     """Where a text's activations stop being finite, and what to do."""
     states = residual_states(model, text[None], range(int(model.cfg.n_layers) + 1))[:, 0]
     bad = (~torch.isfinite(states).all(dim=-1)).nonzero()
@@ -143,7 +144,7 @@ def _not_finite(model: Any, text: Tensor) -> str:
     )
 
 
-def _stepper(model: Any, batch: int, room: int) -> Callable[[Tensor], Tensor]:
+def _stepper(model: HookedModel, batch: int, room: int) -> Callable[[Tensor], Tensor]:
     """A function from the next tokens [batch 1] to the logits [batch vocab] after them; it remembers the
     text.
 
@@ -174,7 +175,7 @@ def _stepper(model: Any, batch: int, room: int) -> Callable[[Tensor], Tensor]:
 class _Cache:
     """Keys and values of every layer; TransformerLens's own cache copies all of them at every step."""
 
-    def __init__(self, model: Any, batch: int, room: int) -> None:
+    def __init__(self, model: HookedModel, batch: int, room: int) -> None:
         heads = int(getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads)
         like = next(model.parameters())
         self.entries = [
@@ -214,7 +215,7 @@ class _Entry:
         return past_keys, past_values
 
 
-def _barred(model: Any) -> Tensor:
+def _barred(model: HookedModel) -> Tensor:
     """Tokens that are never sampled: special ones, and rows of the vocabulary that mean no token."""
     vocabulary = int(model.cfg.d_vocab)
     tokenizer = getattr(model, "tokenizer", None)
@@ -230,7 +231,7 @@ def _barred(model: Any) -> Tensor:
     return barred
 
 
-def _first_tokens(model: Any, n: int, barred: Tensor, generator: torch.Generator) -> Tensor:
+def _first_tokens(model: HookedModel, n: int, barred: Tensor, generator: torch.Generator) -> Tensor:
     bos = bos_token_id(model)
     if bos is not None:
         return torch.full((n,), bos)
@@ -238,7 +239,7 @@ def _first_tokens(model: Any, n: int, barred: Tensor, generator: torch.Generator
     return allowed[torch.randint(len(allowed), (n,), generator=generator)]
 
 
-def _batch_size(model: Any, room: int) -> int:
+def _batch_size(model: HookedModel, room: int) -> int:
     cfg = model.cfg
     text = 2 * int(cfg.n_layers) * int(cfg.d_model) * room * 4 + 16 * int(cfg.d_vocab)
     return max(1, min(LARGEST_BATCH, CACHE_BYTES // text))

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch.nn.modules import module as torch_module
 
+from laminar_lens.models.hooked import HookedModel
+
 OWN = ("transformers.", "transformer_lens.", "torch.", "accelerate.", "laminar_lens.models.forward")
 """Modules whose hooks belong to a model, or read what we ask them to read and change nothing."""
 
 
-def foreign_hooks(model: Any) -> list[str]:
+def foreign_hooks(model: HookedModel) -> list[str]:
     """Forward hooks and pre-hooks on a model that neither belong to it nor are ours: "place (function)".
 
     Both generations attach hooks of their own; they are known by the package that they were defined in.
@@ -29,7 +31,7 @@ def foreign_hooks(model: Any) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def surroundings(model: Any) -> dict[str, Any]:
+def surroundings(model: HookedModel) -> dict[str, Any]:
     """What acts on the runs of a model from outside, JSON-safe; empty where nothing does."""
     found: dict[str, Any] = {}
     if hooks := foreign_hooks(model):
@@ -44,7 +46,7 @@ def surroundings(model: Any) -> dict[str, Any]:
     return found
 
 
-def surrounding_notes(model: Any) -> list[str]:
+def surrounding_notes(model: HookedModel) -> list[str]:
     """What a reader must know of them before trusting a number; one sentence each."""
     found, notes = surroundings(model), []
     if hooks := found.get("foreign_hooks"):
@@ -71,7 +73,7 @@ def surrounding_notes(model: Any) -> list[str]:
     return notes
 
 
-def blame(model: Any) -> str:
+def blame(model: HookedModel) -> str:
     """What outside the model may be why it does not behave as it should, to go on with a message."""
     found = surroundings(model)
     causes = [f"hooks act on it: {_listed(found['foreign_hooks'])}"] if "foreign_hooks" in found else []
@@ -83,7 +85,7 @@ def _listed(hooks: list[str]) -> str:
     return ", ".join(hooks[:4]) + (f" and {len(hooks) - 4} more" if len(hooks) > 4 else "")
 
 
-def _hooks(model: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+def _hooks(model: HookedModel) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every forward hook and pre-hook with its place; of a hook point, what its user gave it."""
     seen: set[int] = set()
     for root, prefix in ((model, ""), (getattr(model, "original_model", None), "original_model.")):

@@ -9,6 +9,7 @@ from torch import Tensor
 from laminar_lens.arguments import characters, places
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models.context import context_length
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import bos_token_id
 from laminar_lens.models.padding import PADDING as PADDING
 from laminar_lens.models.quiet import quiet
@@ -16,7 +17,7 @@ from laminar_lens.texts.tokenization import token_ids
 
 
 def token_rows(
-    model: Any, prompts: Any, *, mask: Any = None, prepend_bos: bool = False
+    model: HookedModel, prompts: Any, *, mask: Any = None, prepend_bos: bool = False
 ) -> tuple[list[list[int]], tuple[str, ...] | None]:
     """One list of token ids a prompt, without padding, and the texts where texts were given.
 
@@ -71,7 +72,7 @@ def _checked_texts(prompts: Any, mask: Any) -> tuple[str, ...]:
     return tuple(prompts)
 
 
-def _tokenized(model: Any, texts: tuple[str, ...]) -> list[list[int]]:
+def _tokenized(model: HookedModel, texts: tuple[str, ...]) -> list[list[int]]:
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise InputError("the model has no tokenizer; give prompts as a token tensor [batch pos]")
@@ -127,7 +128,7 @@ def unpadded(tokens: Tensor, mask: Any, vocabulary: int) -> list[list[int]]:
     return rows
 
 
-def _with_bos(model: Any, rows: list[list[int]]) -> list[list[int]]:
+def _with_bos(model: HookedModel, rows: list[list[int]]) -> list[list[int]]:
     bos = bos_token_id(model)
     if bos is None:
         raise InputError(

@@ -8,13 +8,14 @@ import torch
 from laminar_lens.arguments import checked
 from laminar_lens.errors import ModelError
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import SOURCES, Source, describe_name
 from laminar_lens.models.local import build_hooked
 from laminar_lens.models.quiet import quiet
 
 
 @checked()
-def random_twin(model: Any, *, seed: int = 0) -> Any:
+def random_twin(model: HookedModel, *, seed: int = 0) -> Any:
     """A model of the same class, architecture, tokenizer, device and dtype, with random weights.
 
     The weights are drawn as the architecture's authors initialise them (Hugging Face's initialisation), where
@@ -57,7 +58,7 @@ def _random_hf(config: Any, dtype: torch.dtype) -> Any:
     return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager").eval()
 
 
-def _bridge_twin(model: Any, config: Any) -> Any:
+def _bridge_twin(model: HookedModel, config: Any) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
     dtype, device = next(model.parameters()).dtype, str(model.cfg.device)
@@ -67,19 +68,20 @@ def _bridge_twin(model: Any, config: Any) -> Any:
     )
 
 
-def _hooked_twin(model: Any, config: Any) -> Any:
+def _hooked_twin(model: HookedModel, config: Any) -> Any:
     dtype, device = next(model.parameters()).dtype, str(model.cfg.device)
     hf = _random_hf(config, dtype)
     name = str(model.cfg.model_name)
     return build_hooked(hf, model.tokenizer, type(model), device=device, dtype=dtype, name=name)
 
 
-def _bare_twin(model: Any) -> Any:
+def _bare_twin(model: HookedModel) -> Any:
     """A model that the user built: TransformerLens's own initialisation, unprocessed norms."""
     cfg = copy.deepcopy(model.cfg)
     cfg.init_weights, cfg.seed = True, None
     cfg.normalization_type = {"LNPre": "LN", "RMSPre": "RMS"}.get(
         cfg.normalization_type, cfg.normalization_type
     )
-    twin = type(model)(cfg, tokenizer=model.tokenizer, move_to_device=False)
+    kind: Any = type(model)
+    twin = kind(cfg, tokenizer=model.tokenizer, move_to_device=False)
     return twin.to(cfg.device)
