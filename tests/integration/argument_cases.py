@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import laminar_lens as ll
-from laminar_lens.geometry import fit_geometry
+from laminar_lens.geometry import Geometry, fit_geometry
 from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.studies.mask_files import token_masks
 
@@ -122,7 +122,10 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "no_context": (ll.no_context, {"t": 2}),
         "set_position": (ll.set_position, {"t": 2, "p": 3}),
         "remove_dimensions": (ll.remove_dimensions, {"dims": [1]}),
-        "remove_write": (ll.remove_write, {"component": "mlp", "layers": 1}),
+        "remove_write": (ll.remove_write, {"component": "mlp", "blocks": 1}),
+        "custom": (ll.custom, {"name": "mine", "hook_point": "hook_embed", "function": abs}),
+        "register_measure": (ll.register_measure, {"name": "mine", "function": abs}),
+        "register_geometry": (ll.register_geometry, {"geometry": Mine}),
         "scale_norm": (ll.scale_norm, {"factor": 2.0, "layers": 1}),
         "patch_residual": (ll.patch_residual, {"states": states, "layers": 1}),
         "angle": (ll.angle, {"u": x, "v": x, **of}),
@@ -139,6 +142,15 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
             )
         },
     }
+
+
+class Mine(Geometry):
+    """A geometry of a user's."""
+
+    name = "mine"
+
+    def map(self, layer: int, state: torch.Tensor) -> torch.Tensor:
+        return state
 
 
 def complaint(call: Callable[..., Any], given: dict[str, Any], *, must_refuse: bool = False) -> str:
