@@ -5,8 +5,9 @@ import html
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,13 @@ class Column:
     small: tuple[str, ...] = ()
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls, name: str, shown: Callable[..., str], values: Mapping[str, Sequence[Any]], **how: Any
+    ) -> "Column":
+        """A column whose cells are what `shown` says of each row of `values`; the rest as `how` has it."""
+        return cls(name, tuple(starmap(shown, zip(*values.values(), strict=True))), values=values, **how)
+
     @property
     def raw(self) -> Mapping[str, Sequence[Any]]:
         """The values by their names."""
@@ -77,17 +85,8 @@ class Table:
 
     def json(self) -> dict[str, Any]:
         """All of it for `json.dumps`: `title`, `note`, `columns` as they are shown, and `rows`."""
-        shown = [
-            {
-                "name": one.name,
-                "cells": list(one.cells),
-                "unit": one.unit,
-                "wide": one.wide,
-                "spare": one.spare,
-                "small": list(one.small),
-            }
-            for one in self._shown()
-        ]
+        names = ("name", "cells", "unit", "wide", "spare", "small")
+        shown = [{name: getattr(one, name) for name in names} for one in self._shown()]
         rows = [{name: _finite(value) for name, value in row.items()} for row in self.rows()]
         return {"title": self.title, "note": self.note, "columns": shown, "rows": rows}
 
@@ -159,6 +158,11 @@ class Table:
 
     def _shown(self) -> list[Column]:
         return [one for one in self.columns if one.cells]
+
+
+def listed(data: Any, *names: str) -> dict[str, list[Any]]:
+    """Variables of a dataset as lists, by name."""
+    return {name: data[name].values.tolist() for name in names}
 
 
 def by_layer(key: str, title: str, layers: Iterable[Any], columns: Sequence[Column], note: str = "") -> Table:

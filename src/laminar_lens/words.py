@@ -77,6 +77,11 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     return f"{estimate}{ends} {'' if unit == '1' else unit}".rstrip()
 
 
+def estimate(value: Any, low: Any = None, high: Any = None, unit: str = "") -> str:
+    """The same of numbers: `0.13 [0.10, 0.16] rad`."""
+    return estimate_text({"estimate": value, "low": low, "high": high, "unit": unit})
+
+
 def _number(value: float, digits: int) -> str:
     more = max(0, digits - 3)
     if abs(value) >= 100:

@@ -315,7 +315,7 @@ def test_an_interrupted_run_keeps_the_earlier_output(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import laminar_lens.studies.sequential as sequential
+    import laminar_lens.studies.sequential.study as sequential
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -12,8 +12,8 @@ from laminar_lens.figures.style import (
     shown,
     withheld_note,
 )
-from laminar_lens.tables import Column, Table, by_layer
-from laminar_lens.words import estimate_text
+from laminar_lens.tables import Column, Table, by_layer, listed
+from laminar_lens.words import estimate
 
 ENDS = ("", "_low", "_high")
 
@@ -52,9 +52,7 @@ def table(dataset: xr.Dataset) -> Table:
 
 
 def _column(dataset: xr.Dataset, name: str) -> Column:
-    values = {name + end: dataset[name + end].values.tolist() for end in ENDS}
     unit = str(dataset[name].attrs.get("units", ""))
-    rows = (
-        dict(zip(("estimate", "low", "high"), row, strict=True)) for row in zip(*values.values(), strict=True)
+    return Column.of(
+        name.replace("_", " "), estimate, listed(dataset, *(name + end for end in ENDS)), unit=unit
     )
-    return Column(name.replace("_", " "), tuple(map(estimate_text, rows)), unit, values=values)

@@ -116,22 +116,15 @@ def by_default(dataset: xr.Dataset) -> Section:
     return Section("By layer", figures, {"by_layer": curves.table} if names else {})
 
 
-def sections_with(
+def placed(
     sections: Sequence[Section], figures: Mapping[str, Any], tables: Mapping[str, Any]
 ) -> list[tuple[str, list[str], list[str]]]:
     """Title, figures and tables of each section that has any, by name; last, what no section names."""
+    drawn = {name for one in sections for name in one.figures}
+    listed = {key for one in sections for key in one.tables}
+    more = Section("More", dict.fromkeys({*figures} - drawn), dict.fromkeys({*tables} - listed))
     found = [
-        (
-            one.title,
-            [name for name in one.figures if name in figures],
-            [key for key in one.tables if key in tables],
-        )
-        for one in sections
+        (one.title, [n for n in one.figures if n in figures], [k for k in one.tables if k in tables])
+        for one in (*sections, more)
     ]
-    placed = {name for _, *names in found for some in names for name in some}
-    rest = (
-        "More",
-        [name for name in figures if name not in placed],
-        [key for key in tables if key not in placed],
-    )
-    return [one for one in (*found, rest) if one[1] or one[2]]
+    return [one for one in found if one[1] or one[2]]

@@ -15,7 +15,7 @@ from laminar_lens import __version__
 from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
 from laminar_lens.figures.style import SHADES
-from laminar_lens.figures.view import View, sections_with
+from laminar_lens.figures.view import View, placed
 from laminar_lens.report.pages import MARK
 from laminar_lens.tables import Table
 from laminar_lens.words import estimate_text
@@ -120,7 +120,7 @@ def _sections(
             "tables": [{"title": beside[key].title, "html": beside[key].html()} for key in keys],
             "figures": [(name, figures[name]) for name in names],
         }
-        for title, names, keys in sections_with(view.ordered(dataset), figures, beside)
+        for title, names, keys in placed(view.ordered(dataset), figures, beside)
     ]
 
 

@@ -12,7 +12,7 @@ from laminar_lens.figures.view import Part, View
 from laminar_lens.results.tree import answer_of, groups_of, names
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.tables import Column, Table
-from laminar_lens.words import estimate_text, number
+from laminar_lens.words import estimate, number
 
 TEXT_AXES = ("prompt", "text")
 NOTE = "Means over layers of each text's own difference. Everything else on this page is of the plain run."
@@ -123,13 +123,13 @@ def contrast_curves(tree: xr.DataTree, view: View, seed: int) -> xr.Dataset | No
 
 def contrast_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Each condition's contrasts with the plain run."""
-    ends = {name: [row[name] for row in rows] for name in ("estimate", "low", "high", "unit")}
-    n = [row["n"] for row in rows]
+    values = {name: [row[name] for row in rows] for name in rows[0]}
+    ends = {name: values[name] for name in ("estimate", "low", "high", "unit")}
     columns = (
-        Column("condition", tuple(row["condition"] for row in rows), wide=True),
-        Column("what", tuple(row["what"] for row in rows), wide=True),
-        Column("difference", tuple(map(estimate_text, rows)), values=ends),
-        Column("texts", tuple(map(number, n)), values={"n": n}),
+        Column("condition", tuple(values["condition"]), wide=True),
+        Column("what", tuple(values["what"]), wide=True),
+        Column.of("difference", estimate, ends),
+        Column.of("texts", number, {"n": values["n"]}),
     )
     return Table("contrasts", "Against the plain run (mean over texts and layers)", columns, NOTE)
 

@@ -1,6 +1,7 @@
 """How the headline changes with the geometry: one layer of the figure as rows and as a table."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.tables import Column, Table
-from laminar_lens.words import estimate_text
+from laminar_lens.words import estimate
 
 ENDS = {"estimate": "", "low": "_low", "high": "_high"}
 
@@ -55,7 +56,7 @@ def geometry_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _column(head: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     values = {head + end: [row[key] for row in rows] for key, end in ENDS.items()}
-    return Column(head, tuple(map(estimate_text, rows)), str(rows[0]["unit"]), wide=True, values=values)
+    return Column.of(head, partial(estimate, unit="rad"), values, unit="rad", wide=True)
 
 
 def _note(rows: Sequence[Mapping[str, Any]]) -> str:

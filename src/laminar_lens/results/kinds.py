@@ -38,12 +38,12 @@ OF_DATASET: dict[str, Kind] = {
     **dict.fromkeys(("effects", "found", "warnings"), LIST),
     **dict.fromkeys(("provenance", "settings"), OBJECT),
 }
-"""Attributes of a dataset; a sequential study has those of its warm-up under the prefix `warmup_`."""
+"""Attributes of a dataset; one that holds the answer of another study has its attributes behind a prefix."""
 
 OF_VARIABLE: dict[str, Kind] = dict.fromkeys(("units", "long_name", "withheld"), TEXT)
 INSIDE: dict[str, dict[str, Kind]] = {
     "provenance": {"model": OBJECT, "n_texts": WHOLE, "seed": WHOLE},
-    "warmup_settings": {"length": WHOLE, "n_texts": WHOLE, "reference": WINDOW, "tau": NUMBER},
+    "settings": {"length": WHOLE, "n_texts": WHOLE, "reference": WINDOW, "tau": NUMBER},
 }
 """Entries of an attribute's JSON; null is none."""
 
@@ -73,22 +73,28 @@ def check_kinds(path: Any, dataset: xr.Dataset) -> None:
 
 def _holds_text(name: str, attrs: Mapping[Any, Any]) -> bool | None:
     """Whether a variable is to hold text; None where it may."""
-    called = name.removeprefix("warmup_")
-    if called in TEXTS:
+    if name in TEXTS:
         return True
-    return False if called in ESTIMATES or "units" in attrs else None
+    if name in ESTIMATES or "units" in attrs:
+        return False
+    return True if _bare(name) in TEXTS else None
+
+
+def _bare(name: Any) -> str:
+    """A name without its prefix."""
+    return str(name).partition("_")[2]
 
 
 def _check_attributes(path: Any, attrs: Mapping[Any, Any]) -> None:
     for name, value in attrs.items():
-        kind = OF_DATASET.get(str(name).removeprefix("warmup_"))
+        kind = OF_DATASET.get(str(name), OF_DATASET.get(_bare(name)))
         if kind is None:
             continue
         what = f"the attribute {name!r}"
         if kind in (LIST, OBJECT):
             value = _decoded(path, what, value, kind)
         _check(path, what, value, kind)
-        for entry, inner in INSIDE.get(str(name), {}).items():
+        for entry, inner in INSIDE.get(str(name), INSIDE.get(_bare(name), {})).items():
             if value.get(entry) is not None:
                 _check(path, f"{entry!r} in {what}", value[entry], inner)
 

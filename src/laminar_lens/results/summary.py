@@ -10,7 +10,7 @@ import xarray as xr
 
 from laminar_lens.escapes import printable
 from laminar_lens.tables import Column, Table
-from laminar_lens.words import estimate_text
+from laminar_lens.words import estimate
 
 WIDTH = 100
 
@@ -83,26 +83,16 @@ def claim_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 def claims_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """The claims and what this model answers."""
-
-    def column(*names: str) -> dict[str, list[Any]]:
-        return {name: [row[name] for row in rows] for name in names}
-
+    values = {name: [row[name] for row in rows] for name in rows[0]}
+    ends = {name: values[name] for name in ("estimate", "low", "high", "unit")}
     columns = (
-        Column("", _texts(rows, "claim"), values=column("claim")),
-        Column("answer", _texts(rows, "verdict"), values=column("verdict")),
-        Column("claim", _texts(rows, "text"), wide=True, values=column("text", "evidence")),
-        Column(
-            "estimate",
-            tuple(map(estimate_text, rows)),
-            wide=True,
-            values=column("estimate", "low", "high", "unit"),
-        ),
+        Column.of("", str, {"claim": values["claim"]}),
+        Column.of("answer", str, {"verdict": values["verdict"]}),
+        Column.of("claim", str, {"text": values["text"]}, wide=True),
+        Column("evidence", values={"evidence": values["evidence"]}),
+        Column.of("estimate", estimate, ends, wide=True),
     )
     return Table("claims", title, columns)
-
-
-def _texts(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[str, ...]:
-    return tuple(str(row[name]) for row in rows)
 
 
 def _without_interval(claims: Sequence[Mapping[str, Any]]) -> list[str]:

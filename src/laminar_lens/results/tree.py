@@ -14,6 +14,7 @@ import xarray as xr
 
 from laminar_lens.axes import PLAIN
 from laminar_lens.errors import InputError, ResultError
+from laminar_lens.results.complete import from_json
 
 ANSWER, MEASURED = "answer", "measured"
 _SAFE = " !#$&'()*+,:;<=>?@[]^{|}~"
@@ -82,12 +83,13 @@ def part_of(tree: xr.DataTree, name: str, part: str) -> xr.Dataset | None:
 
 def groups_of(tree: xr.DataTree) -> np.ndarray | None:
     """The group of each text; None where texts are independent."""
-    return np.array(json.loads(tree.attrs["groups"])) if "groups" in tree.attrs else None
+    found = from_json("groups", tree.attrs, [])
+    return np.array(found) if found else None
 
 
 def described(tree: xr.DataTree) -> dict[str, list[dict[str, Any]]]:
     """What was done in each condition; empty where there is but one."""
-    return dict(json.loads(tree.attrs.get("interventions", "{}")))
+    return dict(from_json("interventions", tree.attrs, {}))
 
 
 def _checked(tree: xr.DataTree, name: str) -> xr.DataTree:

@@ -145,9 +145,13 @@ def _accept(study: Study, run: Run) -> None:
     resolve_backend(options.backend, torch.zeros(1, device=model.cfg.device))
     if options.final_norm:
         check_final_norm(model)
-    last = max(layer_indices(options.layers, int(model.cfg.n_layers)))
-    check_reached(model, run.changes, last)
+    if options.layers is not None:
+        _check_reached(run)
     study.accepts(run)
+
+
+def _check_reached(run: Run) -> None:
+    check_reached(run.model, run.changes, max(layer_indices(run.options.layers, int(run.model.cfg.n_layers))))
 
 
 def _check_changes(run: Run) -> None:
@@ -155,6 +159,7 @@ def _check_changes(run: Run) -> None:
         bos = run.options.prepend_bos
         lengths = [len(row) + int(bos) for row in run.rows]
         check_interventions(run.model, run.changes, lengths, prepend_bos=bos)
+        _check_reached(run)
 
 
 def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:

@@ -10,7 +10,7 @@ import laminar_lens as ll
 from laminar_lens.cli import main, tables
 from laminar_lens.errors import ResultError
 from laminar_lens.report import render
-from laminar_lens.results import StudyResult, load_result
+from laminar_lens.results import StudyResult, load_result, make_tree
 from laminar_lens.results.complete import LABELLED, complete
 from tests.synthetic import sequential_dataset
 
@@ -144,7 +144,6 @@ WRONG = {
     "warmup_reference_stop": [1],
     "warmup_k_hi": 1.5,
     "warmup_skip": True,
-    "conditions": '{"plain": {"attrs": 3}}',
 }
 WRONG_INSIDE = {"provenance": ("seed", "first"), "warmup_settings": ("reference", [1, "b"])}
 
@@ -180,10 +179,19 @@ def test_so_is_what_an_attribute_holds(name, tmp_path, capsys):
 
 
 def test_so_is_a_condition_with_an_attribute_of_another_kind(tmp_path, capsys):
-    part = {"attrs": {"sentence": 3}, "variables": {}, "coords": []}
-    dataset = sequential_dataset(n_layers=3, n_prompts=4)
-    dataset.attrs["conditions"] = json.dumps({"plain": part})
-    refused_at_the_door(dataset, tmp_path / "other.nc", capsys, "the attribute 'sentence' is 3")
+    plain = sequential_dataset(n_layers=3, n_prompts=4)
+    tree = make_tree({"plain": plain, "cut": plain.assign_attrs(sentence=3)}, described={"cut": []})
+    refused_at_the_door(tree, tmp_path / "other.nc", capsys, "the attribute 'sentence' is 3")
+
+
+@pytest.mark.parametrize("name", ["interventions", "groups"])
+def test_what_a_tree_says_of_its_conditions_is_checked(name, tmp_path, capsys):
+    plain = sequential_dataset(n_layers=3, n_prompts=4)
+    tree = make_tree({"plain": plain, "cut": plain}, described={"cut": []}, groups=[1, 1, 2, 2])
+    tree.attrs[name] = "7"
+    path = StudyResult(tree).save(tmp_path / "other.nc")
+    assert main(["show", str(path)]) == 2
+    assert f"the result's attribute '{name}' is '7'" in capsys.readouterr().err
 
 
 def test_so_is_a_variable_of_another_kind(tmp_path, capsys):

@@ -354,7 +354,7 @@ class TestParts:
         assert {label for label, _, _ in seen} == {
             "capturing prompts",
             "capturing donors",
-            "comparing baselines",
+            "statistics",
         }
         assert all(0 <= done <= total for _, done, total in seen)
 

@@ -387,5 +387,5 @@ def test_without_positions_nothing_is_said_of_them(e11: float) -> None:
 def test_progress_names_its_parts(model: Any, tokens: torch.Tensor) -> None:
     seen: dict[str, tuple[int, int]] = {}
     why_study(model, tokens, progress=lambda label, done, total: seen.update({label: (done, total)}))
-    assert set(seen) == {"the four cells", "random weights"}
+    assert set(seen) == {"the four cells", "random weights", "statistics"}
     assert all(done == total > 0 for done, total in seen.values())

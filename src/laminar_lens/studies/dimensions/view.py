@@ -1,5 +1,7 @@
 """How a dimension study is shown."""
 
+from functools import partial
+
 import xarray as xr
 
 from laminar_lens.figures.view import Part, Section, View
@@ -14,22 +16,15 @@ def without_dimensions(dataset: xr.Dataset) -> Table | None:
         return None
     few, geometry = int(dataset.attrs["few"]), str(dataset["geometry"].values[0])
     part = dataset.sel(geometry=geometry, pairs="first")
-    top = part["top_dimension"].values[:, :few].tolist()
-    random = {
-        f"{few}_random_{end}": part[f"angle_random_{end}"].sel(removed=few).values.tolist()
-        for end in ("low", "high")
-    }
+    random = part.sel(removed=few)
+    ends = {f"{few}_random_{end}": random[f"angle_random_{end}"].values.tolist() for end in ("low", "high")}
+    top = {"dimensions": part["top_dimension"].values[:, :few].tolist()}
     columns = [
         _angle(part, "angle", 0),
         _angle(part, "without 1", 1, spare=1),
         _angle(part, f"without {few}", few, "", "_low", "_high"),
-        Column(
-            f"{few} random",
-            tuple(interval(low, high, 3) for low, high in zip(*random.values(), strict=True)),
-            "rad",
-            values=random,
-        ),
-        Column("dimensions", tuple(", ".join(map(str, row)) for row in top), values={"dimensions": top}),
+        Column.of(f"{few} random", partial(interval, digits=3), ends, unit="rad"),
+        Column.of("dimensions", lambda row: ", ".join(map(str, row)), top),
     ]
     where = "" if geometry == "raw" else f", {geometry}"
     title = (
@@ -41,8 +36,7 @@ def without_dimensions(dataset: xr.Dataset) -> Table | None:
 def _angle(part: xr.Dataset, title: str, removed: int, *ends: str, spare: int = 0) -> Column:
     one, name = part.sel(removed=removed), title.replace(" ", "_")
     values = {f"{name}{end}": one[f"angle_without{end}"].values.tolist() for end in ends or ("",)}
-    cells = tuple(radians(*row) for row in zip(*values.values(), strict=True))
-    return Column(title, cells, "rad", spare=spare, values=values)
+    return Column.of(title, radians, values, unit="rad", spare=spare)
 
 
 VIEW = View(

@@ -20,7 +20,7 @@ from laminar_lens.studies.sequential.modes import mixture
 from laminar_lens.studies.sequential.positions import by_position, by_position_skipped
 from laminar_lens.studies.sequential.tokens import token_data, tokens
 from laminar_lens.studies.warmup import view as warmup
-from laminar_lens.tables import Column, Table
+from laminar_lens.tables import Column, Table, listed
 from laminar_lens.tables import by_layer as table_by_layer
 from laminar_lens.words import number, radians
 
@@ -57,7 +57,6 @@ def angles_by_layer(dataset: xr.Dataset) -> Table | None:
     baseline = from_json("settings", dataset.attrs, {}).get("baseline", "published")
     row = names.index(baseline) if baseline in names else chosen_baseline(dataset)
     chosen = dataset.isel(baseline=row)
-    p = chosen["difference_p"].values.tolist()
     columns = [
         _radians("target", dataset, "target_mean", "target_low", "target_high"),
         _radians("IQR", dataset, "target_iqr", spare=4),
@@ -65,30 +64,22 @@ def angles_by_layer(dataset: xr.Dataset) -> Table | None:
         _radians("base mean", chosen, "baseline_mean"),
         _radians("base median", chosen, "baseline_median", spare=3),
         _radians("base IQR", chosen, "baseline_iqr", spare=5),
-        Column("p", tuple(map(number, p)), values={"difference_p": p}),
+        Column.of("p", number, listed(chosen, "difference_p")),
     ]
     if "two_modes" in dataset:
-        columns.append(_modes(dataset))
+        modes = listed(dataset, "two_modes", "mode_low_mean", "mode_high_mean")
+        columns.append(Column.of("modes", _modes, modes, unit="rad", spare=1))
     title = f"Angles by layer (rad); base: the {names[row]} baseline, p: target against it"
     return table_by_layer("angles", title, dataset["layer"].values, columns)
 
 
 def _radians(title: str, dataset: xr.Dataset, *names: str, spare: int = 0) -> Column:
     """A variable by layer, with its interval where there is one."""
-    values = {name: dataset[name].values.tolist() for name in names}
-    cells = tuple(radians(*row) for row in zip(*values.values(), strict=True))
-    return Column(title, cells, "rad", spare=spare, values=values)
+    return Column.of(title, radians, listed(dataset, *names), unit="rad", spare=spare)
 
 
-def _modes(dataset: xr.Dataset) -> Column:
-    values = {
-        name: dataset[name].values.tolist() for name in ("two_modes", "mode_low_mean", "mode_high_mean")
-    }
-    cells = (
-        f"{number(float(low), 2)} and {number(float(high), 2)}" if int(two) == 1 else "one"
-        for two, low, high in zip(*values.values(), strict=True)
-    )
-    return Column("modes", tuple(cells), "rad", spare=1, values=values)
+def _modes(two: bool, low: float, high: float) -> str:
+    return f"{number(low, 2)} and {number(high, 2)}" if int(two) == 1 else "one"
 
 
 def _facts(dataset: xr.Dataset) -> Mapping[str, Any]:

@@ -6,8 +6,8 @@ import xarray as xr
 from laminar_lens.figures.view import Section, View
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.sinks.figures import activations, attention, beside, lengths, writes
-from laminar_lens.tables import Column, Table, by_layer
-from laminar_lens.words import estimate_text, number
+from laminar_lens.tables import Column, Table, by_layer, listed
+from laminar_lens.words import estimate, number
 
 
 def position_0(dataset: xr.Dataset) -> Table | None:
@@ -15,16 +15,10 @@ def position_0(dataset: xr.Dataset) -> Table | None:
     if "norm_ratio" not in dataset:
         return None
     first = dataset.isel(pos=0)
-    ends = {"estimate": "norm_ratio", "low": "norm_ratio_low", "high": "norm_ratio_high"}
-    values = {name: first[name].values.tolist() for name in ends.values()}
-    rows = zip(*values.values(), strict=True)
-    cells = tuple(estimate_text(dict(zip(ends, row, strict=True))) for row in rows)
-    columns = [Column("length", cells, "times the text's median", values=values)]
+    length = listed(first, "norm_ratio", "norm_ratio_low", "norm_ratio_high")
+    columns = [Column.of("length", estimate, length, unit="times the text's median")]
     if "random_norm_ratio" in dataset:
-        random = first["random_norm_ratio"].values.tolist()
-        columns.append(
-            Column("random", tuple(map(number, random)), spare=2, values={"random_norm_ratio": random})
-        )
+        columns.append(Column.of("random", number, listed(first, "random_norm_ratio"), spare=2))
     title = "Position 0 by layer: length over the text's median"
     if "attention_first" in dataset:
         title += "; attention of the block before, by head"
@@ -35,20 +29,24 @@ def position_0(dataset: xr.Dataset) -> Table | None:
 def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:
     """Of the block before each layer; the embedding has none."""
     mean, low = dataset["attention_first"].values, dataset["attention_first_low"].values
-    blocks, top = dataset["block"].values.tolist(), mean.max(axis=1).tolist()
     over = [int((row > HEAD_SHARE).sum()) if np.isfinite(row).all() else None for row in low]
-    share = first["resting_heads"].values.tolist()
-    counted = ("–" if n is None else f"{n} of {low.shape[1]}" for n in over)
+    heads, columns = (
+        low.shape[1],
+        {
+            "block": dataset["block"].values.tolist(),
+            "top_head": mean.max(axis=1).tolist(),
+            "heads_over": over,
+            "resting_heads": first["resting_heads"].values.tolist(),
+        },
+    )
+    block, top, more, share = ({name: [None, *values]} for name, values in columns.items())
     return [
-        Column("block", ("–", *map(str, blocks)), values={"block": [None, *blocks]}),
-        Column("top head", ("–", *map(number, top)), values={"top_head": [None, *top]}),
-        Column(f"over {HEAD_SHARE}", ("–", *counted), "heads", values={"heads_over": [None, *over]}),
-        Column(
-            "in a text",
-            ("–", *(f"{s:.1%}" for s in share)),
-            spare=1,
-            values={"resting_heads": [None, *share]},
+        Column.of("block", number, block),
+        Column.of("top head", number, top),
+        Column.of(
+            f"over {HEAD_SHARE}", lambda n: "–" if n is None else f"{n} of {heads}", more, unit="heads"
         ),
+        Column.of("in a text", lambda s: "–" if s is None else f"{s:.1%}", share, spare=1),
     ]
 
 

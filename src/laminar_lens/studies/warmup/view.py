@@ -1,7 +1,7 @@
 """How a warm-up study is shown."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
@@ -19,6 +19,18 @@ from laminar_lens.tables import Column, Table
 from laminar_lens.tables import by_layer as table_by_layer
 from laminar_lens.words import number, percent
 
+NAMES = {
+    "skip": ("skip", 0),
+    "k_lo": ("k_lo", 0),
+    "k_hi": ("k_hi", 0),
+    "verdict": ("verdict", 0),
+    "sign": ("first pairs are", 2),
+    "share_affected": ("texts affected", 3),
+    "n_needed": ("texts needed", 1),
+    "half_life": ("", 0),
+    "step_or_decay": ("", 0),
+}
+"""Title of each variable's column, none where only JSON and CSV have it, and how soon it is left out."""
 MISSING = -1
 """In the file, a number of tokens or texts that does not exist."""
 
@@ -27,20 +39,9 @@ def by_layer(dataset: xr.Dataset) -> Table | None:
     """How many first positions to leave out, one row a layer."""
     if "k_hi" not in dataset:
         return None
-    tokens = {"unit": "tokens"}
-    made = (
-        _column(dataset, "skip", number, **tokens),
-        _column(dataset, "k_lo", number, **tokens),
-        _column(dataset, "k_hi", number, **tokens),
-        _column(dataset, "verdict", str),
-        _column(dataset, "sign", str, "first pairs are", spare=2),
-        _column(dataset, "share_affected", _share, "texts affected", spare=3),
-        _needed(dataset),
-        _column(dataset, "half_life", None),
-        _column(dataset, "step_or_decay", None),
-    )
+    found = {name: _values(dataset, name) for name in NAMES if name in dataset}
+    columns = [_column(name, found) for name in found]
     note = "skip: tokens to leave out; so many stand apart at least (k_lo) and at most (k_hi)."
-    columns = [one for one in made if one is not None]
     return table_by_layer("by_layer", "Warm-up by layer", dataset["layer"].values, columns, note)
 
 
@@ -50,30 +51,24 @@ def _values(dataset: xr.Dataset, name: str) -> list[Any]:
     return [None if value == missing else value for value in variable.values.tolist()]
 
 
-def _column(
-    dataset: xr.Dataset, name: str, shown: Callable[[Any], str] | None, title: str = "", **how: Any
-) -> Column | None:
-    if name not in dataset:
-        return None
-    values = _values(dataset, name)
-    return Column(title or name, tuple(map(shown, values)) if shown else (), values={name: values}, **how)
-
-
-def _needed(dataset: xr.Dataset) -> Column | None:
-    """How many texts would decide a layer; an undetermined one without a number needs more than a million."""
-    if "n_needed" not in dataset:
-        return None
-    values = _values(dataset, "n_needed")
-    verdicts = dataset["verdict"].values.tolist() if "verdict" in dataset else [""] * len(values)
-    cells = [
-        "> 1,000,000" if value is None and verdict == "undetermined" else number(value)
-        for value, verdict in zip(values, verdicts, strict=True)
-    ]
-    return Column("texts needed", tuple(cells), "texts", spare=1, values={"n_needed": values})
+def _column(name: str, found: Mapping[str, list[Any]]) -> Column:
+    """An undetermined layer without a number of texts needs more than a million."""
+    values, (title, spare) = {name: found[name]}, NAMES[name]
+    if not title:
+        return Column(name, values=values)
+    if name == "n_needed":
+        rows = zip(found[name], found.get("verdict", [""] * len(found[name])), strict=True)
+        cells = ["> 1,000,000" if (n, said) == (None, "undetermined") else number(n) for n, said in rows]
+        return Column(title, tuple(cells), "texts", spare=spare, values=values)
+    return Column.of(title, _share if name == "share_affected" else _said, values, spare=spare)
 
 
 def _share(value: float) -> str:
     return percent(value) if math.isfinite(value) else "–"
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else number(value)
 
 
 FIGURES = {

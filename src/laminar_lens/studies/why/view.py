@@ -1,6 +1,8 @@
 """How a why-study is shown."""
 
 import math
+from dataclasses import replace
+from itertools import starmap
 
 import xarray as xr
 
@@ -45,17 +47,17 @@ def _effect(dataset: xr.Dataset, name: str, shown: bool) -> Column:
     one = dataset.sel(effect=name)
     ends = {"": "mean", "_low": "band_low", "_high": "band_high"}
     values = {f"{name}{end}": one[f"effect_{of}"].values.tolist() for end, of in ends.items()}
-    rows = list(zip(*values.values(), strict=True))
-    return Column(
-        name.replace("_x_", " × "),
-        tuple(radians(mean, digits=2) for mean, _, _ in rows) if shown else (),
-        "rad",
-        spare=SPARE.get(name, 0),
-        small=tuple(
-            f"[{decimal(low)}, {decimal(high)}]" if math.isfinite(low + high) else "" for _, low, high in rows
-        ),
-        values=values,
-    )
+    made = Column.of(name.replace("_x_", " × "), _mean, values, unit="rad", spare=SPARE.get(name, 0))
+    bands = tuple(starmap(_band, zip(*values.values(), strict=True)))
+    return replace(made, small=bands) if shown else replace(made, cells=())
+
+
+def _mean(mean: float, low: float, high: float) -> str:
+    return radians(mean, digits=2)
+
+
+def _band(mean: float, low: float, high: float) -> str:
+    return f"[{decimal(low)}, {decimal(high)}]" if math.isfinite(low + high) else ""
 
 
 VIEW = View(
