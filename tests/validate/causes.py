@@ -20,7 +20,7 @@ from scipy.stats import binom
 
 from laminar_lens.models import load_model
 from laminar_lens.stats.why import CAUSES, WhyAnswer, effects, why
-from laminar_lens.studies.why.measure import Exchange, exchange, measure
+from laminar_lens.studies.why.measure import Exchange, exchange, measure_cells
 from tests import planted, planted_causes
 from tests.validate.rows import Row
 
@@ -57,7 +57,9 @@ def outcome(plan: planted_causes.Plan, model: object) -> Outcome:
     truth = planted_causes.plant(plan)
     tokens, swapped, _ = _texts(plan)
     planted.overwrite_mlps(model, truth.edited)
-    cells = measure(model, torch.from_numpy(tokens), swapped, LAYERS, at=_place(plan.seed), seed=plan.seed)[0]
+    cells = measure_cells(
+        model, torch.from_numpy(tokens), swapped, LAYERS, at=_place(plan.seed), seed=plan.seed
+    )[0]
     answer = why(
         effects(*cells.angle, cells.reference),
         tau=TAU,
