@@ -86,7 +86,10 @@ class Table:
     def json(self) -> dict[str, Any]:
         """All of it for `json.dumps`: `title`, `note`, `columns` as they are shown, and `rows`."""
         names = ("name", "cells", "unit", "wide", "spare", "small")
-        shown = [{name: getattr(one, name) for name in names} for one in self._shown()]
+        shown = [
+            {name: list(v) if isinstance(v := getattr(one, name), tuple) else v for name in names}
+            for one in self._shown()
+        ]
         rows = [{name: _finite(value) for name, value in row.items()} for row in self.rows()]
         return {"title": self.title, "note": self.note, "columns": shown, "rows": rows}
 

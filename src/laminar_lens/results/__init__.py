@@ -70,8 +70,8 @@ class StudyResult:
     study: ClassVar[str | None] = None
     """The only kind of study that a subclass takes; None takes any."""
 
-    def __init__(self, data: xr.Dataset | xr.DataTree) -> None:
-        tree = of_dataset(data)
+    def __init__(self, dataset: xr.Dataset | xr.DataTree) -> None:
+        tree = of_dataset(dataset)
         kind = tree.attrs.get("study")
         if not isinstance(kind, str) or self.study not in (None, kind):
             wanted = repr(self.study) if self.study else "the name of a study"

@@ -1,5 +1,6 @@
 """Studies measured in a geometry, and the headline in all of them."""
 
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_the_headline_in_every_geometry(model: Any, bos: bool, tmp_path: Path) -
     assert f"By geometry, in layer {layer}" in str(result.summary())
     page = render(result)
     assert "In other geometries" in page
-    assert f"Layer {layer}, where it is largest in the geometry &#39;raw&#39;. Intervals are 95%" in page
+    assert f"Layer {layer}, where it is largest in the geometry 'raw'. Intervals are 95%" in unescape(page)
     assert ll.load_result(result.save(tmp_path / "w.nc")).numbers_sha256 == result.numbers_sha256
 
 

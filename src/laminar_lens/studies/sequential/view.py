@@ -78,7 +78,7 @@ def _radians(title: str, dataset: xr.Dataset, *names: str, spare: int = 0) -> Co
     return Column.of(title, radians, listed(dataset, *names), unit="rad", spare=spare)
 
 
-def _modes(two: bool, low: float, high: float) -> str:
+def _modes(two: int, low: float, high: float) -> str:
     return f"{number(low, 2)} and {number(high, 2)}" if int(two) == 1 else "one"
 
 
