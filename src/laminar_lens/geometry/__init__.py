@@ -102,7 +102,7 @@ def fit_geometry(
         InputError: an unknown name, no text with a body, dimensions that the model does not have, or all of
             them.
 
-    Source: definition of the experiment; arXiv 2109.04404 for standardising and for rogue dimensions.
+    Source: docs/definition.md, §1; arXiv 2109.04404 for standardising and for rogue dimensions.
     """
     check_model(model)
     texts, padding = without_pads(model, texts)

@@ -46,7 +46,7 @@ def sink_tokens(
         ShapeError: values has not four axes, or mask does not match.
         InputError: thresholds out of range.
 
-    Source: definition of the experiment, "Position 0 is not the only place"; arXiv 2402.17762 for large
+    Source: docs/definition.md, §3; arXiv 2402.17762 for large
     norms.
     """
     norm_ratio, min_cosine = number("norm_ratio", norm_ratio), number("min_cosine", min_cosine)

@@ -16,7 +16,7 @@ Where they meet the answer is decided. Not having shown equivalence is never tak
 R it is "undetermined" as anywhere else, and only a difference that was shown there is "drift" (no finite
 k).
 
-Source: laminar-lens, definition of the experiment, "Warm-up, a three-valued answer".
+Source: docs/definition.md, §3.
 """
 
 from collections.abc import Callable

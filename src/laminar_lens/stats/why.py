@@ -16,7 +16,7 @@ By layer, one simultaneous band covers E11, E01 − ½E11 and E10 − ½E11 in a
 named holds together with all others. The overall verdict is that of layers chosen on one half of the
 observations and measured on the other, so that it is not one of a selected maximum.
 
-Source: laminar-lens, definition of the experiment, §4.
+Source: docs/definition.md, §4.
 """
 
 from collections.abc import Mapping, Sequence
