@@ -1,17 +1,10 @@
 """Results: xarray datasets with names, units and provenance that save, load and present themselves."""
 
-import datetime
-import hashlib
 import html
-import importlib.metadata
-import json
 import os
-import platform
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked
@@ -21,6 +14,7 @@ from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results.complete import check_labels, complete, from_json
 from laminar_lens.results.kinds import check_kinds
+from laminar_lens.results.provenance import label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.results.storage import FORMAT, canonical, numbers_sha256, part_sha256, read_tree, write_tree
 from laminar_lens.results.summary import Summary, claim_rows, json_safe
 from laminar_lens.results.tree import (
@@ -47,11 +41,11 @@ __all__ = [
     "claim_rows",
     "json_safe",
     "label_dataset",
-    "layer_rows",
     "load_result",
     "make_provenance",
     "make_tree",
     "numbers_sha256",
+    "texts_fingerprint",
     "write_text",
 ]
 
@@ -175,7 +169,8 @@ class StudyResult:
         return int(self.provenance.get("seed") or 0)
 
     @checked()
-    def answer(self, **options: Any) -> "StudyResult":
+    @complete
+    def answer(self, /, **options: Any) -> "StudyResult":
         """The same measurement answered again under other options of the study, such as `tau=0.1`; needs no
         model.
 
@@ -295,13 +290,6 @@ class StudyResult:
         )
 
 
-def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """The rows of a study's table by layer."""
-    from laminar_lens.results.tables import layer_rows
-
-    return layer_rows(dataset)
-
-
 @checked()
 def load_result(path: str | os.PathLike[str]) -> StudyResult:
     """Read a file that `save` wrote, as the class of its study.
@@ -310,7 +298,7 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         ResultError: missing, truncated, foreign, altered, with a part of another kind, or written by a newer
             version. A file that lacks a variable loads, and says so where it is shown.
     """
-    from laminar_lens.studies.registry import result_class
+    from laminar_lens.studies.registry import is_shipped, result_class
 
     tree = read_tree(path)
     kind = str(tree.attrs.get("study"))
@@ -321,79 +309,9 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         )
     for name in names(tree):
         check_labels(path, answer_of(tree, name))
-        check_kinds(path, answer_of(tree, name))
+        check_kinds(path, answer_of(tree, name), shipped=is_shipped(kind))
     return made(tree)
-
-
-def label_dataset(
-    dataset: xr.Dataset,
-    *,
-    study: str,
-    sentence: str,
-    provenance: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    warnings: Sequence[str] = (),
-) -> xr.Dataset:
-    """The dataset with the attributes that every result carries (a shallow copy; other attributes stay)."""
-    return dataset.assign_attrs(
-        study=study,
-        format=FORMAT,
-        sentence=sentence,
-        provenance=json.dumps(json_safe(provenance), ensure_ascii=False),
-        settings=json.dumps(json_safe(settings), ensure_ascii=False),
-        warnings=json.dumps([str(warning) for warning in warnings], ensure_ascii=False),
-    )
-
-
-def make_provenance(
-    info: Mapping[str, Any], settings: Mapping[str, Any], *, backend: str, seed: int, texts: Any
-) -> dict[str, Any]:
-    """Everything needed to repeat a run, JSON-safe.
-
-    Args:
-        info: the model's description and how it was captured.
-        settings: the study's arguments.
-        backend: the kernel that computed the angles.
-        seed: seed of every random draw.
-        texts: the prompts (text, or an integer array of tokens); only their number and SHA-256 are kept.
-
-    Returns:
-        Keys `model`, `settings`, `backend`, `seed`, `n_texts`, `texts_sha256`, `versions`, `platform`, `date`
-        (in UTC).
-    """
-    n_texts, digest = texts_fingerprint(texts)
-    packages = ("laminar-lens", "transformer-lens", "torch", "transformers", "numpy", "scipy", "scikit-learn")
-    return {
-        "model": json_safe(info),
-        "settings": json_safe(settings),
-        "backend": backend,
-        "seed": int(seed),
-        "n_texts": n_texts,
-        "texts_sha256": digest,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def texts_fingerprint(texts: Any) -> tuple[int, str]:
-    """Number and SHA-256 of texts, or of token ids."""
-    if isinstance(texts, str):
-        texts = [texts]
-    if isinstance(texts, Sequence) and all(isinstance(text, str) for text in texts):
-        raw = json.dumps(list(texts)).encode()
-    else:
-        tokens = np.asarray(texts, dtype="<i8")
-        raw = json.dumps(tokens.shape).encode() + tokens.tobytes()
-    return len(texts), hashlib.sha256(raw).hexdigest()
 
 
 def _warnings(dataset: xr.Dataset) -> list[str]:
     return [str(warning) for warning in from_json("warnings", dataset.attrs, [])]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -33,7 +33,7 @@ def contrast(tree: xr.DataTree, view: View, a: str, b: str, what: str | None, se
         raise InputError(f"condition {b!r} has no {what!r}; contrast another")
     variable = found[0][what]
     axis = next(name for name in TEXT_AXES if name in variable.dims)
-    values = [np.moveaxis(part[what].values, variable.dims.index(axis), 0).astype(float) for part in found]
+    values = [_in_order(part[what].values, variable.dims.index(axis)) for part in found]
     dims = tuple(name for name in variable.dims if name != axis)
     interval = mean_interval(values[0] - values[1], groups=groups_of(tree), seed=seed)
     units = str(variable.attrs.get("units", ""))
@@ -154,7 +154,7 @@ def _by_text(dataset: xr.Dataset, view: View) -> dict[str, tuple[np.ndarray, str
 def _over_layers(variable: xr.DataArray) -> np.ndarray:
     """Mean of each text over everything else, places first so that no layer weighs more."""
     axis = next(name for name in TEXT_AXES if name in variable.dims)
-    values = np.moveaxis(variable.values, variable.dims.index(axis), 0).astype(float)
+    values = _in_order(variable.values, variable.dims.index(axis))
     while values.ndim > 1:
         values = _mean(values, -1)
     return values
@@ -164,10 +164,16 @@ def _along(variable: xr.DataArray, keep: str) -> np.ndarray:
     """Values [text keep], means over every other axis."""
     axis = next(name for name in TEXT_AXES if name in variable.dims)
     rest = [name for name in variable.dims if name not in (axis, keep)]
-    values = variable.transpose(axis, keep, *rest).values.astype(float)
+    values = np.ascontiguousarray(variable.transpose(axis, keep, *rest).values, dtype=float)
     while values.ndim > 2:
         values = _mean(values, -1)
     return values
+
+
+def _in_order(values: np.ndarray, axis: int) -> np.ndarray:
+    """The values with texts first, and in that order in memory: the last bit of a sum depends on it, and from
+    a file they come so."""
+    return np.ascontiguousarray(np.moveaxis(values, axis, 0), dtype=float)
 
 
 def _mean(values: np.ndarray, axis: int = 0) -> np.ndarray:

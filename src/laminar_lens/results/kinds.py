@@ -28,15 +28,18 @@ LIST: Kind = ("a JSON list", lambda value: isinstance(value, list))
 OBJECT: Kind = ("a JSON object", lambda value: isinstance(value, dict))
 WINDOW: Kind = ("two whole numbers", _is_window)
 
+OF_EVERY: dict[str, Kind] = {"sentence": TEXT, "warnings": LIST, "provenance": OBJECT, "settings": OBJECT}
+"""Attributes of the dataset of any result."""
+
 OF_DATASET: dict[str, Kind] = {
-    **dict.fromkeys(("overall_sign", "position_factor", "reason", "sentence", "sign", "units"), TEXT),
+    **OF_EVERY,
+    **dict.fromkeys(("overall_sign", "position_factor", "reason", "sign", "units"), TEXT),
     **dict.fromkeys(("verdict", "what"), TEXT),
     **dict.fromkeys(("few", "k_hi", "k_lo", "length", "n_dropped", "n_independent", "n_measured"), WHOLE),
     **dict.fromkeys(("n_needed", "n_observations", "n_texts", "reference_start", "reference_stop"), WHOLE),
     "skip": WHOLE,
     **dict.fromkeys(("identity", "random_direction_mean", "random_direction_sd", "tau", "threshold"), NUMBER),
-    **dict.fromkeys(("effects", "found", "warnings"), LIST),
-    **dict.fromkeys(("provenance", "settings"), OBJECT),
+    **dict.fromkeys(("effects", "found"), LIST),
 }
 """Attributes of a dataset; one that holds the answer of another study has its attributes behind a prefix."""
 
@@ -57,16 +60,19 @@ TEXTS = frozenset(
 ESTIMATES = frozenset({"claim_estimate", "claim_low", "claim_high"})
 
 
-def check_kinds(path: Any, dataset: xr.Dataset) -> None:
-    """Raises ResultError for an attribute or variable of a kind that no study writes; the line names it."""
-    _check_attributes(path, dataset.attrs)
+def check_kinds(path: Any, dataset: xr.Dataset, *, shipped: bool = True) -> None:
+    """Raises ResultError for an attribute or variable of a kind that no study writes; the line names it.
+
+    A study that is not `shipped` calls its own numbers as it likes: only what every result has is checked.
+    """
+    _check_attributes(path, dataset.attrs, OF_DATASET if shipped else OF_EVERY)
     for key, variable in dataset.variables.items():
         name = str(key)
         for attribute, kind in OF_VARIABLE.items():
             if attribute in variable.attrs:
                 _check(path, f"the attribute {attribute!r} of {name!r}", variable.attrs[attribute], kind)
         is_text, wanted = variable.dtype.kind in "UTO", _holds_text(name, variable.attrs)
-        if wanted is not None and wanted != is_text:
+        if shipped and wanted is not None and wanted != is_text:
             found, expected = ("text", "numbers") if is_text else ("numbers", "text")
             raise ResultError(_line(path, f"the variable {name!r} holds {found}; expected {expected}"))
 
@@ -85,9 +91,9 @@ def _bare(name: Any) -> str:
     return str(name).partition("_")[2]
 
 
-def _check_attributes(path: Any, attrs: Mapping[Any, Any]) -> None:
+def _check_attributes(path: Any, attrs: Mapping[Any, Any], known: Mapping[str, Kind]) -> None:
     for name, value in attrs.items():
-        kind = OF_DATASET.get(str(name), OF_DATASET.get(_bare(name)))
+        kind = known.get(str(name), OF_DATASET.get(_bare(name)) if known is OF_DATASET else None)
         if kind is None:
             continue
         what = f"the attribute {name!r}"

@@ -1,7 +1,5 @@
 """The tables of a result, in reading order."""
 
-from typing import Any
-
 import xarray as xr
 
 from laminar_lens.axes import PLAIN
@@ -24,11 +22,3 @@ def tables(tree: xr.DataTree, view: View, seed: int) -> dict[str, Table]:
     if rows := geometry_rows(plain, view.geometries):
         found["geometries"] = geometry_table(rows)
     return found
-
-
-def layer_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """The rows of a study's first table of its own; empty where it has none."""
-    from laminar_lens.studies.registry import view_of
-
-    found = view_of(str(dataset.attrs.get("study"))).tables(dataset).values()
-    return next((table.rows() for table in found), [])

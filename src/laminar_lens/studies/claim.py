@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from laminar_lens.results.numbers import signed as signed
 from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.words import signed as signed
 
 NOTHING = (float("nan"),) * 3
 """Estimate, low and high where there is no number."""

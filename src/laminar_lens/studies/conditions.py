@@ -1,4 +1,4 @@
-"""A study under several conditions: a tree with one answer for each."""
+"""What was found under several conditions: a tree with one answer for each."""
 
 import json
 from collections.abc import Mapping
@@ -7,25 +7,32 @@ from typing import Any
 import xarray as xr
 
 from laminar_lens.interventions.conditions import Conditions
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_same_weights
 from laminar_lens.results import make_tree
 
 
 def with_conditions(
-    model: Any, found: Mapping[str, xr.Dataset], conditions: Conditions, *, groups: Any = None
+    model: HookedModel,
+    answers: Mapping[str, xr.Dataset],
+    conditions: Conditions,
+    measured: Mapping[str, xr.Dataset] | None = None,
+    *,
+    groups: Any = None,
 ) -> xr.DataTree:
-    """The answers of all conditions.
+    """The tree of all conditions.
 
     Args:
         model: that was measured.
-        found: labelled datasets by condition.
+        answers: labelled datasets by condition.
         conditions: the interventions of each.
+        measured: what the answers follow from.
         groups: one label a text, where texts of one group count as one.
 
     Raises:
         CaptureError: the model's weights changed while they were measured.
     """
-    for dataset in found.values():
+    for dataset in answers.values():
         check_same_weights(model, json.loads(dataset.attrs["provenance"])["model"]["weights_sha256"])
     described = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
-    return make_tree(found, described=described, groups=groups)
+    return make_tree(answers, measured, described=described, groups=groups)

@@ -4,23 +4,27 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import check_name
 from laminar_lens.interventions.conditions import as_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
 from laminar_lens.models.edits import check_interventions
 from laminar_lens.models.forward import check_model, check_reached
-from laminar_lens.models.info import check_final_norm, check_same_weights, describe
+from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
+from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import described, groups_of, measured_of, names
+from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.geometries import chosen_geometries, fitted
 from laminar_lens.studies.options import Options, options_of
 from laminar_lens.studies.registry import study_of
@@ -56,20 +60,17 @@ def drive(study: Study, model: Any, texts: Any, options: Options, progress: Prog
     conditions = as_conditions(options.interventions)
     for name, changes in conditions.items():
         _accept(study, Run(model, options, condition=name, changes=changes))
-    plain = _prepared(study, model, options, progress)
-    plain = replace(plain, texts=study.texts(plain, texts))
+    plain = _prepared(study, model, texts, options, progress)
     runs = {name: _under(plain, name, changes) for name, changes in conditions.items()}
     for one in runs.values():
         _check_changes(one)
         study.check(one)
+    measured_in = _geometries(study, plain)
+    runs = {name: replace(one, **measured_in) for name, one in runs.items()}
     measured = {name: _measured(study, one, texts is not None) for name, one in runs.items()}
     found = {name: _told(study, part, runs[name].progress) for name, part in measured.items()}
-    weights = measured[PLAIN].attrs[ABOUT]["info"]["weights_sha256"]
-    check_same_weights(model, weights)
-    done = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
     groups = measured[PLAIN].get("unit", measured[PLAIN].get("group"))
-    tree = make_tree(found, measured, described=done, groups=groups)
-    return study.result_class()(tree)
+    return study.result_class()(with_conditions(model, found, conditions, measured, groups=groups))
 
 
 def _told(study: Study, measured: xr.Dataset, progress: Progress | None) -> xr.Dataset:
@@ -84,7 +85,7 @@ def _told(study: Study, measured: xr.Dataset, progress: Progress | None) -> xr.D
 
 def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
     """The labelled answer to a measurement; needs no model."""
-    about = measured.attrs[ABOUT]
+    about = plain_json(dict, ABOUT, measured.attrs[ABOUT])
     answer = study.answer(measured)
     own = study.settings(measured)
     settings = {**about["texts"], **own, **about["settings"], **own}
@@ -112,24 +113,32 @@ def answer_again(result: StudyResult, changed: Mapping[str, Any]) -> StudyResult
 
 def _again(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
     """The labelled answer to a measurement under other options of its study."""
-    given = dict(measured.attrs[ABOUT]["fields"])
+    about = plain_json(dict, ABOUT, measured.attrs[ABOUT])
+    kept, known = plain_json(dict, "fields", about["fields"]), [one.name for one in fields(study)]
+    given = {name: kept[name] for name in known if name in kept}
     for name in changed:
-        if name not in given:
-            raise InputError(f"{name}= is no option of a {study.kind} study; it has {', '.join(given)}")
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none of its own"
+            raise InputError(f"{name}= is no option of a {study.kind} study; {has}")
         if name in study.remeasured:
             raise InputError(f"{name}= decides what is measured: run the study again with it")
     return answered(study(**{**given, **changed}), measured)
 
 
-def _prepared(study: Study, model: Any, options: Options, progress: Progress | None) -> Run:
-    """The plain run before its texts are chosen."""
-    how = {name: getattr(options, name) for name in ("prepend_bos", "final_norm", "layers")}
-    beside = fitted(model, chosen_geometries(options.geometries), how, options.seed, progress)
-    made = Run(model, options, beside=beside, progress=progress)
-    made = replace(made, geometry=study.geometry(made))
+def _prepared(study: Study, model: Any, texts: Any, options: Options, progress: Progress | None) -> Run:
+    """The plain run with its texts, before any geometry is fitted."""
+    made = Run(model, options, progress=progress)
     processing = processing_note(model)
     made.notes.extend([*([processing] if processing else []), *study.notes(made), *surrounding_notes(model)])
-    return made
+    return replace(made, texts=study.texts(made, texts))
+
+
+def _geometries(study: Study, plain: Run) -> dict[str, Any]:
+    """In which angles are measured, and those beside it; fitted on texts of their own where they need any."""
+    chosen = plain.options
+    how = {name: getattr(chosen, name) for name in ("prepend_bos", "final_norm", "layers")}
+    beside = fitted(plain.model, chosen_geometries(chosen.geometries), how, chosen.seed, plain.progress)
+    return {"beside": beside, "geometry": study.geometry(plain)}
 
 
 def _under(plain: Run, name: str, changes: Any) -> Run:
@@ -147,6 +156,11 @@ def _accept(study: Study, run: Run) -> None:
         check_final_norm(model)
     if options.layers is not None:
         _check_reached(run)
+    chosen_geometries(options.geometries)
+    if isinstance(options.geometry, str):
+        check_name(options.geometry)
+    else:
+        study.geometry(run)
     study.accepts(run)
 
 
@@ -166,6 +180,7 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
     """What the study measures, and all that its answer's labels need."""
     texts = run.texts
     assert texts is not None
+    model = {**describe(run.model).as_dict(), **surroundings(run.model)}  # before anything changes it
     measured = study.measure(run)
     taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
     settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
@@ -173,12 +188,11 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
         settings["layers"] = measured["layer"].values.tolist()
     settings |= {"geometry": run.geometry.name}
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
-    info = {**describe(run.model).as_dict(), **surroundings(run.model), **measured.attrs.pop("info", {})}
+    info = {**model, **measured.attrs.pop("info", {})}
     about = {
         "fields": {one.name: _plain(getattr(study, one.name)) for one in fields(study)},
         "texts": {"texts": "given" if given else "written by the model", **texts.settings},
         "settings": settings,
-        "info": info,
         "provenance": make_provenance(
             info,
             settings,
@@ -195,5 +209,6 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
 def _plain(value: Any) -> Any:
     """An option as a file holds it; None for what it cannot hold, which only decides what is measured."""
     simple = (bool, int, float, str, type(None))
+    value = value.item() if isinstance(value, np.generic) else value
     several = isinstance(value, list | tuple) and all(isinstance(one, simple) for one in value)
     return value if several or isinstance(value, simple) else None

@@ -10,6 +10,8 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import numpy as np
 import xarray as xr
 
+from laminar_lens.results.complete import lacking
+
 M = TypeVar("M")
 
 
@@ -43,12 +45,14 @@ def of_dataset(kind: type[M], dataset: xr.Dataset) -> M:
     """The measurement that `to_dataset` took apart.
 
     Raises:
-        KeyError: the dataset lacks a part of it.
+        ResultError: the dataset lacks a part of it.
     """
     values, arrays = {}, _arrays(kind)
     for one in fields(kind):  # type: ignore[arg-type]
         known = dataset.variables if one.name in arrays else dataset.attrs
-        if one.name in known or one.default is MISSING:
+        if one.name not in known and one.default is MISSING:
+            raise lacking("what this result measured", one.name)
+        if one.name in known:
             values[one.name] = dataset[one.name].values if one.name in arrays else dataset.attrs[one.name]
     return kind(**values)
 

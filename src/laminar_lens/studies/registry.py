@@ -1,55 +1,51 @@
-"""The studies that there are: those of this package, of installed packages, and what a session registers.
+"""The studies that there are: the only list of the package's own, and those that installed packages bring.
 
-The only list of the package's own; a study is imported when it is asked for.
+A study is imported when it is asked for.
 """
 
-import importlib
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError
+from laminar_lens.registered import Registry
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.study import Study
 
 if TYPE_CHECKING:
     from laminar_lens.figures.view import View
 
-GROUP = "laminar_lens.studies"
-"""Entry points of other packages: `name = "module:Class"`."""
 
-SHIPPED = {
-    "sequential": "laminar_lens.studies.sequential.study:Sequential",
-    "warmup": "laminar_lens.studies.warmup.study:Warmup",
-    "why": "laminar_lens.studies.why.study:Why",
-    "sinks": "laminar_lens.studies.sinks.study:Sinks",
-    "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
-}
+def _accepted(name: str, given: Any) -> type[Study]:
+    if not (isinstance(given, type) and issubclass(given, Study)) or getattr(given, "kind", None) != name:
+        raise InputError(f"study {name!r} is {shown(given)}; expected a subclass of Study of that kind")
+    return given
+
+
+STUDIES: Registry[type[Study]] = Registry(
+    "study",
+    "laminar_lens.studies",
+    {
+        "sequential": "laminar_lens.studies.sequential.study:Sequential",
+        "warmup": "laminar_lens.studies.warmup.study:Warmup",
+        "why": "laminar_lens.studies.why.study:Why",
+        "sinks": "laminar_lens.studies.sinks.study:Sinks",
+        "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
+    },
+    _accepted,
+)
 TABLES = {"angles": "laminar_lens.studies.angles_view:VIEW"}
 """Kinds of results that are no study's, such as tables of `angle_table`, and how they are shown."""
-_registered: dict[str, type[Study]] = {}
-S = TypeVar("S", bound=type[Study])
 
 
-def register(study: S) -> S:
-    """Makes a study known by its `kind`, so that its results load, draw and show; a class decorator.
-
-    Raises:
-        InputError: no study, a kind that is no plain word, or one that the package has.
-    """
-    if not (isinstance(study, type) and issubclass(study, Study)):
-        raise InputError(f"register() takes a subclass of Study; this is {study!r}")
-    kind = getattr(study, "kind", None)
-    if not isinstance(kind, str) or not kind.isidentifier():
-        raise InputError(f"{study.__name__}.kind is {kind!r}; expected a plain word, such as 'rotation'")
-    if kind in SHIPPED:
-        raise InputError(f"{study.__name__}.kind is {kind!r}, which the package has: choose another name")
-    _registered[kind] = study
-    return study
+def study_of(kind: str) -> type[Study] | None:
+    """The class of a study by its name; None where there is none."""
+    return STUDIES.get(kind) if kind in STUDIES.names() else None
 
 
-def kinds() -> tuple[str, ...]:
-    """Names of all studies, the package's own first."""
-    return tuple(dict.fromkeys([*SHIPPED, *_registered, *(one.name for one in entry_points(group=GROUP))]))
+def is_shipped(kind: str) -> bool:
+    """Whether results of a kind are the package's own."""
+    return kind in STUDIES.shipped or kind in TABLES
 
 
 def result_class(kind: str) -> type[StudyResult] | None:
@@ -58,21 +54,6 @@ def result_class(kind: str) -> type[StudyResult] | None:
         return StudyResult
     study = study_of(kind)
     return None if study is None else study.result_class()
-
-
-def study_of(kind: str) -> type[Study] | None:
-    """The class of a study by its name; None where there is none."""
-    if kind in _registered:
-        return _registered[kind]
-    if kind in SHIPPED:
-        module, name = SHIPPED[kind].split(":")
-        found: type[Study] = getattr(importlib.import_module(module), name)
-        return found
-    for one in entry_points(group=GROUP):
-        if one.name == kind:
-            loaded: type[Study] = one.load()
-            return loaded
-    return None
 
 
 def view_of(kind: str) -> "View":
@@ -84,5 +65,5 @@ def view_of(kind: str) -> "View":
     if not where:
         return View(title=study.title if study else f"{kind} study")
     module, name = where.split(":")
-    view: View = getattr(importlib.import_module(module), name)
+    view: View = getattr(import_module(module), name)
     return view

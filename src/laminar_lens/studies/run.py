@@ -18,7 +18,7 @@ from laminar_lens.models.selection import layer_indices
 from laminar_lens.studies.geometries import angles_by_geometry
 from laminar_lens.studies.options import Options
 from laminar_lens.studies.stream import AngleBatch, iter_angles
-from laminar_lens.studies.texts import Texts
+from laminar_lens.studies.texts import Chosen, Texts
 
 T = TypeVar("T")
 
@@ -35,20 +35,20 @@ class Run:
         beside: geometries in which the headline is measured, too.
         condition, changes: name of the condition, and its interventions.
         notes: what a reader must know; studies append to it.
-        kept: what `once` has made.
+        kept: what `once` has made, and the notes on it.
         progress: called as `progress(label, done, total)`.
     """
 
     model: Any
     options: Options
-    texts: Any = None
+    texts: Chosen | None = None
     geometry: Geometry = RAW
     beside: dict[str, Geometry] = field(default_factory=dict)
     condition: str = PLAIN
     changes: tuple[Intervention, ...] = ()
     notes: list[str] = field(default_factory=list)
     progress: Progress | None = None
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, tuple[Any, list[str]]] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[list[int]]:
@@ -85,10 +85,9 @@ class Run:
         label: str = "angles",
         pairs: np.ndarray | None = None,
         visit: Visit | None = None,
-        **more: Any,
     ) -> Iterator[AngleBatch]:
         """Angles of the texts, or of other `tokens` [text pos], batch by batch; see `iter_angles`."""
-        how = {**self.captured, "backend": self.options.backend, "geometry": self.geometry, **more}
+        how = {**self.captured, "backend": self.options.backend, "geometry": self.geometry}
         return iter_angles(
             self.model,
             self.tokens if tokens is None else tokens,
@@ -112,15 +111,19 @@ class Run:
             progress=self.progress,
         )
 
-    def batches(self, tokens: Any = None, **more: Any) -> PromptBatches:
+    def batches(self, tokens: Any = None) -> PromptBatches:
         """The texts in batches of equal length, for what no other method measures."""
-        return prompt_batches(self.model, self.tokens if tokens is None else tokens, **self.captured, **more)
+        return prompt_batches(self.model, self.tokens if tokens is None else tokens, **self.captured)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` gives, made once for all conditions."""
-        if name not in self.kept:
-            self.kept[name] = make()
-        found: T = self.kept[name]
+        """What `make` gives, made once for all conditions; each of them notes what was noted meanwhile."""
+        if name in self.kept:
+            self.notes.extend(self.kept[name][1])
+        else:
+            before = len(self.notes)
+            made = make()
+            self.kept[name] = made, self.notes[before:]
+        found: T = self.kept[name][0]
         return found
 
     def twin(self, missing: str) -> "Run | None":

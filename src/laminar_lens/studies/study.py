@@ -5,8 +5,7 @@ Nothing heavy is imported here, so that a command can be built from a study's fi
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from laminar_lens.geometry import Geometry
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
-    from laminar_lens.studies.texts import Texts
+    from laminar_lens.studies.texts import Chosen
 
 EVERY_OPTION = (
     *("n_texts", "length", "document_starts", "groups", "prepend_bos", "final_norm", "layers", "seed"),
@@ -44,7 +43,7 @@ class Study(ABC):
     runs nothing.
 
     A subclass is a frozen dataclass. What every study shares (texts, BOS, layers, geometry, interventions,
-    seed) is no field: `options` names what of it the study takes, see `laminar_lens.studies.run.Options`.
+    seed) is no field: `options` names what of it the study takes, see `laminar_lens.studies.options.Options`.
     """
 
     kind: ClassVar[str]
@@ -61,7 +60,7 @@ class Study(ABC):
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
 
-    def texts(self, run: "Run", given: Any) -> "Texts | Any":
+    def texts(self, run: "Run", given: Any) -> "Chosen":
         """The texts that are measured; appends what a reader must know to `run.notes`."""
         from laminar_lens.studies.texts import chosen_texts
 
@@ -101,23 +100,9 @@ class Study(ABC):
     def answer(self, measured: "xr.Dataset") -> Answer:
         """Statistics, claims and the sentence; needs no model."""
 
-    def merge(self, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
-        """One measurement from measurements of different texts: what has an axis "text", or one such as
-        "random_text" of some of them, is put together; all else is that of the first."""
-        import numpy as np
-
-        first, joined = parts[0], {}
-        for name, variable in first.variables.items():
-            axes = [axis for axis in map(str, variable.dims) if axis == "text" or axis.endswith("_text")]
-            if axes:
-                values = [part.variables[name].values for part in parts]
-                along = variable.dims.index(axes[0])
-                joined[name] = (variable.dims, np.concatenate(values, along), variable.attrs)
-        return first.drop_vars(joined).assign(joined)
-
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         """The study's own options as they were used, JSON-safe."""
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
     def result_class(cls) -> "type[StudyResult]":

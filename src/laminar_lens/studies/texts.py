@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,30 @@ from laminar_lens.texts.tokenization import token_ids
 USUAL_TEXTS = 1200
 DEFAULT_LENGTH = 64
 SHORTEST = 4
+
+
+@runtime_checkable
+class Chosen(Protocol):
+    """What a study measures, texts or prompts, as a run and its labels need it."""
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """Token ids of each, without a BOS."""
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each; None where all are independent."""
+
+    @property
+    def hashed(self) -> Any:
+        """What provenance takes the hash of."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a study records of them, JSON-safe."""
+
+    def ends(self, sentence: str) -> str:
+        """A sentence, and how many observations it rests on where that is not their number."""
 
 
 @dataclass(frozen=True)

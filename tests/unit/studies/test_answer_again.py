@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.cli import main
-from laminar_lens.errors import InputError, ResultError
+from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.results.seal import seal_of
-from laminar_lens.studies.registry import study_of
 
 HOW: dict[str, Any] = {"n_texts": 24, "length": 24, "seed": 2}
 
@@ -74,25 +72,6 @@ def test_a_result_without_its_measurement_says_so(result: ll.StudyResult) -> Non
     assert (bare.measured, bare.measured_sha256) == (None, None)
     with pytest.raises(InputError, match="does not hold what was measured"):
         bare.answer(tau=0.1)
-
-
-def test_parts_merge_to_the_whole(novella: Any) -> None:
-    """Measurements of other texts, put together, are that of all, bit for bit; leading axes are those of the
-    first 32."""
-    study = study_of("warmup")
-    assert study is not None
-    generator = torch.Generator().manual_seed(1)
-    tokens = torch.randint(1, int(novella.cfg.d_vocab), (232, 8), generator=generator)
-    whole, *parts = (
-        ll.warmup_study(novella, some, seed=2, geometries=["centred"]).measured
-        for some in (tokens, tokens[:64], tokens[64:])
-    )
-    assert whole is not None
-    merged = study().merge(parts)
-    assert whole.sizes["random_text"] == whole.sizes["compared_text"] == 200
-    assert merged.sizes == whole.sizes
-    for name in whole.variables:
-        np.testing.assert_array_equal(merged[name].values, whole[name].values, err_msg=str(name))
 
 
 def test_what_is_measured_and_answered_is_stored_once(path: Path, result: ll.StudyResult) -> None:
@@ -181,3 +160,56 @@ def test_what_show_does_not_take_is_one_line(
     assert (out, err.count("\n")) == ("", 1)
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_baseline_that_there_is_not_is_one_line(
+    tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how: dict[str, Any] = {"warmup": False, "random_init": False, "n_draws": 3, "n_perm": 99}
+    prompts = [f"word{n} saw her run" for n in range(6)]
+    donors = torch.randint(20, 200, (8, 8), generator=torch.Generator().manual_seed(1))
+    result = ll.sequential_study(ll.load_model(tiny_gpt2), prompts, donors=donors, **how)
+    path = result.save(tmp_path / "sequential.nc")
+    assert result.answer(baseline="adjacent").settings["baseline"] == "adjacent"
+    for option, said in (("--baseline=other", "'other'"), ("--n-perm=0", "n_perm=0")):
+        assert main(["show", str(path), option]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert said in error
+
+
+@pytest.mark.parametrize("lacks", ["angle", "about", "seed"])
+def test_a_measurement_that_lacks_a_part_is_one_line(result: ll.StudyResult, lacks: str) -> None:
+    tree = result.condition("plain").tree.copy(deep=True)
+    part = tree["plain/measured"].to_dataset(inherit=False)
+    part = (
+        part.drop_vars(lacks)
+        if lacks in part
+        else part.drop_attrs(deep=False).assign_attrs(
+            {key: value for key, value in part.attrs.items() if key != lacks}
+        )
+    )
+    tree["plain/measured"] = xr.DataTree(part)
+    with pytest.raises(ResultError, match=f"lacks '{lacks}'"):
+        type(result)(tree).answer(tau=0.1)
+
+
+def test_every_condition_has_the_notes_of_what_is_made_once(novella: Any) -> None:
+    patched = pytest.MonkeyPatch()
+    with patched.context() as patch:
+        patch.setattr("laminar_lens.studies.run.random_twin", _no_twin)
+        found = ll.sink_study(novella, n_texts=20, length=16, interventions=ll.cut(5))
+    for name in found.conditions:
+        assert [note for note in found.condition(name).warnings if note.startswith("No random weights")]
+
+
+def _no_twin(model: Any, *, seed: int) -> Any:
+    raise ModelError("its class takes no configuration")
+
+
+def test_a_contrast_is_the_same_from_a_file(novella: Any, tmp_path: Path) -> None:
+    """The last bit of a sum depends on how its numbers lie in memory."""
+    made = ll.dimension_study(novella, n_texts=24, length=16, layers=[0, 3], interventions=ll.cut(5))
+    loaded = ll.load_result(made.save(tmp_path / "dimensions.nc"))
+    xr.testing.assert_identical(made.contrast("cut(5)"), loaded.contrast("cut(5)"))
+    assert made.figures()["contrasts"].to_json() == loaded.figures()["contrasts"].to_json()

@@ -13,7 +13,7 @@ from laminar_lens.errors import BackendError, CaptureError, InputError
 from laminar_lens.results import load_result
 from laminar_lens.stats.why import CELLS, EFFECTS, why
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.why.measure import assign, exchange, places
+from laminar_lens.studies.why.cells import assign, exchange, places
 from laminar_lens.studies.why.result import WhyResult
 from laminar_lens.studies.why.study import why_study
 from laminar_lens.studies.why.words import claim, sentence
@@ -240,7 +240,7 @@ def test_an_intervention_that_does_not_do_what_it_says_is_caught(
     model: Any, tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The identity is checked at run time: here a cut that leaves the row after t its context."""
-    monkeypatch.setattr("laminar_lens.studies.why.measure.cut", ll.no_context)
+    monkeypatch.setattr("laminar_lens.studies.why.cells.cut", ll.no_context)
     with pytest.raises(CaptureError, match="cut and restart together are not the plain run of the text"):
         why_study(model, tokens, random_init=False)
 
@@ -258,7 +258,7 @@ def test_one_undefined_angle_does_not_hide_that(
         whole = why_study(model, tokens, random_init=False, layers=[0, 1])
         assert any("an angle is not defined" in note for note in whole.warnings)
         assert 0 <= whole.dataset.attrs["identity"] < 1e-4
-        monkeypatch.setattr("laminar_lens.studies.why.measure.cut", ll.no_context)
+        monkeypatch.setattr("laminar_lens.studies.why.cells.cut", ll.no_context)
         with pytest.raises(CaptureError, match="cut and restart together are not the plain run of the text"):
             why_study(model, tokens, random_init=False, layers=[0, 1])
     finally:

@@ -22,12 +22,12 @@ from functools import cached_property
 
 import numpy as np
 
-from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.studies.claim import NOTHING, Claim, because, signed
 from laminar_lens.studies.dimensions.measure import PAIRS, Contributions, Removal
 from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LikeSize, random_reach
 from laminar_lens.studies.layers import named_layers
+from laminar_lens.words import interval, percent
 
 FEW, HALF = 3, 0.5
 CLAIMS = {"D1": (0, "first"), "D2": (0, "first_body"), "D3": (0, "body"), "D4": (1, "first")}

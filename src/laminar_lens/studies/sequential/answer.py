@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.errors import InputError
 from laminar_lens.pairs import BASELINES
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.studies.geometries import by_geometry
@@ -49,6 +50,8 @@ def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
     measured, seed = of_dataset(Measurement, dataset), int(dataset.attrs["seed"])
     warm = kept_warmup(dataset, measured.warmup)
     baselines = _baselines(measured, n_perm, seed)
+    if chosen not in baselines:
+        raise InputError(f"these prompts have no baseline {chosen!r}; choose from {', '.join(baselines)}")
     made = _dataset(measured, baselines, warm, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
     claims = answer_claims(made, baselines, chosen=chosen, warmup=warm, seed=seed)
     return Answer(made.assign(claims), sentence(measured.layers, baselines[chosen], warm))

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.results.numbers import interval
 from laminar_lens.stats.bootstrap import simultaneous_band
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
 from laminar_lens.studies.sequential.intervals import fan_out, overall_mean, steadiness
 from laminar_lens.studies.sequential.mode_claims import attribution_claim, mean_claim, modes_claim
+from laminar_lens.words import interval
 
 WIDER = 2.0
 """C1, "much wider": at least this many times the rotation."""

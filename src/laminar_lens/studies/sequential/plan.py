@@ -63,7 +63,9 @@ class Plan:
     notes: list[str]
     checked: Observations
 
-    groups: None = None
+    @property
+    def groups(self) -> None:
+        """Prompts are independent."""
 
     @property
     def rows(self) -> list[list[int]]:

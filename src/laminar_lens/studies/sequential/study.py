@@ -1,6 +1,6 @@
 """The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
@@ -65,7 +65,10 @@ class Sequential(Study):
             self.target, self.occurrence, self.regex, self.baseline, self.skip, seed, bos, self.n_draws
         )
 
-    def accepts(self, run: "Run") -> None:
+    def __post_init__(self) -> None:
+        from laminar_lens.pairs import check_baseline
+
+        check_baseline(self.baseline)
         if self.n_perm < 1:
             raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
 
@@ -93,12 +96,15 @@ class Sequential(Study):
         return answer(measured, self.baseline, self.n_perm)
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
-        names = ("target", "occurrence", "regex", "baseline", "skip")
-        own = asdict(self)
         return {
-            **{name: own[name] for name in names},
+            "target": self.target,
+            "occurrence": self.occurrence,
+            "regex": self.regex,
+            "baseline": self.baseline,
+            "skip": self.skip,
             "seed": measured.attrs["seed"],
-            **{name: own[name] for name in ("n_draws", "n_perm")},
+            "n_draws": self.n_draws,
+            "n_perm": self.n_perm,
             **measured.attrs["donors"],
             "warmup": "warmup" in measured.attrs,
         }

@@ -34,11 +34,13 @@ class Sinks(Study):
     n_texts: ClassVar[int] = DEFAULT_TEXTS
 
     def notes(self, run: "Run") -> list[str]:
-        if run.geometry.name == "raw":
+        given = run.options.geometry
+        name = given if isinstance(given, str) else given.name
+        if name == "raw":
             return []
         return [
-            f"Lengths and activations are measured in the geometry {run.geometry.name!r}, not of "
-            "residual vectors as they are; published thresholds were set for those.",
+            f"Lengths and activations are measured in the geometry {name!r}, not of residual "
+            "vectors as they are; published thresholds were set for those.",
             "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: "
             "not answered.",
         ]

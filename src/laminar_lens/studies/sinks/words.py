@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from laminar_lens.results.numbers import interval, percent
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
 from laminar_lens.studies.sinks.writes import erasing_words, writing_words
+from laminar_lens.words import interval, percent
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:

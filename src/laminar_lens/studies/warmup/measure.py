@@ -20,8 +20,6 @@ from laminar_lens.studies.run import Run
 
 RANDOM_TEXTS = 200
 AXIS_TEXTS = 32
-MOST = {"random_text": RANDOM_TEXTS, "compared_text": MOST_TEXTS}
-"""How many of the texts are measured so, by axis."""
 K_MAX = 4
 """The cost of keeping the first 1 … 4 is reported."""
 

@@ -14,7 +14,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.models import describe
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.padding import pad_token
-from laminar_lens.results import StudyResult, layer_rows
+from laminar_lens.results import StudyResult
 from laminar_lens.results.complete import complete
 from laminar_lens.studies.documents import document_starts_of, packed_note, places_in_documents
 from laminar_lens.studies.masks import (
@@ -75,7 +75,10 @@ class WarmupResult(StudyResult):
     @complete
     def by_layer(self) -> list[dict[str, Any]]:
         """The answer of each layer by itself, one dictionary a layer."""
-        return layer_rows(self.dataset)
+        from laminar_lens.studies.warmup.view import by_layer
+
+        table = by_layer(self.dataset)
+        return [] if table is None else table.rows()
 
     @property
     @complete

@@ -9,8 +9,6 @@ from laminar_lens.axes import Progress
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import xarray as xr
 
     from laminar_lens.studies.run import Run
@@ -59,12 +57,6 @@ class Warmup(Study):
         from laminar_lens.studies.warmup.answer import answer
 
         return answer(measured, self.tau)
-
-    def merge(self, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
-        """As of every study; how the leading axis turns is known of the first part alone."""
-        from laminar_lens.studies.warmup.measure import MOST
-
-        return super().merge(parts).isel({axis: slice(n) for axis, n in MOST.items()}, missing_dims="ignore")
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         return {"tau": self.tau, "reference": list(measured.attrs["window"])}

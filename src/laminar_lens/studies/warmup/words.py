@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from laminar_lens.results.numbers import decimal, interval
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.warmup import WarmupAnswer
 from laminar_lens.stats.warmup_shape import Effect
 from laminar_lens.studies.layers import named_layers
+from laminar_lens.words import decimal, interval
 
 MANY_PAIRS = 4
 """Beyond so many pairs a mean over them says little: the first pair is named, and that the difference

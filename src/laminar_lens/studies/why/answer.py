@@ -17,7 +17,8 @@ from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
-from laminar_lens.studies.why.measure import Cells, Exchange, Measurement
+from laminar_lens.studies.why.cells import Cells, Exchange
+from laminar_lens.studies.why.measure import Measurement
 from laminar_lens.studies.why.words import TEXT, claim, sentence, trend_sentence
 
 PLACES = ("first", "body")

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from laminar_lens.results import StudyResult, Summary
 from laminar_lens.results.complete import complete
-from laminar_lens.results.effects import effect_rows
 
 
 class WhyResult(StudyResult):
@@ -30,7 +29,10 @@ class WhyResult(StudyResult):
     @complete
     def by_layer(self) -> list[dict[str, Any]]:
         """Verdict, sign and every effect, one dictionary a layer; intervals are simultaneous."""
-        return effect_rows(self.dataset)
+        from laminar_lens.studies.why.view import effects
+
+        table = effects(self.dataset)
+        return [] if table is None else table.rows()
 
     @complete
     def summary(self) -> Summary:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from laminar_lens.results.numbers import decimal, interval
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import CAUSES, MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_places import EFFECTS, Trend
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed
 from laminar_lens.studies.layers import named_layers
+from laminar_lens.words import decimal, interval
 
 TEXT = "the cause is the missing context of the first token"
 
