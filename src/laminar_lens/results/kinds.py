@@ -65,44 +65,52 @@ def check_kinds(path: Any, dataset: xr.Dataset, *, shipped: bool = True) -> None
 
     A study that is not `shipped` calls its own numbers as it likes: only what every result has is checked.
     """
-    _check_attributes(path, dataset.attrs, OF_DATASET if shipped else OF_EVERY)
+    inner = _inner(dataset.attrs) if shipped else ()
+    _check_attributes(path, dataset.attrs, OF_DATASET if shipped else OF_EVERY, inner)
     for key, variable in dataset.variables.items():
         name = str(key)
         for attribute, kind in OF_VARIABLE.items():
             if attribute in variable.attrs:
                 _check(path, f"the attribute {attribute!r} of {name!r}", variable.attrs[attribute], kind)
-        is_text, wanted = variable.dtype.kind in "UTO", _holds_text(name, variable.attrs)
+        is_text, wanted = variable.dtype.kind in "UTO", _holds_text(_bare(name, inner), variable.attrs)
         if shipped and wanted is not None and wanted != is_text:
             found, expected = ("text", "numbers") if is_text else ("numbers", "text")
             raise ResultError(_line(path, f"the variable {name!r} holds {found}; expected {expected}"))
+
+
+def _inner(attrs: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Prefixes under which the answer of another study is kept: it brings its settings along."""
+    return tuple(name.removesuffix("settings") for name in map(str, attrs) if name.endswith("_settings"))
+
+
+def _bare(name: Any, inner: tuple[str, ...]) -> str:
+    """A name without such a prefix."""
+    found = str(name)
+    return next((found.removeprefix(one) for one in inner if found.startswith(one)), found)
 
 
 def _holds_text(name: str, attrs: Mapping[Any, Any]) -> bool | None:
     """Whether a variable is to hold text; None where it may."""
     if name in TEXTS:
         return True
-    if name in ESTIMATES or "units" in attrs:
-        return False
-    return True if _bare(name) in TEXTS else None
+    return False if name in ESTIMATES or "units" in attrs else None
 
 
-def _bare(name: Any) -> str:
-    """A name without its prefix."""
-    return str(name).partition("_")[2]
-
-
-def _check_attributes(path: Any, attrs: Mapping[Any, Any], known: Mapping[str, Kind]) -> None:
+def _check_attributes(
+    path: Any, attrs: Mapping[Any, Any], known: Mapping[str, Kind], inner: tuple[str, ...]
+) -> None:
     for name, value in attrs.items():
-        kind = known.get(str(name), OF_DATASET.get(_bare(name)) if known is OF_DATASET else None)
+        bare = _bare(name, inner)
+        kind = known.get(bare)
         if kind is None:
             continue
         what = f"the attribute {name!r}"
         if kind in (LIST, OBJECT):
             value = _decoded(path, what, value, kind)
         _check(path, what, value, kind)
-        for entry, inner in INSIDE.get(str(name), INSIDE.get(_bare(name), {})).items():
+        for entry, part in INSIDE.get(bare, {}).items():
             if value.get(entry) is not None:
-                _check(path, f"{entry!r} in {what}", value[entry], inner)
+                _check(path, f"{entry!r} in {what}", value[entry], part)
 
 
 def _decoded(path: Any, what: str, value: Any, kind: Kind) -> Any:
