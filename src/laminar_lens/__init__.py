@@ -54,6 +54,13 @@ _HOME = {
     "why_study": "studies.why.study",
     "sink_study": "studies.sinks.study",
     "dimension_study": "studies.dimensions.study",
+    "Study": "studies.study",
+    "Answer": "studies.study",
+    "Claim": "studies.claim",
+    "register": "studies.registry",
+    "run": "studies.drive",
+    "band": "studies.own",
+    "named": "studies.own",
     "StudyResult": "results",
     "load_result": "results",
     "LaminarLensError": "errors",
@@ -98,10 +105,17 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult as StudyResult
     from laminar_lens.results import load_result as load_result
     from laminar_lens.studies.angles import angle_table as angle_table
+    from laminar_lens.studies.claim import Claim as Claim
     from laminar_lens.studies.dimensions.study import dimension_study as dimension_study
+    from laminar_lens.studies.drive import run as run
     from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
+    from laminar_lens.studies.own import band as band
+    from laminar_lens.studies.own import named as named
+    from laminar_lens.studies.registry import register as register
     from laminar_lens.studies.sequential.study import sequential_study as sequential_study
     from laminar_lens.studies.sinks.study import sink_study as sink_study
+    from laminar_lens.studies.study import Answer as Answer
+    from laminar_lens.studies.study import Study as Study
     from laminar_lens.studies.warmup.study import warmup_study as warmup_study
     from laminar_lens.studies.why.study import why_study as why_study
 

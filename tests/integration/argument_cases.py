@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.geometry import Geometry, fit_geometry
 from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.studies.mask_files import token_masks
+from laminar_lens.studies.sinks.study import Sinks
 
 TEXTS = [
     "He gave her the book.",
@@ -110,6 +112,10 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "sink_tokens": (sink_tokens, {"values": x_array, "mask": np.ones((2, 5), bool)}),
         "her_prompts": (ll.her_prompts, {}),
         "read_prompts": (ll.read_prompts, {"path": prompts}),
+        "run": (ll.run, {"study": Sinks(), "model": model, "texts": TEXTS, "random_init": False}),
+        "register": (ll.register, {"study": Sinks}),
+        "band": (ll.band, {"values": xr.DataArray(x_array[0], dims=("text", "layer"), name="x")}),
+        "named": (ll.named, {"layers": [1, 2]}),
         "load_result": (ll.load_result, {"path": file}),
         "StudyResult": (ll.StudyResult, {"dataset": made.dataset}),
         "condition": (made.condition, {"name": "plain"}),
@@ -178,7 +184,7 @@ def main(folder: Path, bridge: bool) -> int:
     model = ll.load_model(str(folder / "model"), bridge=True if bridge else None)
     table = doors(model, folder)
     missing = set(ll.__all__) - {name.split(" ")[0] for name in table}
-    missing -= {"__version__", "ResidualStates", "LaminarLensError"}
+    missing -= {"__version__", "ResidualStates", "LaminarLensError", "Study", "Answer", "Claim"}
     assert not missing, f"public, but not tried: {sorted(missing)}"
 
     def ran(*given: Any, **more: Any) -> None:

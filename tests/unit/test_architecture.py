@@ -1,6 +1,7 @@
 """The map is the code: imports point one way, and importing costs nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import laminar_lens
+from laminar_lens.studies.registry import STUDIES
 
 SRC = Path(laminar_lens.__file__).parent
 
@@ -27,12 +29,14 @@ ORDER = [
     {"report"},
     {"results"},
     {"studies"},
+    {"testing"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-# A result looks up its study's class and view, and the tool for pictures loads a result, inside a function.
-REACH_FORWARD = {("results", "studies"), ("report", "results")}
+# A result looks up its study's class and view, and the tool for pictures loads a result, inside a function;
+# names of geometries are known without importing torch.
+REACH_FORWARD = {("results", "studies"), ("report", "results"), ("registered", "geometry")}
 HEAVY = {
     *("torch", "transformer_lens", "transformers", "triton", "ray"),
     *("plotly", "xarray", "scipy", "sklearn", "pandas"),
@@ -52,9 +56,20 @@ def package_imports(path: Path) -> list[tuple[str, int, bool]]:
             names = [node.module]
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names if a.name.startswith("laminar_lens.")]
-        found += [(name, node.lineno, id(node) not in inside) for name in names]
+        names += [name for name in named_modules(node) if name.startswith("laminar_lens.")]
+        late = not isinstance(node, ast.Import | ast.ImportFrom)
+        found += [(name, node.lineno, id(node) not in inside and not late) for name in names]
         assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}:{node.lineno}: relative import"
     return found
+
+
+def named_modules(node: ast.AST) -> list[str]:
+    """Modules that are imported by their name: given to `import_module`, or in a text "module:name"."""
+    if isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+        given = [ast.unparse(one).strip("f'\"") for one in node.args]
+        return [name for name in given if "." in name and "{" not in name.split(".")[1]]
+    text = node.value if isinstance(node, ast.Constant) else None
+    return [text.split(":")[0]] if isinstance(text, str) and re.fullmatch(r"[\w.]+\.[\w.]+:\w+", text) else []
 
 
 def group_of(path: Path) -> str:
@@ -80,10 +95,7 @@ def test_every_module_is_on_the_map():
     assert on_disk <= set(RANK)
 
 
-STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions")
-
-
-def names_of_studies(path: Path) -> list[str]:
+def texts_naming_studies(path: Path) -> list[str]:
     """Texts of a file, documentation aside, that are a study's name, begin with it or lead to its module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
@@ -99,7 +111,7 @@ def names_of_studies(path: Path) -> list[str]:
             part == name or part.startswith(f"{name}_")
             for part in text.split(".")
             if part.isidentifier()
-            for name in STUDIES
+            for name in STUDIES.shipped
         )
     ]
 
@@ -108,9 +120,11 @@ def names_of_studies(path: Path) -> list[str]:
 def test_what_shows_and_keeps_results_knows_no_study_by_name(folder):
     paths = sorted((SRC / folder).rglob("*.py"))
     assert paths
-    assert {str(path.relative_to(SRC)): found for path in paths if (found := names_of_studies(path))} == {}
+    assert {
+        str(path.relative_to(SRC)): found for path in paths if (found := texts_naming_studies(path))
+    } == {}
     for template in (SRC / folder).rglob("*.jinja"):
-        assert not [name for name in STUDIES if name in template.read_text(encoding="utf-8").split()]
+        assert not [name for name in STUDIES.shipped if name in template.read_text(encoding="utf-8").split()]
 
 
 def loaded_after(code: str) -> set[str]:
@@ -129,9 +143,62 @@ def test_help_is_light():
 
 
 def test_public_names_exist_and_are_few():
-    # 40, and four doors through which users bring what is their own
-    assert len(laminar_lens.__all__) <= 44
+    # 40, four doors through which users bring what is their own, and what a study of theirs is written with
+    assert len(laminar_lens.__all__) <= 51
     for name in laminar_lens.__all__:
         assert getattr(laminar_lens, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = laminar_lens.nonsense
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'importlib.import_module("laminar_lens.cli.run")',
+        'import_module(f"laminar_lens.cli.{name}")',
+        'VIEW = "laminar_lens.cli.run:execute"',
+    ],
+)
+def test_names_of_modules_in_texts_are_imports(source, tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    assert [name.split(".")[1] for name, *_ in package_imports(path)] == ["cli"]
+
+
+def names_of_studies(source: str) -> set[str]:
+    """Studies that code imports, calls or asks for by name; words of documents are none."""
+    kinds = "|".join(STUDIES.shipped)
+    tree, found = ast.parse(source), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= set(re.findall(rf"\bstudies\.({kinds})\b", node.module))
+        elif isinstance(node, ast.Name | ast.Attribute):
+            name = node.id if isinstance(node, ast.Name) else node.attr
+            found |= set(re.findall(rf"^({kinds}|sink|dimension)_study$|^({kinds})result$", name, re.I))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("STUDIES.get", "study_of")):
+            found |= {ast.unparse(one).strip("'") for one in node.args} & set(STUDIES.shipped)
+        elif isinstance(node, ast.Compare) and re.search("kind|study", ast.unparse(node.left)):
+            found |= {ast.unparse(one).strip("'") for one in node.comparators} & set(STUDIES.shipped)
+    return {"".join(one) for one in found}
+
+
+def test_no_study_is_named_outside_its_folder():
+    """A study's name stands in its folder, in those of studies that are made of it, and in the registry."""
+    for path in SRC.rglob("*.py"):
+        parts = path.relative_to(SRC).parts
+        own = parts[0] == "studies" and parts[1] in (*STUDIES.shipped, "registry.py")
+        if not own and parts != ("__init__.py",):
+            assert not names_of_studies(path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from laminar_lens.studies.why.study import why_study",
+        "found = ll.sink_study(model)",
+        'STUDIES.get("warmup")',
+        'if study.kind == "why": pass',
+    ],
+)
+def test_a_name_of_a_study_is_seen(source):
+    assert names_of_studies(source)

@@ -1,6 +1,7 @@
 """Which hidden states and positions a caller asks for: `layers` are hidden states, in whatever form."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from laminar_lens.arguments import wholes
@@ -51,6 +52,11 @@ def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
 def increasing_layers(layers: Any, n_layers: int) -> tuple[int, ...]:
     """The same in increasing order, each once."""
     return tuple(sorted(set(layer_indices(layers, n_layers))))
+
+
+def with_previous(layers: Sequence[int]) -> tuple[int, ...]:
+    """What is read to compare each of the layers with the one before it: both, and layer 1 for layer 0."""
+    return tuple(sorted({max(layer, 1) - back for layer in layers for back in (0, 1)}))
 
 
 def position_indices(positions: Any, longest: int) -> tuple[int, ...]:

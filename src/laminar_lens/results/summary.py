@@ -12,7 +12,7 @@ from laminar_lens.escapes import printable
 from laminar_lens.tables import Column, Table
 from laminar_lens.words import estimate
 
-WIDTH = 100
+WIDTH = 80
 
 
 class Summary(dict[str, Any]):

@@ -14,13 +14,13 @@ from laminar_lens.measures import AXES as TOKEN_AXES
 from laminar_lens.measures import MEASURES
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import processing_note
+from laminar_lens.models.selection import increasing_layers, with_previous
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
 from laminar_lens.results.tree import answer_of, names
 from laminar_lens.studies.conditions import with_conditions
-from laminar_lens.studies.measurement import chosen_layers
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def _table(
 ) -> xr.Dataset:
     """The table of one condition."""
     measure = MEASURES.get(what)
-    shown = chosen_layers(model, layers) or tuple(range(int(model.cfg.n_layers) + 1))
+    shown = increasing_layers(layers, int(model.cfg.n_layers))
     since = measure.between_layers
-    measured = sorted({max(layer, 1) - back for layer in shown for back in (0, 1)}) if since else shown
+    measured = with_previous(shown) if since else shown
     parts: dict[int, np.ndarray] = {}
     tokens: dict[int, list[str]] = {}
     info: dict[str, object] = {}

@@ -1,11 +1,14 @@
 """One answer to one claim, and the words that every answer uses."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.words import signed as signed
 
-NOTHING = (float("nan"),) * 3
+NOTHING = (math.nan,) * 3
 """Estimate, low and high where there is no number."""
 
 
@@ -20,14 +23,16 @@ class Claim:
         estimate, low, high: a number with its 95% interval in `unit`; NaN where there is none, or it is
             withheld.
         evidence: sentences with the numbers behind it.
+        text: what is claimed, in words.
     """
 
     verdict: str
-    estimate: float
-    low: float
-    high: float
-    unit: str
-    evidence: str
+    estimate: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    unit: str = ""
+    evidence: str = ""
+    text: str = ""
 
 
 def numbers(found: Interval) -> tuple[float, float, float]:
@@ -38,3 +43,17 @@ def numbers(found: Interval) -> tuple[float, float, float]:
 def because(withheld: str) -> str:
     """Why an interval is missing, as a sentence to append; empty if it is not."""
     return f" {withheld[0].upper()}{withheld[1:]}." if withheld else ""
+
+
+def worded(claims: Mapping[str, Claim], texts: Mapping[str, str]) -> dict[str, Claim]:
+    """The claims with what each says."""
+    return {name: replace(claim, text=texts[name]) for name, claim in claims.items()}
+
+
+def claim_columns(claims: Mapping[str, Claim]) -> dict[str, Any]:
+    """Claims as variables `claim_…` over the coordinate `claim`."""
+    columns = {
+        f"claim_{one.name}": ("claim", [getattr(claim, one.name) for claim in claims.values()])
+        for one in fields(Claim)
+    }
+    return {"claim": ("claim", list(claims)), **columns} if claims else {}

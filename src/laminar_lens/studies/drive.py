@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import check_name
@@ -19,7 +20,7 @@ from laminar_lens.models.edits import check_interventions
 from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.sample import check_seed
-from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
 from laminar_lens.results.complete import plain_json
@@ -29,12 +30,13 @@ from laminar_lens.studies.geometries import chosen_geometries, fitted
 from laminar_lens.studies.options import Options, options_of
 from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.study import Study
+from laminar_lens.studies.study import Answer, Study
 
 ABOUT = "about"
 """Attribute of a measurement: what the result's labels are made from."""
 
 
+@checked()
 def run(
     study: Study, model: Any, texts: Any = None, *, progress: Progress | None = None, **options: Any
 ) -> StudyResult:
@@ -50,6 +52,8 @@ def run(
     Raises:
         InputError: something that does not fit; before any text is run where it can be told.
     """
+    if not isinstance(study, Study):
+        raise InputError(f"study is {shown(study)}; expected a study with its options, such as Sinks()")
     return drive(study, model, texts, options_of(study, options), progress)
 
 
@@ -87,11 +91,13 @@ def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
     """The labelled answer to a measurement; needs no model."""
     about = plain_json(dict, ABOUT, measured.attrs[ABOUT])
     answer = study.answer(measured)
+    if not isinstance(answer, Answer):
+        raise InputError(f"answer of study {study.kind!r} returned {shown(answer)}; expected an Answer")
     own = study.settings(measured)
     settings = {**about["texts"], **own, **about["settings"], **own}
     provenance = {**about["provenance"], "settings": settings}
     return label_dataset(
-        answer.data,
+        answer.dataset,
         study=study.kind,
         sentence=f"{answer.sentence} {about['observed']}".rstrip(),
         provenance=provenance,
@@ -165,7 +171,9 @@ def _accept(study: Study, run: Run) -> None:
 
 
 def _check_reached(run: Run) -> None:
-    check_reached(run.model, run.changes, max(layer_indices(run.options.layers, int(run.model.cfg.n_layers))))
+    check_reached(
+        run.model, run.changes, increasing_layers(run.options.layers, int(run.model.cfg.n_layers))[-1]
+    )
 
 
 def _check_changes(run: Run) -> None:
@@ -182,6 +190,8 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
     assert texts is not None
     model = {**describe(run.model).as_dict(), **surroundings(run.model)}  # before anything changes it
     measured = study.measure(run)
+    if not isinstance(measured, xr.Dataset):
+        raise InputError(f"measure of study {study.kind!r} returned {shown(measured)}; expected a Dataset")
     taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
     settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
     if "layers" in study.options:

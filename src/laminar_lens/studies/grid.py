@@ -13,6 +13,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, check_name, named_geometry
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import check_same_weights, fingerprint
+from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.prompts import find_targets
 from laminar_lens.stats.warmup import reference_pairs, warmup
@@ -20,7 +21,6 @@ from laminar_lens.studies.measurement import (
     Adjacent,
     Capture,
     adjacent_angles,
-    chosen_layers,
     measured_angles,
 )
 from laminar_lens.studies.options import Options
@@ -95,7 +95,7 @@ def sensitivity_grid(
     if not isinstance(geometry, Geometry):
         check_name(geometry)
     _check_choices({"bos": bos, "final_norm": final_norm, "tau": tau, "reference": reference})
-    chosen_rows = chosen_layers(model, layers)
+    chosen_rows = None if layers is None else increasing_layers(layers, int(model.cfg.n_layers))
     spare = any(bos)  # texts of one length for all settings, with room for the BOS
     said: list[str] = []
     chosen = chosen_texts(

@@ -10,7 +10,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.edits import Intervention
-from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.selection import with_previous
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 
 
@@ -90,8 +90,8 @@ def measured_angles(
     batches = _Batches(how.layers, len(texts))
     chosen: list[np.ndarray] = []
     turned: list[np.ndarray] = []
-    layers = _with_previous(how.layers)
-    measures = ("sequential", "rotation") if layers is None or len(layers) > 1 else ("sequential",)
+    layers = None if how.layers is None else with_previous(how.layers)
+    measures = ("sequential", "rotation")
     for batch in _stream(
         model, texts, measures, how, layers, pairs=wanted, label="capturing prompts", progress=progress
     ):
@@ -173,22 +173,6 @@ def _stream(
         geometry=how.geometry,
         **more,
     )
-
-
-def chosen_layers(model: Any, layers: Any) -> tuple[int, ...] | None:
-    """Hidden states in increasing order, counted from the front; None for all.
-
-    Raises:
-        InputError: empty, not whole numbers, or out of range.
-    """
-    return None if layers is None else tuple(sorted(set(layer_indices(layers, int(model.cfg.n_layers)))))
-
-
-def _with_previous(layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The layers, and the one before each: a rotation needs both."""
-    if layers is None:
-        return None
-    return tuple(sorted({*layers, *(layer - 1 for layer in layers if layer > 0)}))
 
 
 def _rotations(batch: AngleBatch, rows: Sequence[int], tokens: np.ndarray) -> np.ndarray:

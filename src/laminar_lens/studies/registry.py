@@ -3,22 +3,38 @@
 A study is imported when it is asked for.
 """
 
+from dataclasses import fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from inspect import get_annotations
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError
 from laminar_lens.registered import Registry
-from laminar_lens.results import StudyResult
 from laminar_lens.studies.study import Study
 
 if TYPE_CHECKING:
     from laminar_lens.figures.view import View
+    from laminar_lens.results import StudyResult
+
+S = TypeVar("S", bound=type[Study])
+
+
+TABLES = {"angles": "laminar_lens.studies.angles_view:VIEW"}
+"""Kinds of results that are no study's, such as tables of `angle_table`, and how they are shown."""
 
 
 def _accepted(name: str, given: Any) -> type[Study]:
     if not (isinstance(given, type) and issubclass(given, Study)) or getattr(given, "kind", None) != name:
         raise InputError(f"study {name!r} is {shown(given)}; expected a subclass of Study of that kind")
+    if name in TABLES:
+        raise InputError(f"study {name!r}: tables of that kind are no study's; choose another kind")
+    options = {one.name for one in fields(given)}
+    for key, hint in get_annotations(given).items():
+        if key not in options and "ClassVar" not in str(hint):
+            raise InputError(
+                f"study {name!r}: {key} is no field; decorate the class with @dataclass(frozen=True)"
+            )
     return given
 
 
@@ -34,8 +50,22 @@ STUDIES: Registry[type[Study]] = Registry(
     },
     _accepted,
 )
-TABLES = {"angles": "laminar_lens.studies.angles_view:VIEW"}
-"""Kinds of results that are no study's, such as tables of `angle_table`, and how they are shown."""
+
+
+def register(study: S) -> S:
+    """Makes a study known in this process, under its `kind`: its results load, draw and answer again.
+
+    A decorator of the class; one that was registered before under that name is replaced. An installed package
+    names its studies as entry points of the group `laminar_lens.studies` instead.
+
+    Args:
+        study: a subclass of `Study`, a frozen dataclass.
+
+    Raises:
+        InputError: no such class, no name, or the name of a shipped study.
+    """
+    STUDIES.add(getattr(study, "kind", None), study)
+    return study
 
 
 def study_of(kind: str) -> type[Study] | None:
@@ -48,9 +78,11 @@ def is_shipped(kind: str) -> bool:
     return kind in STUDIES.shipped or kind in TABLES
 
 
-def result_class(kind: str) -> type[StudyResult] | None:
+def result_class(kind: str) -> "type[StudyResult] | None":
     """The class of results of a kind; None where there is no such kind."""
     if kind in TABLES:
+        from laminar_lens.results import StudyResult
+
         return StudyResult
     study = study_of(kind)
     return None if study is None else study.result_class()
@@ -63,7 +95,8 @@ def view_of(kind: str) -> "View":
     study = None if kind in TABLES else study_of(kind)
     where = TABLES.get(kind) or (study.view if study else "")
     if not where:
-        return View(title=study.title if study else f"{kind} study")
+        title = (study.title if study else "") or f"{kind} study"
+        return View(title=title, claims_title="Claims, on this model")
     module, name = where.split(":")
     view: View = getattr(import_module(module), name)
     return view

@@ -5,16 +5,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import xarray as xr
 from torch import Tensor
 
 from laminar_lens.axes import PLAIN, Progress
-from laminar_lens.errors import ModelError
+from laminar_lens.errors import InputError, ModelError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.interventions import Intervention
+from laminar_lens.measures import MEASURES
 from laminar_lens.models import random_twin
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.forward import Visit
-from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.selection import increasing_layers, with_previous
 from laminar_lens.studies.geometries import angles_by_geometry
 from laminar_lens.studies.options import Options
 from laminar_lens.studies.stream import AngleBatch, iter_angles
@@ -73,21 +75,51 @@ class Run:
         """How the residual stream is captured, as arguments of `capture_residuals`."""
         chosen, layers = self.options, None
         if chosen.layers is not None:
-            layers = sorted(set(layer_indices(chosen.layers, int(self.model.cfg.n_layers))))
+            layers = increasing_layers(chosen.layers, int(self.model.cfg.n_layers))
         how = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm, "layers": layers}
         return {**how, "interventions": self.changes}
 
-    def angles(
+    def angles(self, measure: str = "sequential") -> xr.Dataset:
+        """One measure of every text: a variable [text layer …] of that name, with unit and axes.
+
+        Layers are hidden states; what compares two of them has none for layer 0. Where texts of one group
+        count as one observation, the coordinate `group` along `text` says which.
+
+        Args:
+            measure: "sequential" (radians, by default), "rotation", "norm", "step", "turning", "pairwise", or
+                one of `register_measure`.
+        """
+        how, shown = (
+            MEASURES.get(measure),
+            increasing_layers(self.options.layers, int(self.model.cfg.n_layers)),
+        )
+        shown = tuple(layer for layer in shown if layer > 0) if how.between_layers else shown
+        if not shown:
+            raise InputError(f"{measure} compares layers: layer 0 has none before it; choose others")
+        read = with_previous(shown) if how.between_layers else shown
+        batches = list(self.angle_batches(measures=(measure,), layers=read, label=how.long_name))
+        rows = [read.index(layer) - how.between_layers for layer in shown]
+        order = np.argsort([index for one in batches for index in one.indices], kind="stable")
+        found = np.concatenate([one.angles[measure][rows] for one in batches], axis=1)[:, order]
+        axes = how.dims_of([found.shape[2:]], [batches[0].tokens.shape[1]])
+        about = {"units": how.unit, "long_name": how.long_name}
+        variable = xr.Variable(("text", "layer", *axes), found.swapaxes(0, 1), about)
+        groups = {} if self.groups is None else {"group": ("text", self.groups)}
+        return xr.Dataset({measure: variable}, {"layer": list(shown), **groups}, {"info": batches[-1].info})
+
+    def angle_batches(
         self,
         tokens: Any = None,
         measures: Iterable[str] = ("sequential",),
         *,
         label: str = "angles",
         pairs: np.ndarray | None = None,
+        layers: tuple[int, ...] | None = None,
         visit: Visit | None = None,
     ) -> Iterator[AngleBatch]:
         """Angles of the texts, or of other `tokens` [text pos], batch by batch; see `iter_angles`."""
         how = {**self.captured, "backend": self.options.backend, "geometry": self.geometry}
+        how |= {} if layers is None else {"layers": layers}
         return iter_angles(
             self.model,
             self.tokens if tokens is None else tokens,

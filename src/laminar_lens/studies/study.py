@@ -5,7 +5,8 @@ Nothing heavy is imported here, so that a command can be built from a study's fi
 
 import importlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from laminar_lens.geometry import Geometry
     from laminar_lens.results import StudyResult
+    from laminar_lens.studies.claim import Claim
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.texts import Chosen
 
@@ -29,12 +31,21 @@ class Answer:
     Attributes:
         data: estimates, bounds and verdicts by layer.
         sentence: the answer in plain words.
+        claims: by name, such as "S1".
         notes: what a reader must know beside what was noted while measuring.
     """
 
     data: "xr.Dataset"
     sentence: str
+    claims: "Mapping[str, Claim]" = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def dataset(self) -> "xr.Dataset":
+        """The data with the claims as variables `claim_…`."""
+        from laminar_lens.studies.claim import claim_columns
+
+        return self.data.assign(claim_columns(self.claims))
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,8 @@ class Study(ABC):
 
     kind: ClassVar[str]
     """Name of the study: of its command, its files, and of the kind in a result."""
-    title: ClassVar[str]
-    """Heading of its page."""
+    title: ClassVar[str] = ""
+    """Heading of its page; "<kind> study" without one."""
     view: ClassVar[str] = ""
     """"module:NAME" of its figures and tables; a curve with its band without one."""
     result: ClassVar[str] = "laminar_lens.results:StudyResult"

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import xarray as xr
 
@@ -28,10 +27,7 @@ class Turning(Study):
     above: float = 0.1
 
     def measure(self, run: Any) -> xr.Dataset:
-        batches = list(run.angles(measures=("rotation",)))
-        turned = np.concatenate([one.angles["rotation"] for one in batches], axis=1).swapaxes(0, 1)
-        values = {"turn": (("text", "layer", "pos"), turned)}
-        return xr.Dataset(values, {"layer": list(batches[0].layers[1:])}, {"info": batches[0].info})
+        return run.angles("rotation").rename(rotation="turn")
 
     def answer(self, measured: xr.Dataset) -> Answer:
         found = mean_interval(measured["turn"].mean("pos").values, seed=measured.attrs["seed"])

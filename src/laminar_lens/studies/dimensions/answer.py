@@ -1,13 +1,12 @@
 """From what a dimension study measured to its dataset; the claims are in claims.py."""
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from laminar_lens.stats.bootstrap import mean_interval
-from laminar_lens.studies.claim import Claim
+from laminar_lens.studies.claim import worded
 from laminar_lens.studies.dimensions.claims import CLAIMS, FEW, HALF, TEXTS, Halves, few_claim, sentence
 from laminar_lens.studies.dimensions.measure import PAIRS, Measurement
 from laminar_lens.studies.dimensions.null import like_size
@@ -33,14 +32,8 @@ def answer(dataset: xr.Dataset) -> Answer:
         found.group,
         seed,
     )
-    claims = {name: few_claim(facts, *where) for name, where in CLAIMS.items()}
-    columns: dict[str, Any] = {"claim_text": ("claim", [TEXTS[name] for name in claims])}
-    for column in fields(Claim):
-        columns[f"claim_{column.name}"] = (
-            "claim",
-            [getattr(claim, column.name) for claim in claims.values()],
-        )
-    variables = _contributions(facts) | _top(facts) | _null(facts) | _angles(facts) | columns
+    claims = worded({name: few_claim(facts, *where) for name, where in CLAIMS.items()}, TEXTS)
+    variables = _contributions(facts) | _top(facts) | _null(facts) | _angles(facts)
     removed = facts.removal.part.shape[-1]
     coords = {
         "geometry": list(facts.geometries),
@@ -50,10 +43,9 @@ def answer(dataset: xr.Dataset) -> Answer:
         "rank": np.arange(1, removed + 1),
         "removed": np.arange(removed + 1),
         "text": facts.texts,
-        "claim": list(claims),
     }
     attrs = {"n_texts": found.n_texts, "n_measured": len(facts.texts), "few": FEW}
-    return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims))
+    return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims), claims)
 
 
 def _column(dims: tuple[str, ...], values: Any, name: str, units: str = "1", **attrs: Any) -> xr.Variable:

@@ -54,7 +54,7 @@ def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
         raise InputError(f"these prompts have no baseline {chosen!r}; choose from {', '.join(baselines)}")
     made = _dataset(measured, baselines, warm, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
     claims = answer_claims(made, baselines, chosen=chosen, warmup=warm, seed=seed)
-    return Answer(made.assign(claims), sentence(measured.layers, baselines[chosen], warm))
+    return Answer(made, sentence(measured.layers, baselines[chosen], warm), claims)
 
 
 def _baselines(measured: Measurement, n_perm: int, seed: int) -> dict[str, Baseline]:

@@ -16,14 +16,13 @@ thresholds are ours: the original gives numbers ("0.1–0.2 rad", "1.0–1.5 and
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from laminar_lens.stats.bootstrap import simultaneous_band
-from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed
+from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
 from laminar_lens.studies.sequential.intervals import fan_out, overall_mean, steadiness
@@ -55,8 +54,8 @@ def answer_claims(
     chosen: str,
     warmup: Any,
     seed: int,
-) -> dict[str, tuple[str, Any]]:
-    """The claims as variables `claim_…` over the coordinate `claim`."""
+) -> dict[str, Claim]:
+    """The claims C1–C7."""
     layers = dataset["layer"].values.tolist()
     target, rotation = dataset["target_angle"].values, dataset["target_rotation"].values
     found = {
@@ -68,13 +67,7 @@ def answer_claims(
         "C6": mean_claim(layers, baselines[chosen], seed),
         "C7": alike_claim(warmup),
     }
-    columns: dict[str, tuple[str, Any]] = {
-        "claim": ("claim", list(found)),
-        "claim_text": ("claim", [TEXTS[name] for name in found]),
-    }
-    for field in fields(Claim):
-        columns[f"claim_{field.name}"] = ("claim", [getattr(claim, field.name) for claim in found.values()])
-    return columns
+    return worded(found, TEXTS)
 
 
 def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarray, seed: int) -> Claim:

@@ -15,7 +15,6 @@ from laminar_lens.studies.measurement import (
     Adjacent,
     Capture,
     adjacent_angles,
-    chosen_layers,
     measured_angles,
 )
 from laminar_lens.studies.run import Run
@@ -133,7 +132,7 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
 
 def _captured(run: Run) -> Capture:
     chosen = run.options
-    layers = chosen_layers(run.model, chosen.layers)
+    layers = run.captured["layers"]
     return Capture(chosen.prepend_bos, chosen.final_norm, layers, chosen.backend, run.changes, run.geometry)
 
 

@@ -1,6 +1,5 @@
 """From what a sink study measured to its dataset: every length, share and write with its interval."""
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,9 +7,8 @@ import xarray as xr
 
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind, within_shares
-from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.measured import of_dataset
-from laminar_lens.studies.sinks.claims import answer_claims, claim_texts
+from laminar_lens.studies.sinks.claims import answer_claims
 from laminar_lens.studies.sinks.facts import Facts
 from laminar_lens.studies.sinks.measure import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
 from laminar_lens.studies.sinks.words import sentence
@@ -45,7 +43,6 @@ def answer(dataset: xr.Dataset) -> Answer:
         | _writes(facts)
         | _tokens(facts)
         | _random(measured)
-        | _claim_columns(claims, claim_texts(facts))
     )
     n_layers, length = measured.norm.shape[1], measured.norm.shape[2]
     coords = {
@@ -54,10 +51,9 @@ def answer(dataset: xr.Dataset) -> Answer:
         "pos": np.arange(length),
         "variant": list(VARIANTS),
         "component": list(COMPONENTS),
-        "claim": list(claims),
     }
     attrs = {"n_texts": len(measured.norm), "length": length, "threshold": NORM_RATIO}
-    return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims))
+    return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims), claims)
 
 
 def length_ratios(norm: np.ndarray) -> np.ndarray:
@@ -253,13 +249,3 @@ def _random(measured: Sinks) -> dict[str, xr.Variable]:
             ("block", "pos"), measured.random_resting.mean(0), "resting_heads with random weights"
         )
     return found
-
-
-def _claim_columns(claims: dict[str, Claim], texts: dict[str, str]) -> dict[str, Any]:
-    columns: dict[str, Any] = {"claim_text": ("claim", [texts[name] for name in claims])}
-    for column in fields(Claim):
-        columns[f"claim_{column.name}"] = (
-            "claim",
-            [getattr(claim, column.name) for claim in claims.values()],
-        )
-    return columns

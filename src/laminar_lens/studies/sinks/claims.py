@@ -21,7 +21,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, within_shares
-from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
+from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
 from laminar_lens.studies.sinks.measure import VARIANTS
@@ -39,11 +39,6 @@ TEXTS = {
 }
 
 
-def claim_texts(facts: Facts) -> dict[str, str]:
-    """The claims in words."""
-    return {name: text.format(length=length_words(facts)) for name, text in TEXTS.items()}
-
-
 def length_words(facts: Facts) -> str:
     """How many tokens a text has, as attention is counted over them."""
     bos = ", its BOS included" if facts.measured.bos else ""
@@ -53,7 +48,7 @@ def length_words(facts: Facts) -> str:
 def answer_claims(facts: Facts) -> dict[str, Claim]:
     """The claims S1–S6."""
     long = length_claim(facts)
-    return {
+    found = {
         "S1": long,
         "S2": attention_claim(facts),
         "S3": massive_claim(facts),
@@ -61,6 +56,8 @@ def answer_claims(facts: Facts) -> dict[str, Claim]:
         "S5": erasing_claim(facts, long),
         "S6": beside_claim(facts),
     }
+    said = length_words(facts)
+    return worded(found, {name: text.format(length=said) for name, text in TEXTS.items()})
 
 
 def length_claim(facts: Facts) -> Claim:

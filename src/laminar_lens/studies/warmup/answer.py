@@ -55,7 +55,7 @@ def answer(measured: xr.Dataset, tau: float) -> Answer:
     return Answer(
         xr.Dataset(variables, coords, _attributes(said, sizes, found, n_dropped)),
         sentence(said, sizes, layers, found.bos, grouped=found.group is not None),
-        (dropped,) if n_dropped else (),
+        notes=(dropped,) if n_dropped else (),
     )
 
 

@@ -130,7 +130,7 @@ def _angles(
             first = seen.float().cpu().numpy()
             turns[layer] = leading_axis_turn(first, min(K_MAX, first.shape[1] - 2))
 
-    for batch in run.angles(tokens, label=label, visit=turn):
+    for batch in run.angle_batches(tokens, label=label, visit=turn):
         theta = batch.angles["sequential"].astype(np.float32)
         if angle is None:
             angle = np.full((len(tokens), *theta.shape[::2]), np.nan, dtype=np.float32)

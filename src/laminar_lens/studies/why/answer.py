@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.why import CELLS, EFFECTS, Found, WhyAnswer, by_observation, effects, why
 from laminar_lens.stats.why_places import EFFECTS as TREND_EFFECTS
 from laminar_lens.stats.why_places import Trend, place_trend
-from laminar_lens.studies.claim import Claim
+from laminar_lens.studies.claim import worded
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
@@ -70,7 +69,6 @@ def answer(dataset: xr.Dataset, tau: float) -> Answer:
         | _random(random)
         | _texts(cells, swapped, found.token_id)
         | _trend_variables(trend)
-        | _claim(c8)
         | {
             "verdict": xr.Variable(("layer",), np.array(said.verdicts)),
             "sign": xr.Variable(("layer",), np.array(said.signs)),
@@ -81,7 +79,6 @@ def answer(dataset: xr.Dataset, tau: float) -> Answer:
         "place": list(PLACES),
         "cell": list(CELLS),
         "effect": list(EFFECTS),
-        "claim": ["C8"],
     }
     if trend is not None:
         coords |= {"t": trend.at, "trend_effect": list(TREND_EFFECTS)}
@@ -90,7 +87,7 @@ def answer(dataset: xr.Dataset, tau: float) -> Answer:
     words = sentence(said, layers, int(keep.sum()), where, has_positions=has_positions)
     attrs = _attributes(said, cells, keep, layers, has_positions)
     made = xr.Dataset(variables, coords, attrs).assign(_geometries(found, seed))
-    return Answer(made, words + trend_sentence(trend), tuple(notes))
+    return Answer(made, words + trend_sentence(trend), worded({"C8": c8}, {"C8": TEXT}), tuple(notes))
 
 
 def _geometries(found: Measurement, seed: int) -> dict[str, xr.Variable]:
@@ -234,13 +231,6 @@ def _trend_note(trend: Trend) -> list[str]:
         f"{' and '.join(trend.shown)} {'change' if len(trend.shown) > 1 else 'changes'} along the places "
         f"t = {first} … {last}, so that the verdict may be another elsewhere: choose other places, too."
     ]
-
-
-def _claim(found: Claim) -> dict[str, xr.Variable]:
-    columns = {f"claim_{field.name}": [getattr(found, field.name)] for field in fields(Claim)}
-    return {
-        name: xr.Variable(("claim",), np.array(x)) for name, x in {"claim_text": [TEXT], **columns}.items()
-    }
 
 
 def _found(one: Found, layers: tuple[int, ...]) -> dict[str, Any]:

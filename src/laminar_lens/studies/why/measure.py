@@ -8,7 +8,7 @@ import xarray as xr
 
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import restart
-from laminar_lens.models.selection import layer_indices
+from laminar_lens.models.selection import increasing_layers
 from laminar_lens.stats.why import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
@@ -57,9 +57,8 @@ def measure(run: Run, at: Any) -> xr.Dataset:
     for one in (run.geometry, *run.beside.values()):
         one.check_others(rows)
     has_positions = _can_restart(run.model, run.notes)
-    layers = layer_indices(run.options.layers, int(run.model.cfg.n_layers))
     how: dict[str, Any] = {
-        "layers": tuple(sorted(set(layers))),
+        "layers": increasing_layers(run.options.layers, int(run.model.cfg.n_layers)),
         "at": at,
         "has_positions": has_positions,
         "final_norm": run.options.final_norm,

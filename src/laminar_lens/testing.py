@@ -1,0 +1,247 @@
+"""The contract that every study keeps: what conditions, files, pages and commands rely on.
+
+from laminar_lens.testing import check_study
+check_study(Turning())
+"""
+
+import html
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import laminar_lens as ll
+from laminar_lens.errors import LaminarLensError
+from laminar_lens.results import StudyResult
+from laminar_lens.studies.drive import run
+from laminar_lens.studies.registry import STUDIES
+from laminar_lens.studies.study import Study
+
+FEW: Mapping[str, Any] = {"n_texts": 24, "length": 12, "geometries": False, "random_init": False}
+"""Options of a quick run, those that a study takes."""
+HEAVY = ("torch", "transformer_lens", "plotly", "xarray")
+CHANGED = "changed"
+
+
+@dataclass
+class Case:
+    """A study with a model and texts on which its contract is checked; runs are made once."""
+
+    study: Study
+    model: Any
+    texts: Any
+    options: dict[str, Any]
+    made: dict[str, StudyResult] = field(default_factory=dict)
+
+    def run(self, name: str = "plain", **more: Any) -> StudyResult:
+        """The study's result under more options, kept under `name`."""
+        if name not in self.made:
+            self.made[name] = run(self.study, self.model, self.texts, **{**self.options, **more})
+        return self.made[name]
+
+    @property
+    def result(self) -> StudyResult:
+        """Plain, and with the writes of one block removed."""
+        return self.run(CHANGED, interventions={CHANGED: ll.remove_write("mlp", 1)})
+
+
+def check_study(study: Study, model: Any = None, texts: Any = None, **options: Any) -> None:
+    """Checks all of `CONTRACT` on a small run.
+
+    Args:
+        study: with its options.
+        model: the embedded one by default.
+        texts: as the study takes them; by default the model writes 24 short ones.
+        options: that studies share, beside `FEW`.
+
+    Raises:
+        AssertionError: a clause that does not hold, in words.
+        LaminarLensError: what the study itself refuses.
+    """
+    case = make_case(study, model, texts, **options)
+    for clause in CONTRACT.values():
+        clause(case)
+
+
+def make_case(study: Study, model: Any = None, texts: Any = None, **options: Any) -> Case:
+    """The study, the embedded model where none is given, and options of a quick run."""
+    few = {name: value for name, value in FEW.items() if name in study.options}
+    given = ll.load_model("novella") if model is None else model
+    return Case(study, given, texts, {**few, **options})
+
+
+def is_known(case: Case) -> None:
+    """It is found by its kind, and its options are its fields."""
+    kind = type(case.study).kind
+    assert kind in STUDIES.names(), f"{kind!r} is not registered: use @ll.register, or an entry point"
+    assert STUDIES.get(kind) is type(case.study), f"another class is registered as {kind!r}"
+
+
+def repeats_itself(case: Case) -> None:
+    """The same seed gives the same bytes."""
+    again = run(case.study, case.model, case.texts, **case.options)
+    _same(again, case.run(), "two runs with one seed")
+
+
+def saves(case: Case) -> None:
+    """A file holds all of it: the same bytes, sentence, settings, tables and figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = ll.load_result(case.result.save(Path(folder) / "result.nc"))
+        assert type(loaded) is type(case.result), f"it loads as a {type(loaded).__name__}"
+        _same(loaded, case.result, "a result and its file")
+        assert loaded.settings == case.result.settings, "settings change in a file"
+        assert loaded.warnings == case.result.warnings, "warnings change in a file"
+        assert str(loaded.summary()) == str(case.result.summary()), "the summary changes in a file"
+        again = ll.load_result(loaded.save(Path(folder) / "again.nc"))
+        _same(again, case.result, "a result and its file's file")
+
+
+def answers_again(case: Case) -> None:
+    """The measurement gives the answer, without a model; every field is an option, or is measured."""
+    for name in ("plain", CHANGED):
+        whole = case.result.condition(name)
+        _same(whole.answer(), whole, f"the answer to the measurement of {name!r} and the result")
+    for one in fields(case.study):
+        value = getattr(case.study, one.name)
+        if one.name not in case.study.remeasured:
+            same = case.run().answer(**{one.name: value})
+            _same(same, case.run(), f"the answer with {one.name}={value!r}, as before, and the result")
+            assert one.name in same.settings, f"the settings lack {one.name}"
+    said = _refusal(lambda: case.run().answer(no_such_option=1))
+    assert "no_such_option" in said, f"an unknown option is taken, or refused without its name: {said!r}"
+
+
+def draws_nothing_while_answering(case: Case) -> None:
+    """An answer depends on nothing but the measurement: neither on numpy's nor on torch's generator."""
+    import torch
+
+    np.random.seed(1)  # noqa: NPY002 (the global generator is what is checked)
+    torch.manual_seed(1)
+    _same(case.run().answer(), case.run(), "an answer under other global seeds and the result")
+
+
+def refuses_few_texts(case: Case) -> None:
+    """One text, and none, are refused in one line."""
+    one = ["One text alone is here and no other."] if case.texts is None else case.texts[:1]
+    for few in ([], one):
+        said = _refusal(partial(run, case.study, case.model, few, **case.options))
+        assert said, f"{len(few)} texts are taken; at least 2 are needed"
+        assert "\n" not in said, f"{len(few)} texts are refused in several lines: {said!r}"
+
+
+def bears_nan(case: Case) -> None:
+    """A text with NaN changes the answer or is refused in one line; no sentence says "nan"."""
+    measured = case.run().measured
+    assert measured is not None, "the result does not hold what was measured"
+    by_text = [
+        name
+        for name, one in measured.data_vars.items()
+        if one.dtype.kind == "f" and one.ndim and one.dims[0] in ("text", "prompt")
+    ]
+    holed = measured.assign({name: _without_first(measured[name]) for name in by_text})
+    refused = _refusal(lambda: case.study.answer(holed))
+    assert "\n" not in refused, f"a text with NaN is refused in several lines: {refused!r}"
+    if refused:
+        return
+    answer = case.study.answer(holed)
+    said = [answer.sentence, *answer.notes, *(one.evidence for one in answer.claims.values())]
+    assert not any("nan" in text.lower().split() for text in said), f"it says nan: {said}"
+
+
+def has_conditions(case: Case) -> None:
+    """Interventions are measured beside the plain run, which they do not change, and are recorded."""
+    assert case.result.conditions == ("plain", CHANGED)
+    _same(case.result.condition("plain"), case.run(), "the plain run with and without a condition beside it")
+    assert CHANGED in case.result.settings["interventions"], "the settings lack the interventions"
+    found = case.result.condition(CHANGED)
+    assert found.measured_sha256 != case.run().measured_sha256, "an intervention changes nothing measured"
+
+
+def has_geometries(case: Case) -> None:
+    """Another geometry is measured, and said."""
+    if "geometry" in case.study.options:
+        found = case.run("centred", geometry="centred")
+        assert found.settings["geometry"] == "centred", "the settings lack the geometry"
+        assert found.measured_sha256 != case.run().measured_sha256, "a geometry changes nothing measured"
+
+
+def is_shown(case: Case) -> None:
+    """Sentence, tables, figures and page: in 80 columns, and without anything from the network."""
+    found = case.result
+    assert found.sentence.strip().endswith("."), f"the sentence is no sentence: {found.sentence!r}"
+    wide = [line for line in str(found.summary()).splitlines() if len(line) > 80]
+    assert not wide, f"the summary is wider than 80 columns: {wide[0]!r}"
+    assert found.figures(), "nothing is drawn"
+    for figure in found.figures().values():
+        assert figure.layout.title.text, "a figure has no title"
+    with tempfile.TemporaryDirectory() as folder:
+        page = html.unescape(found.report(Path(folder) / "page.html").read_text(encoding="utf-8"))
+    for table in found.tables().values():
+        assert table.title in page, f"the page lacks the table {table.title!r}"
+    assert found.view.title in page, "the page does not name the study"
+
+
+def is_recorded(case: Case) -> None:
+    """Provenance and settings say what was done; units stand at every number of the answer."""
+    settings, provenance = case.run().settings, case.run().provenance
+    for name in ("model", "seed", "texts_sha256"):
+        assert name in provenance, f"the provenance lacks {name}"
+    for one in fields(case.study):  # an object, such as texts, is recorded by its hash
+        if getattr(case.study, one.name) is not None:
+            assert one.name in settings, f"the settings lack {one.name}"
+
+
+def imports_nothing_heavy(case: Case) -> None:
+    """Its module imports neither torch nor what draws before there is work."""
+    module = type(case.study).__module__
+    if module == "__main__" or not _is_installed(module):
+        return
+    code = f"import sys, {module}; print(*[one for one in {HEAVY!r} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout.strip(), f"importing {module} imports {done.stdout.strip()}"
+
+
+CONTRACT: dict[str, Callable[[Case], None]] = {
+    one.__name__: one
+    for one in (
+        *(is_known, repeats_itself, saves, answers_again, draws_nothing_while_answering, refuses_few_texts),
+        *(bears_nan, has_conditions, has_geometries, is_shown, is_recorded, imports_nothing_heavy),
+    )
+}
+"""Every clause by its name."""
+
+
+def _same(a: StudyResult, b: StudyResult, what: str) -> None:
+    assert a.numbers_sha256 == b.numbers_sha256, f"{what} differ in their numbers"
+    assert a.measured_sha256 == b.measured_sha256, f"{what} differ in what was measured"
+    assert a.sentence == b.sentence, f"{what} differ in their sentence"
+
+
+def _refusal(call: Callable[[], Any]) -> str:
+    """What is refused, or nothing."""
+    try:
+        call()
+    except LaminarLensError as error:
+        return str(error)
+    return ""
+
+
+def _without_first(variable: xr.DataArray) -> xr.DataArray:
+    """The variable with NaN in its first text."""
+    values = variable.values.copy()
+    values[0] = np.nan
+    return variable.copy(data=values)
+
+
+def _is_installed(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
