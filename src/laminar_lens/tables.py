@@ -137,7 +137,8 @@ class Table:
         """The table as lines of at most `width` characters, as long as its narrowest form has room."""
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=width, no_color=True, emoji=False, force_terminal=False)
+        plain: dict[str, Any] = {"color_system": None, "emoji": False, "force_jupyter": False}
+        console = Console(file=io.StringIO(), width=width, force_terminal=False, **plain)
         with console.capture() as captured:
             console.print(self.rich(width))
         return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")

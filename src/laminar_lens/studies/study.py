@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.texts import Chosen
 
-EVERY_OPTION = (
+USUAL_OPTIONS = (
     *("n_texts", "length", "document_starts", "groups", "prepend_bos", "final_norm", "layers", "seed"),
-    *("random_init", "backend", "interventions", "geometry", "geometries"),
+    *("backend", "interventions", "geometry"),
 )
+"""What `Run` and `drive` do for every study."""
+
+EVERY_OPTION = (*USUAL_OPTIONS, "random_init", "geometries")
+"""With what a study does by itself: by `Run.twin` and `Run.angles_beside`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Study(ABC):
     """"module:NAME" of its figures and tables; a curve with its band without one."""
     result: ClassVar[str] = "laminar_lens.results:StudyResult"
     """"module:Class" of its results."""
-    options: ClassVar[tuple[str, ...]] = EVERY_OPTION
+    options: ClassVar[tuple[str, ...]] = USUAL_OPTIONS
     n_texts: ClassVar[int] = 200
     """How many texts the model writes where none are given."""
     remeasured: ClassVar[tuple[str, ...]] = ()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
-from laminar_lens.studies.study import Answer, Study
+from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +32,7 @@ class Warmup(Study):
     title: ClassVar[str] = "Warm-up study"
     view: ClassVar[str] = "laminar_lens.studies.warmup.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.warmup.result:WarmupResult"
+    options: ClassVar[tuple[str, ...]] = EVERY_OPTION
     n_texts: ClassVar[int] = DEFAULT_TEXTS
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 
