@@ -113,6 +113,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "her_prompts": (ll.her_prompts, {}),
         "read_prompts": (ll.read_prompts, {"path": prompts}),
         "run": (ll.run, {"study": Sinks(), "model": model, "texts": TEXTS, "random_init": False}),
+        "merge": (ll.merge, {"parts": [warm, warm]}),
         "register": (ll.register, {"study": Sinks}),
         "band": (ll.band, {"values": xr.DataArray(x_array[0], dims=("text", "layer"), name="x")}),
         "named": (ll.named, {"layers": [1, 2]}),

@@ -1,6 +1,7 @@
 """From what was measured to what is said: the shortest way, for a study of one's own."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import xarray as xr
 
@@ -11,7 +12,7 @@ from laminar_lens.studies.layers import named_layers
 
 
 @checked()
-def band(values: xr.DataArray, *, seed: int = 0, level: float = 0.95) -> xr.Dataset:
+def band(values: Any, *, seed: int = 0, level: float = 0.95) -> xr.Dataset:
     """Means over texts with a band that covers all entries at once.
 
     Args:
@@ -54,7 +55,7 @@ def band(values: xr.DataArray, *, seed: int = 0, level: float = 0.95) -> xr.Data
 
 
 @checked(layers=None)
-def named(layers: xr.DataArray | Iterable[int]) -> str:
+def named(layers: Any) -> str:
     """Layers as they are said.
 
     Args:

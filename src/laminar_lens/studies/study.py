@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that a command can be built from a study's fi
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -72,6 +72,8 @@ class Study(ABC):
     options: ClassVar[tuple[str, ...]] = USUAL_OPTIONS
     n_texts: ClassVar[int] = 200
     """How many texts the model writes where none are given."""
+    together: ClassVar[str] = ""
+    """Why measurements of some texts each make none of all; empty where they do."""
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
 
@@ -114,6 +116,13 @@ class Study(ABC):
     @abstractmethod
     def answer(self, measured: "xr.Dataset") -> Answer:
         """Statistics, claims and the sentence; needs no model."""
+
+    @classmethod
+    def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        """The measurement of all texts from measurements of some each: texts one after another."""
+        from laminar_lens.studies.merge import by_text
+
+        return by_text(cls, parts, {})
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         """The study's own options as they were used, JSON-safe."""

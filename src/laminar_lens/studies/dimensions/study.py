@@ -31,6 +31,7 @@ class Dimensions(Study):
     kind: ClassVar[str] = "dimensions"
     title: ClassVar[str] = "Dimension study"
     view: ClassVar[str] = "laminar_lens.studies.dimensions.view:VIEW"
+    together: ClassVar[str] = "half of the texts choose the dimensions, the others are measured"
     options: ClassVar[tuple[str, ...]] = tuple(
         name for name in EVERY_OPTION if name not in ("random_init", "backend", "geometries")
     )

@@ -37,6 +37,7 @@ class Sequential(Study):
     kind: ClassVar[str] = "sequential"
     title: ClassVar[str] = "Sequential-angle study"
     view: ClassVar[str] = "laminar_lens.studies.sequential.view:VIEW"
+    together: ClassVar[str] = "pairs are drawn for the prompts together"
     options: ClassVar[tuple[str, ...]] = (
         *("prepend_bos", "final_norm", "layers", "seed", "random_init", "backend", "interventions"),
         *("geometry", "geometries"),

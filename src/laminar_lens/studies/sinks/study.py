@@ -5,6 +5,7 @@ blocks, in a few dimensions, that attention rests there, and that it is erased b
 measures each part on the model at hand, and can answer that there is no sink.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,6 +50,12 @@ class Sinks(Study):
         from laminar_lens.studies.sinks.measure import measure
 
         return measure(run)
+
+    @classmethod
+    def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        from laminar_lens.studies.sinks.merge import merged
+
+        return merged(cls, parts)
 
     def answer(self, measured: "xr.Dataset") -> Answer:
         from laminar_lens.studies.sinks.answer import answer

@@ -1,6 +1,7 @@
 """How many first tokens to leave out of a statistic on this model: measured on texts, answered in one
 sentence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,6 +59,12 @@ class Warmup(Study):
         from laminar_lens.studies.warmup.answer import answer
 
         return answer(measured, self.tau)
+
+    @classmethod
+    def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        from laminar_lens.studies.merge import by_text
+
+        return by_text(cls, parts, {"axis_turn": lambda values: values[0]})  # of the first texts
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         return {"tau": self.tau, "reference": list(measured.attrs["window"])}

@@ -32,6 +32,7 @@ class Why(Study):
     title: ClassVar[str] = "Why-study"
     view: ClassVar[str] = "laminar_lens.studies.why.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.why.result:WhyResult"
+    together: ClassVar[str] = "texts exchange their beginnings with each other"
     options: ClassVar[tuple[str, ...]] = tuple(name for name in EVERY_OPTION if name != "prepend_bos")
     n_texts: ClassVar[int] = DEFAULT_TEXTS
     remeasured: ClassVar[tuple[str, ...]] = ("at",)
