@@ -45,8 +45,8 @@ def merge(parts: Any) -> StudyResult:
         whole = study.merge(found).assign_attrs({ABOUT: about, "seed": found[0].attrs["seed"]})
         measured[name] = whole
         answers[name] = answered(study(**plain_json(dict, "fields", about["fields"])), whole)
-    whole: StudyResult = type(parts[0])(make_tree(answers, measured, described=described(first)))
-    return whole
+    made: StudyResult = type(parts[0])(make_tree(answers, measured, described=described(first)))
+    return made
 
 
 def by_text(
