@@ -115,7 +115,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "run": (ll.run, {"study": Sinks(), "model": model, "texts": TEXTS, "random_init": False}),
         "merge": (ll.merge, {"parts": [warm, warm]}),
         "register": (ll.register, {"study": Sinks}),
-        "band": (ll.band, {"values": xr.DataArray(x_array[0], dims=("text", "layer"), name="x")}),
+        "band": (ll.band, {"values": xr.DataArray(x_array[0, 0], dims=("text", "layer"), name="x")}),
         "named": (ll.named, {"layers": [1, 2]}),
         "load_result": (ll.load_result, {"path": file}),
         "StudyResult": (ll.StudyResult, {"dataset": made.dataset}),
