@@ -145,6 +145,18 @@ def test_the_bridge_is_right_where_the_converter_is_not(
     assert largest_angle(states, hugging_face(folder, tokens)) < 5e-6
 
 
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "unchecked"), [(10**6, 128, ()), (10**9, 48, ()), (10**11, 16, (32,))]
+)
+def test_a_probe_is_as_long_as_it_is_worth_and_goes_beyond_a_window(
+    parameters: int, tokens: int, unchecked: tuple[int, ...]
+) -> None:
+    from transformers import Qwen2Config
+
+    probe = faithful.make_probe(Qwen2Config(vocab_size=300, **ROTARY | WINDOW), parameters, "cpu")
+    assert (probe.text.shape, probe.unchecked) == ((1, tokens), unchecked)
+
+
 def test_a_window_too_long_to_compare_is_told(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faithful, "PLAIN", (0.0, 0))
     monkeypatch.setattr(faithful, "TURNING", (0.0, 0))
