@@ -249,6 +249,17 @@ def test_the_context_is_the_model_s_own(save: Any, kind: str, context: int, brid
     assert largest_angle(states, hugging_face(folder, tokens)) < 1e-4  # rotary angles of 3,000 rad in float32
 
 
+def test_the_context_of_a_user_s_own_bridge_is_its_configuration_s(save: Any) -> None:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    folder = save("Qwen3", **ROTARY | {"head_dim": 8, "num_hidden_layers": 1})
+    model = TransformerBridge.boot_transformers(str(folder), device="cpu")
+    model.cfg.n_ctx = 2048  # as TransformerLens's tables say for the family
+    assert describe(model).n_ctx == context_length(model) == 128
+    with pytest.raises(InputError, match="600 tokens, more than the model's context of 128"):
+        capture_residuals(model, torch.ones(1, 600, dtype=torch.long))
+
+
 @HOOKED
 def test_a_table_that_nothing_reads_is_no_part_of_the_fingerprint(save: Any) -> None:
     folder = save("Bloom", hidden_size=32, n_layer=3, n_head=4)
