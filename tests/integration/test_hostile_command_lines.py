@@ -49,7 +49,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--prompts": TEXTS,
     "--texts": TEXTS,
     "--text": TEXTS,
-    "--out": PATHS,
+    "--out": ("", *PATHS),
     "--report": ("", "{long}", "{loop}", "{result}", "{folder}", "{fifo}", "{socket}", "/dev/null",
                  "/dev/full", "{file}/page.html", "{dangling}/page.html"),
 }  # fmt: skip

@@ -205,6 +205,8 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("angles her --what sequental", ["--what 'sequental'", "did you mean sequential?"]),
         ("angles her --format xlsx", ["--format 'xlsx'", "nc, csv"]),
         ("show nowhere.nc", ["'nowhere.nc'", "does not exist"]),
+        ("show /dev/null", ["'/dev/null' is no regular file", ".nc file"]),
+        ("sequential --out=", ["'--out'", "'' is no folder", "give ./ for"]),
     ],
 )
 def test_a_wrong_argument_is_one_line(

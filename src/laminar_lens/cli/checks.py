@@ -188,9 +188,9 @@ def writable(folder: Path, names: Sequence[str], option: str = "--out") -> Path:
 
 
 def readable_file(path: Path) -> Path:
-    """`path` if it is a file."""
+    """`path` if it is a regular file."""
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise ResultError(f"{str(path)!r} {what}: give the .nc file that a study wrote")
     return path
 

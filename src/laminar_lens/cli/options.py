@@ -23,6 +23,13 @@ def decimal_number(value: str | float) -> float:
         raise typer.BadParameter(f"{value!r} is no number") from None
 
 
+def folder(value: str | Path) -> Path:
+    """`value` as a path; an empty one, of a variable that is not set, is not the current folder."""
+    if not str(value):
+        raise typer.BadParameter("'' is no folder: give ./ for the current one")
+    return Path(value)
+
+
 def _ascii(value: object) -> str:
     """The text of a number; Python also takes the digits of other scripts, which look like other numbers, and
     1_0 for 10."""
@@ -259,7 +266,9 @@ Grid = Annotated[
 
 Out = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Folder for the result and its page.", rich_help_panel=OUTPUT),
+    typer.Option(
+        parser=folder, metavar="DIR", help="Folder for the result and its page.", rich_help_panel=OUTPUT
+    ),
 ]
 Json = Annotated[
     bool,
