@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError
 from laminar_lens.registered import Registry
-from laminar_lens.results import StudyResult
 from laminar_lens.studies.study import Study
 
 if TYPE_CHECKING:
     from laminar_lens.figures.view import View
+    from laminar_lens.results import StudyResult
 
 
 def _accepted(name: str, given: Any) -> type[Study]:
@@ -48,9 +48,11 @@ def is_shipped(kind: str) -> bool:
     return kind in STUDIES.shipped or kind in TABLES
 
 
-def result_class(kind: str) -> type[StudyResult] | None:
+def result_class(kind: str) -> "type[StudyResult] | None":
     """The class of results of a kind; None where there is no such kind."""
     if kind in TABLES:
+        from laminar_lens.results import StudyResult
+
         return StudyResult
     study = study_of(kind)
     return None if study is None else study.result_class()

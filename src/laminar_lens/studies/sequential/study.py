@@ -1,11 +1,15 @@
 """The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from laminar_lens.arguments import checked
+from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.prompts import OCCURRENCES
+from laminar_lens.studies.fields import TEXT, between, no_option, one_of, option
+from laminar_lens.studies.options import MOST, MOST_TEXTS
+from laminar_lens.studies.sequential.command import baseline, part
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ N_DONORS = 128
 
 @dataclass(frozen=True)
 class Sequential(Study):
-    """A target's sequential angle against its baselines, layer by layer, and the claims C1–C7.
+    """The sequential-angle study: a target token's turn against baselines, and the claims made about it.
 
     Attributes:
         target: text or regular expression; the pair is (token before, first token of the target).
@@ -41,20 +45,53 @@ class Sequential(Study):
         *("prepend_bos", "final_norm", "layers", "seed", "random_init", "backend", "interventions"),
         *("geometry", "geometries"),
     )
+    command: ClassVar[str] = "laminar_lens.studies.sequential.command:SequentialCommand"
     remeasured: ClassVar[tuple[str, ...]] = (
         *("target", "occurrence", "regex", "skip", "n_draws", "donors", "n_donors", "warmup"),
     )
 
-    target: Any = " her"
-    occurrence: Any = "error"
-    regex: bool = False
-    baseline: Any = "published"
-    skip: Any = 0
-    n_draws: int = 200
-    n_perm: int = 10_000
-    donors: Any = None
-    n_donors: int = N_DONORS
-    warmup: Any = None
+    target: Any = field(
+        default=" her", metadata=option("The token whose turn is measured.", "TEXT", panel=TEXT)
+    )
+    occurrence: Any = field(
+        default="error",
+        metadata=option(
+            "A target that occurs more than once: error, first, last or all.",
+            "CHOICE",
+            one_of(*OCCURRENCES),
+            panel=TEXT,
+        ),
+    )
+    regex: bool = field(
+        default=False, metadata=option("--target is a regular expression.", panel=TEXT, negated=False)
+    )
+    baseline: Any = field(
+        default="published",
+        metadata=option(
+            "Pairs to compare with: published, adjacent, matched or by_position.", "NAME", baseline
+        ),
+    )
+    skip: Any = field(
+        default=0,
+        metadata=option(
+            "Leave the first K positions out of every baseline.", "K", between(0, MOST), kind=int
+        ),
+    )
+    n_draws: int = field(
+        default=200, metadata=option("Draws of each random baseline.", "N", between(1, MOST_DRAWS))
+    )
+    n_perm: int = field(
+        default=10_000, metadata=option("Sign flips of each test.", "N", between(1, MOST_DRAWS))
+    )
+    donors: Any = field(default=None, metadata=no_option("texts or token ids, given in Python"))
+    n_donors: int = field(
+        default=N_DONORS,
+        metadata=option("Donors that the model writes where no warm-up does.", "N", between(1, MOST_TEXTS)),
+    )
+    warmup: Any = field(
+        default=None,
+        metadata=option("Also how many first tokens to leave out.", read=part, kind=bool, default=True),
+    )
 
     def chosen(self, run: "Run") -> "Settings":
         """What decides which pairs are compared."""
