@@ -391,6 +391,7 @@ def test_a_page_never_replaces_a_result(tmp_path: Path) -> None:
         ("choose layers=, positions= or fewer", "choose --layers or fewer"),
         ("choose a smaller n_texts= or", "choose a smaller --n-texts or"),
         ("random_init=False takes n_perm=0", "--no-random takes --n-perm 0"),
+        ("skip=-1 and tau=0.5.", "--skip -1 and --tau 0.5."),
         ("my_length=7, x-skip=3", "my_length=7, x-skip=3"),
     ],
 )
@@ -458,10 +459,10 @@ def test_cuda_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(
         ModelError, match="--device cuda:1 was asked for, but this machine has no CUDA driver"
     ):
-        checks.device("cuda:1")
+        checks.device("--device", "cuda:1")
     monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
     monkeypatch.setattr(checks.cuda, "count", lambda: 2)
-    assert checks.device("cuda") == "cuda"
+    assert checks.device("--device", "cuda") == "cuda"
 
 
 def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,12 +476,12 @@ def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: p
 
     monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
     monkeypatch.setattr(checks.cuda, "_driver", Driver)
-    assert checks.device("cuda:1") == "cuda:1"
+    assert checks.device("--device", "cuda:1") == "cuda:1"
     with pytest.raises(ModelError, match=r"--device cuda:2 was asked for, .* has cuda:0 to cuda:1: choose"):
-        checks.device("cuda:2")
+        checks.device("--device", "cuda:2")
     monkeypatch.setattr(Driver, "cuInit", lambda self, flags: 100)
     assert checks.cuda.count() is None
-    assert checks.device("cuda:2") == "cuda:2"  # torch will say
+    assert checks.device("--device", "cuda:2") == "cuda:2"  # torch will say
 
 
 @pytest.mark.parametrize(
@@ -488,7 +489,7 @@ def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: p
 )
 def test_a_device_is_written_as_it_is_called(name: str) -> None:
     with pytest.raises(InputError, match="choose cpu, cuda, cuda:N or mps"):
-        checks.device(name)
+        checks.device("--device", name)
 
 
 @pytest.mark.parametrize("digit", ["\uff11", "\u0663", "\u00b2", "1_0"])
@@ -529,9 +530,9 @@ def test_a_width_that_is_no_number_is_not_minded(
 def test_mps_is_refused_off_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks.sys, "platform", "linux")
     with pytest.raises(ModelError, match="--device mps was asked for, but this machine is no Mac"):
-        checks.device("mps")
+        checks.device("--device", "mps")
     monkeypatch.setattr(checks.sys, "platform", "darwin")
-    assert checks.device("mps") == "mps"
+    assert checks.device("--device", "mps") == "mps"
 
 
 # ---------------------------------------------------------------------------------------------------- screen

@@ -3,36 +3,33 @@
 from typing import Any
 
 from laminar_lens.cli import checks, preflight
-from laminar_lens.cli.options import FILE, LOADED, OUT, QUIET, WHICH, model_choice, those_of
+from laminar_lens.cli.options import LOADED, OUT, QUIET, WHICH, model_choice, those_of
 from laminar_lens.cli.requests import AnglesRequest
 from laminar_lens.measures import MEASURES
-from laminar_lens.studies.fields import OUTPUT, Option, declared, named, one_of
-from laminar_lens.studies.options import Options
+from laminar_lens.studies.fields import OUTPUT, Option, named, one_of
+from laminar_lens.studies.options import some
 
-SHARED = {
-    name: one
-    for name, one in declared(Options).items()
-    if name in ("prepend_bos", "final_norm", "layers", "geometry", "backend")
-}
+SHARED = some("prepend_bos", "final_norm", "layers", "geometry", "backend")
+FILE = Option(
+    "One prompt a line, UTF-8.", "FILE", lambda _, name: checks.prompts([name]), str, positional=True
+)
+WHAT = Option(
+    f"One of {', '.join(MEASURES.shipped)}, or of an installed package.",
+    "NAME",
+    None,
+    str,
+    MEASURES.shipped[0],
+)
+FORMAT = Option("nc (netCDF) or csv.", "NAME", one_of(*checks.FORMATS), str, "nc", panel=OUTPUT)
 OPTIONS = {
-    **FILE,
+    "file": FILE,
     **WHICH,
-    **named(
-        {
-            "what": Option(
-                f"One of {', '.join(MEASURES.shipped)}, or of an installed package.", "NAME",
-                kind=str, default=MEASURES.shipped[0],
-            ),
-            "format": Option(
-                "nc (netCDF) or csv.", "NAME", one_of(*checks.FORMATS), str, "nc", panel=OUTPUT
-            ),
-        }
-    ),
+    **named({"what": WHAT, "format": FORMAT}),
     **SHARED,
     **LOADED,
     **OUT,
     **QUIET,
-}  # fmt: skip
+}
 
 
 def angles(given: dict[str, Any]) -> AnglesRequest:

@@ -45,23 +45,21 @@ def texts(values: Sequence[str] | None) -> tuple[str, ...] | tuple[Path, ...] | 
     return tuple(map(Path, values))
 
 
-def device(name: str) -> str:
+def device(flag: str, name: str) -> str:
     """`name` if this machine can have it, as far as can be told without importing torch."""
     match = re.fullmatch(r"(cpu|mps|cuda)|cuda:([0-9]{1,9})", name)
     if match is None:
-        raise InputError(f"--device {name!r} is unknown: choose cpu, cuda, cuda:N or mps")
+        raise InputError(f"{flag} {name!r} is unknown: choose cpu, cuda, cuda:N or mps")
     kind, index = match[1] or "cuda", int(match[2] or 0)
     if kind == "cuda":
         if reason := cuda.why_not():
-            raise ModelError(f"--device {name} was asked for, but {reason}: use --device cpu")
+            raise ModelError(f"{flag} {name} was asked for, but {reason}: use --device cpu")
         count = cuda.count()
         if count is not None and index >= count:
             there = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda" if count else "none"
-            raise ModelError(
-                f"--device {name} was asked for, but this machine has {there}: choose among them"
-            )
+            raise ModelError(f"{flag} {name} was asked for, but this machine has {there}: choose among them")
     if kind == "mps" and sys.platform != "darwin":
-        raise ModelError(f"--device {name} was asked for, but this machine is no Mac: use --device cpu")
+        raise ModelError(f"{flag} {name} was asked for, but this machine is no Mac: use --device cpu")
     return name
 
 

@@ -4,6 +4,7 @@ from inspect import cleandoc
 from typing import Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from laminar_lens.cli import checks, preflight
@@ -43,7 +44,7 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As of any group."""
         if args[0] in self._others:
-            self.commands[args[0]] = _study_command(STUDIES.get(args[0]))
+            self.commands[args[0]] = _foreign(args[0])
         return super().resolve_command(ctx, args)
 
 
@@ -54,9 +55,20 @@ def _command(name: str) -> Any:
     return _parsed(name, lambda: None, f"A study of {STUDIES.source(name)}.")
 
 
+def _foreign(name: str) -> Any:
+    """The command of another package's study; InputError for whatever keeps it from being one."""
+    study = STUDIES.get(name)
+    try:
+        return _study_command(study)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"study {name!r} has no command: {type(error).__name__}: {error}") from error
+
+
 def _parsed(name: str, call: Any, help: str, epilog: str | None = None) -> Any:
     alone = typer.Typer(add_completion=False)
-    alone.command(name, help=help, epilog=epilog)(call)
+    alone.command(name, help=escape(help), epilog=epilog and escape(epilog))(call)
     return typer.main.get_command(alone)
 
 
@@ -71,7 +83,8 @@ def _study_command(study: type[Study]) -> Any:
     def ask(given: dict[str, Any]) -> StudyRequest:
         return _asked(study, given)
 
-    about = cleandoc(study.__doc__ or study.title).partition("\nAttributes:")[0].strip()
+    written = cleandoc(study.__doc__ or "").partition("\nAttributes:")[0].strip()
+    about = study.title if written.startswith(f"{study.__name__}(") else written  # a dataclass's own words
     help = f"{about}\n\nWrites {study.kind}.nc and {study.kind}.html into --out."
     return _parsed(study.kind, signed(ask, options), help, _epilog(study))
 

@@ -5,42 +5,35 @@ from typing import Any
 from laminar_lens.cli import checks, preflight
 from laminar_lens.cli.options import LOADED, OUT, SAID, WHICH, model_choice, output_files, those_of
 from laminar_lens.cli.requests import MaskRequest
-from laminar_lens.studies.fields import TEXT, Option, between, declared, named
-from laminar_lens.studies.options import MOST, USUAL_TEXTS, Options, counted
+from laminar_lens.studies.fields import TEXT, Option, between, named
+from laminar_lens.studies.options import MOST, USUAL_TEXTS, counted, some
 
 FILES = ("masks.safetensors", "masks.json")
 
-SHARED = {
-    "n_texts": counted(USUAL_TEXTS),
-    **{name: one for name, one in declared(Options).items() if name in ("prepend_bos", "layers", "seed")},
-}
+SHARED = {"n_texts": counted(USUAL_TEXTS), **some("prepend_bos", "layers", "seed")}
+TEXTS = Option(
+    "The texts to mask: one a line, UTF-8.", "FILE", lambda _, name: checks.prompts([name]), str, panel=TEXT
+)
+SKIP = Option(
+    "Leave out the first K tokens. Default: what the warm-up study says.", "K", between(0, MOST), int, None
+)
+BY_VECTORS = Option(
+    "Also leave out tokens whose vectors are a sink's, wherever they stand.",
+    None,
+    None,
+    bool,
+    True,
+    "--sinks",
+)
 OPTIONS = {
-    **named(
-        {
-            "text": Option(
-                "The texts to mask: one a line, UTF-8.", "FILE", lambda _, name: checks.prompts([name]),
-                str, panel=TEXT,
-            )
-        }
-    ),
+    **named({"text": TEXTS}),
     **WHICH,
-    **named(
-        {
-            "skip": Option(
-                "Leave out the first K tokens. Default: what the warm-up study says.", "K",
-                between(0, MOST), int, None,
-            ),
-            "by_vectors": Option(
-                "Also leave out tokens whose vectors are a sink's, wherever they stand.",
-                kind=bool, default=True, flag="--sinks",
-            ),
-        }
-    ),
+    **named({"skip": SKIP, "by_vectors": BY_VECTORS}),
     **SHARED,
     **LOADED,
     **OUT,
     **SAID,
-}  # fmt: skip
+}
 
 
 def mask(given: dict[str, Any]) -> MaskRequest:

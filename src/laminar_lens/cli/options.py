@@ -6,7 +6,7 @@ from typing import Any
 
 from laminar_lens.cli import checks
 from laminar_lens.cli.requests import ModelChoice, Output
-from laminar_lens.studies.fields import MODEL, OUTPUT, TEXT, Option, named, one_of
+from laminar_lens.studies.fields import MODEL, OUTPUT, TEXT, Option, listed, named, one_of, switch
 
 DEFAULT_OUT = Path("laminar-lens-out")
 
@@ -23,73 +23,26 @@ WHICH = named(
     {
         "model": Option(
             "novella (the embedded model), a TransformerLens name, or a Hugging Face folder.",
-            "NAME|FOLDER",
-            _existing,
-            str,
-            "novella",
+            *("NAME|FOLDER", _existing, str, "novella"),
             panel=MODEL,
         )
     }
 )
 LOADED = named(
     {
-        "device": Option(
-            "cpu, cuda, cuda:1 or mps.", "NAME", lambda _, name: checks.device(name), str, "cpu", panel=MODEL
-        ),
+        "device": Option("cpu, cuda, cuda:1 or mps.", "NAME", checks.device, str, "cpu", panel=MODEL),
         "dtype": Option(
-            "float32, float16, bfloat16 or float64.",
-            "NAME",
-            one_of(*checks.DTYPES),
-            str,
-            "float32",
-            panel=MODEL,
+            f"{listed(checks.DTYPES)}.", "NAME", one_of(*checks.DTYPES), str, "float32", panel=MODEL
         ),
-        "bridge": Option(
-            "TransformerBridge, also on TransformerLens 3.",
-            kind=bool,
-            default=False,
-            panel=MODEL,
-            negated=False,
-        ),
-        "trust_remote_code": Option(
-            "Let the model's own code run.", kind=bool, default=False, panel=MODEL, negated=False
-        ),
+        "bridge": switch("TransformerBridge, also on TransformerLens 3.", MODEL),
+        "trust_remote_code": switch("Let the model's own code run.", MODEL),
     }
-)
-QUIET = named(
-    {
-        "quiet": Option(
-            "Only the paths that were written, and errors.",
-            kind=bool,
-            default=False,
-            panel=OUTPUT,
-            negated=False,
-            short="-q",
-        )
-    }
-)
-SAID = (
-    named(
-        {
-            "json": Option(
-                "Only the summary, as JSON, on standard output.",
-                kind=bool,
-                default=False,
-                panel=OUTPUT,
-                negated=False,
-            )
-        }
-    )
-    | QUIET
 )
 PROMPTS = named(
     {
         "prompts": Option(
             "One prompt a line, UTF-8; `her` is the built-in set of 54 sentences. Default: her.",
-            "FILE|her",
-            lambda _, names: checks.prompts(names),
-            list[str],
-            None,
+            *("FILE|her", lambda _, names: checks.prompts(names), list[str], None),
             panel=TEXT,
         )
     }
@@ -98,31 +51,16 @@ TEXTS = named(
     {
         "texts": Option(
             "Texts, one a line; given again, each file is one text, cut into windows. Default: sampled.",
-            "FILE",
-            lambda _, names: checks.texts(names),
-            list[str],
-            None,
+            *("FILE", lambda _, names: checks.texts(names), list[str], None),
             panel=TEXT,
         )
     }
 )
-FILE = {
-    "file": Option(
-        "One prompt a line, UTF-8.",
-        "FILE",
-        lambda _, name: checks.prompts([name]),
-        str,
-        flag="FILE",
-        positional=True,
-    )
-}
 OUT = named(
-    {
-        "out": Option(
-            "Folder for the result and its page.", "DIR", kind=Path, default=DEFAULT_OUT, panel=OUTPUT
-        )
-    }
+    {"out": Option("Folder for the result and its page.", "DIR", None, Path, DEFAULT_OUT, panel=OUTPUT)}
 )
+QUIET = named({"quiet": switch("Only the paths that were written, and errors.", OUTPUT, "-q")})
+SAID = named({"json": switch("Only the summary, as JSON, on standard output.", OUTPUT)}) | QUIET
 
 
 def model_choice(given: Mapping[str, Any]) -> ModelChoice:

@@ -6,6 +6,7 @@ from inspect import Parameter, Signature
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from laminar_lens.cli.requests import Request
 from laminar_lens.studies.fields import Option
@@ -52,7 +53,7 @@ def signed(ask: Callable[[dict[str, Any]], Request], options: Mapping[str, Optio
 def _parameter(name: str, one: Option) -> Parameter:
     default = Parameter.empty if one.default is ... else one.default
     kind = one.kind | None if default is None else one.kind
-    how: dict[str, Any] = {"metavar": one.metavar, "help": one.help}
+    how: dict[str, Any] = {"metavar": one.metavar, "help": escape(one.help)}
     if one.positional:
         about: Any = typer.Argument(**how, show_default=False)
     else:
@@ -80,7 +81,7 @@ def in_options(message: str, flags: Mapping[str, str]) -> str:
     """
     keyword = re.compile(
         rf"(?<![\w-])(?P<name>{'|'.join(flags)})="
-        r"(?P<value>True|False|'[^']*'(?:, '[^']*')*(?: or '[^']*')?|[\w.]*)"
+        r"(?P<value>True|False|'[^']*'(?:, '[^']*')*(?: or '[^']*')?|-?[\w.]*)"
     )
 
     def option(match: re.Match[str]) -> str:

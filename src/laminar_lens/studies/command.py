@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from laminar_lens.axes import Progress
-from laminar_lens.studies.fields import Option, named
+from laminar_lens.studies.fields import Option, named, switch
 from laminar_lens.studies.study import Study
 
 
@@ -73,14 +73,7 @@ class WithGrid(Command):
     """The command of a study with a sensitivity grid beside it."""
 
     own: ClassVar[Mapping[str, Option]] = named(
-        {
-            "grid": Option(
-                "Also the sensitivity grid: BOS × final norm × tolerance × reference window.",
-                kind=bool,
-                default=False,
-                negated=False,
-            )
-        }
+        {"grid": switch("Also the sensitivity grid: BOS × final norm × tolerance × reference window.")}
     )
 
     def choices(self, asked: Asked) -> dict[str, Any]:

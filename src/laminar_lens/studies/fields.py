@@ -6,7 +6,7 @@ Nothing heavy is imported here, so that a command is built, and a mistake answer
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -55,14 +55,21 @@ class Option:
         return given if given is None or self.read is None else self.read(self.flag, given)
 
 
-def option(help: str, metavar: str | None = None, read: Read | None = None, **how: Any) -> dict[str, Any]:
-    """Metadata of a field that say what it is as an option; see `Option`."""
-    return {_KEY: Option(help, metavar, read, **how)}
+def option(
+    default: Any, /, help: str, metavar: str | None = None, read: Read | None = None, **how: Any
+) -> Any:
+    """A dataclass field that says what it is as an option; see `Option`."""
+    return field(default=default, metadata={_KEY: Option(help, metavar, read, **how)})
 
 
-def no_option(reason: str) -> dict[str, Any]:
-    """Metadata of a field that no command line gives, and why."""
-    return {_KEY: reason}
+def no_option(default: Any, reason: str) -> Any:
+    """A dataclass field that no command line gives, and why."""
+    return field(default=default, metadata={_KEY: reason})
+
+
+def switch(help: str, panel: str = MEASURE, short: str = "") -> Option:
+    """What is off without it."""
+    return Option(help, kind=bool, default=False, panel=panel, negated=False, short=short)
 
 
 def declared(of: Any) -> dict[str, Option]:
@@ -106,7 +113,9 @@ def _field(one: Field[Any], hint: Any) -> Option | str:
     if said is None:
         return _by_type(plain, default) or f"no text gives {getattr(plain, '__name__', None) or plain}"
     kept = default if said.default is ... else said.default
-    return replace(said, kind=said.kind or (plain if plain in _METAVARS else str), default=kept)
+    kind = said.kind or (plain if plain in _METAVARS else str)
+    metavar, read = said.metavar or _METAVARS.get(kind), said.read or _READ.get(kind)
+    return replace(said, kind=kind, metavar=metavar, read=read, default=kept)
 
 
 def _plain(hint: Any) -> Any:
@@ -143,6 +152,11 @@ def choice(flag: str, value: str, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(value.lower().replace("-", "_"), allowed, n=1, cutoff=0.5)
     guess = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"{flag} {value!r} is unknown: {guess}choose from {', '.join(allowed)}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def one_of(*allowed: str) -> Read:
@@ -192,5 +206,5 @@ def _wholes(flag: str, text: str) -> tuple[int, ...]:
 _METAVARS: dict[Any, str | None] = {bool: None, int: "N", float: "X", str: "TEXT"}
 _READ: dict[Any, Read] = {int: between(-LARGEST, LARGEST), float: _finite}
 
-TAU = option("Angles closer than this to the reference are alike, in radians.", "RAD", tolerance)
+TAU = ("Angles closer than this to the reference are alike, in radians.", "RAD", tolerance)
 """A tolerance is the same option in every study."""

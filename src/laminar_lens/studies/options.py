@@ -1,6 +1,6 @@
 """What all studies share: how texts are chosen, how the model is read, what is measured beside the study."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from laminar_lens.arguments import LARGEST
@@ -15,6 +15,7 @@ from laminar_lens.studies.fields import (
     between,
     choice,
     declared,
+    listed,
     one_of,
     option,
 )
@@ -67,57 +68,45 @@ class Options:
     """
 
     n_texts: int
-    length: int | None = field(
-        default=None,
-        metadata=option(
-            "Tokens a text. Default: 64, or what the context holds.", "N", between(SHORTEST, MOST), panel=TEXT
-        ),
+    length: int | None = option(
+        None,
+        "Tokens a text. Default: 64, or what the context holds.",
+        "N",
+        between(SHORTEST, MOST),
+        panel=TEXT,
     )
     document_starts: Any = None
     groups: Any = None
-    prepend_bos: bool = field(
-        default=False,
-        metadata=option(
-            "Put the beginning-of-text token in front; it then is position 0.", flag="--bos", panel=MODEL
-        ),
+    prepend_bos: bool = option(
+        False, "Put the beginning-of-text token in front; it then is position 0.", flag="--bos", panel=MODEL
     )
-    final_norm: bool = field(
-        default=False,
-        metadata=option("Last state after the final LayerNorm.", panel=MODEL, negated=False),
+    final_norm: bool = option(False, "Last state after the final LayerNorm.", panel=MODEL, negated=False)
+    layers: Any = option(
+        None,
+        "Hidden states, for example 0,3-8 (0 is the embedding). Default: all.",
+        "LIST",
+        written_layers,
+        panel=MODEL,
     )
-    layers: Any = field(
-        default=None,
-        metadata=option(
-            "Hidden states, for example 0,3-8 (0 is the embedding). Default: all.",
-            "LIST",
-            written_layers,
-            panel=MODEL,
-        ),
-    )
-    seed: int = field(default=0, metadata=option("Same seed, same numbers.", "N", between(0, LARGEST)))
-    random_init: bool = field(
-        default=True, metadata=option("Also the same with random weights.", flag="--random")
-    )
-    backend: str = field(
-        default="auto",
-        metadata=option(
-            "Angle kernels: auto, reference, eager, cpu or fused.", "NAME", one_of(*BACKENDS), panel=MODEL
-        ),
+    seed: int = option(0, "Same seed, same numbers.", "N", between(0, LARGEST))
+    random_init: bool = option(True, "Also the same with random weights.", flag="--random")
+    backend: str = option(
+        "auto", f"Angle kernels: {listed(BACKENDS)}.", "NAME", one_of(*BACKENDS), panel=MODEL
     )
     interventions: Any = None
-    geometry: Any = field(
-        default="raw",
-        metadata=option(
-            f"In which angles and lengths are measured: {', '.join(GEOMETRIES.shipped[:-1])} or "
-            f"{GEOMETRIES.shipped[-1]}.",
-            "NAME",
-            lambda flag, name: choice(flag, name, GEOMETRIES.names()),
-        ),
+    geometry: Any = option(
+        "raw",
+        f"In which angles and lengths are measured: {listed(GEOMETRIES.shipped)}.",
+        "NAME",
+        lambda flag, name: choice(flag, name, GEOMETRIES.names()),
     )
-    geometries: Any = field(
-        default=None,
-        metadata=option("Also how the headline changes in each geometry.", kind=bool, default=True),
-    )
+    geometries: Any = option(None, "Also how the headline changes in each geometry.", kind=bool, default=True)
+
+
+def some(*names: str) -> dict[str, Option]:
+    """The options of these names."""
+    every = declared(Options)
+    return {name: every[name] for name in names}
 
 
 def shared(study: Any) -> dict[str, Option]:

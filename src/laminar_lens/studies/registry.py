@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def _accepted(name: str, given: Any) -> type[Study]:
     if not (isinstance(given, type) and issubclass(given, Study)) or getattr(given, "kind", None) != name:
         raise InputError(f"study {name!r} is {shown(given)}; expected a subclass of Study of that kind")
+    if lacks := sorted(given.__abstractmethods__):
+        raise InputError(f"study {name!r} lacks {' and '.join(lacks)}: a study measures and answers")
     return given
 
 

@@ -1,6 +1,6 @@
 """Which dimensions make the cosine between two tokens, and what the angle is without them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
@@ -42,9 +42,8 @@ class Dimensions(Study):
     least: ClassVar[int] = 4  # one half chooses what the other measures
     remeasured: ClassVar[tuple[str, ...]] = ("removed",)
 
-    removed: int = field(
-        default=REMOVED,
-        metadata=option("Up to how many dimensions are taken out of the angle.", "K", between(FEW, MOST)),
+    removed: int = option(
+        REMOVED, "Up to how many dimensions are taken out of the angle.", "K", between(FEW, MOST)
     )
 
     def geometry(self, run: "Run") -> "Geometry":

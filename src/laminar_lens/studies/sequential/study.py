@@ -1,13 +1,13 @@
 """The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.prompts import OCCURRENCES
-from laminar_lens.studies.fields import TEXT, between, no_option, one_of, option
+from laminar_lens.studies.fields import TEXT, between, listed, no_option, one_of, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS
 from laminar_lens.studies.sequential.command import baseline, part
 from laminar_lens.studies.study import Answer, Study
@@ -50,48 +50,28 @@ class Sequential(Study):
         *("target", "occurrence", "regex", "skip", "n_draws", "donors", "n_donors", "warmup"),
     )
 
-    target: Any = field(
-        default=" her", metadata=option("The token whose turn is measured.", "TEXT", panel=TEXT)
+    target: Any = option(" her", "The token whose turn is measured.", "TEXT", panel=TEXT)
+    occurrence: Any = option(
+        "error",
+        f"A target that occurs more than once: {listed(OCCURRENCES)}.",
+        "CHOICE",
+        one_of(*OCCURRENCES),
+        panel=TEXT,
     )
-    occurrence: Any = field(
-        default="error",
-        metadata=option(
-            "A target that occurs more than once: error, first, last or all.",
-            "CHOICE",
-            one_of(*OCCURRENCES),
-            panel=TEXT,
-        ),
+    regex: bool = option(False, "--target is a regular expression.", panel=TEXT, negated=False)
+    baseline: Any = option(
+        "published", "Pairs to compare with: published, adjacent, matched or by_position.", "NAME", baseline
     )
-    regex: bool = field(
-        default=False, metadata=option("--target is a regular expression.", panel=TEXT, negated=False)
+    skip: Any = option(
+        0, "Leave the first K positions out of every baseline.", "K", between(0, MOST), kind=int
     )
-    baseline: Any = field(
-        default="published",
-        metadata=option(
-            "Pairs to compare with: published, adjacent, matched or by_position.", "NAME", baseline
-        ),
+    n_draws: int = option(200, "Draws of each random baseline.", "N", between(1, MOST_DRAWS))
+    n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
+    donors: Any = no_option(None, "texts or token ids, given in Python")
+    n_donors: int = option(
+        N_DONORS, "Donors that the model writes where no warm-up does.", "N", between(1, MOST_TEXTS)
     )
-    skip: Any = field(
-        default=0,
-        metadata=option(
-            "Leave the first K positions out of every baseline.", "K", between(0, MOST), kind=int
-        ),
-    )
-    n_draws: int = field(
-        default=200, metadata=option("Draws of each random baseline.", "N", between(1, MOST_DRAWS))
-    )
-    n_perm: int = field(
-        default=10_000, metadata=option("Sign flips of each test.", "N", between(1, MOST_DRAWS))
-    )
-    donors: Any = field(default=None, metadata=no_option("texts or token ids, given in Python"))
-    n_donors: int = field(
-        default=N_DONORS,
-        metadata=option("Donors that the model writes where no warm-up does.", "N", between(1, MOST_TEXTS)),
-    )
-    warmup: Any = field(
-        default=None,
-        metadata=option("Also how many first tokens to leave out.", read=part, kind=bool, default=True),
-    )
+    warmup: Any = option(None, "Also how many first tokens to leave out.", read=part, kind=bool, default=True)
 
     def chosen(self, run: "Run") -> "Settings":
         """What decides which pairs are compared."""

@@ -1,7 +1,7 @@
 """How many first tokens to leave out of a statistic on this model: measured on texts, answered in one
 sentence."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
@@ -37,14 +37,12 @@ class Warmup(Study):
     command: ClassVar[str] = "laminar_lens.studies.warmup.command:WarmupCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 
-    tau: float = field(default=0.05, metadata=TAU)
-    reference: Any = field(
-        default=None,
-        metadata=option(
-            "Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
-            "A-B",
-            window,
-        ),
+    tau: float = option(0.05, *TAU)
+    reference: Any = option(
+        None,
+        "Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
+        "A-B",
+        window,
     )
 
     def __post_init__(self) -> None:

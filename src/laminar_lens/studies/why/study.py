@@ -1,6 +1,6 @@
 """Why first pairs stand apart: decided by cutting the context, restarting positions, or both."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
@@ -43,15 +43,13 @@ class Why(Study):
     command: ClassVar[str] = "laminar_lens.studies.why.command:WhyCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("at",)
 
-    tau: float = field(default=0.05, metadata=TAU)
-    at: Any = field(
-        default=None,
-        metadata=option(
-            "Positions of the pair inside a text, for example 42-62. Default: the last third of a text.",
-            "LIST",
-            read_places,
-            panel=TEXT,
-        ),
+    tau: float = option(0.05, *TAU)
+    at: Any = option(
+        None,
+        "Positions of the pair inside a text, for example 42-62. Default: the last third of a text.",
+        "LIST",
+        read_places,
+        panel=TEXT,
     )
 
     def __post_init__(self) -> None:
