@@ -59,6 +59,8 @@ class Study(ABC):
 
     A subclass is a frozen dataclass. What every study shares (texts, BOS, layers, geometry, interventions,
     seed) is no field: `options` names what of it the study takes, see `laminar_lens.studies.options.Options`.
+    Its command has an option for every field, see `laminar_lens.studies.fields`; its documentation up to
+    "Attributes:" is the command's help.
     """
 
     kind: ClassVar[str]
@@ -74,6 +76,10 @@ class Study(ABC):
     """How many texts the model writes where none are given."""
     together: ClassVar[str] = ""
     """Why measurements of some texts each make none of all; empty where they do."""
+    least: ClassVar[int] = 2
+    """How many texts are enough."""
+    command: ClassVar[str] = "laminar_lens.studies.command:Command"
+    """"module:Class" of what its command does beside running it."""
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
 

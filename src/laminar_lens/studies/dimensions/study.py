@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.studies.fields import between, option
+from laminar_lens.studies.options import MOST
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ FEW = 3
 
 @dataclass(frozen=True)
 class Dimensions(Study):
-    """The few dimensions that make a cosine, if there are any.
+    """Whether three dimensions make over half of a cosine, and what the angle is without them (D1–D4).
+
+    Of the first pair, between position 0 and the body, of neighbours in it.
 
     Attributes:
         removed: the angle is measured without the first 0, 1, … so many dimensions.
@@ -36,9 +40,12 @@ class Dimensions(Study):
         name for name in EVERY_OPTION if name not in ("random_init", "backend", "geometries")
     )
     n_texts: ClassVar[int] = DEFAULT_TEXTS
+    least: ClassVar[int] = 4  # one half chooses what the other measures
     remeasured: ClassVar[tuple[str, ...]] = ("removed",)
 
-    removed: int = REMOVED
+    removed: int = option(
+        REMOVED, "Up to how many dimensions are taken out of the angle.", "K", between(FEW, MOST)
+    )
 
     def geometry(self, run: "Run") -> "Geometry":
         """Fitted while measuring: what is removed from it depends on how long the texts are."""

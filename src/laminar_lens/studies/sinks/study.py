@@ -24,7 +24,10 @@ DEFAULT_TEXTS = 200
 
 @dataclass(frozen=True)
 class Sinks(Study):
-    """Whether position 0, or another token, is a sink."""
+    """Whether position 0, or another token, is a sink: by length, attention and massive activations (S1–S6).
+
+    Also which blocks write its long vector, and which erase it.
+    """
 
     kind: ClassVar[str] = "sinks"
     title: ClassVar[str] = "Sink study"

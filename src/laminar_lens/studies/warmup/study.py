@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
+from laminar_lens.studies.fields import TAU, option
+from laminar_lens.studies.options import USUAL_TEXTS
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.warmup.command import window
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,14 +18,12 @@ if TYPE_CHECKING:
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.warmup.result import WarmupResult
 
-DEFAULT_TEXTS = 1200
-"""Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
-rad."""
+DEFAULT_TEXTS = USUAL_TEXTS
 
 
 @dataclass(frozen=True)
 class Warmup(Study):
-    """How many first tokens of a text stand apart from the rest.
+    """How many first tokens to leave out of a statistic on this model, or that it cannot be told.
 
     Attributes:
         tau: differences below this, in radians, do not matter.
@@ -35,10 +36,16 @@ class Warmup(Study):
     result: ClassVar[str] = "laminar_lens.studies.warmup.result:WarmupResult"
     options: ClassVar[tuple[str, ...]] = EVERY_OPTION
     n_texts: ClassVar[int] = DEFAULT_TEXTS
+    command: ClassVar[str] = "laminar_lens.studies.warmup.command:WarmupCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 
-    tau: float = 0.05
-    reference: Any = None
+    tau: float = option(0.05, *TAU)
+    reference: Any = option(
+        None,
+        "Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
+        "A-B",
+        window,
+    )
 
     def __post_init__(self) -> None:
         from laminar_lens.stats.warmup import check_tau
