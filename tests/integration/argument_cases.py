@@ -74,6 +74,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
     warm = ll.warmup_study(**small, random_init=False)
     made = ll.StudyResult(ll.angle_table(model, TEXTS, interventions=ll.cut(1)))
     file = made.save(folder / "angles.nc")
+    centred = fit_geometry(model, "centred", **few)
     prompts = folder / "prompts.txt"
     prompts.write_text("\n".join(TEXTS), encoding="utf-8")
     x = torch.randn(3, 2, 5, 8)
@@ -123,6 +124,10 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "contrast": (made.contrast, {"a": "cut(1)", "what": "sequential"}),
         "save": (made.save, {"path": folder / "again.nc"}),
         "report": (made.report, {"path": folder / "again.html"}),
+        "to_csv": (warm.table("by_layer").to_csv, {"path": folder / "again.csv"}),
+        "text": (warm.table("by_layer").text, {"width": 80}),
+        "apply": (centred.apply, {"layer": 1, "state": states.values[1]}),
+        "observe": (ll.AngleMeter(model).observe, {"layer": 1, "state": states.values[1]}),
         "bos": (ll.bos, {}),
         "prefix": (ll.prefix, {"text": "Once"}),
         **{name: (getattr(ll, name), {"t": 2}) for name in ("cut", "restart")},
