@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Dimensions(Study):
 
 @checked()
 def dimension_study(
-    model: Any,
+    model: HookedModel,
     texts: Any = None,
     *,
     n_texts: int = DEFAULT_TEXTS,

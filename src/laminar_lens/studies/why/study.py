@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Why(Study):
 
 @checked()
 def why_study(
-    model: Any,
+    model: HookedModel,
     texts: Any = None,
     *,
     n_texts: int = DEFAULT_TEXTS,
