@@ -59,6 +59,7 @@ _HOME = {
     "Claim": "studies.claim",
     "register": "studies.registry",
     "run": "studies.drive",
+    "merge": "studies.merge",
     "band": "studies.own",
     "named": "studies.own",
     "StudyResult": "results",
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.dimensions.study import dimension_study as dimension_study
     from laminar_lens.studies.drive import run as run
     from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
+    from laminar_lens.studies.merge import merge as merge
     from laminar_lens.studies.own import band as band
     from laminar_lens.studies.own import named as named
     from laminar_lens.studies.registry import register as register

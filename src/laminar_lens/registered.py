@@ -44,6 +44,11 @@ class Registry(Generic[T]):
         """What a name means, if that can be told without loading a package of others."""
         return self.get(name) if name in self._known else None
 
+    def source(self, name: str) -> str:
+        """Where what a package or a user named comes from, without loading it."""
+        points = self._points()
+        return points[name].value if name in points else qualified_name(self._known.get(name))
+
     def get(self, name: Any) -> T:
         """What a name means.
 

@@ -1,6 +1,7 @@
 """One table for a terminal, a page, JSON and CSV: the same rows everywhere."""
 
 import csv
+import functools
 import html
 import io
 import math
@@ -11,6 +12,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laminar_lens.arguments import checked, whole
 from laminar_lens.escapes import printable
 from laminar_lens.files import write_text
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 FOLDED_WIDTH = 16
 """Characters of a column whose cells are folded, at least."""
+
+_WIDE_ENOUGH = checked(width=functools.partial(whole, least=1))
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,12 @@ class Table:
         writer.writerows([_finite(value) for value in row.values()] for row in rows)
         return out.getvalue()
 
+    @checked()
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write `csv()`, whole or not at all.
 
         Raises:
+            InputError: no path of a file.
             ResultError: it cannot be written; an earlier file at `path` is kept.
         """
         return write_text(path, self.csv())
@@ -133,15 +139,18 @@ class Table:
             f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>{note}"
         )
 
+    @_WIDE_ENOUGH
     def text(self, width: int) -> str:
         """The table as lines of at most `width` characters, as long as its narrowest form has room."""
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=width, no_color=True, emoji=False, force_terminal=False)
+        plain: dict[str, Any] = {"color_system": None, "emoji": False, "force_jupyter": False}
+        console = Console(file=io.StringIO(), width=width, force_terminal=False, **plain)
         with console.capture() as captured:
             console.print(self.rich(width))
         return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
 
+    @_WIDE_ENOUGH
     def rich(self, width: int) -> "RichTable":
         """The table for a terminal of `width` columns.
 

@@ -172,6 +172,30 @@ def has_geometries(case: Case) -> None:
         assert found.measured_sha256 != case.run().measured_sha256, "a geometry changes nothing measured"
 
 
+def merges(case: Case) -> None:
+    """Parts make the whole, whose texts follow each other; or the study says why they cannot."""
+    if case.study.together:
+        said = _refusal(partial(ll.merge, [case.run(), case.run()]))
+        assert case.study.together in said, f"parts that cannot be merged are: {said!r}"
+        return
+    tokens = ll.sample_tokens(case.model, 64, 12, seed=7)
+    given = (tokens, tokens[:40], tokens[40:])
+    whole, *parts = (run(case.study, case.model, rows, **case.options) for rows in given)
+    found = ll.merge(parts)
+    assert found.settings == whole.settings, "settings of the merged parts and of the whole differ"
+    assert found.provenance["texts_sha256"] == whole.provenance["texts_sha256"], "they are of other texts"
+    assert found.sentence == whole.sentence, "sentences of the merged parts and of the whole differ"
+    assert whole.measured is not None
+    assert found.measured is not None
+    for name, one in whole.measured.variables.items():  # a mean of means is rounded otherwise
+        values, merged = one.values, found.measured[name].values
+        exact = "text" in one.dims or one.dtype.kind != "f"
+        same = np.array_equal if exact else partial(np.allclose, rtol=1e-6)
+        assert same(values, merged, equal_nan=one.dtype.kind == "f"), f"{name} of the parts and of the whole"
+    said = _refusal(partial(ll.merge, [parts[0], parts[0]]))
+    assert "text 0 of part 1 is text 0 of part 0" in said, f"a text is counted twice: {said!r}"
+
+
 def is_shown(case: Case) -> None:
     """Sentence, tables, figures and page: in 80 columns, and without anything from the network."""
     found = case.result
@@ -213,7 +237,7 @@ CONTRACT: dict[str, Callable[[Case], None]] = {
     one.__name__: one
     for one in (
         *(is_known, repeats_itself, saves, answers_again, draws_nothing_while_answering, refuses_few_texts),
-        *(bears_nan, has_conditions, has_geometries, is_shown, is_recorded, imports_nothing_heavy),
+        *(bears_nan, has_conditions, has_geometries, merges, is_shown, is_recorded, imports_nothing_heavy),
     )
 }
 """Every clause by its name."""

@@ -20,7 +20,7 @@ class Turning(ll.Study):
         above: a turn that counts, in radians.
     """
 
-    kind, title = "turning_own", "Turning study"
+    kind, title = "turning_outside", "Turning study"
     above: float = 0.1
 
     def measure(self, run: "Run") -> "xr.Dataset":

@@ -315,12 +315,12 @@ def test_an_interrupted_run_keeps_the_earlier_output(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import laminar_lens.studies.sequential.study as sequential
+    import laminar_lens.studies.drive as drive
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sequential, "sequential_study", interrupt)
+    monkeypatch.setattr(drive, "run", interrupt)
     assert main(arguments(Case("", ()), tmp_path, tiny_gpt2, out)) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "laminar-lens: interrupted; earlier output is kept"
     assert {path.name: path.read_bytes() for path in out.iterdir()} == EARLIER

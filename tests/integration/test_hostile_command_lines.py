@@ -40,7 +40,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--layers": LISTS,
     "--at": (*LISTS, "0"),
     "--reference": ("\n", " ", "9", "-1", "3-1", f"{WIDE_1}-5", "1-5\n", "first", HUGE, f"1-{HUGE}", LONG),
-    "--skip": INTEGERS,
+    **dict.fromkeys(("--skip", "--n-draws", "--n-perm", "--n-donors", "--removed"), INTEGERS),
     "--seed": (*INTEGERS, str(2**63)),
     "--n-texts": (*INTEGERS, "0", "1"),
     "--length": (*INTEGERS, "0", "3"),
@@ -49,7 +49,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--prompts": TEXTS,
     "--texts": TEXTS,
     "--text": TEXTS,
-    "--out": PATHS,
+    "--out": ("", *PATHS),
     "--report": ("", "{long}", "{loop}", "{result}", "{folder}", "{fifo}", "{socket}", "/dev/null",
                  "/dev/full", "{file}/page.html", "{dangling}/page.html"),
 }  # fmt: skip

@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,19 @@ import pytest
 import typer
 
 import laminar_lens.cli.run as run
-from laminar_lens.cli import checks, faults, main, options, preflight, screen, streams
-from laminar_lens.cli.requests import (
-    AnglesRequest,
-    ModelChoice,
-    Output,
-    Request,
-    SequentialRequest,
-    ShowRequest,
-    Texts,
-    WarmupRequest,
-)
+from laminar_lens.cli import checks, faults, main, parser, preflight, screen, streams
+from laminar_lens.cli.app import app
+from laminar_lens.cli.requests import AnglesRequest, ModelChoice, Request, ShowRequest, StudyRequest
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.prompts import her_prompts
+from laminar_lens.studies.command import Asked
+from laminar_lens.studies.fields import tolerance
+from laminar_lens.studies.options import BACKENDS, written_layers
+from laminar_lens.studies.sequential.command import SequentialCommand
+from laminar_lens.studies.sequential.study import Sequential
+from laminar_lens.studies.warmup.command import WINDOWS, WarmupCommand, window
+from laminar_lens.studies.warmup.study import Warmup
+from laminar_lens.studies.why.command import places
 from laminar_lens.tables import Column, Table
 
 HEAVY = ("torch", "transformer_lens", "transformers", "triton", "ray", "plotly", "xarray", "sklearn", "numpy")
@@ -37,8 +36,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     requests: list[Request] = []
     monkeypatch.setattr(run, "execute", requests.append)
     monkeypatch.setattr("laminar_lens.models.check_name", lambda name: None)
-    for name in ("check_sequential", "check_warmup", "check_angles"):
-        monkeypatch.setattr(preflight, name, lambda request: request)
+    for name in ("check_study", "check_angles"):
+        monkeypatch.setattr(preflight, name, lambda *_: None)
     return requests
 
 
@@ -88,11 +87,13 @@ def test_a_refused_argument_imports_neither_torch_nor_transformer_lens() -> None
 def test_the_defaults_are_the_experiment(parsed: list[Request], tmp_path: Path) -> None:
     assert main(["sequential", "--out", str(tmp_path)]) == 0
     request = parsed[0]
-    assert isinstance(request, SequentialRequest)
+    assert isinstance(request, StudyRequest)
     assert request.model == ModelChoice()
-    assert request.prompts == Texts("her", her_prompts())
-    assert (request.target, request.occurrence, request.baseline) == (" her", "error", "published")
-    assert (request.skip, request.seed, request.warmup, request.grid) == (0, 0, True, False)
+    assert (request.prompts, request.texts) == ("her", her_prompts())
+    assert request.study == Sequential()
+    assert request.own == {"tau": 0.05, "grid": False}
+    plain = {"prepend_bos": False, "final_norm": False, "seed": 0, "random_init": True, "backend": "auto"}
+    assert request.options == {**plain, "geometry": "raw", "geometries": True}
     assert (request.output.folder, request.output.json, request.output.quiet) == (tmp_path, False, False)
 
 
@@ -100,19 +101,20 @@ def test_every_option_of_sequential_arrives(parsed: list[Request], tmp_path: Pat
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("They saw him.\nWe met him.\n")
     command = f"""sequential --model gpt2 --prompts {prompts} --target him --occurrence first --regex
-        --baseline adjacent --skip 1 --bos --final-norm --layers 0,3-5 --seed 7 --dtype float64
+        --baseline adjacent --skip 1 --n-draws 20 --n-perm 30 --n-donors 40 --no-random
+        --geometry centred --no-geometries --bos --final-norm --layers 0,3-5 --seed 7 --dtype float64
         --backend reference --bridge
         --trust-remote-code --tau 0.1 --n-texts 50 --no-warmup --grid --json --quiet --out {tmp_path}"""
     assert main(command.split()) == 0
     request = parsed[0]
-    assert isinstance(request, SequentialRequest)
-    assert request.prompts.texts == ("They saw him.", "We met him.")
-    assert request.model == ModelChoice(
-        "gpt2", "cpu", "float64", True, True, True, True, (0, 3, 4, 5), "reference"
-    )
-    assert (request.target, request.occurrence, request.regex) == ("him", "first", True)
-    assert (request.baseline, request.skip, request.tau, request.seed) == ("adjacent", 1, 0.1, 7)
-    assert (request.n_texts, request.warmup, request.grid) == (50, False, True)
+    assert isinstance(request, StudyRequest)
+    assert (request.prompts, request.texts) == (str(prompts), ("They saw him.", "We met him."))
+    assert request.model == ModelChoice("gpt2", "cpu", "float64", True, True)
+    assert request.study == Sequential("him", "first", True, "adjacent", 1, 20, 30, None, 40, False)
+    chosen = {"prepend_bos": True, "final_norm": True, "layers": (0, 3, 4, 5), "backend": "reference"}
+    chosen |= {"seed": 7, "random_init": False, "geometry": "centred", "geometries": False}
+    assert request.options == chosen
+    assert request.own == {"tau": 0.1, "n_texts": 50, "grid": True}
     assert request.output.json
     assert request.output.quiet
 
@@ -135,9 +137,10 @@ def test_warmup_takes_several_files_and_a_window(parsed: list[Request], tmp_path
     ]
     assert main(argv) == 0
     request = parsed[0]
-    assert isinstance(request, WarmupRequest)
+    assert isinstance(request, StudyRequest)
     assert request.texts == (tmp_path / "a", tmp_path / "b")
-    assert (request.reference, request.length, request.n_texts) == ((42, 63), 32, 9)
+    assert request.study == Warmup(reference=(42, 63))
+    assert (request.options["length"], request.options["n_texts"]) == (32, 9)
 
 
 def test_angles_and_show(parsed: list[Request], tmp_path: Path) -> None:
@@ -205,6 +208,8 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("angles her --what sequental", ["--what 'sequental'", "did you mean sequential?"]),
         ("angles her --format xlsx", ["--format 'xlsx'", "nc, csv"]),
         ("show nowhere.nc", ["'nowhere.nc'", "does not exist"]),
+        ("show /dev/null", ["'/dev/null' is no regular file", ".nc file"]),
+        ("sequential --out=", ["'--out'", "'' is no folder", "give ./ for"]),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -292,10 +297,10 @@ def test_what_the_system_has_against_a_value_names_its_option(error: Exception, 
 def test_a_value_that_the_checks_trip_over_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def trip(text: str) -> None:
+    def trip(*_: str) -> None:
         raise OverflowError("Python int too large to convert to C long")
 
-    monkeypatch.setattr(checks, "parse_layers", trip)
+    monkeypatch.setattr("laminar_lens.studies.options.written_numbers", trip)
     line = refused(capsys, "sequential", "--layers", "12345678901234567890", "--out", str(tmp_path))
     assert "--layers '12345678901234567890' cannot be used (Python int too large" in line
 
@@ -331,36 +336,34 @@ def test_a_panic_of_native_code_is_one_line(
         raise PanicException("index out of bounds\nthe len is 2")
 
     monkeypatch.setattr(run, "execute", panics)
-    monkeypatch.setattr(preflight, "check_sequential", lambda request: request)
+    monkeypatch.setattr(preflight, "check_study", lambda *_: None)
     assert "native code failed (index out of bounds the len is 2)" in refused(capsys, "sequential")
 
 
 def test_layers_are_sorted_and_not_repeated() -> None:
-    assert checks.parse_layers(" 3-5, 0 ,4") == (0, 3, 4, 5)
-    assert checks.parse_layers("") is None
+    assert written_layers("--layers", " 3-5, 0 ,4") == (0, 3, 4, 5)
+    assert written_layers("--layers", "") is None
 
 
 def test_the_window_includes_both_ends_or_has_a_name() -> None:
     from laminar_lens.stats.warmup import reference_pairs
 
-    assert checks.parse_window("3-3") == (3, 4)
-    assert checks.parse_window("Last-Half") == "last half"
-    assert all(reference_pairs(63, name) for name in checks.WINDOWS)
-    assert checks.parse_window("") is None
+    assert window("--reference", "3-3") == (3, 4)
+    assert window("--reference", "Last-Half") == "last half"
+    assert all(reference_pairs(63, name) for name in WINDOWS)
+    assert window("--reference", "") is None
 
 
 @pytest.mark.parametrize("value", [math.inf, -0.1, math.pi])
 def test_a_tolerance_is_an_angle(value: float) -> None:
     with pytest.raises(InputError, match="radians"):
-        checks.tolerance(value)
+        tolerance("--tau", value)
 
 
 def test_choices_are_those_of_the_library() -> None:
-    from laminar_lens import kernels, pairs, prompts
+    from laminar_lens import kernels
 
-    assert checks.BASELINES == pairs.BASELINES
-    assert ("auto", *kernels.BACKENDS) == checks.BACKENDS
-    assert prompts.OCCURRENCES[0] == "error"
+    assert ("auto", *kernels.BACKENDS) == BACKENDS
 
 
 def test_a_page_never_replaces_a_result(tmp_path: Path) -> None:
@@ -389,13 +392,13 @@ def test_a_page_never_replaces_a_result(tmp_path: Path) -> None:
         ("longer texts, or length=7", "longer texts, or --length 7"),
         ("choose layers=, positions= or fewer", "choose --layers or fewer"),
         ("choose a smaller n_texts= or", "choose a smaller --n-texts or"),
+        ("random_init=False takes n_perm=0", "--no-random takes --n-perm 0"),
+        ("skip=-1 and tau=0.5.", "--skip -1 and --tau 0.5."),
         ("my_length=7, x-skip=3", "my_length=7, x-skip=3"),
     ],
 )
 def test_the_library_s_keywords_become_options(said: str, here: str) -> None:
-    from laminar_lens.cli.options import in_options
-
-    assert in_options(said) == here
+    assert parser.in_options(said, parser.flags_of(typer.main.get_command(app))) == here
 
 
 def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -403,10 +406,10 @@ def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
     given: dict[str, object] = {}
     monkeypatch.setattr(grid, "sensitivity_grid", lambda model, **chosen: given.update(chosen))
-    choice, output = ModelChoice(layers=(0, 2), backend="reference"), Output(tmp_path)
-    words = Texts("p", ("a her",))
-    chosen = (choice, words, output, "h.r", "last", True, "adjacent", 3, 0.2, 9)
-    run._grid(None, SequentialRequest(*chosen, geometry="centred"), print)
+    study = Sequential("h.r", "last", True, "adjacent", 3)
+    options = {"layers": (0, 2), "backend": "reference", "geometry": "centred", "seed": 0}
+    asked = Asked(study, ("a her",), options, {"tau": 0.2, "n_texts": 9, "grid": True})
+    SequentialCommand().grid(None, asked, print)
     assert given.pop("progress") is print
     assert given == {
         "prompts": ("a her",),
@@ -417,14 +420,17 @@ def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         "skip": 3,
         "tau": [0.03, 0.05, 0.1, 0.2],
         "n_texts": 9,
-        "layers": (0, 2),
-        "backend": "reference",
-        "geometry": "centred",
-        "seed": 0,
+        **options,
     }
-    run._grid(None, WarmupRequest(choice, output, ("a", "b"), length=8, reference=(3, 7)), print)
+    given.clear()
+    asked = Asked(Warmup(reference=(3, 7)), ("a", "b"), {"length": 8, "n_texts": 5}, {"grid": True})
+    WarmupCommand().grid(None, asked, print)
     assert given["reference"] == (*grid.REFERENCES, (3, 7))
-    assert (given["texts"], given["length"], given["tau"]) == (("a", "b"), 8, [0.03, 0.05, 0.1])
+    assert (given["texts"], given["length"], given["n_texts"]) == (("a", "b"), 8, 5)
+    assert given["tau"] == [0.03, 0.05, 0.1]
+    given.clear()
+    assert WarmupCommand().grid(None, Asked(Warmup(), own={"grid": False}), print) is None
+    assert given == {}
 
 
 def test_output_under_a_file_or_over_a_folder_is_refused(tmp_path: Path) -> None:
@@ -455,10 +461,10 @@ def test_cuda_is_refused_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(
         ModelError, match="--device cuda:1 was asked for, but this machine has no CUDA driver"
     ):
-        checks.device("cuda:1")
+        checks.device("--device", "cuda:1")
     monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
     monkeypatch.setattr(checks.cuda, "count", lambda: 2)
-    assert checks.device("cuda") == "cuda"
+    assert checks.device("--device", "cuda") == "cuda"
 
 
 def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,12 +478,12 @@ def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: p
 
     monkeypatch.setattr(checks.cuda, "why_not", lambda: "")
     monkeypatch.setattr(checks.cuda, "_driver", Driver)
-    assert checks.device("cuda:1") == "cuda:1"
+    assert checks.device("--device", "cuda:1") == "cuda:1"
     with pytest.raises(ModelError, match=r"--device cuda:2 was asked for, .* has cuda:0 to cuda:1: choose"):
-        checks.device("cuda:2")
+        checks.device("--device", "cuda:2")
     monkeypatch.setattr(Driver, "cuInit", lambda self, flags: 100)
     assert checks.cuda.count() is None
-    assert checks.device("cuda:2") == "cuda:2"  # torch will say
+    assert checks.device("--device", "cuda:2") == "cuda:2"  # torch will say
 
 
 @pytest.mark.parametrize(
@@ -485,29 +491,29 @@ def test_a_cuda_device_that_is_not_there_is_refused_without_torch(monkeypatch: p
 )
 def test_a_device_is_written_as_it_is_called(name: str) -> None:
     with pytest.raises(InputError, match="choose cpu, cuda, cuda:N or mps"):
-        checks.device(name)
+        checks.device("--device", name)
 
 
 @pytest.mark.parametrize("digit", ["\uff11", "\u0663", "\u00b2", "1_0"])
 def test_digits_are_ascii_everywhere(digit: str) -> None:
     for refuses in (
-        lambda: checks.parse_layers(f"0,{digit}"),
-        lambda: checks.parse_places(f"{digit}-5"),
-        lambda: checks.parse_window(f"{digit}-5"),
+        lambda: written_layers("--layers", f"0,{digit}"),
+        lambda: places("--at", f"{digit}-5"),
+        lambda: window("--reference", f"{digit}-5"),
     ):
         with pytest.raises(InputError, match=digit):
             refuses()
-    for convert in (options.whole_number, options.decimal_number):
+    for convert in (parser.whole_number, parser.decimal_number):
         with pytest.raises(typer.BadParameter, match=digit):
             convert(digit)
-    assert (options.whole_number("17"), options.decimal_number("1e-2")) == (17, 0.01)
+    assert (parser.whole_number("17"), parser.decimal_number("1e-2")) == (17, 0.01)
 
 
 @pytest.mark.parametrize("text", ["\n", " ", "\t"])
 def test_a_blank_list_is_not_taken_for_all(text: str) -> None:
-    for parse in (checks.parse_layers, checks.parse_places, checks.parse_window):
-        with pytest.raises(InputError, match="--"):
-            parse(text)
+    for read in (written_layers, places, window):
+        with pytest.raises(InputError, match="--it"):
+            read("--it", text)
 
 
 @pytest.mark.parametrize("width", ["\u00b2", "wide", "99999999999999999999"])
@@ -526,9 +532,9 @@ def test_a_width_that_is_no_number_is_not_minded(
 def test_mps_is_refused_off_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks.sys, "platform", "linux")
     with pytest.raises(ModelError, match="--device mps was asked for, but this machine is no Mac"):
-        checks.device("mps")
+        checks.device("--device", "mps")
     monkeypatch.setattr(checks.sys, "platform", "darwin")
-    assert checks.device("mps") == "mps"
+    assert checks.device("--device", "mps") == "mps"
 
 
 # ---------------------------------------------------------------------------------------------------- screen
@@ -586,23 +592,20 @@ def test_a_log_gets_a_line_every_ten_seconds(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Callable[..., ModelChoice]:
+def folder(tmp_path: Path) -> ModelChoice:
     """A model folder that holds a configuration only."""
-
-    def make(**choice: object) -> ModelChoice:
-        (tmp_path / "config.json").write_text(json.dumps({"n_layer": 3, "n_positions": 16}))
-        return ModelChoice(name=str(tmp_path), **choice)  # type: ignore[arg-type]
-
-    return make
+    (tmp_path / "config.json").write_text(json.dumps({"n_layer": 3, "n_positions": 16}))
+    return ModelChoice(name=str(tmp_path))
 
 
-def test_layers_beyond_the_model_are_refused(folder: Callable[..., ModelChoice]) -> None:
-    preflight.check_layers(folder(layers=(0, 3)))
+def test_layers_beyond_the_model_are_refused(folder: ModelChoice) -> None:
+    preflight.check_layers(folder, {"layers": (0, 3)})
     with pytest.raises(InputError, match=r"--layers 4 is out of range.*0 \(the embedding\) to 3"):
-        preflight.check_layers(folder(layers=(2, 4)))
+        preflight.check_layers(folder, {"layers": (2, 4)})
 
 
-def test_a_length_beyond_the_context_is_refused(folder: Callable[..., ModelChoice]) -> None:
-    assert preflight.check_length(folder(), 16) == 16
+def test_a_length_beyond_the_context_is_refused(folder: ModelChoice) -> None:
+    assert preflight.text_length(folder, {"length": 16}) == 16
+    assert preflight.text_length(folder, {"prepend_bos": True}) == 15
     with pytest.raises(InputError, match=r"--length 16 .*at most 16 tokens; give 15 or less"):
-        preflight.check_length(folder(prepend_bos=True), 16)
+        preflight.text_length(folder, {"prepend_bos": True, "length": 16})

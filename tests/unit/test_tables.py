@@ -119,6 +119,17 @@ def test_one_table_by_its_name(tmp_path):
         result.table("pie")
 
 
+@pytest.mark.parametrize("wrong", [None, True, 1.5, b"k.csv", ["k.csv"], object(), "", "k\0.csv"])
+def test_what_is_no_path_or_no_width_is_one_line(wrong, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^path is .*expected the path of a file"):
+        MADE.to_csv(wrong)
+    for show in (MADE.text, MADE.rich):
+        with pytest.raises(InputError, match=r"^width is .*expected a whole number of at least 1"):
+            show(wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_study_without_a_view_has_curves_and_a_table():
     numbers = {name: ("layer", [1.0, 2.0, 3.0]) for name in ("turn", "turn_low", "turn_high", "other")}
     dataset = xr.Dataset(numbers, {"layer": [0, 1, 2]}, {"study": "swirl", "sentence": "It turns."})

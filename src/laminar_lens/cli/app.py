@@ -7,23 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from laminar_lens import __version__
-from laminar_lens.cli import checks, faults, preflight, screen, streams
-from laminar_lens.cli import options as opt
-from laminar_lens.cli.build import DEFAULT_OUT, model_choice, output_files, text_options
-from laminar_lens.cli.dimensions import dimensions
+from laminar_lens.cli import faults, parser, screen, streams
+from laminar_lens.cli.angles import OPTIONS as OF_ANGLES
+from laminar_lens.cli.angles import angles
+from laminar_lens.cli.commands import Commands
+from laminar_lens.cli.mask import OPTIONS as OF_MASK
 from laminar_lens.cli.mask import mask
-from laminar_lens.cli.requests import (
-    AnglesRequest,
-    Request,
-    SequentialRequest,
-    WarmupRequest,
-)
+from laminar_lens.cli.requests import Request
+from laminar_lens.cli.show import OPTIONS as OF_SHOW
 from laminar_lens.cli.show import UNDECLARED, show
-from laminar_lens.cli.sinks import sinks
-from laminar_lens.cli.why import why
 from laminar_lens.errors import InputError, LaminarLensError, ResultError, is_failure
 from laminar_lens.escapes import one_line
-from laminar_lens.measures import MEASURES
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -31,6 +25,7 @@ FAILED = 2
 
 app = typer.Typer(
     name="laminar-lens",
+    cls=Commands,
     help="The angular geometry of the residual stream: what a transformer does to its first tokens.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _status(arguments: list[str]) -> int:
+    commands = typer.main.get_command(app)
     try:
-        request = _request(arguments)
+        request = _request(commands, arguments)
         if isinstance(request, Request):
             _carry_out(request)
         sys.stdout.flush()
@@ -64,7 +60,7 @@ def _status(arguments: list[str]) -> int:
         streams.silence(sys.stdout)
         return BROKEN_PIPE
     except LaminarLensError as error:
-        return _stop(FAILED, f"error: {opt.in_options(str(error))}")
+        return _stop(FAILED, f"error: {parser.in_options(str(error), parser.flags_of(commands))}")
     except BaseException as error:
         if hasattr(error, "format_message"):  # the parser's own, which typer has moved between versions
             return _stop(FAILED, f"error: {_usage(error)}")
@@ -73,10 +69,10 @@ def _status(arguments: list[str]) -> int:
         return _stop(FAILED, f"error: native code failed ({error}): check the model's files and the texts")
 
 
-def _request(arguments: list[str]) -> Any:
+def _request(commands: Any, arguments: list[str]) -> Any:
     """What the arguments ask for; what Python or the system have against a value is said of its option."""
     try:
-        return typer.main.get_command(app).main(arguments, prog_name="laminar-lens", standalone_mode=False)
+        return commands.main(arguments, prog_name="laminar-lens", standalone_mode=False)
     except BrokenPipeError:
         raise
     except faults.OF_VALUES as error:
@@ -128,143 +124,6 @@ def _root(
     pass
 
 
-@app.command()
-def sequential(  # one line a parameter: the command's whole surface
-    model: opt.Model = "novella",
-    prompts: opt.Prompts = None,
-    target: opt.Target = " her",
-    occurrence: opt.Occurrence = "error",
-    regex: opt.Regex = False,
-    baseline: opt.Baseline = "published",
-    skip: opt.Skip = 0,
-    bos: opt.Bos = False,
-    final_norm: opt.FinalNorm = False,
-    layers: opt.Layers = "",
-    tau: opt.Tau = 0.05,
-    n_texts: opt.NTexts = None,
-    warmup: Annotated[
-        bool, typer.Option("--warmup/--no-warmup", help="Also how many first tokens to leave out.")
-    ] = True,
-    geometry: opt.Geometry = "raw",
-    geometries: opt.Geometries = True,
-    grid: opt.Grid = False,
-    seed: opt.Seed = 0,
-    device: opt.Device = "cpu",
-    dtype: opt.Dtype = "float32",
-    backend: opt.Backend = "auto",
-    bridge: opt.Bridge = False,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    out: opt.Out = DEFAULT_OUT,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> Request:
-    """The sequential-angle study: a target token's turn against baselines, and the claims made about it.
-
-    Writes sequential.nc and sequential.html into --out.
-    """
-    request = SequentialRequest(
-        target=checks.target(target, occurrence, regex),
-        occurrence=occurrence,
-        regex=regex,
-        baseline=checks.choice("--baseline", baseline, checks.BASELINES),
-        skip=checks.at_least("--skip", skip, 0),
-        tau=checks.tolerance(tau),
-        n_texts=checks.count(n_texts),
-        warmup=warmup,
-        geometry=checks.geometry(geometry),
-        geometries=geometries,
-        grid=grid,
-        seed=checks.seed(seed),
-        prompts=checks.prompts(prompts),
-        model=model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend),
-        output=output_files(out, "sequential", json, quiet, grid=grid),
-    )
-    return preflight.check_sequential(request)
-
-
-@app.command()
-def warmup(
-    model: opt.Model = "novella",
-    texts: opt.TextFiles = None,
-    n_texts: opt.NTexts = None,
-    length: opt.Length = None,
-    tau: opt.Tau = 0.05,
-    reference: opt.Reference = "",
-    bos: opt.Bos = False,
-    final_norm: opt.FinalNorm = False,
-    layers: opt.Layers = "",
-    geometry: opt.Geometry = "raw",
-    geometries: opt.Geometries = True,
-    grid: opt.Grid = False,
-    seed: opt.Seed = 0,
-    device: opt.Device = "cpu",
-    dtype: opt.Dtype = "float32",
-    backend: opt.Backend = "auto",
-    bridge: opt.Bridge = False,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    out: opt.Out = DEFAULT_OUT,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> Request:
-    """How many first tokens to leave out of a statistic on this model, or that it cannot be told.
-
-    Writes warmup.nc and warmup.html into --out.
-    """
-    choice = model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
-    request = WarmupRequest(
-        model=choice,
-        tau=checks.tolerance(tau),
-        reference=checks.parse_window(reference),
-        geometries=geometries,
-        grid=grid,
-        **text_options(texts, n_texts, length, geometry, seed),
-        output=output_files(out, "warmup", json, quiet, grid=grid),
-    )
-    return preflight.check_warmup(request)
-
-
-app.command()(why)
-app.command()(sinks)
-app.command()(dimensions)
-app.command()(mask)
-
-
-@app.command()
-def angles(
-    file: opt.PromptFile,
-    model: opt.Model = "novella",
-    what: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help=f"One of {', '.join(MEASURES.shipped)}, or of an installed package."
-        ),
-    ] = "sequential",
-    format: Annotated[str, typer.Option(metavar="NAME", help="nc (netCDF) or csv.")] = "nc",
-    bos: opt.Bos = False,
-    final_norm: opt.FinalNorm = False,
-    layers: opt.Layers = "",
-    geometry: opt.Geometry = "raw",
-    device: opt.Device = "cpu",
-    dtype: opt.Dtype = "float32",
-    backend: opt.Backend = "auto",
-    bridge: opt.Bridge = False,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    out: opt.Out = DEFAULT_OUT,
-    quiet: opt.Quiet = False,
-) -> Request:
-    """Every angle of one kind, for each prompt of FILE: written as angles.nc or angles.csv into --out."""
-    choice = model_choice(model, device, dtype, bridge, trust_remote_code, bos, final_norm, layers, backend)
-    name = f"angles.{checks.choice('--format', format, checks.FORMATS)}"
-    request = AnglesRequest(
-        model=choice,
-        prompts=checks.prompts([file]),
-        what=checks.angles_of(what, choice.layers),
-        format=format,
-        path=checks.writable(out, [name]) / name,
-        quiet=quiet,
-        geometry=checks.geometry(geometry),
-    )
-    return preflight.check_angles(request)
-
-
-app.command(context_settings=UNDECLARED)(show)
+app.command("mask")(parser.signed(mask, OF_MASK))
+app.command("angles")(parser.signed(angles, OF_ANGLES))
+app.command("show", context_settings=UNDECLARED)(parser.signed(show, OF_SHOW))

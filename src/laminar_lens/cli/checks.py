@@ -1,7 +1,5 @@
 """Refuses arguments that cannot work, in one line and before anything heavy is imported."""
 
-import difflib
-import math
 import os
 import re
 import sys
@@ -9,113 +7,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from laminar_lens.arguments import LARGEST
 from laminar_lens.cli import cuda
 from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.files import why_unwritable
 from laminar_lens.measures import MEASURES
-from laminar_lens.models.selection import written_numbers
-from laminar_lens.prompts import OCCURRENCES, check_target, her_prompts, read_prompts
-from laminar_lens.registered import GEOMETRIES
+from laminar_lens.prompts import her_prompts, read_prompts
+from laminar_lens.studies.fields import choice
 from laminar_lens.texts.reading import read_document
 
-BASELINES = ("published", "adjacent", "matched", "by_position")
-BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-WINDOWS = ("last third", "last half", "last quarter")
 FORMATS = ("nc", "csv")
-MOST = 9_999_999  # positions to skip, tokens of a text: no text is so long
-MOST_TEXTS = 1_000_000  # the studies, too, count how many texts would decide up to a million
-
-
-def choice(option: str, value: str, allowed: Sequence[str]) -> str:
-    """`value` if it is one of `allowed`; InputError with the near match otherwise."""
-    if value in allowed:
-        return value
-    near = difflib.get_close_matches(value.lower().replace("-", "_"), allowed, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"{option} {value!r} is unknown: {guess}choose from {', '.join(allowed)}")
-
-
-def geometry(name: str) -> str:
-    """The name of a geometry, shipped or of an installed package."""
-    return choice("--geometry", name, GEOMETRIES.names())
-
-
-def at_least(option: str, value: int, minimum: int, most: int = MOST) -> int:
-    """`value` if it is `minimum` or more, and no more than `most`."""
-    if value < minimum:
-        raise InputError(f"{option} {value} is too small: give {minimum} or more")
-    if value > most:
-        raise InputError(f"{option} {value} is too large: give {most} or less")
-    return value
-
-
-def count(value: int | None, minimum: int = 2) -> int | None:
-    """How many texts the model is to write: enough for an interval, and no more than was ever needed."""
-    if value is not None and value > MOST_TEXTS:
-        raise InputError(f"--n-texts {value} is too large: give {MOST_TEXTS} or less, usually 1200")
-    if value is not None:
-        at_least("--n-texts", value, minimum, MOST_TEXTS)
-    return value
-
-
-def seed(value: int) -> int:
-    """A seed that numpy's and torch's generators both take."""
-    return at_least("--seed", value, 0, LARGEST)
-
-
-def target(text: str, occurrence: str, regex: bool) -> str:
-    """The target, once it can be looked for."""
-    if regex and text.strip():
-        try:
-            re.compile(text)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise InputError(
-                f"--target {text!r} is not a regular expression ({error}): mend it, or leave out --regex to "
-                "look for the text as it is"
-            ) from None
-    check_target(text, choice("--occurrence", occurrence, OCCURRENCES), regex)
-    return text
-
-
-def tolerance(value: float) -> float:
-    """A tolerance in radians: finite, above 0, below π."""
-    if not (math.isfinite(value) and 0 < value < math.pi):
-        raise InputError(
-            f"--tau {value} is no angle to compare with: give radians between 0 and π, for example 0.05"
-        )
-    return value
-
-
-def parse_layers(text: str) -> tuple[int, ...] | None:
-    """`"0,3-5"` as (0, 3, 4, 5), in order and without repeats; an empty text, all layers, as None."""
-    return written_numbers("--layers", text, "layer", "no model has so many hidden states")
-
-
-def parse_places(text: str) -> tuple[int, ...] | None:
-    """Positions in a text, written as layers are; None where none is given."""
-    found = written_numbers("--at", text, "position", "no text is so long")
-    if found and found[0] < 1:
-        raise InputError("--at 0 leaves no context before the pair: begin at 1 or later, for example 42-62")
-    return found
-
-
-def parse_window(text: str) -> str | tuple[int, int] | None:
-    """`"42-62"`, both ends included, as the half-open (42, 63); "last-half" by name; empty, None."""
-    if not text:
-        return None
-    name = text.strip().lower().replace("-", " ")
-    if name in WINDOWS:
-        return name
-    match = re.fullmatch(r" *([0-9]{1,6}) *- *([0-9]{1,6}) *", text)
-    if match is None or int(match[2]) < int(match[1]):
-        raise InputError(
-            f"--reference {text!r} is no window of pairs: write first-last, for example 42-62, or one of "
-            f"{', '.join(WINDOWS)}"
-        )
-    return int(match[1]), int(match[2]) + 1
 
 
 def prompts(values: Sequence[str] | None) -> Texts:
@@ -143,23 +45,21 @@ def texts(values: Sequence[str] | None) -> tuple[str, ...] | tuple[Path, ...] | 
     return tuple(map(Path, values))
 
 
-def device(name: str) -> str:
+def device(flag: str, name: str) -> str:
     """`name` if this machine can have it, as far as can be told without importing torch."""
     match = re.fullmatch(r"(cpu|mps|cuda)|cuda:([0-9]{1,9})", name)
     if match is None:
-        raise InputError(f"--device {name!r} is unknown: choose cpu, cuda, cuda:N or mps")
+        raise InputError(f"{flag} {name!r} is unknown: choose cpu, cuda, cuda:N or mps")
     kind, index = match[1] or "cuda", int(match[2] or 0)
     if kind == "cuda":
         if reason := cuda.why_not():
-            raise ModelError(f"--device {name} was asked for, but {reason}: use --device cpu")
+            raise ModelError(f"{flag} {name} was asked for, but {reason}: use --device cpu")
         count = cuda.count()
         if count is not None and index >= count:
             there = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda" if count else "none"
-            raise ModelError(
-                f"--device {name} was asked for, but this machine has {there}: choose among them"
-            )
+            raise ModelError(f"{flag} {name} was asked for, but this machine has {there}: choose among them")
     if kind == "mps" and sys.platform != "darwin":
-        raise ModelError(f"--device {name} was asked for, but this machine is no Mac: use --device cpu")
+        raise ModelError(f"{flag} {name} was asked for, but this machine is no Mac: use --device cpu")
     return name
 
 
@@ -188,9 +88,9 @@ def writable(folder: Path, names: Sequence[str], option: str = "--out") -> Path:
 
 
 def readable_file(path: Path) -> Path:
-    """`path` if it is a file."""
+    """`path` if it is a regular file."""
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise ResultError(f"{str(path)!r} {what}: give the .nc file that a study wrote")
     return path
 

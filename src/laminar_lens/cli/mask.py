@@ -1,71 +1,56 @@
-"""The command `laminar-lens mask`: parses and checks, and returns a request."""
+"""The command `laminar-lens mask`: which tokens of each text of a file to keep."""
 
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from laminar_lens.cli import checks, preflight
-from laminar_lens.cli import options as opt
-from laminar_lens.cli.build import DEFAULT_OUT, model_choice
-from laminar_lens.cli.requests import MaskRequest, Request
+from laminar_lens.cli.options import LOADED, OUT, SAID, WHICH, model_choice, output_files, those_of
+from laminar_lens.cli.requests import MaskRequest
+from laminar_lens.studies.fields import TEXT, Option, between, named
+from laminar_lens.studies.options import MOST, USUAL_TEXTS, counted, some
 
 FILES = ("masks.safetensors", "masks.json")
 
+SHARED = {"n_texts": counted(USUAL_TEXTS), **some("prepend_bos", "layers", "seed")}
+TEXTS = Option(
+    "The texts to mask: one a line, UTF-8.", "FILE", lambda _, name: checks.prompts([name]), str, panel=TEXT
+)
+SKIP = Option(
+    "Leave out the first K tokens. Default: what the warm-up study says.", "K", between(0, MOST), int, None
+)
+BY_VECTORS = Option(
+    "Also leave out tokens whose vectors are a sink's, wherever they stand.",
+    None,
+    None,
+    bool,
+    True,
+    "--sinks",
+)
+OPTIONS = {
+    **named({"text": TEXTS}),
+    **WHICH,
+    **named({"skip": SKIP, "by_vectors": BY_VECTORS}),
+    **SHARED,
+    **LOADED,
+    **OUT,
+    **SAID,
+}
 
-def mask(  # one line a parameter: the command's whole surface
-    text: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            help="The texts to mask: one a line, UTF-8.",
-            show_default=False,
-            rich_help_panel=opt.TEXT,
-        ),
-    ],
-    model: opt.Model = "novella",
-    skip: Annotated[
-        int | None,
-        typer.Option(
-            parser=opt.whole_number,
-            metavar="K",
-            help="Leave out the first K tokens. Default: what the warm-up study says.",
-            show_default=False,
-            rich_help_panel=opt.MEASURE,
-        ),
-    ] = None,
-    n_texts: opt.NTexts = None,
-    sinks: Annotated[
-        bool,
-        typer.Option(
-            "--sinks/--no-sinks",
-            help="Also leave out tokens whose vectors are a sink's, wherever they stand.",
-            rich_help_panel=opt.MEASURE,
-        ),
-    ] = True,
-    bos: opt.Bos = False,
-    layers: opt.Layers = "",
-    seed: opt.Seed = 0,
-    device: opt.Device = "cpu",
-    dtype: opt.Dtype = "float32",
-    bridge: opt.Bridge = False,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    out: opt.Out = DEFAULT_OUT,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> Request:
+
+def mask(given: dict[str, Any]) -> MaskRequest:
     """Which tokens to keep in any other analysis of this model: not the first ones, not sinks.
 
     Writes masks.safetensors and masks.json into --out; position 0 is the BOS with --bos.
     """
+    output = output_files(given, FILES)
     request = MaskRequest(
-        model=model_choice(model, device, dtype, bridge, trust_remote_code, bos, layers=layers),
-        texts=checks.prompts([text]),
-        folder=checks.writable(out, FILES),
-        skip=None if skip is None else checks.at_least("--skip", skip, 0),
-        n_texts=checks.count(n_texts),
-        sinks=sinks,
-        seed=checks.seed(seed),
-        json=json,
-        quiet=quiet,
+        model=model_choice(given),
+        texts=given["text"],
+        folder=output.folder,
+        skip=given["skip"],
+        sinks=given["by_vectors"],
+        options=those_of(SHARED, given),
+        json=output.json,
+        quiet=output.quiet,
     )
-    return preflight.check_mask(request)
+    preflight.check_mask(request)
+    return request

@@ -1,273 +1,91 @@
-"""The options that commands share, each with the line that `--help` shows."""
+"""The options that are no study's: which model, which texts, where the answer goes; and their values."""
 
-import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+from laminar_lens.cli import checks
+from laminar_lens.cli.requests import ModelChoice, Output
+from laminar_lens.errors import InputError
+from laminar_lens.studies.fields import MODEL, OUTPUT, TEXT, Option, listed, named, one_of, switch
 
-
-def whole_number(value: str | int) -> int:
-    """`value` as an integer; the parser's own message does not show what was given."""
-    try:
-        return int(_ascii(value))
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is no whole number") from None
+DEFAULT_OUT = Path("laminar-lens-out")
 
 
-def decimal_number(value: str | float) -> float:
-    """`value` as a float, likewise."""
-    try:
-        return float(_ascii(value))
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is no number") from None
+def _folder(flag: str, name: str) -> Path:
+    """A folder; an empty name, of a variable that is not set, is not the current one."""
+    if not name:
+        raise InputError(f"{flag}: '' is no folder: give ./ for the current one")
+    return Path(name)
 
 
-def _ascii(value: object) -> str:
-    """The text of a number; Python also takes the digits of other scripts, which look like other numbers, and
-    1_0 for 10."""
-    text = str(value)
-    if not text.isascii() or "_" in text:
-        raise ValueError
-    return text
+def _existing(flag: str, name: str) -> str:
+    """The name of a model that there is, as far as is told without TransformerLens."""
+    from laminar_lens.models import check_name
+
+    check_name(name)
+    return name
 
 
-OPTIONS = {
-    "prepend_bos": "--bos",
-    "final_norm": "--final-norm",
-    "trust_remote_code": "--trust-remote-code",
-    "n_texts": "--n-texts",
-    **{
-        name: f"--{name}"
-        for name in (
-            *("baseline", "at", "bridge", "device", "dtype", "layers", "length", "occurrence", "reference"),
-            *("geometries", "geometry", "regex", "seed", "skip", "target", "tau", "warmup"),
+WHICH = named(
+    {
+        "model": Option(
+            "novella (the embedded model), a TransformerLens name, or a Hugging Face folder.",
+            *("NAME|FOLDER", _existing, str, "novella"),
+            panel=MODEL,
         )
-    },
-}
-"""The option for each keyword that the library's messages advise."""
-
-_KEYWORD = re.compile(
-    rf"(?<![\w-])(?P<name>{'|'.join(OPTIONS)})="
-    r"(?P<value>True|False|'[^']*'(?:, '[^']*')*(?: or '[^']*')?|[\w.]*)"
+    }
 )
+LOADED = named(
+    {
+        "device": Option("cpu, cuda, cuda:1 or mps.", "NAME", checks.device, str, "cpu", panel=MODEL),
+        "dtype": Option(
+            f"{listed(checks.DTYPES)}.", "NAME", one_of(*checks.DTYPES), str, "float32", panel=MODEL
+        ),
+        "bridge": switch("TransformerBridge, also on TransformerLens 3.", MODEL),
+        "trust_remote_code": switch("Let the model's own code run.", MODEL),
+    }
+)
+PROMPTS = named(
+    {
+        "prompts": Option(
+            "One prompt a line, UTF-8; `her` is the built-in set of 54 sentences. Default: her.",
+            *("FILE|her", lambda _, names: checks.prompts(names), list[str], None),
+            panel=TEXT,
+        )
+    }
+)
+TEXTS = named(
+    {
+        "texts": Option(
+            "Texts, one a line; given again, each file is one text, cut into windows. Default: sampled.",
+            *("FILE", lambda _, names: checks.texts(names), list[str], None),
+            panel=TEXT,
+        )
+    }
+)
+OUT = named(
+    {
+        "out": Option(
+            "Folder for the result and its page.", "DIR", _folder, str, str(DEFAULT_OUT), panel=OUTPUT
+        )
+    }
+)
+QUIET = named({"quiet": switch("Only the paths that were written, and errors.", OUTPUT, "-q")})
+SAID = named({"json": switch("Only the summary, as JSON, on standard output.", OUTPUT)}) | QUIET
 
 
-def in_options(message: str) -> str:
-    """A message of the library with its keywords as options: `regex=True` is `--regex` here.
-
-    >>> in_options("choose occurrence='first', 'last' or 'all', or prepend_bos=False")
-    'choose --occurrence first, last or all, or --no-bos'
-    """
-
-    def option(match: re.Match[str]) -> str:
-        name, value = OPTIONS[match["name"]], match["value"].replace("'", "")
-        if value == "False":
-            return f"--no-{name[2:]}"
-        return name if value in ("", "True") else f"{name} {value}"
-
-    return _KEYWORD.sub(option, message.replace(", positions=", ""))  # the only keyword without an option
+def model_choice(given: Mapping[str, Any]) -> ModelChoice:
+    """Which model, and how it is loaded, from the options `WHICH` and `LOADED`."""
+    how = {name: given[name] for name in LOADED}
+    return ModelChoice(given["model"], **how | {"bridge": how["bridge"] or None})
 
 
-MODEL = "Model"
-TEXT = "Text"
-MEASURE = "Measurement"
-OUTPUT = "Output"
+def output_files(given: Mapping[str, Any], names: Iterable[str]) -> Output:
+    """Where files go, from the options `OUT` and `SAID`; refused where they cannot be written."""
+    return Output(checks.writable(given["out"], list(names)), given["json"], given["quiet"])
 
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FOLDER",
-        help="novella (the embedded model), a TransformerLens name, or a Hugging Face folder.",
-        rich_help_panel=MODEL,
-    ),
-]
-Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1 or mps.", rich_help_panel=MODEL)]
-Dtype = Annotated[
-    str, typer.Option(metavar="NAME", help="float32, float16, bfloat16 or float64.", rich_help_panel=MODEL)
-]
-Bridge = Annotated[
-    bool,
-    typer.Option("--bridge", help="TransformerBridge, also on TransformerLens 3.", rich_help_panel=MODEL),
-]
-TrustRemoteCode = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Let the model's own code run.", rich_help_panel=MODEL),
-]
-Bos = Annotated[
-    bool,
-    typer.Option(
-        "--bos/--no-bos",
-        help="Put the beginning-of-text token in front; it then is position 0.",
-        rich_help_panel=MODEL,
-    ),
-]
-FinalNorm = Annotated[
-    bool,
-    typer.Option("--final-norm", help="Last state after the final LayerNorm.", rich_help_panel=MODEL),
-]
-Layers = Annotated[
-    str,
-    typer.Option(
-        metavar="LIST",
-        help="Hidden states, for example 0,3-8 (0 is the embedding). Default: all.",
-        rich_help_panel=MODEL,
-    ),
-]
-Backend = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME", help="Angle kernels: auto, reference, eager, cpu or fused.", rich_help_panel=MODEL
-    ),
-]
 
-Prompts = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="FILE|her",
-        help="One prompt a line, UTF-8; `her` is the built-in set of 54 sentences. Default: her.",
-        rich_help_panel=TEXT,
-    ),
-]
-PromptFile = Annotated[
-    str, typer.Argument(metavar="FILE", help="One prompt a line, UTF-8.", show_default=False)
-]
-Target = Annotated[
-    str, typer.Option(metavar="TEXT", help="The token whose turn is measured.", rich_help_panel=TEXT)
-]
-Occurrence = Annotated[
-    str,
-    typer.Option(
-        metavar="CHOICE",
-        help="A target that occurs more than once: error, first, last or all.",
-        rich_help_panel=TEXT,
-    ),
-]
-Regex = Annotated[
-    bool, typer.Option("--regex", help="--target is a regular expression.", rich_help_panel=TEXT)
-]
-TextFiles = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="FILE",
-        help="Texts, one a line; given again, each file is one text, cut into windows. Default: sampled.",
-        rich_help_panel=TEXT,
-        show_default=False,
-    ),
-]
-NTexts = Annotated[
-    int | None,
-    typer.Option(
-        parser=whole_number,
-        metavar="N",
-        help="How many texts the model writes.",
-        rich_help_panel=TEXT,
-        show_default=False,
-    ),
-]
-Length = Annotated[
-    int | None,
-    typer.Option(
-        parser=whole_number,
-        metavar="N",
-        help="Tokens a text. Default: 64, or what the context holds.",
-        rich_help_panel=TEXT,
-        show_default=False,
-    ),
-]
-
-At = Annotated[
-    str,
-    typer.Option(
-        metavar="LIST",
-        help="Positions of the pair inside a text, for example 42-62. Default: the last third of a text.",
-        rich_help_panel=TEXT,
-    ),
-]
-
-Baseline = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="Pairs to compare with: published, adjacent, matched or by_position.",
-        rich_help_panel=MEASURE,
-    ),
-]
-Skip = Annotated[
-    int,
-    typer.Option(
-        parser=whole_number,
-        metavar="K",
-        help="Leave the first K positions out of every baseline.",
-        rich_help_panel=MEASURE,
-    ),
-]
-Tau = Annotated[
-    float,
-    typer.Option(
-        parser=decimal_number,
-        metavar="RAD",
-        help="Angles closer than this to the reference are alike, in radians.",
-        rich_help_panel=MEASURE,
-    ),
-]
-Reference = Annotated[
-    str,
-    typer.Option(
-        metavar="A-B",
-        help="Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
-        rich_help_panel=MEASURE,
-    ),
-]
-Seed = Annotated[
-    int,
-    typer.Option(parser=whole_number, metavar="N", help="Same seed, same numbers.", rich_help_panel=MEASURE),
-]
-Geometry = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="In which angles and lengths are measured: raw, centred, mean_over_d_model, "
-        "standardised, without_dimensions or layernormed.",
-        rich_help_panel=MEASURE,
-    ),
-]
-Geometries = Annotated[
-    bool,
-    typer.Option(
-        "--geometries/--no-geometries",
-        help="Also how the headline changes in each geometry, on at most 200 texts.",
-        rich_help_panel=MEASURE,
-    ),
-]
-Random = Annotated[
-    bool,
-    typer.Option(
-        "--random/--no-random",
-        help="Also the same with random weights.",
-        rich_help_panel=MEASURE,
-    ),
-]
-Grid = Annotated[
-    bool,
-    typer.Option(
-        "--grid",
-        help="Also the sensitivity grid: BOS × final norm × tolerance × reference window.",
-        rich_help_panel=MEASURE,
-    ),
-]
-
-Out = Annotated[
-    Path,
-    typer.Option(metavar="DIR", help="Folder for the result and its page.", rich_help_panel=OUTPUT),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Only the summary, as JSON, on standard output.", rich_help_panel=OUTPUT),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option(
-        "--quiet", "-q", help="Only the paths that were written, and errors.", rich_help_panel=OUTPUT
-    ),
-]
+def those_of(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of some options, without those that have none."""
+    return {name: given[name] for name in options if given[name] is not None}

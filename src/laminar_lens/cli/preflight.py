@@ -5,145 +5,83 @@ TransformerLens, so that a prompt that cannot work is refused at once. For other
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from laminar_lens.cli.folder_tokenizer import folder_tokenizer
-from laminar_lens.cli.requests import (
-    AnglesRequest,
-    MaskRequest,
-    ModelChoice,
-    SequentialRequest,
-    TextStudyRequest,
-    WarmupRequest,
-    WhyRequest,
-)
+from laminar_lens.cli.requests import AnglesRequest, MaskRequest, ModelChoice, StudyRequest
 from laminar_lens.errors import InputError, is_failure
 from laminar_lens.measures import MEASURES
 from laminar_lens.models.context import config_context
 from laminar_lens.models.families import family_of
 from laminar_lens.models.names import local_folder
-from laminar_lens.prompts import find_targets
+from laminar_lens.studies.command import Command, Known
+from laminar_lens.studies.options import LONGEST, SHORTEST
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
-LONGEST, SHORTEST = 64, 4  # tokens of a text, where no --length says otherwise
-INDEPENDENT = 4  # texts at least, where texts exchange beginnings or one half chooses what the other measures
 
 
-def check_sequential(request: SequentialRequest) -> SequentialRequest:
-    """The request, if its layers, prompts and target fit the model.
+def check_study(request: StudyRequest, does: Command) -> None:
+    """Refuses what does not fit the model: of any study, and of this one.
 
     Raises:
         InputError: a layer out of range; fewer than two prompts; a prompt of one token or longer than the
-            context; a target that is absent, is a text's first token, or that the skip leaves no pair of;
-            prompts that mostly repeat each other; a grid of a baseline that it does not have.
+            context; a length beyond the context; too few texts of the length; texts that mostly repeat each
+            other, where they are measured as a whole; what the study's own command refuses.
     """
-    check_layers(request.model)
-    texts = request.prompts.texts
+    choice, options = request.model, request.options
+    check_layers(choice, options)
+    if request.prompts is not None:
+        does.fits(request, _known_prompts(request, request.prompts))
+        return
+    length = text_length(choice, options)
+    does.fits(request, Known(length))
+    if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
+        check_texts(request.texts, tokenizer, length, request.study.least, whole=does.is_whole(request))
+
+
+def _known_prompts(request: StudyRequest, name: str) -> Known:
+    """The tokens of the prompts, of which there are enough, and which fit the model."""
+    texts = request.texts
     if len(texts) < 2:
         raise InputError(
-            f"--prompts {request.prompts.name!r} has one prompt, but each prompt is one observation: give at "
-            "least 2 prompts, better 50"
-        )
-    if request.grid and request.baseline == "matched":
-        raise InputError(
-            "--grid has no donor texts for --baseline matched: choose another baseline, or leave out --grid"
+            f"--prompts {name!r} has one prompt, but each prompt is one observation: give at least 2 "
+            "prompts, better 50"
         )
     tokenizer = _tokenizer(request.model)
     if tokenizer is None:
-        return request
+        return Known()
     rows = token_ids(tokenizer, texts)
-    check_lengths(request.model, list(map(len, rows)), texts)
-    targets = find_targets(tokenizer, texts, request.target, request.occurrence, request.regex)
-    from laminar_lens.pairs import target_pairs
-    from laminar_lens.studies.observations import prompt_observations
-
-    target_pairs(targets, skip=request.skip, bos=int(request.model.prepend_bos))
-    prompt_observations(rows, tokenizer, targets)
-    return request
+    check_lengths(request.model, request.options, list(map(len, rows)), texts)
+    return Known(None, tokenizer, rows)
 
 
-def check_angles(request: AnglesRequest) -> AnglesRequest:
-    """The request, if its layers and prompts fit the model.
+def check_angles(request: AnglesRequest) -> None:
+    """Refuses layers and prompts that do not fit the model.
 
     Raises:
         InputError: a layer out of range; a prompt that is too short for its angle or longer than the context.
     """
-    check_layers(request.model)
+    check_layers(request.model, request.options)
     if tokenizer := _tokenizer(request.model):
         texts, measure = request.prompts.texts, MEASURES.find(request.what)
-        lengths = _lengths(tokenizer, texts)
-        check_lengths(request.model, lengths, texts, needed=measure.tokens if measure else 1)
-    return request
+        lengths, needed = _lengths(tokenizer, texts), measure.tokens if measure else 1
+        check_lengths(request.model, request.options, lengths, texts, needed=needed)
 
 
-def check_texts_study(request: TextStudyRequest, *, least: int = 2, whole: bool = True) -> TextStudyRequest:
-    """The request, if its layers, length and texts fit each other and the model.
-
-    Raises:
-        InputError: a layer out of range; a length beyond the context; fewer than `least` texts of the length;
-            texts that mostly repeat each other, where they are measured as a whole.
-    """
-    choice = request.model
-    check_layers(choice)
-    length = _text_length(request)
-    if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
-        check_texts(request.texts, tokenizer, length, least, whole=whole)
-    return request
-
-
-def check_warmup(request: WarmupRequest) -> TextStudyRequest:
-    """The same, if also its reference fits.
-
-    Raises:
-        InputError: a reference that the texts do not have, or that leaves nothing to test.
-    """
-    if isinstance(request.reference, tuple):
-        check_reference(request.reference, _text_length(request), int(request.model.prepend_bos))
-    return check_texts_study(request)
-
-
-def check_why(request: WhyRequest) -> TextStudyRequest:
-    """The same, if also its places fit.
-
-    Raises:
-        InputError: a place that texts of this length do not have.
-    """
-    length = _text_length(request)
-    if length is not None and request.at is not None and request.at[-1] > length - 2:
-        raise InputError(
-            f"--at {request.at[-1]} is out of range: texts of {length} tokens have pairs 0 to {length - 2}; "
-            "give less, or a greater --length"
-        )
-    return check_texts_study(request, least=INDEPENDENT, whole=request.at is None)
-
-
-def check_mask(request: MaskRequest) -> MaskRequest:
-    """The request, if its layers and texts fit the model.
+def check_mask(request: MaskRequest) -> None:
+    """Refuses layers and texts that do not fit the model.
 
     Raises:
         InputError: a layer out of range; a text longer than the context.
     """
-    check_layers(request.model)
+    check_layers(request.model, request.options)
     if tokenizer := _tokenizer(request.model):
         texts = request.texts.texts
-        check_lengths(request.model, _lengths(tokenizer, texts), texts, needed=1)
-    return request
-
-
-def check_reference(window: tuple[int, int], length: int | None, bos: int) -> None:
-    """Refuses a reference [first, stop) that leaves no pair before it, or goes beyond texts of `length`."""
-    given = f"--reference {window[0]}-{window[1] - 1}"
-    if window[0] < 1:
-        raise InputError(f"{given} leaves no pair to test: begin at 1 or later, for example 42-62")
-    if length is not None and window[1] > (pairs := length + bos - 1):
-        raise InputError(
-            f"{given} is out of range: texts of {length} tokens have pairs 0 to {pairs - 1}; end there or "
-            "earlier, or give a greater --length"
-        )
+        check_lengths(request.model, request.options, _lengths(tokenizer, texts), texts, needed=1)
 
 
 def check_texts(
@@ -170,11 +108,11 @@ def check_texts(
         )
 
 
-def check_layers(choice: ModelChoice) -> None:
+def check_layers(choice: ModelChoice, options: Mapping[str, Any]) -> None:
     """Refuses a layer that the model does not have, where its folder tells how many it has."""
     config = _config(choice)
     n_layers = _number(config, family_of(config).layer_keys)
-    beyond = [layer for layer in choice.layers or () if n_layers is not None and layer > n_layers]
+    beyond = [layer for layer in options.get("layers") or () if n_layers is not None and layer > n_layers]
     if beyond:
         raise InputError(
             f"--layers {beyond[0]} is out of range: {choice.name} has hidden states 0 (the embedding) to "
@@ -182,24 +120,18 @@ def check_layers(choice: ModelChoice) -> None:
         )
 
 
-def check_length(choice: ModelChoice, length: int) -> int:
-    """`length` if texts of that many tokens fit the context, where the model's folder tells it."""
-    context = config_context(_config(choice))
-    if context is not None and length + choice.prepend_bos > context:
-        raise InputError(
-            f"--length {length} is too long: {choice.name} reads at most {context} tokens; give "
-            f"{context - choice.prepend_bos} or less"
-        )
-    return length
-
-
 def check_lengths(
-    choice: ModelChoice, lengths: Sequence[int], texts: Sequence[str], *, needed: int = 2
+    choice: ModelChoice,
+    options: Mapping[str, Any],
+    lengths: Sequence[int],
+    texts: Sequence[str],
+    *,
+    needed: int = 2,
 ) -> None:
     """Refuses prompts that are too short for an angle of `needed` tokens, or too long for the model."""
     context = config_context(_config(choice))
     for index, (length, text) in enumerate(zip(lengths, texts, strict=True)):
-        total = length + choice.prepend_bos
+        total = length + _bos(options)
         if total < needed:
             has = "one token" if total == 1 else f"{total} tokens"
             raise InputError(
@@ -214,14 +146,23 @@ def check_lengths(
             )
 
 
-def _text_length(request: TextStudyRequest) -> int | None:
+def text_length(choice: ModelChoice, options: Mapping[str, Any]) -> int | None:
     """Tokens that a text has; None where that is the default and the model's folder does not tell its
-    context."""
-    choice = request.model
-    if request.length is not None:
-        return check_length(choice, request.length)
-    context = config_context(_config(choice))
-    return None if context is None else min(LONGEST, context - choice.prepend_bos)
+    context. InputError for a length that the context does not hold."""
+    context, length = config_context(_config(choice)), options.get("length")
+    if context is None:
+        return length
+    room = context - _bos(options)
+    if length is not None and length > room:
+        raise InputError(
+            f"--length {length} is too long: {choice.name} reads at most {context} tokens; give {room} or "
+            "less"
+        )
+    return min(LONGEST, room) if length is None else length
+
+
+def _bos(options: Mapping[str, Any]) -> int:
+    return int(options.get("prepend_bos", False))
 
 
 def _config(choice: ModelChoice) -> dict[str, Any]:

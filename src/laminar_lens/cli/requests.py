@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from laminar_lens.studies.command import Asked
 
 
 @dataclass(frozen=True)
@@ -16,17 +19,13 @@ class Output:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model, and how it is read."""
+    """Which model, and how it is loaded."""
 
     name: str = "novella"
     device: str = "cpu"
     dtype: str = "float32"
     bridge: bool | None = None
     trust_remote_code: bool = False
-    prepend_bos: bool = False
-    final_norm: bool = False
-    layers: tuple[int, ...] | None = None
-    backend: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -38,75 +37,18 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class SequentialRequest:
-    """`laminar-lens sequential`; `n_texts` is None where no warm-up part is wanted."""
+class StudyRequest(Asked):
+    """A study of a model; `prompts` is the name of the texts where they are prompts, else None."""
 
-    model: ModelChoice
-    prompts: Texts
-    output: Output
-    target: str = " her"
-    occurrence: str = "error"
-    regex: bool = False
-    baseline: str = "published"
-    skip: int = 0
-    tau: float = 0.05
-    n_texts: int | None = None
-    warmup: bool = True
-    geometry: str = "raw"
-    geometries: bool = True
-    grid: bool = False
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class TextStudyRequest:
-    """What studies of many texts share; without texts the model writes its own, and None is the study's
-    default."""
-
-    model: ModelChoice
-    output: Output
-    texts: tuple[str, ...] | tuple[Path, ...] | None = None
-    n_texts: int | None = None
-    length: int | None = None
-    geometry: str = "raw"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class WarmupRequest(TextStudyRequest):
-    """`laminar-lens warmup`."""
-
-    tau: float = 0.05
-    reference: str | tuple[int, int] | None = None
-    geometries: bool = True
-    grid: bool = False
-
-
-@dataclass(frozen=True)
-class WhyRequest(TextStudyRequest):
-    """`laminar-lens why`; without places every reference pair is one."""
-
-    at: tuple[int, ...] | None = None
-    tau: float = 0.05
-    random: bool = True
-    geometries: bool = True
-
-
-@dataclass(frozen=True)
-class SinksRequest(TextStudyRequest):
-    """`laminar-lens sinks`."""
-
-    random: bool = True
-
-
-@dataclass(frozen=True)
-class DimensionsRequest(TextStudyRequest):
-    """`laminar-lens dimensions`."""
+    model: ModelChoice = ModelChoice()
+    output: Output = Output(Path())
+    prompts: str | None = None
 
 
 @dataclass(frozen=True)
 class AnglesRequest:
-    """`laminar-lens angles FILE`: one kind of angle of every prompt, written to one file."""
+    """`laminar-lens angles FILE`: one kind of angle of every prompt, written to one file; `options` are those
+    that studies take, too."""
 
     model: ModelChoice
     prompts: Texts
@@ -114,7 +56,7 @@ class AnglesRequest:
     format: str
     path: Path
     quiet: bool = False
-    geometry: str = "raw"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,9 +67,8 @@ class MaskRequest:
     texts: Texts
     folder: Path
     skip: int | None = None
-    n_texts: int | None = None
     sinks: bool = True
-    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
     json: bool = False
     quiet: bool = False
 
@@ -143,4 +84,4 @@ class ShowRequest:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-Request = SequentialRequest | TextStudyRequest | AnglesRequest | MaskRequest | ShowRequest
+Request = StudyRequest | AnglesRequest | MaskRequest | ShowRequest

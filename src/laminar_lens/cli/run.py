@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,8 @@ from laminar_lens.cli.requests import (
     ModelChoice,
     Output,
     Request,
-    SequentialRequest,
     ShowRequest,
-    SinksRequest,
-    TextStudyRequest,
-    WarmupRequest,
-    WhyRequest,
+    StudyRequest,
 )
 from laminar_lens.cli.screen import say, working
 from laminar_lens.cli.show import options_again
@@ -27,14 +23,13 @@ from laminar_lens.cli.streams import written
 from laminar_lens.errors import LaminarLensError, ResultError
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results import StudyResult, load_result
+from laminar_lens.studies.command import command_of
 
 
 def execute(request: Request) -> None:
     """Carries out a checked request; the files are whole before anything is said about them."""
-    if isinstance(request, SequentialRequest):
-        _sequential(request)
-    elif isinstance(request, TextStudyRequest):
-        _texts_study(request)
+    if isinstance(request, StudyRequest):
+        _study(request)
     elif isinstance(request, AnglesRequest):
         _angles(request)
     elif isinstance(request, MaskRequest):
@@ -43,68 +38,17 @@ def execute(request: Request) -> None:
         _show(request)
 
 
-def _sequential(request: SequentialRequest) -> None:
+def _study(request: StudyRequest) -> None:
     with working(quiet=request.output.quiet) as progress:
-        from laminar_lens.studies.sequential.study import sequential_study
+        from laminar_lens.studies.drive import run
 
-        model = _load(request.model, progress)
-        _read_prompts(model, request)  # what they have wrong is said before the model writes texts
-        warm = _warmup_part(model, request, progress) if request.warmup else False
-        study = sequential_study(
-            model,
-            request.prompts.texts,
-            target=request.target,
-            occurrence=request.occurrence,
-            regex=request.regex,
-            baseline=request.baseline,
-            skip=request.skip,
-            warmup=warm,
-            geometries=request.geometries,
-            **_common(request, progress, without=("n_texts",)),
-        )
-        frame = _grid(model, request, progress) if request.grid else None
-        files = _save(study, frame, request.output, progress)
+        model, does = _load(request.model, progress), command_of(type(request.study))
+        study = does.study(model, request, progress)
+        found = run(study, model, request.texts, progress=progress, **request.options)
+        frame = does.grid(model, request, progress)
+        files = _save(found, frame, request.output, progress)
     with written(files.values()):
-        _tell(study, request.output, files, frame)
-
-
-def _texts_study(request: TextStudyRequest) -> None:
-    with working(quiet=request.output.quiet) as progress:
-        model = _load(request.model, progress)
-        study = _measured(model, request, progress)
-        frame = (
-            _grid(model, request, progress) if isinstance(request, WarmupRequest) and request.grid else None
-        )
-        files = _save(study, frame, request.output, progress)
-    with written(files.values()):
-        _tell(study, request.output, files, frame)
-
-
-def _measured(model: Any, request: TextStudyRequest, progress: Progress) -> StudyResult:
-    """The study that was asked for, of the request's texts."""
-    how: dict[str, Any] = {"length": request.length}
-    if isinstance(request, WarmupRequest):
-        from laminar_lens.studies.warmup.study import warmup_study
-
-        how |= {"tau": request.tau, "geometries": request.geometries}
-        if request.reference is not None:
-            how["reference"] = request.reference
-        return warmup_study(model, request.texts, **how, **_common(request, progress))
-    if isinstance(request, WhyRequest):
-        from laminar_lens.studies.why.study import why_study
-
-        how |= {"at": request.at, "tau": request.tau, "geometries": request.geometries}
-        how |= {"random_init": request.random}
-        return why_study(model, request.texts, **how, **_common(request, progress, without=("prepend_bos",)))
-    if isinstance(request, SinksRequest):
-        from laminar_lens.studies.sinks.study import sink_study
-
-        how |= {"random_init": request.random}
-        how |= _common(request, progress, without=("final_norm", "layers", "backend"))
-        return sink_study(model, request.texts, **how)
-    from laminar_lens.studies.dimensions.study import dimension_study
-
-    return dimension_study(model, request.texts, **how, **_common(request, progress, without=("backend",)))
+        _tell(found, request.output, files, frame)
 
 
 def _angles(request: AnglesRequest) -> None:
@@ -112,17 +56,8 @@ def _angles(request: AnglesRequest) -> None:
         from laminar_lens.studies.angles import angle_rows, angle_table
 
         model = _load(request.model, progress)
-        choice = request.model
         dataset = angle_table(
-            model,
-            request.prompts.texts,
-            what=request.what,
-            prepend_bos=choice.prepend_bos,
-            final_norm=choice.final_norm,
-            layers=choice.layers,
-            backend=choice.backend,
-            geometry=request.geometry,
-            progress=progress,
+            model, request.prompts.texts, what=request.what, progress=progress, **request.options
         )
         request.path.parent.mkdir(parents=True, exist_ok=True)
         if request.format == "nc":
@@ -142,12 +77,9 @@ def _mask(request: MaskRequest) -> None:
             _load(request.model, progress),
             request.texts.texts,
             skip=request.skip,
-            n_texts=request.n_texts,
             sinks=request.sinks,
-            prepend_bos=request.model.prepend_bos,
-            layers=request.model.layers,
-            seed=request.seed,
             progress=progress,
+            **request.options,
         )
         files = write_masks(found, request.folder)
     with written(files.values()):
@@ -186,73 +118,6 @@ def _load(choice: ModelChoice, progress: Progress) -> Any:
     )
     progress(label, 1, 1)
     return model
-
-
-def _common(
-    request: SequentialRequest | TextStudyRequest, progress: Progress, *, without: Collection[str] = ()
-) -> dict[str, Any]:
-    """The arguments that most studies take alike, without those that one does not know."""
-    choice = request.model
-    common = {
-        "seed": request.seed,
-        "prepend_bos": choice.prepend_bos,
-        "final_norm": choice.final_norm,
-        "layers": choice.layers,
-        "backend": choice.backend,
-        "geometry": request.geometry,
-        "progress": progress,
-    }
-    if request.n_texts is not None:
-        common["n_texts"] = request.n_texts
-    return {name: value for name, value in common.items() if name not in without}
-
-
-def _warmup_part(model: Any, request: SequentialRequest, progress: Progress) -> Any:
-    """How many first positions to leave out, measured on texts that the model writes itself."""
-    from laminar_lens.studies.warmup.study import warmup_study
-
-    return warmup_study(model, tau=request.tau, **_common(request, progress))
-
-
-def _read_prompts(model: Any, request: SequentialRequest) -> None:
-    """Runs the prompts alone: a prompt that does not fit, or an activation that is not finite, is named."""
-    from laminar_lens.capture import iter_residuals
-
-    choice = request.model
-    for _ in iter_residuals(
-        model,
-        request.prompts.texts,
-        prepend_bos=choice.prepend_bos,
-        final_norm=choice.final_norm,
-        layers=choice.layers,
-    ):
-        pass
-
-
-def _grid(model: Any, request: SequentialRequest | WarmupRequest, progress: Progress) -> Any:
-    """The sensitivity grid; a tolerance or reference that was asked for is among its choices."""
-    from laminar_lens.studies.grid import REFERENCES, TOLERANCES, sensitivity_grid
-
-    chosen: dict[str, Any] = {"tau": sorted({*TOLERANCES, request.tau})}
-    if request.n_texts is not None:
-        chosen["n_texts"] = request.n_texts
-    if isinstance(request, SequentialRequest):
-        names = ("target", "occurrence", "regex", "baseline", "skip")
-        chosen |= {name: getattr(request, name) for name in names}
-        chosen["prompts"] = request.prompts.texts
-    else:
-        chosen |= {"texts": request.texts, "length": request.length}
-        if request.reference not in (None, *REFERENCES):
-            chosen["reference"] = (*REFERENCES, request.reference)
-    return sensitivity_grid(
-        model,
-        **chosen,
-        layers=request.model.layers,
-        backend=request.model.backend,
-        seed=request.seed,
-        geometry=request.geometry,
-        progress=progress,
-    )
 
 
 def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) -> dict[str, Path]:

@@ -5,43 +5,38 @@ measured; which these are is known when the file is read.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Any
 
 import typer
 
 from laminar_lens.cli import checks
-from laminar_lens.cli import options as opt
-from laminar_lens.cli.requests import Request, ShowRequest
+from laminar_lens.cli.options import SAID
+from laminar_lens.cli.parser import NUMBERS
+from laminar_lens.cli.requests import ShowRequest
 from laminar_lens.errors import InputError
+from laminar_lens.studies.fields import OUTPUT, Option, declared, named
+from laminar_lens.studies.registry import study_of
 
 UNDECLARED = {"ignore_unknown_options": True}
 """Settings of the command: options of studies are let through."""
 
+OPTIONS = {
+    "file": Option("A result that a study wrote.", "FILE", kind=str, positional=True),
+    "again": Option(
+        "Such as --tau 0.1: answered again from what was measured; the file stays as it is.",
+        "STUDY-OPTION", kind=list[str], default=None, positional=True,
+    ),
+    **named({"report": Option("Write the page again.", "PAGE.html", kind=Path, default=None, panel=OUTPUT)}),
+    **SAID,
+}  # fmt: skip
 
-def show(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A result that a study wrote.", show_default=False)
-    ],
-    again: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="STUDY-OPTION",
-            help="Such as --tau 0.1: answered again from what was measured; the file stays as it is.",
-            show_default=False,
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="PAGE.html", help="Write the page again.", show_default=False)
-    ] = None,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> Request:
+
+def show(given: dict[str, Any]) -> ShowRequest:
     """A saved result again: its sentence, its tables and, on request, its page."""
-    name, options = _split([file, *(again or ())])
+    name, options = _split([given["file"], *(given["again"] or ())])
     path = checks.readable_file(Path(name))
-    return ShowRequest(path, checks.page(path, report), json, quiet, options)
+    return ShowRequest(path, checks.page(path, given["report"]), given["json"], given["quiet"], options)
 
 
 def options_again(kind: str, given: Mapping[str, str]) -> dict[str, Any]:
@@ -50,17 +45,18 @@ def options_again(kind: str, given: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         InputError: an option that does not answer this study again, or a value of the wrong kind.
     """
-    from laminar_lens.studies.registry import study_of
-
     study = study_of(kind)
-    names = [] if study is None else [one.name for one in fields(study) if one.name not in study.remeasured]
-    known = {f"--{name.replace('_', '-')}": name for name in names}
+    options = {} if study is None else declared(study)
+    known = {
+        one.flag: (name, one)
+        for name, one in options.items()
+        if study is not None and name not in study.remeasured
+    }
     for option in given:
         if option not in known:
             has = f"has {', '.join(known)}" if known else "cannot be answered again with other options"
             raise InputError(f"{option} is no option to show this result with: a {kind} result {has}")
-    types = get_type_hints(study) if given else {}
-    return {known[option]: _value(option, text, types[known[option]]) for option, text in given.items()}
+    return {known[option][0]: _value(known[option][1], text) for option, text in given.items()}
 
 
 def _split(words: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -83,19 +79,15 @@ def _split(words: Sequence[str]) -> tuple[str, dict[str, str]]:
     return files[0], options
 
 
-def _value(option: str, text: str, kind: Any) -> Any:
-    """The value of an option; what is no number and no truth stays text."""
-    plain = next((one for one in (*get_args(kind), kind) if one in _READ), str)
+def _value(option: Option, text: str) -> Any:
+    """The value of an option."""
     try:
-        return _READ[plain](text)
+        return option.value(_truth(text) if option.kind is bool else NUMBERS.get(option.kind, str)(text))
     except typer.BadParameter as error:
-        raise InputError(f"{option}: {error.message}") from None
+        raise InputError(f"{option.flag}: {error.message}") from None
 
 
 def _truth(text: str) -> bool:
     if text not in ("true", "false"):
         raise typer.BadParameter(f"{text!r} is neither true nor false")
     return text == "true"
-
-
-_READ: dict[Any, Any] = {float: opt.decimal_number, int: opt.whole_number, bool: _truth, str: str}

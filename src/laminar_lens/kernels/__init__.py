@@ -108,13 +108,15 @@ def pair_angles(
         Radians in [0, π]; NaN where either vector is zero or not finite, or an index is −1 (no pair).
 
     Raises:
-        ShapeError: `pairs` has another shape, another number of prompts, or a position that is not there.
+        ShapeError: `pairs` has another shape, another number of prompts, or a position that is not there; no
+            positions.
         InputError: `resid` is not floating or `pairs` not integer.
         BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "... batch pos d_model")
+    check_length(resid, "pos", -2, 1, "a pair of positions")
     return load_backend(backend, resid).pair_angles(resid, check_pairs(resid, pairs))
 
 
@@ -155,13 +157,14 @@ def pairwise_angles(
         zero or not finite, diagonal included. Differentiable backward only.
 
     Raises:
-        ShapeError: no axis of positions.
+        ShapeError: no axis of positions, or none on it.
         InputError: a dtype that is not floating.
         BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "... pos d_model")
+    check_length(resid, "pos", -2, 1, "an angle between positions")
     return load_backend(backend, resid).pairwise_angles(resid)
 
 
@@ -178,13 +181,14 @@ def pairwise_histogram(
         one both; an angle that is NaN is not counted. No gradient.
 
     Raises:
-        ShapeError: no axis of positions, or `bins` outside 1 … 4,096.
+        ShapeError: no axis of positions, none on it, or `bins` outside 1 … 4,096.
         InputError: a dtype that is not floating.
         BackendError: an unknown backend, or one that cannot run on this tensor.
 
     Source: Kahan's two-argument form; see kernels/reference.py.
     """
     check_vectors("resid", resid, "... pos d_model")
+    check_length(resid, "pos", -2, 1, "an angle between positions")
     check_bins(bins)
     resid = resid.detach()
     return load_backend(backend, resid).pairwise_histogram(resid, bins)

@@ -32,6 +32,14 @@ def _length(vectors: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place"]
     return reduce(vectors**2, "... d_model -> ...", "sum").sqrt()
 
 
+def _extent(vectors: Float[Tensor, "*place d_model"]) -> Float[Tensor, "*place"]:
+    """The length, where the squares would overflow or vanish too."""
+    least = torch.finfo(vectors.dtype).tiny
+    largest = reduce(vectors.abs(), "... d_model -> ... 1", "max").clamp(min=least)
+    length = _length(vectors / largest) * largest[..., 0]
+    return length.masked_fill(largest[..., 0].isinf(), torch.inf)
+
+
 def _output(values: Float[Tensor, "*place"], *inputs: Tensor) -> Float[Tensor, "*place"]:
     """float64 if an input was float64, else float32."""
     return values if any(x.dtype == torch.float64 for x in inputs) else values.float()
@@ -91,7 +99,7 @@ def step_lengths(resid: Float[Tensor, "layer *batch d_model"]) -> Float[Tensor, 
     """Length of the difference between each layer and the next; NaN where either is not finite."""
     step = resid.double().diff(dim=0)
     finite = reduce(resid.isfinite(), "... d_model -> ...", "all")
-    return _output(_length(step).masked_fill(~(finite[:-1] & finite[1:]), torch.nan), resid)
+    return _output(_extent(step).masked_fill(~(finite[:-1] & finite[1:]), torch.nan), resid)
 
 
 def profile(
@@ -106,7 +114,7 @@ def profile(
         found["rotation"] = rotation_angles(resid)
     if "norm" in measures:
         finite = reduce(resid.isfinite(), "... d_model -> ...", "all")
-        found["norm"] = _output(_length(resid.double()).masked_fill(~finite, torch.nan), resid)
+        found["norm"] = _output(_extent(resid.double()).masked_fill(~finite, torch.nan), resid)
     if "step" in measures:
         found["step"] = step_lengths(resid)
     return hide_padding(found, mask)

@@ -9,7 +9,7 @@ import xarray as xr
 from laminar_lens.axes import PLAIN
 from laminar_lens.errors import InputError
 from laminar_lens.figures.view import Part, View
-from laminar_lens.results.tree import answer_of, groups_of, names
+from laminar_lens.results.tree import answer_of, groups_of, measured_of, names
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.tables import Column, Table
 from laminar_lens.words import estimate, number
@@ -20,7 +20,7 @@ NOTE = "Means over layers of each text's own difference. Everything else on this
 
 def contrast(tree: xr.DataTree, view: View, a: str, b: str, what: str | None, seed: int) -> xr.Dataset:
     """Condition `a` minus condition `b`, paired within each text; see `StudyResult.contrast`."""
-    found = [answer_of(tree, name) for name in (a, b)]
+    found = [_compared(tree, name) for name in (a, b)]
     what = what or _default(found[0], view)
     if a == b:
         raise InputError(f"a contrast needs two conditions; both are {a!r}")
@@ -62,13 +62,13 @@ def contrast(tree: xr.DataTree, view: View, a: str, b: str, what: str | None, se
 def contrast_rows(tree: xr.DataTree, view: View, seed: int) -> list[dict[str, Any]]:
     """Each condition against the plain run, in a few numbers a text that are means over layers; empty where
     there is one condition."""
-    conditions, first = names(tree), answer_of(tree, PLAIN)
+    conditions, first = names(tree), _compared(tree, PLAIN)
     if len(conditions) == 1 or not _with_texts(first) or _n_groups(tree) < 2:
         return []
     plain = _by_text(first, view)
     rows = []
     for name in conditions[1:]:
-        there = _by_text(answer_of(tree, name), view)
+        there = _by_text(_compared(tree, name), view)
         for what, (values, unit) in plain.items():
             difference = there[what][0] - values
             if np.isfinite(difference).sum() < 2:
@@ -94,7 +94,7 @@ def contrast_curves(tree: xr.DataTree, view: View, seed: int) -> xr.Dataset | No
         `difference` with the paired 95% interval `low` … `high`, and `n` texts: (condition, pair or layer).
         Attributes `about` and `units`. None where there are no two texts with a value in each layer.
     """
-    conditions, first = names(tree)[1:], answer_of(tree, PLAIN)
+    conditions, first = names(tree)[1:], _compared(tree, PLAIN)
     if not conditions or not _with_texts(first) or _n_groups(tree) < 2:
         return None
     what = _default(first, view)
@@ -103,7 +103,7 @@ def contrast_curves(tree: xr.DataTree, view: View, seed: int) -> xr.Dataset | No
         return None
     plain = _along(first[what], keep)
     found = [
-        mean_interval(_along(answer_of(tree, name)[what], keep) - plain, groups=groups_of(tree), seed=seed)
+        mean_interval(_along(_compared(tree, name)[what], keep) - plain, groups=groups_of(tree), seed=seed)
         for name in conditions
     ]
     withheld = {"withheld": next((one.withheld for one in found if one.withheld), "")}
@@ -201,8 +201,14 @@ def _with_texts(dataset: xr.Dataset) -> list[str]:
     return [key for key, variable in found.items() if variable.dtype.kind == "f"]
 
 
+def _compared(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """What of a condition is compared: its answer, or what was measured where that has no value by text."""
+    answer, measured = answer_of(tree, name), measured_of(tree, name)
+    return answer if measured is None or _with_texts(answer) else measured
+
+
 def _n_groups(tree: xr.DataTree) -> int:
     """Independent texts."""
-    groups, sizes = groups_of(tree), answer_of(tree, PLAIN).sizes
+    groups, sizes = groups_of(tree), _compared(tree, PLAIN).sizes
     axis = next((name for name in TEXT_AXES if name in sizes), None)
     return len(np.unique(groups)) if groups is not None else sizes[axis] if axis else 0

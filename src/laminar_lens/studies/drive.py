@@ -31,6 +31,7 @@ from laminar_lens.studies.options import Options, options_of
 from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.study import Answer, Study
+from laminar_lens.studies.texts import Texts
 
 ABOUT = "about"
 """Attribute of a measurement: what the result's labels are made from."""
@@ -192,6 +193,12 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
     measured = study.measure(run)
     if not isinstance(measured, xr.Dataset):
         raise InputError(f"measure of study {study.kind!r} returned {shown(measured)}; expected a Dataset")
+    if (
+        isinstance(texts, Texts)
+        and "token_id" not in measured
+        and measured.sizes.get("text") == len(texts.rows)
+    ):
+        measured = measured.assign(token_id=(("text", "token"), texts.hashed))
     taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
     settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
     if "layers" in study.options:

@@ -27,13 +27,14 @@ from laminar_lens.studies.options import Options
 from laminar_lens.studies.sequential.comparison import mean, modes_by_layer
 from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
 from laminar_lens.studies.texts import Texts, chosen_texts
+from laminar_lens.studies.warmup.command import WINDOWS
 from laminar_lens.studies.warmup.study import DEFAULT_TEXTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TOLERANCES = (0.03, 0.05, 0.1)
-REFERENCES = ("last third", "last half", "last quarter")
+REFERENCES = WINDOWS
 
 
 @checked(bos=each(flag), final_norm=each(flag), tau=each(number))

@@ -3,7 +3,50 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from laminar_lens.arguments import LARGEST
 from laminar_lens.errors import InputError
+from laminar_lens.models.selection import written_numbers
+from laminar_lens.registered import GEOMETRIES
+from laminar_lens.studies.fields import (
+    MODEL,
+    TEXT,
+    Option,
+    at_least,
+    between,
+    choice,
+    declared,
+    listed,
+    one_of,
+    option,
+)
+
+BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
+LONGEST, SHORTEST = 64, 4
+"""Tokens of a text, where no length says otherwise, and at least."""
+MOST = 9_999_999
+"""Tokens of a text, or positions to skip: no text is so long."""
+MOST_TEXTS = 1_000_000
+"""The studies, too, count how many texts would decide up to a million."""
+USUAL_TEXTS = 1200
+"""Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
+rad."""
+
+
+def written_layers(flag: str, text: str) -> tuple[int, ...] | None:
+    """`"0,3-5"` as (0, 3, 4, 5), in order and without repeats; an empty text, all layers, as None."""
+    return written_numbers(flag, text, "layer", "no model has so many hidden states")
+
+
+def counted(default: int, least: int = 2) -> Option:
+    """How many texts the model writes: enough for an interval, and no more than was ever needed."""
+
+    def read(flag: str, value: int) -> int:
+        if value > MOST_TEXTS:
+            raise InputError(f"{flag} {value} is too large: give {MOST_TEXTS} or less, usually {USUAL_TEXTS}")
+        return at_least(flag, value, least)
+
+    words = f"How many texts the model writes. Default: {default}."
+    return Option(words, "N", read, int, None, "--n-texts", TEXT)
 
 
 @dataclass(frozen=True)
@@ -25,18 +68,51 @@ class Options:
     """
 
     n_texts: int
-    length: int | None = None
+    length: int | None = option(
+        None,
+        "Tokens a text. Default: 64, or what the context holds.",
+        "N",
+        between(SHORTEST, MOST),
+        panel=TEXT,
+    )
     document_starts: Any = None
     groups: Any = None
-    prepend_bos: bool = False
-    final_norm: bool = False
-    layers: Any = None
-    seed: int = 0
-    random_init: bool = True
-    backend: str = "auto"
+    prepend_bos: bool = option(
+        False, "Put the beginning-of-text token in front; it then is position 0.", flag="--bos", panel=MODEL
+    )
+    final_norm: bool = option(False, "Last state after the final LayerNorm.", panel=MODEL, negated=False)
+    layers: Any = option(
+        None,
+        "Hidden states, for example 0,3-8 (0 is the embedding). Default: all.",
+        "LIST",
+        written_layers,
+        panel=MODEL,
+    )
+    seed: int = option(0, "Same seed, same numbers.", "N", between(0, LARGEST))
+    random_init: bool = option(True, "Also the same with random weights.", flag="--random")
+    backend: str = option(
+        "auto", f"Angle kernels: {listed(BACKENDS)}.", "NAME", one_of(*BACKENDS), panel=MODEL
+    )
     interventions: Any = None
-    geometry: Any = "raw"
-    geometries: Any = None
+    geometry: Any = option(
+        "raw",
+        f"In which angles and lengths are measured: {listed(GEOMETRIES.shipped)}.",
+        "NAME",
+        lambda flag, name: choice(flag, name, GEOMETRIES.names()),
+    )
+    geometries: Any = option(None, "Also how the headline changes in each geometry.", kind=bool, default=True)
+
+
+def some(*names: str) -> dict[str, Option]:
+    """The options of these names."""
+    every = declared(Options)
+    return {name: every[name] for name in names}
+
+
+def shared(study: Any) -> dict[str, Option]:
+    """The options of a command that its study shares with others."""
+    options = declared(Options) | {"n_texts": counted(study.n_texts, study.least)}
+    return {name: one for name, one in options.items() if name in study.options}
 
 
 def options_of(study: Any, given: dict[str, Any]) -> Options:

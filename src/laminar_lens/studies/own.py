@@ -1,6 +1,6 @@
 """From what was measured to what is said: the shortest way, for a study of one's own."""
 
-from collections.abc import Iterable
+from typing import Any
 
 import xarray as xr
 
@@ -11,14 +11,13 @@ from laminar_lens.studies.layers import named_layers
 
 
 @checked()
-def band(values: xr.DataArray, *, seed: int = 0, level: float = 0.95) -> xr.Dataset:
+def band(values: Any, *, seed: int = 0) -> xr.Dataset:
     """Means over texts with a band that covers all entries at once.
 
     Args:
         values: by text, such as [text layer]; a text with NaN is left out of that entry. Texts of one `group`
             (a coordinate along `text`) are one observation.
         seed: of the resampling.
-        level: of the band.
 
     Returns:
         Variables `<name>`, `<name>_low` and `<name>_high` without `text`, in the unit of `values`, as the
@@ -33,12 +32,12 @@ def band(values: xr.DataArray, *, seed: int = 0, level: float = 0.95) -> xr.Data
         raise InputError(f"values is a {type(values).__name__}; expected a named DataArray with an axis text")
     one, name = values.transpose("text", ...), str(values.name)
     groups = one["group"].values if "group" in one.coords else None
-    found = simultaneous_band(one.values, groups=groups, seed=seed, level=level)
+    found = simultaneous_band(one.values, groups=groups, seed=seed)
     about = f"{one.attrs.get('long_name') or name}, mean over texts"
     ends = {
         name: (found.estimate, about, ""),
-        f"{name}_low": (found.low, f"lower end of its simultaneous {level:.0%} band", found.withheld),
-        f"{name}_high": (found.high, f"upper end of its simultaneous {level:.0%} band", found.withheld),
+        f"{name}_low": (found.low, "lower end of its simultaneous 95% band", found.withheld),
+        f"{name}_high": (found.high, "upper end of its simultaneous 95% band", found.withheld),
     }
     units = str(one.attrs.get("units", "1"))
     variables = {
@@ -54,7 +53,7 @@ def band(values: xr.DataArray, *, seed: int = 0, level: float = 0.95) -> xr.Data
 
 
 @checked(layers=None)
-def named(layers: xr.DataArray | Iterable[int]) -> str:
+def named(layers: Any) -> str:
     """Layers as they are said.
 
     Args:
@@ -67,5 +66,5 @@ def named(layers: xr.DataArray | Iterable[int]) -> str:
         if layers.dims != ("layer",) or layers.dtype != bool:
             raise InputError(f"layers is {layers.dtype} over {layers.dims}; expected true and false by layer")
         return named_layers(layers["layer"].values[layers.values].tolist())
-    given = list(layers) if isinstance(layers, Iterable) else layers
-    return named_layers(wholes("layers", given) if given != [] else [])
+    none = isinstance(layers, list | tuple) and not layers
+    return named_layers(() if none else wholes("layers", layers))

@@ -35,6 +35,8 @@ def _accepted(name: str, given: Any) -> type[Study]:
             raise InputError(
                 f"study {name!r}: {key} is no field; decorate the class with @dataclass(frozen=True)"
             )
+    if lacks := sorted(given.__abstractmethods__):
+        raise InputError(f"study {name!r} lacks {' and '.join(lacks)}: a study measures and answers")
     return given
 
 

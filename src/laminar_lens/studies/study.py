@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that a command can be built from a study's fi
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.texts import Chosen
 
-EVERY_OPTION = (
+USUAL_OPTIONS = (
     *("n_texts", "length", "document_starts", "groups", "prepend_bos", "final_norm", "layers", "seed"),
-    *("random_init", "backend", "interventions", "geometry", "geometries"),
+    *("backend", "interventions", "geometry"),
 )
+"""What `Run` and `drive` do for every study."""
+
+EVERY_OPTION = (*USUAL_OPTIONS, "random_init", "geometries")
+"""With what a study does by itself: by `Run.twin` and `Run.angles_beside`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Study(ABC):
 
     A subclass is a frozen dataclass. What every study shares (texts, BOS, layers, geometry, interventions,
     seed) is no field: `options` names what of it the study takes, see `laminar_lens.studies.options.Options`.
+    Its command has an option for every field, see `laminar_lens.studies.fields`; its documentation up to
+    "Attributes:" is the command's help.
     """
 
     kind: ClassVar[str]
@@ -65,9 +71,15 @@ class Study(ABC):
     """"module:NAME" of its figures and tables; a curve with its band without one."""
     result: ClassVar[str] = "laminar_lens.results:StudyResult"
     """"module:Class" of its results."""
-    options: ClassVar[tuple[str, ...]] = EVERY_OPTION
+    options: ClassVar[tuple[str, ...]] = USUAL_OPTIONS
     n_texts: ClassVar[int] = 200
     """How many texts the model writes where none are given."""
+    together: ClassVar[str] = ""
+    """Why measurements of some texts each make none of all; empty where they do."""
+    least: ClassVar[int] = 2
+    """How many texts are enough."""
+    command: ClassVar[str] = "laminar_lens.studies.command:Command"
+    """"module:Class" of what its command does beside running it."""
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
 
@@ -110,6 +122,13 @@ class Study(ABC):
     @abstractmethod
     def answer(self, measured: "xr.Dataset") -> Answer:
         """Statistics, claims and the sentence; needs no model."""
+
+    @classmethod
+    def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        """The measurement of all texts from measurements of some each: texts one after another."""
+        from laminar_lens.studies.merge import by_text
+
+        return by_text(cls, parts, {})
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         """The study's own options as they were used, JSON-safe."""

@@ -29,13 +29,9 @@ from laminar_lens.studies.documents import (
     uncut_note,
 )
 from laminar_lens.studies.observations import Observations, Origin, check_repeats, observations
-from laminar_lens.studies.options import Options
+from laminar_lens.studies.options import LONGEST, SHORTEST, USUAL_TEXTS, Options
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
-
-USUAL_TEXTS = 1200
-DEFAULT_LENGTH = 64
-SHORTEST = 4
 
 
 @runtime_checkable
@@ -134,7 +130,7 @@ def chosen_texts(
     document_starts = options.document_starts
     room = context_length(model) - int(options.prepend_bos)
     if texts is None:
-        wanted = _length(length, room, DEFAULT_LENGTH)
+        wanted = _length(length, room, LONGEST)
         if document_starts is not None:
             raise InputError(
                 "document_starts= goes with texts= that are given; the model writes single texts"
@@ -144,10 +140,10 @@ def chosen_texts(
         tokens = sample_tokens(model, n_texts, wanted, seed=options.seed, progress=progress)
         return _checked(model, tokens, _labels(groups, n_texts), "model", (), reach, notes)
     is_ids = hasattr(texts, "ndim") and document_starts is None
-    rows, labels = _given(model, texts, _length(length, room, DEFAULT_LENGTH), groups, document_starts, notes)
+    rows, labels = _given(model, texts, _length(length, room, LONGEST), groups, document_starts, notes)
     lengths = sorted(map(len, rows))
     as_given = is_ids and lengths[0] == lengths[-1]  # rows that padding made alike are texts like others
-    wanted = _length(length, room, lengths[-1] if as_given else DEFAULT_LENGTH)
+    wanted = _length(length, room, lengths[-1] if as_given else LONGEST)
     enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
     origin: Origin = "ids" if is_token_tensor(texts) else "text"
     if len(enough) < 2:

@@ -119,6 +119,33 @@ def test_step_length_beyond_the_dtype_is_inf() -> None:
     assert kernels.step_lengths(torch.ones(2, 1, 3)).item() == 0
 
 
+@pytest.mark.parametrize("backend", ["reference", "eager", "cpu"])
+@pytest.mark.parametrize("scale", [1e300, 1e-300, 5e-324])
+def test_lengths_whose_squares_float64_cannot_hold(backend: str, scale: float) -> None:
+    resid = torch.tensor([[[[3.0, 4.0]]], [[[-9.0, -12.0]]]], dtype=torch.float64) * scale
+    found = kernels.angle_profile(resid, measures=("norm", "step"), backend=backend)
+    expected = {"norm": torch.tensor([5.0, 15.0]), "step": torch.tensor([20.0])}
+    for name, units in expected.items():
+        torch.testing.assert_close(found[name].flatten(), units.double() * scale, rtol=1e-14, atol=0)
+    far = torch.tensor([[[1.7e308]], [[-1.7e308]]], dtype=torch.float64)
+    assert kernels.step_lengths(far, backend=backend).item() == math.inf
+
+
+@pytest.mark.parametrize("backend", ["reference", "eager", "cpu"])
+def test_no_positions_are_refused(backend: str) -> None:
+    """Where every pair is −1, there was nothing to compute, and what was in memory came back."""
+    for shape in ((2, 0, 5), (3, 2, 0, 5)):
+        none = torch.ones(shape)
+        for function, argument in [
+            (kernels.pair_angles, {"pairs": torch.full((3, 2), -1)}),
+            (kernels.pairwise_angles, {}),
+            (kernels.pairwise_histogram, {}),
+        ]:
+            with pytest.raises(ShapeError) as caught:
+                function(none, **argument, backend=backend)
+            one_line(caught, "pos is 0", "at least 1")
+
+
 def one_line(caught: Any, *parts: str) -> None:
     assert "\n" not in str(caught.value)
     for part in parts:

@@ -145,6 +145,18 @@ def test_the_bridge_is_right_where_the_converter_is_not(
     assert largest_angle(states, hugging_face(folder, tokens)) < 5e-6
 
 
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "unchecked"), [(10**6, 128, ()), (10**9, 48, ()), (10**11, 16, (32,))]
+)
+def test_a_probe_is_as_long_as_it_is_worth_and_goes_beyond_a_window(
+    parameters: int, tokens: int, unchecked: tuple[int, ...]
+) -> None:
+    from transformers import Qwen2Config
+
+    probe = faithful.make_probe(Qwen2Config(vocab_size=300, **ROTARY | WINDOW), parameters, "cpu")
+    assert (probe.text.shape, probe.unchecked) == ((1, tokens), unchecked)
+
+
 def test_a_window_too_long_to_compare_is_told(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faithful, "PLAIN", (0.0, 0))
     monkeypatch.setattr(faithful, "TURNING", (0.0, 0))
@@ -235,6 +247,17 @@ def test_the_context_is_the_model_s_own(save: Any, kind: str, context: int, brid
         return
     states = capture_residuals(model, tokens, final_norm=True).values[:, 0]
     assert largest_angle(states, hugging_face(folder, tokens)) < 1e-4  # rotary angles of 3,000 rad in float32
+
+
+def test_the_context_of_a_user_s_own_bridge_is_its_configuration_s(save: Any) -> None:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    folder = save("Qwen3", **ROTARY | {"head_dim": 8, "num_hidden_layers": 1})
+    model = TransformerBridge.boot_transformers(str(folder), device="cpu")
+    model.cfg.n_ctx = 2048  # as TransformerLens's tables say for the family
+    assert describe(model).n_ctx == context_length(model) == 128
+    with pytest.raises(InputError, match="600 tokens, more than the model's context of 128"):
+        capture_residuals(model, torch.ones(1, 600, dtype=torch.long))
 
 
 @HOOKED

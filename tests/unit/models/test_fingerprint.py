@@ -75,6 +75,20 @@ def test_weights_that_change_while_a_study_runs_are_an_error(tiny_gpt2: Path):
         assert seen.pop()
 
 
+def test_weights_that_change_between_the_settings_of_a_grid_are_an_error(tiny_gpt2: Path):
+    model, seen = ll.load_model(tiny_gpt2), []
+
+    def edit(label: str, done: int, total: int) -> None:
+        if label == "sensitivity grid" and done == 1:
+            seen.append(label)
+            next(model.parameters()).data[5].add_(0.5)
+
+    few: dict[str, Any] = {"n_texts": 4, "length": 8, "final_norm": [False], "reference": ["last half"]}
+    with pytest.raises(CaptureError, match=r"weights of .* changed while they were measured"):
+        ll.sensitivity_grid(model, bos=[False, True], tau=[0.05], progress=edit, **few)
+    assert len(seen) == 1
+
+
 def test_weights_that_change_between_batches_are_an_error(tiny_gpt2: Path):
     model = ll.load_model(tiny_gpt2)
     batches = ll.iter_residuals(model, [TEXT, "They admired her courage, and her sister admired her too."])

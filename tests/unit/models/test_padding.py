@@ -67,6 +67,12 @@ class TestByPlace:
                 [[0, 0, 0], [0, 1, 2]], SHARED, [[1, 0, 0], [1, 1, 1]], id="an empty text with its BOS"
             ),
             pytest.param([[0, 0, 0], [0, 1, 2]], LEFT, [[0, 0, 1], [1, 1, 1]], id="the same, left"),
+            pytest.param(
+                [[0, 0, 0], [1, 2, 0]], LEFT, [[0, 0, 1], [1, 1, 1]], id="an empty text with its EOS, left"
+            ),
+            pytest.param(
+                [[0, 0, 0], [1, 2, 0]], SHARED, [[1, 0, 0], [1, 1, 1]], id="an empty text with its EOS, right"
+            ),
             pytest.param([[1, 0, 2], [3, 0, 4]], SHARED, [[1, 1, 1], [1, 1, 1]], id="inside"),
             pytest.param([[1, 2, 0], [1, 0, 0]], OWN, [[1, 1, 0], [1, 0, 0]], id="an id of its own"),
             pytest.param([[0, 1, 2], [0, 0, 1]], OWN, [[0, 1, 1], [0, 0, 1]], id="of its own, left"),

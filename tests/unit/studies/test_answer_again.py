@@ -171,7 +171,7 @@ def test_a_baseline_that_there_is_not_is_one_line(
     result = ll.sequential_study(ll.load_model(tiny_gpt2), prompts, donors=donors, **how)
     path = result.save(tmp_path / "sequential.nc")
     assert result.answer(baseline="adjacent").settings["baseline"] == "adjacent"
-    for option, said in (("--baseline=other", "'other'"), ("--n-perm=0", "n_perm=0")):
+    for option, said in (("--baseline=other", "'other'"), ("--n-perm=0", "--n-perm 0")):
         assert main(["show", str(path), option]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1

@@ -188,6 +188,29 @@ def test_what_stands_for_unknown_text(special: dict[str, str], tmp_path: Path, t
     assert unknown_token(None, from_text=True) is None
 
 
+def test_in_token_ids_an_unknown_token_may_be_what_else_it_is(tmp_path: Path) -> None:
+    """A tokenizer of words whose unknown token is its BOS, too: in texts it means the one, in ids any."""
+    special = dict.fromkeys(("bos_token", "eos_token", "pad_token"), "<s>")
+    model = ll.load_model(word_level(tmp_path, "<s>", **special))
+    given = ids(N) % 12 + 1
+    given[:, 3:5] = 0
+    found = measured("sinks", model, given, length=LENGTH)
+    assert not any("unknown to the model" in note for note in found.warnings)
+    with pytest.raises(InputError, match="62% of the tokens"):
+        measured("sinks", model, sentences(N, 5), length=LENGTH)
+
+
+def test_the_share_of_unknown_tokens_is_of_tokens() -> None:
+    """One long text without any outweighs ten short ones with one each."""
+
+    class Words:
+        unk_token, unk_token_id = "?", 0
+
+    rows = [list(range(1, 91)), *([k, k + 50, 0] for k in range(1, 11))]
+    said = observations(rows, Words(), "ids").alarms
+    assert any(alarm.startswith("8% of the tokens are unknown") for alarm in said)
+
+
 def test_bos_ids_of_gpt2_are_no_unknown_tokens(model: Any) -> None:
     texts = ids(N)
     texts[:, 4:7] = 0
@@ -272,6 +295,11 @@ def test_texts_that_begin_alike_are_said(model: Any) -> None:
     assert "observations" not in result.sentence
     texts[8:30] = ids(22, seed=5, length=32)
     assert "begin with" not in " ".join(measured("sinks", model, texts).warnings)
+    long = ids(N, length=64)
+    for shared, said in ((15, False), (16, True)):  # a quarter
+        long[:30, :shared] = long[0, :shared]
+        alarms = observations(long.tolist(), None, "ids").alarms
+        assert any("begin with the same tokens" in alarm for alarm in alarms) == said
 
 
 def test_why_compares_what_decides_its_effects(model: Any) -> None:

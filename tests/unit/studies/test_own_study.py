@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -15,7 +16,7 @@ from laminar_lens.studies.drive import run
 from laminar_lens.studies.registry import STUDIES
 from laminar_lens.studies.study import Answer, Study
 
-HOW: dict[str, Any] = {"n_texts": 24, "length": 16, "random_init": False}
+HOW: dict[str, Any] = {"n_texts": 24, "length": 16}
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,14 @@ def test_it_is_a_study_like_others(novella: Any, tmp_path: Any, capsys: pytest.C
     assert loaded.numbers_sha256 == result.numbers_sha256
     assert loaded.sentence == result.sentence
     assert loaded.settings["above"] == 0.1
-    assert list(loaded.figures()) == ["turn"]
+    assert list(loaded.figures()) == ["contrasts", "turn"]
     assert loaded.table("by_layer").rows()[0]["layer"] == 1
     few = loaded.answer(above=3.0)
     assert few.sentence.startswith("0 layers turn.")
     assert few.settings["above"] == 3.0
+    paired = loaded.contrast(loaded.conditions[1])  # of what was measured: the answer has no value by text
+    turned = [loaded.condition(name).measured["turn"].mean("text") for name in loaded.conditions]
+    assert np.allclose(paired["difference"], turned[1] - turned[0], atol=1e-6)
     assert main(["show", str(path), "--above", "3", "--report", str(tmp_path / "own.html")]) == 0
     assert "0 layers turn." in capsys.readouterr().out
     assert "Turning study" in (tmp_path / "own.html").read_text()

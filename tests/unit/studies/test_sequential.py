@@ -119,6 +119,18 @@ class TestAngles:
             candidates = [turned(donors[1, text, i], donors[1, text, j]) for text in own]
             assert np.min(np.abs(candidates - row["angle_by_baseline"].values[1, prompt])) < 1e-5
 
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_padding_of_donors_is_not_measured(
+        self, result: StudyResult, study: Study, model: Any, side: str
+    ) -> None:
+        """Given as ids that TransformerLens pads, they are the donors that they are as texts."""
+        ids = model.to_tokens(list(DONORS), prepend_bos=False, padding_side=side)
+        assert (ids == model.tokenizer.pad_token_id).any(), "a ragged batch"
+        found = study(donors=ids)
+        for name in ("angle_by_baseline", "mean_by_baseline"):
+            assert found.dataset[name].values.tobytes() == result.dataset[name].values.tobytes()
+        assert any("is taken as padding" in note for note in found.warnings)
+
     def test_every_adjacent_pair_and_the_permuted_null(
         self, result: StudyResult, vectors: np.ndarray
     ) -> None:

@@ -12,6 +12,7 @@ from laminar_lens.interventions import remove_write
 from laminar_lens.models import families
 from laminar_lens.results import StudyResult, claim_rows
 from laminar_lens.stats.sinks import share_interval, sink_tokens, token_kind
+from laminar_lens.studies.sinks.answer import answer
 from laminar_lens.studies.sinks.study import sink_study
 from tests import planted
 
@@ -302,6 +303,23 @@ def test_bad_input(tiny_gpt2: Any) -> None:
 )  # fmt: skip
 def test_kinds_of_tokens(text: str, kind: str) -> None:
     assert token_kind(text) == kind
+
+
+@pytest.mark.parametrize("rare", [True, False])
+def test_shares_of_attention_stay_between_nothing_and_all(rare: bool, tiny_gpt2: Any) -> None:
+    """One text of sixty differs from the rest: a band around its mean would leave 0 … 1."""
+    measured = study(ll.load_model(tiny_gpt2), tokens_of(60)).measured.copy(deep=True)
+    for name, one in (("first", 0.9), ("resting", 1 / 12)):
+        measured[name][:] = 0.0
+        measured[name][0] = one
+        measured[name][:] = measured[name] if rare else 1 - measured[name]
+    found = answer(measured).data
+    end = 0.0 if rare else 1.0
+    for name in ("attention_first", "claim"):
+        at = {"claim": "S2"} if name == "claim" else {}
+        low, high = (found[f"{name}_{which}"].sel(at).values for which in ("low", "high"))
+        assert ((low if rare else high) == end).all()
+        assert (low < high).all()
 
 
 def test_shares_of_all_and_of_none_have_an_interval() -> None:

@@ -160,7 +160,7 @@ class TestWhatIsRefused:
 class TestByteOrderMark:
     def test_it_is_no_part_of_a_text(self, tmp_path: Path) -> None:
         file = tmp_path / "p.txt"
-        file.write_bytes("\ufeffOne.\r\nTwo.\rThree.".encode())
+        file.write_bytes("\ufeff\ufeffOne.\r\nTwo.\rThree.".encode())
         assert read_text(file) == "One.\r\nTwo.\rThree."
         assert read_document(file) == "One.\nTwo.\nThree."
         assert read_prompts(file) == ("One.", "Two.\rThree.")

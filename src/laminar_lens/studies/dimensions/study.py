@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.studies.fields import between, option
+from laminar_lens.studies.options import MOST
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ FEW = 3
 
 @dataclass(frozen=True)
 class Dimensions(Study):
-    """The few dimensions that make a cosine, if there are any.
+    """Whether three dimensions make over half of a cosine, and what the angle is without them (D1–D4).
+
+    Of the first pair, between position 0 and the body, of neighbours in it.
 
     Attributes:
         removed: the angle is measured without the first 0, 1, … so many dimensions.
@@ -32,13 +35,17 @@ class Dimensions(Study):
     kind: ClassVar[str] = "dimensions"
     title: ClassVar[str] = "Dimension study"
     view: ClassVar[str] = "laminar_lens.studies.dimensions.view:VIEW"
+    together: ClassVar[str] = "half of the texts choose the dimensions, the others are measured"
     options: ClassVar[tuple[str, ...]] = tuple(
         name for name in EVERY_OPTION if name not in ("random_init", "backend", "geometries")
     )
     n_texts: ClassVar[int] = DEFAULT_TEXTS
+    least: ClassVar[int] = 4  # one half chooses what the other measures
     remeasured: ClassVar[tuple[str, ...]] = ("removed",)
 
-    removed: int = REMOVED
+    removed: int = option(
+        REMOVED, "Up to how many dimensions are taken out of the angle.", "K", between(FEW, MOST)
+    )
 
     def geometry(self, run: "Run") -> "Geometry":
         """Fitted while measuring: what is removed from it depends on how long the texts are."""
@@ -84,7 +91,7 @@ class Dimensions(Study):
 
 @checked()
 def dimension_study(
-    model: HookedModel,
+    model: Any,
     texts: Any = None,
     *,
     n_texts: int = DEFAULT_TEXTS,

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from laminar_lens.arguments import checked
+from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.prompts import OCCURRENCES
+from laminar_lens.studies.fields import TEXT, between, listed, no_option, one_of, option
+from laminar_lens.studies.options import MOST, MOST_TEXTS
+from laminar_lens.studies.sequential.command import baseline, part
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ N_DONORS = 128
 
 @dataclass(frozen=True)
 class Sequential(Study):
-    """A target's sequential angle against its baselines, layer by layer, and the claims C1–C7.
+    """The sequential-angle study: a target token's turn against baselines, and the claims made about it.
 
     Attributes:
         target: text or regular expression; the pair is (token before, first token of the target).
@@ -37,24 +41,38 @@ class Sequential(Study):
     kind: ClassVar[str] = "sequential"
     title: ClassVar[str] = "Sequential-angle study"
     view: ClassVar[str] = "laminar_lens.studies.sequential.view:VIEW"
+    together: ClassVar[str] = "pairs are drawn for the prompts together"
     options: ClassVar[tuple[str, ...]] = (
         *("prepend_bos", "final_norm", "layers", "seed", "random_init", "backend", "interventions"),
         *("geometry", "geometries"),
     )
+    command: ClassVar[str] = "laminar_lens.studies.sequential.command:SequentialCommand"
     remeasured: ClassVar[tuple[str, ...]] = (
         *("target", "occurrence", "regex", "skip", "n_draws", "donors", "n_donors", "warmup"),
     )
 
-    target: Any = " her"
-    occurrence: Any = "error"
-    regex: bool = False
-    baseline: Any = "published"
-    skip: Any = 0
-    n_draws: int = 200
-    n_perm: int = 10_000
-    donors: Any = None
-    n_donors: int = N_DONORS
-    warmup: Any = None
+    target: Any = option(" her", "The token whose turn is measured.", "TEXT", panel=TEXT)
+    occurrence: Any = option(
+        "error",
+        f"A target that occurs more than once: {listed(OCCURRENCES)}.",
+        "CHOICE",
+        one_of(*OCCURRENCES),
+        panel=TEXT,
+    )
+    regex: bool = option(False, "--target is a regular expression.", panel=TEXT, negated=False)
+    baseline: Any = option(
+        "published", "Pairs to compare with: published, adjacent, matched or by_position.", "NAME", baseline
+    )
+    skip: Any = option(
+        0, "Leave the first K positions out of every baseline.", "K", between(0, MOST), kind=int
+    )
+    n_draws: int = option(200, "Draws of each random baseline.", "N", between(1, MOST_DRAWS))
+    n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
+    donors: Any = no_option(None, "texts or token ids, given in Python")
+    n_donors: int = option(
+        N_DONORS, "Donors that the model writes where no warm-up does.", "N", between(1, MOST_TEXTS)
+    )
+    warmup: Any = option(None, "Also how many first tokens to leave out.", read=part, kind=bool, default=True)
 
     def chosen(self, run: "Run") -> "Settings":
         """What decides which pairs are compared."""

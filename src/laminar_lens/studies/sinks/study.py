@@ -5,12 +5,12 @@ blocks, in a few dimensions, that attention rests there, and that it is erased b
 measures each part on the model at hand, and can answer that there is no sink.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
-from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ DEFAULT_TEXTS = 200
 
 @dataclass(frozen=True)
 class Sinks(Study):
-    """Whether position 0, or another token, is a sink."""
+    """Whether position 0, or another token, is a sink: by length, attention and massive activations (S1–S6).
+
+    Also which blocks write its long vector, and which erase it.
+    """
 
     kind: ClassVar[str] = "sinks"
     title: ClassVar[str] = "Sink study"
@@ -51,6 +54,12 @@ class Sinks(Study):
 
         return measure(run)
 
+    @classmethod
+    def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        from laminar_lens.studies.sinks.merge import merged
+
+        return merged(cls, parts)
+
     def answer(self, measured: "xr.Dataset") -> Answer:
         from laminar_lens.studies.sinks.answer import answer
 
@@ -59,7 +68,7 @@ class Sinks(Study):
 
 @checked()
 def sink_study(
-    model: HookedModel,
+    model: Any,
     texts: Any = None,
     *,
     n_texts: int = DEFAULT_TEXTS,

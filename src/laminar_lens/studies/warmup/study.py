@@ -1,12 +1,16 @@
 """How many first tokens to leave out of a statistic on this model: measured on texts, answered in one
 sentence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
-from laminar_lens.studies.study import Answer, Study
+from laminar_lens.studies.fields import TAU, option
+from laminar_lens.studies.options import USUAL_TEXTS
+from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.warmup.command import window
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -14,14 +18,12 @@ if TYPE_CHECKING:
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.warmup.result import WarmupResult
 
-DEFAULT_TEXTS = 1200
-"""Enough for an answer at every position of 9 layers at once, where angles scatter by up to about 0.28
-rad."""
+DEFAULT_TEXTS = USUAL_TEXTS
 
 
 @dataclass(frozen=True)
 class Warmup(Study):
-    """How many first tokens of a text stand apart from the rest.
+    """How many first tokens to leave out of a statistic on this model, or that it cannot be told.
 
     Attributes:
         tau: differences below this, in radians, do not matter.
@@ -32,11 +34,18 @@ class Warmup(Study):
     title: ClassVar[str] = "Warm-up study"
     view: ClassVar[str] = "laminar_lens.studies.warmup.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.warmup.result:WarmupResult"
+    options: ClassVar[tuple[str, ...]] = EVERY_OPTION
     n_texts: ClassVar[int] = DEFAULT_TEXTS
+    command: ClassVar[str] = "laminar_lens.studies.warmup.command:WarmupCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 
-    tau: float = 0.05
-    reference: Any = None
+    tau: float = option(0.05, *TAU)
+    reference: Any = option(
+        None,
+        "Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
+        "A-B",
+        window,
+    )
 
     def __post_init__(self) -> None:
         from laminar_lens.stats.warmup import check_tau
@@ -57,6 +66,12 @@ class Warmup(Study):
         from laminar_lens.studies.warmup.answer import answer
 
         return answer(measured, self.tau)
+
+    @classmethod
+    def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        from laminar_lens.studies.merge import by_text
+
+        return by_text(cls, parts, {"axis_turn": lambda values: values[0]})  # of the first texts
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         return {"tau": self.tau, "reference": list(measured.attrs["window"])}

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.studies.fields import TAU, TEXT, option
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.why.command import places as read_places
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +23,10 @@ DEFAULT_TEXTS = 400
 
 @dataclass(frozen=True)
 class Why(Study):
-    """What makes first pairs stand apart: position, context, either, jointly, none or undetermined.
+    """Why first pairs stand apart: position, context, either, jointly, none or undetermined (claim C8).
+
+    The same two tokens are measured inside a text as they are, with their context cut off, with restarted
+    positions, and both.
 
     Attributes:
         tau: effects below this, in radians, are none.
@@ -33,12 +37,21 @@ class Why(Study):
     title: ClassVar[str] = "Why-study"
     view: ClassVar[str] = "laminar_lens.studies.why.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.why.result:WhyResult"
+    together: ClassVar[str] = "texts exchange their beginnings with each other"
     options: ClassVar[tuple[str, ...]] = tuple(name for name in EVERY_OPTION if name != "prepend_bos")
     n_texts: ClassVar[int] = DEFAULT_TEXTS
+    least: ClassVar[int] = 4  # texts exchange their beginnings
+    command: ClassVar[str] = "laminar_lens.studies.why.command:WhyCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("at",)
 
-    tau: float = 0.05
-    at: Any = None
+    tau: float = option(0.05, *TAU)
+    at: Any = option(
+        None,
+        "Positions of the pair inside a text, for example 42-62. Default: the last third of a text.",
+        "LIST",
+        read_places,
+        panel=TEXT,
+    )
 
     def __post_init__(self) -> None:
         from laminar_lens.stats.warmup import check_tau
@@ -99,7 +112,7 @@ class Why(Study):
 
 @checked()
 def why_study(
-    model: HookedModel,
+    model: Any,
     texts: Any = None,
     *,
     n_texts: int = DEFAULT_TEXTS,

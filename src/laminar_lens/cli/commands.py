@@ -1,0 +1,133 @@
+"""The commands of studies, each made from the fields of its study and from what it shares with others."""
+
+from inspect import cleandoc
+from typing import Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from laminar_lens.cli import checks, preflight
+from laminar_lens.cli.options import (
+    LOADED,
+    OUT,
+    PROMPTS,
+    SAID,
+    TEXTS,
+    WHICH,
+    model_choice,
+    output_files,
+    those_of,
+)
+from laminar_lens.cli.parser import signed
+from laminar_lens.cli.requests import StudyRequest
+from laminar_lens.errors import InputError
+from laminar_lens.studies.command import command_of
+from laminar_lens.studies.fields import Option, declared, left_out, needed
+from laminar_lens.studies.options import shared
+from laminar_lens.studies.registry import STUDIES
+from laminar_lens.studies.study import Study
+
+
+class Commands(TyperGroup):
+    """Every command: of studies, the package's own and those of other packages, and the rest.
+
+    What another package brings is imported when its command is run, so that nothing else waits for it, or
+    fails with it.
+    """
+
+    def __init__(self, *, commands: Any = None, **how: Any) -> None:
+        studies = {name: _command(name) for name in STUDIES.names()}
+        super().__init__(commands={**studies, **commands}, **how)
+        self._others = [name for name in studies if name not in STUDIES.shipped and name not in commands]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As of any group."""
+        if args[0] in self._others:
+            self.commands[args[0]] = _foreign(args[0])
+        return super().resolve_command(ctx, args)
+
+
+def _command(name: str) -> Any:
+    """The command of a study; of another package's only its name."""
+    if name in STUDIES.shipped:
+        return _study_command(STUDIES.get(name))
+    return _parsed(name, lambda: None, f"A study of {STUDIES.source(name)}.")
+
+
+def _foreign(name: str) -> Any:
+    """The command of another package's study; InputError for whatever keeps it from being one."""
+    study = STUDIES.get(name)
+    try:
+        return _study_command(study)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"study {name!r} has no command: {type(error).__name__}: {error}") from error
+
+
+def _parsed(name: str, call: Any, help: str, epilog: str | None = None) -> Any:
+    alone = typer.Typer(add_completion=False)
+    alone.command(name, help=escape(help), epilog=epilog and escape(epilog))(call)
+    return typer.main.get_command(alone)
+
+
+def _study_command(study: type[Study]) -> Any:
+    """The command of a study.
+
+    Raises:
+        InputError: a field that has the name of another option, or that must be given and is none.
+    """
+    options = _options(study)
+
+    def ask(given: dict[str, Any]) -> StudyRequest:
+        return _asked(study, given)
+
+    written = cleandoc(study.__doc__ or "").partition("\nAttributes:")[0].strip()
+    about = study.title if written.startswith(f"{study.__name__}(") else written  # a dataclass's own words
+    help = f"{about}\n\nWrites {study.kind}.nc and {study.kind}.html into --out."
+    return _parsed(study.kind, signed(ask, options), help, _epilog(study))
+
+
+def _options(study: type[Study]) -> dict[str, Option]:
+    """All that a study's command takes, in the order of its help."""
+    texts = TEXTS if "n_texts" in study.options else PROMPTS
+    parts = (WHICH, texts, declared(study), command_of(study).own, shared(study), LOADED, OUT, SAID)
+    every = [(name, one) for part in parts for name, one in part.items()]
+    taken = [*(name for name, _ in every), *(one.flag for _, one in every), "--help"]
+    if twice := next((name for name in taken if taken.count(name) > 1), None):
+        raise InputError(f"study {study.kind!r} has no command: it has {twice!r} twice; rename its field")
+    for name, reason in left_out(study).items():
+        if name in needed(study):
+            raise InputError(
+                f"study {study.kind!r} has no command: its field {name!r} has no default, and {reason}"
+            )
+    return dict(every)
+
+
+def _asked(study: type[Study], given: dict[str, Any]) -> StudyRequest:
+    """What is asked of a study, checked."""
+    does, texts, name = command_of(study), given.get("texts"), None
+    if "prompts" in given:
+        prompts = given["prompts"] or checks.prompts(None)
+        texts, name = prompts.texts, prompts.name
+    own = those_of(does.own, given)
+    ends = ("nc", "html", "grid.csv") if own.get("grid") else ("nc", "html")
+    request = StudyRequest(
+        study(**those_of(declared(study), given)),
+        texts,
+        those_of(shared(study), given),
+        own,
+        model_choice(given),
+        output_files(given, [f"{study.kind}.{end}" for end in ends]),
+        name,
+    )
+    does.check(request)
+    preflight.check_study(request, does)
+    return request
+
+
+def _epilog(study: type[Study]) -> str | None:
+    """What is said of fields that are no option."""
+    said = [f"{name} ({reason})" for name, reason in left_out(study).items()]
+    return f"Not on the command line: {', '.join(said)}." if said else None

@@ -1,0 +1,99 @@
+"""What the command of a sequential study reads, refuses and adds: its warm-up part is measured on as many
+texts, and with such a tolerance, as were asked for. Nothing heavy is imported."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.prompts import check_target, find_targets
+from laminar_lens.studies.command import Asked, Known, WithGrid
+from laminar_lens.studies.fields import Option, choice, declared
+from laminar_lens.studies.options import counted
+from laminar_lens.studies.warmup.study import Warmup
+
+if TYPE_CHECKING:
+    from laminar_lens.studies.sequential.study import Sequential
+
+
+def baseline(flag: str, name: str) -> str:
+    """The name of a baseline."""
+    from laminar_lens.pairs import BASELINES
+
+    return choice(flag, name, BASELINES)
+
+
+def part(flag: str, wanted: bool) -> bool | None:
+    """A warm-up as the study takes it: none, or one of its own."""
+    return None if wanted else False
+
+
+class SequentialCommand(WithGrid):
+    """With a grid, and the options of the warm-up part."""
+
+    own: ClassVar[Mapping[str, Option]] = {
+        "tau": declared(Warmup)["tau"],
+        "n_texts": counted(Warmup.n_texts),
+        **WithGrid.own,
+    }
+
+    def check(self, asked: Asked) -> None:
+        """Refuses a target that cannot be looked for, and a grid of a baseline that it does not have."""
+        study = _study(asked)
+        target, regex = study.target, study.regex
+        if regex and target.strip():
+            try:
+                re.compile(target)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise InputError(
+                    f"--target {target!r} is not a regular expression ({error}): mend it, or leave out "
+                    "--regex to look for the text as it is"
+                ) from None
+        check_target(target, study.occurrence, regex)
+        if asked.own.get("grid") and study.baseline == "matched":
+            raise InputError(
+                "--grid has no donor texts for --baseline matched: choose another baseline, or leave out "
+                "--grid"
+            )
+
+    def fits(self, asked: Asked, known: Known) -> None:
+        """Refuses a target that is absent, is a text's first token, or that the skip leaves no pair of, and
+        prompts that mostly repeat each other."""
+        if known.rows is None:
+            return
+        from laminar_lens.pairs import target_pairs
+        from laminar_lens.studies.observations import prompt_observations
+
+        study = _study(asked)
+        targets = find_targets(known.tokenizer, asked.texts, study.target, study.occurrence, study.regex)
+        target_pairs(targets, skip=study.skip, bos=int(asked.options.get("prepend_bos", False)))
+        prompt_observations(known.rows, known.tokenizer, targets)
+
+    def study(self, model: Any, asked: Asked, progress: Progress) -> "Sequential":
+        """The study with its warm-up part, unless it is left out. The prompts run alone before: one that
+        does not fit, or an activation that is not finite, is named before the model writes texts."""
+        from laminar_lens.capture import iter_residuals
+        from laminar_lens.studies.drive import run
+
+        study, options, own = _study(asked), asked.options, asked.own
+        how = {name: options[name] for name in ("prepend_bos", "final_norm", "layers") if name in options}
+        for _ in iter_residuals(model, asked.texts, **how):
+            pass
+        if study.warmup is False:
+            return study
+        shared = {name: value for name, value in options.items() if name != "geometries"}
+        shared |= {"n_texts": own["n_texts"]} if "n_texts" in own else {}
+        return replace(study, warmup=run(Warmup(own["tau"]), model, progress=progress, **shared))
+
+    def choices(self, asked: Asked) -> dict[str, Any]:
+        """The prompts with the study's choices; of `own`, how the warm-up is answered."""
+        study = _study(asked)
+        names = ("target", "occurrence", "regex", "baseline", "skip")
+        own = {name: value for name, value in asked.own.items() if name != "grid"}
+        return {"prompts": asked.texts, **own, **{name: getattr(study, name) for name in names}}
+
+
+def _study(asked: Asked) -> "Sequential":
+    return cast("Sequential", asked.study)
