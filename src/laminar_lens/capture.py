@@ -29,6 +29,7 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, check_same_weights
 from laminar_lens.models.memory import Need, check_fits
 from laminar_lens.models.padding import without_pads
+from laminar_lens.models.passes import each_batch
 from laminar_lens.models.selection import layer_indices, position_indices
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import PADDING
@@ -149,21 +150,9 @@ def capture_residuals(
             longer than the context, or more vectors than memory holds.
         CaptureError: a vector is not finite: names prompt, layer and position.
     """
-    kept_on = device_name(device)
-    check_model(model)
-    prompts, padding = without_pads(model, prompts, mask)
-    run = prompt_batches(
-        model,
-        prompts,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        mask=mask,
-        batch_size=batch_size,
-        interventions=interventions,
-    )
-    _warn(run, padding)
-    plan = _Plan(run, position_indices(positions, run.longest), kept_on)
+    how = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers, "batch_size": batch_size}
+    plan = _plan(model, prompts, positions, device, mask, interventions=interventions, **how)
+    run = plan.prompts
     n, width = len(run.rows), len(plan.positions)
     plan.check_memory(n * width)
     values: Tensor | None = None
@@ -200,21 +189,9 @@ def iter_residuals(
     never holds everything. Arguments are checked at the call, before the first batch. Arguments and errors as
     in `capture_residuals`.
     """
-    kept_on = device_name(device)
-    check_model(model)
-    prompts, padding = without_pads(model, prompts, mask)
-    run = prompt_batches(
-        model,
-        prompts,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        mask=mask,
-        batch_size=batch_size,
-        interventions=interventions,
-    )
-    _warn(run, padding)
-    plan = _Plan(run, position_indices(positions, run.longest), kept_on)
+    how = {"prepend_bos": prepend_bos, "final_norm": final_norm, "layers": layers, "batch_size": batch_size}
+    plan = _plan(model, prompts, positions, device, mask, interventions=interventions, **how)
+    run = plan.prompts
     plan.check_memory(max(len(batch) * len(run.rows[batch[0]]) for batch in run.indices()))
     return _run(plan, progress)
 
@@ -259,13 +236,19 @@ def residuals_from_cache(
     return torch.stack([states[layer] for layer in wanted])
 
 
+def _plan(model: HookedModel, prompts: Any, positions: Any, device: str, mask: Any, **how: Any) -> _Plan:
+    """The arguments of `capture_residuals`, checked; warns of what a reader must know."""
+    kept_on = device_name(device)
+    check_model(model)
+    prompts, padding = without_pads(model, prompts, mask)
+    run = prompt_batches(model, prompts, mask=mask, **how)
+    _warn(run, padding)
+    return _Plan(run, position_indices(positions, run.longest), kept_on)
+
+
 def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ...], ResidualStates]]:
-    done = 0
-    for indices in plan.prompts.indices():
+    for indices in each_batch(plan.prompts, "residual stream", progress):
         yield indices, plan.states(indices)
-        done += len(indices)
-        if progress is not None:
-            progress("residual stream", done, len(plan.prompts.rows))
     check_same_weights(plan.prompts.model, plan.prompts.info["weights_sha256"])
 
 
@@ -279,7 +262,7 @@ def _warn(run: PromptBatches, padding: str) -> None:
     own = [one.note_of(run.model, run.rows) for one in run.interventions]
     for note in (padding, *own, *surrounding_notes(run.model)):
         if note:
-            warnings.warn(note, UserWarning, stacklevel=4)
+            warnings.warn(note, UserWarning, stacklevel=5)
 
 
 def _cached(cache: Any, layer: int, cfg: Any) -> Tensor:

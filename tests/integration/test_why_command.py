@@ -10,7 +10,7 @@ import pytest
 import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.geometry import GEOMETRIES
-from laminar_lens.stats.why import VERDICTS
+from laminar_lens.stats.why_effects import VERDICTS
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def _difference(x: np.ndarray, y: np.ndarray, shape: Any, n_boot: int, seed: int
 
 def _named(name: str, truth: Callable[[Any], float]) -> Case:
     def case(x: np.ndarray, y: np.ndarray, shape: Any, n_boot: int, seed: int) -> Answer:
-        second = y if intervals.STATISTICS[name].paired else None
+        second = y if intervals.STATISTICS[name] == 2 else None
         return intervals.statistic_interval(name, x, second, n_boot=n_boot, seed=seed), truth(shape)
 
     return case

@@ -23,10 +23,10 @@ from laminar_lens.interventions.arguments import (
 from laminar_lens.models.edits import CHECK, READ, Edit, Intervention, Span
 from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.steps import tolerance
 from laminar_lens.models.surroundings import blame
 
 ARCHITECTURES = "those whose blocks add attention and MLP to the stream, for example GPT-2, Llama, GPT-NeoX"
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Terms:
             return  # a hook that did not fire has its own error
         apart = float((sum(terms[1:], terms[0]) - after.detach()).abs().max())
         size = float(torch.stack([term.abs().max() for term in terms]).max())
-        if not apart <= _TOLERANCE.get(after.dtype, 1e-4) * size:
+        if not apart <= tolerance(after.dtype) * size:
             why = (
                 f"{self._outside}, which may be why"
                 if self._outside

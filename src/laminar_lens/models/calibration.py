@@ -18,6 +18,7 @@ from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
 from laminar_lens.stats.observations import repeats
@@ -82,8 +83,10 @@ def calibrate(
         raise InputError(
             f"skip is {first!r}; expected a whole number below {run.longest}, the tokens of the longest text"
         )
-    sums = _Sums(len(layers), int(model.cfg.d_model))
-    _run(run, sums, first, through, progress)
+    sums = _Sums(run.layers, int(model.cfg.d_model), first, through)
+    for indices in each_batch(run, "texts for the geometry", progress):
+        run_batch(run, indices, sums.add)
+        sums.count(len(indices), len(run.rows[indices[0]]))
     if sums.n < 2:
         raise InputError(
             f"{sums.n} vectors at positions from {first} on: a mean needs at least 2; give longer texts, or "
@@ -125,17 +128,20 @@ def _without_repeats(run: PromptBatches, written: bool) -> PromptBatches:
 class _Sums:
     """Running sums [layer d_model] in float64; squares are summed about the first batch's mean."""
 
-    def __init__(self, n_layers: int, width: int) -> None:
+    def __init__(self, layers: Sequence[int], width: int, first: int, through: Through | None) -> None:
         self.n = self.n_pairs = 0
+        self.row = {layer: row for row, layer in enumerate(layers)}
+        self.first, self.through = first, through
         self.about, self.total, self.square, self.product = torch.zeros(
-            4, n_layers, width, dtype=torch.float64
+            4, len(layers), width, dtype=torch.float64
         )
 
-    def add(self, row: int, state: Tensor, first: int) -> None:
-        x = state.detach().double().cpu()
+    def add(self, layer: int, state: Tensor) -> None:
+        row = self.row[layer]
+        x = (state if self.through is None else self.through(layer, state)).detach().double().cpu()
         unit = torch.nan_to_num(x / x.norm(dim=-1, keepdim=True))
         self.product[row] += (unit[:, :-1] * unit[:, 1:]).sum((0, 1))
-        body = x[:, first:].flatten(0, 1)
+        body = x[:, self.first :].flatten(0, 1)
         if not len(body):
             return
         if self.n == 0:
@@ -144,8 +150,8 @@ class _Sums:
         self.total[row] += body.sum(0)
         self.square[row] += body.square().sum(0)
 
-    def count(self, n: int, length: int, first: int) -> None:
-        self.n += n * max(0, length - first)
+    def count(self, n: int, length: int) -> None:
+        self.n += n * max(0, length - self.first)
         self.n_pairs += n * (length - 1)
 
     def moments(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,24 +160,6 @@ class _Sums:
         # rounding of a coordinate that does not vary is no variance
         variance[variance <= 1e-20 * (mean + self.about).square()] = 0.0
         return mean + self.about, variance.sqrt(), self.product / max(self.n_pairs, 1)
-
-
-def _run(
-    run: PromptBatches, sums: _Sums, first: int, through: Through | None, progress: Progress | None
-) -> None:
-    at = {layer: row for row, layer in enumerate(run.layers)}
-    done = 0
-
-    def see(layer: int, state: Tensor) -> None:
-        sums.add(at[layer], state if through is None else through(layer, state), first)
-
-    for indices in run.indices():
-        tokens = run.tokens(indices)
-        run_states(run.model, tokens, run.layers, see, final_norm=run.final_norm)
-        sums.count(len(indices), tokens.shape[1], first)
-        done += len(indices)
-        if progress is not None:
-            progress("texts for the geometry", done, len(run.rows))
 
 
 Read = Callable[[Tensor], Tensor]

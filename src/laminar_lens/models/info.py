@@ -205,7 +205,7 @@ def warn_if_processed(model: HookedModel) -> None:
     """Warns once for each model object whose weights were processed."""
     if model not in _WARNED and (note := processing_note(model)):
         _WARNED.add(model)
-        warnings.warn(note, UserWarning, stacklevel=5)
+        warnings.warn(note, UserWarning, stacklevel=6)
 
 
 def describe_name(model: HookedModel, otherwise: str = "the model") -> str:

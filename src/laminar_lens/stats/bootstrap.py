@@ -74,11 +74,9 @@ def mean_interval(
     values = observations(x, groups)
     check_settings(level, n_boot)
     moments = _Moments.of(values)
-    tail = (1 - level) / 2
-    low_t, high_t = np.zeros(moments.mean.size), np.zeros(moments.mean.size)
+    low, high = np.zeros((2, moments.mean.size))
     for columns, t in _resampled_t(moments, n_boot, seed, SE_FLOOR["mean"]):
-        low_t[columns], high_t[columns] = resampled_quantile(t, [tail, 1 - tail])
-    low, high = moments.mean - moments.se * high_t, moments.mean - moments.se * low_t
+        low[columns], high[columns] = bounds(moments.mean[columns], moments.se[columns], t, (1 - level) / 2)
     return finish(moments.mean, low, high, moments.n, level, "mean", values.shape[1:])
 
 
@@ -162,6 +160,28 @@ def check_settings(level: float, n_boot: int) -> None:
         raise InputError(f"n_boot={n_boot} is too few resamples for an interval: give at least 99")
 
 
+def studentised(
+    deviation: Float[np.ndarray, "n_boot entry"],
+    se: Float[np.ndarray, "n_boot entry"],
+    least: Float[np.ndarray, " entry"] | float = 0.0,
+) -> Float[np.ndarray, "n_boot entry"]:
+    """t of each resample: how far it is from the sample over its standard error, taken as `least` where it is
+    less; 0 where nothing varies."""
+    floored = np.maximum(se, least)
+    return np.asarray(np.divide(deviation, floored, out=np.zeros_like(floored), where=floored > 0))
+
+
+def bounds(
+    estimate: Float[np.ndarray, " entry"],
+    se: Float[np.ndarray, " entry"],
+    t: Float[np.ndarray, "n_boot entry"],
+    tail: float,
+) -> tuple[Float[np.ndarray, " entry"], Float[np.ndarray, " entry"]]:
+    """Bootstrap-t bounds of the sample from the t of its resamples, `tail` of which lie beyond each."""
+    low_t, high_t = resampled_quantile(t, [tail, 1 - tail])
+    return estimate - se * high_t, estimate - se * low_t
+
+
 def resampled_quantile(
     t: Float[np.ndarray, "n_boot *entry"], at: float | list[float]
 ) -> Float[np.ndarray, "*quantile_entry"]:
@@ -209,8 +229,7 @@ def _resampled_t(
         size = np.full((1, 1), float(n)) if valid.all() else np.maximum(counts @ valid, 2.0)
         mean = (counts @ centred) / size
         variance = np.maximum((counts @ centred**2) / size - mean**2, 0.0) * size / (size - 1)
-        se = np.maximum(np.sqrt(variance / size), floor * moments.se[columns])
-        yield columns, np.divide(mean, se, out=np.zeros_like(mean), where=se > 0)
+        yield columns, studentised(mean, np.sqrt(variance / size), floor * moments.se[columns])
 
 
 def finish(

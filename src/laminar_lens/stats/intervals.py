@@ -8,8 +8,7 @@ intervals run between order statistics.
 Sources: Harrell & Davis (1982) (quantiles); Efron & Tibshirani (1993), 11 (jackknife) and 12.5 (bootstrap-t).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -21,8 +20,8 @@ from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.studentised import (
     SE_FLOOR,
     resampled_part,
+    sample_bounds,
     shared_counts,
-    studentised_bounds,
     studentised_interval,
 )
 
@@ -35,29 +34,9 @@ LOG_EDGE = 600.0
 MIN_SIDE = 5  # texts on each side of a comparison inside one sample
 
 
-@dataclass(frozen=True)
-class _Statistic:
-    """The logarithm of a number, from the quantiles `PARTS` of each sample."""
-
-    combine: Callable[[list[np.ndarray]], np.ndarray]  # quantiles of x, then of y → logarithm
-    paired: bool
-
-
-def _spread(parts: list[np.ndarray], at: int) -> np.ndarray:
-    return np.asarray(np.maximum(parts[at + 1] - parts[at], 1e-300))
-
-
-def _log_spread(parts: list[np.ndarray]) -> np.ndarray:
-    return np.asarray(np.log(_spread(parts, 0)))
-
-
-def _log_ratio(parts: list[np.ndarray]) -> np.ndarray:
-    return np.asarray(np.log(_spread(parts, 0)) - np.log(_spread(parts, 2)))
-
-
 PARTS = ("0.25", "0.75")
-STATISTICS = {"iqr": _Statistic(_log_spread, False), "iqr_ratio": _Statistic(_log_ratio, True)}
-"""By name: `iqr` of x; `iqr_ratio` of x against y."""
+STATISTICS = {"iqr": 1, "iqr_ratio": 2}
+"""By name, of how many samples: `iqr` of x; `iqr_ratio` of x against y."""
 
 
 def statistic_interval(
@@ -91,9 +70,9 @@ def statistic_interval(
     """
     if statistic not in STATISTICS:
         raise InputError(f"statistic={statistic!r} is unknown: choose one of {', '.join(STATISTICS)}")
-    rule = STATISTICS[statistic]
-    if rule.paired != (y is not None):
-        wanted = "two samples, x and y" if rule.paired else "one sample, x"
+    paired = STATISTICS[statistic] == 2
+    if paired != (y is not None):
+        wanted = "two samples, x and y" if paired else "one sample, x"
         raise InputError(f"statistic={statistic!r} takes {wanted}")
     check_settings(level, n_boot)
     samples = [observations(sample, groups) for sample in (x, y) if sample is not None]
@@ -108,10 +87,10 @@ def statistic_interval(
     results = np.full((3, flat.shape[2]), np.nan)
     for entry in np.flatnonzero(n_valid >= 2):
         columns = list(flat[:, complete[:, entry], entry])
-        results[:, entry] = _studentised(columns, rule.combine, level, n_boot, seed)
+        results[:, entry] = _log_spread(columns, level, n_boot, seed)
     results = np.exp(np.clip(results, -LOG_EDGE, LOG_EDGE))
     vanishing = results[0] < 1e-200
-    results[:, vanishing] = np.nan if rule.paired else 0.0  # a spread of 0
+    results[:, vanishing] = np.nan if paired else 0.0  # a spread of 0
     results[:, results[0] > 1e200] = np.nan
     return finish(results[0], results[1], results[2], n_valid, level, statistic, shape, MIN_QUANTILE)
 
@@ -160,7 +139,7 @@ def iqr_trend_interval(
         raise InputError(f"{len(complete)} texts without a missing layer: a trend needs at least 2")
     slope = (along - along.mean()) / ((along - along.mean()) ** 2).sum()
 
-    counts = np.vstack([np.ones(len(complete)), shared_counts(len(complete), n_boot, seed)])
+    counts = shared_counts(len(complete), n_boot, seed)
     value, left_out = np.zeros(len(counts)), np.zeros(counts.shape)
     for column, weight in zip(complete.T, slope, strict=True):
         for part, sign in zip(PARTS, (-1.0, 1.0), strict=True):
@@ -205,9 +184,8 @@ def mean_shift_interval(
     flat = values.reshape(len(values), -1)
     valid = np.isfinite(flat)
     n_in, n_out = valid[marked].sum(axis=0), valid[~marked].sum(axis=0)
-    with_original = np.vstack([np.ones(len(flat)), shared_counts(len(flat), n_boot, seed)])
-    shift, se = _mean_shift(flat, valid, marked, with_original)
-    low, high = studentised_bounds(shift, se, (1 - level) / 2, SE_FLOOR["shift"])
+    shift, se = _mean_shift(flat, valid, marked, shared_counts(len(flat), n_boot, seed))
+    low, high = sample_bounds(shift, se, (1 - level) / 2, SE_FLOOR["shift"])
     estimate = np.where(n_out > 0, shift[0], np.nan)
     usable = np.minimum(n_in, n_out) >= MIN_SIDE
     low, high = np.where(usable, low, np.nan), np.where(usable, high, np.nan)
@@ -276,19 +254,14 @@ def _mean_shift(
     return mean - mean_out, np.sqrt(np.maximum(spread, 0.0)) / total
 
 
-def _studentised(
-    columns: list[np.ndarray],
-    combine: Callable[[list[np.ndarray]], np.ndarray],
-    level: float,
-    n_boot: int,
-    seed: int,
+def _log_spread(
+    columns: list[Float[np.ndarray, " n"]], level: float, n_boot: int, seed: int
 ) -> tuple[float, float, float]:
-    counts = np.vstack([np.ones(len(columns[0])), shared_counts(len(columns[0]), n_boot, seed)])
-    pairs = [resampled_part(column, counts, part) for column in columns for part in PARTS]
-    return studentised_interval(
-        combine([value for value, _ in pairs]),
-        combine([left for _, left in pairs]),
-        counts,
-        level,
-        QUANTILE_TAIL,
-    )
+    """Logarithm of the interquartile range of a sample, or of two samples' ratio, with its bounds."""
+    counts = shared_counts(len(columns[0]), n_boot, seed)
+    logs = []
+    for column in columns:
+        low, high = (resampled_part(column, counts, part) for part in PARTS)
+        logs.append([np.log(np.maximum(b - a, 1e-300)) for a, b in zip(low, high, strict=True)])
+    value, left_out = logs[0] if len(logs) == 1 else (x - y for x, y in zip(*logs, strict=True))
+    return studentised_interval(value, left_out, counts, level, QUANTILE_TAIL)

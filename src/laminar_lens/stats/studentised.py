@@ -1,4 +1,4 @@
-"""The studentised bootstrap of means and quantiles: values of every resample, and without each of its texts.
+"""The studentised bootstrap of quantiles: values of every resample, and without each of its texts.
 
 Sources: Harrell & Davis (1982) (quantiles); Efron & Tibshirani (1993), 11 (jackknife) and 12.5 (bootstrap-t).
 """
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import betainc
 
-from laminar_lens.stats.bootstrap import resampled_quantile, resampling_counts
+from laminar_lens.stats.bootstrap import bounds, resampling_counts, studentised
 from laminar_lens.stats.one_thread import one_thread
 
 SE_FLOOR = {"quantile": 0.2, "shift": 0.6}
@@ -28,27 +28,25 @@ def studentised_interval(
     centre = (counts * left_out).sum(axis=1, keepdims=True) / n
     se = np.sqrt((n - 1) / n * (counts * (left_out - centre) ** 2).sum(axis=1))
     tail = (1 - level) / 2 * calibration
-    low, high = studentised_bounds(value[:, None], se[:, None], tail, SE_FLOOR["quantile"])
+    low, high = sample_bounds(value[:, None], se[:, None], tail, SE_FLOOR["quantile"])
     return float(value[0]), float(low[0]), float(high[0])
 
 
-def studentised_bounds(
+def sample_bounds(
     value: Float[np.ndarray, "resample entry"],
     se: Float[np.ndarray, "resample entry"],
     tail: float,
     floor: float,
 ) -> tuple[Float[np.ndarray, " entry"], Float[np.ndarray, " entry"]]:
     """Bootstrap-t bounds from the values and standard errors of the sample (row 0) and its resamples."""
-    floored = np.maximum(se[1:], floor * se[0])
-    t = np.divide(value[1:] - value[0], floored, out=np.zeros_like(floored), where=floored > 0)
-    low_t, high_t = resampled_quantile(t, [tail, 1 - tail])
-    return value[0] - se[0] * high_t, value[0] - se[0] * low_t
+    return bounds(value[0], se[0], studentised(value[1:] - value[0], se[1:], floor * se[0]), tail)
 
 
 @lru_cache(maxsize=4)
-def shared_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
-    """How often each text occurs in each resample: the same, read-only array for all layers of one call."""
-    counts = resampling_counts(n, n_boot, seed)
+def shared_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "resample n"]:
+    """How often each text occurs in the sample (row 0) and in each resample: the same, read-only array for
+    all layers of one call."""
+    counts = np.vstack([np.ones(n), resampling_counts(n, n_boot, seed)])
     counts.setflags(write=False)  # shared by all callers
     return counts
 
@@ -57,16 +55,13 @@ def shared_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n
 def resampled_part(
     x: Float[np.ndarray, " n"], counts: Float[np.ndarray, "resample n"], part: str
 ) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, "resample n"]]:
-    """A mean or quantile of each resample, and the same with one copy of each text left out.
+    """A quantile of each resample, and the same with one copy of each text left out.
 
     A resample's quantile is the last value minus the sum of F·(step to the next value), F the Harrell–Davis
     weight up to there: with the texts sorted once, F is a table look-up of the cumulative counts, and leaving
     out a copy of text j uses the table of n − 1 texts, with the counts from j on reduced by one.
     """
     n = len(x)
-    if part == "mean":
-        total = counts @ x
-        return total / n, (total[:, None] - x) / (n - 1)
     order = np.argsort(x, kind="stable")
     ordered = x[order]
     steps = np.diff(ordered, append=ordered[-1])

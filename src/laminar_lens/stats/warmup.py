@@ -31,6 +31,7 @@ from scipy.stats import t as student_t
 
 from laminar_lens.arguments import number, shown, wholes
 from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.stats.bootstrap import studentised
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, correlated_normals, last
 
@@ -262,8 +263,7 @@ def _bootstrap_t(d: Array, n_boot: int, rng: np.random.Generator, chunk: int = 2
         mean = weights @ centred
         variance = weights @ squared - mean**2
         good = variance > floor
-        error = np.sqrt(np.where(good, variance, 1.0) / (n - 1))
-        t[first : first + rows] = np.where(good, mean / error, 0.0)
+        t[first : first + rows] = studentised(mean, np.sqrt(np.where(good, variance, 0.0) / (n - 1)))
     return t
 
 

@@ -1,6 +1,7 @@
 """How a study's headline changes with the geometry in which angles are measured: all of them in one pass."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from laminar_lens.errors import InputError
 from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometries
 from laminar_lens.meter import AngleMeter
 from laminar_lens.models.batches import prompt_batches
-from laminar_lens.models.forward import run_states
+from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.stats.bootstrap import Interval, mean_interval
 
 MOST_TEXTS = 200
@@ -37,7 +39,7 @@ def chosen_geometries(given: Any) -> tuple[str, ...]:
 
 
 def fitted(
-    model: Any, names: Sequence[str], run: Mapping[str, Any], seed: int, progress: Progress | None
+    model: HookedModel, names: Sequence[str], run: Mapping[str, Any], seed: int, progress: Progress | None
 ) -> dict[str, Geometry]:
     """The geometries by name; one pass over texts that the model writes for them."""
     how = {name: run[name] for name in ("prepend_bos", "final_norm", "layers")}
@@ -45,7 +47,7 @@ def fitted(
 
 
 def angles_by_geometry(
-    model: Any,
+    model: HookedModel,
     prompts: Any,
     geometries: Mapping[str, Geometry],
     run: Mapping[str, Any],
@@ -61,48 +63,27 @@ def angles_by_geometry(
     """
     batches = prompt_batches(model, prompts, batch_size=None, **run)
     layers = tuple(sorted(set(batches.layers)))
-    bos, width = (
-        int(batches.info["prepend_bos"] is True),
-        batches.longest - 1 if pairs is None else pairs.shape[1],
-    )
+    bos = int(batches.info["prepend_bos"] is True)
+    width = batches.longest - 1 if pairs is None else pairs.shape[1]
     for geometry in geometries.values():
         geometry.check_others([row[bos:] for row in batches.rows])
     found = np.full((len(geometries), len(layers), len(batches.rows), width), np.nan)
-    done = 0
-    for indices in batches.indices():
-        meters = [
-            AngleMeter(
-                model,
-                measures=("sequential",) if pairs is None else (),
-                pairs=None if pairs is None else pairs[list(indices)],
-                layers=layers,
-                backend=backend,
-                final_norm=batches.final_norm,
-                geometry=geometry,
-            )
-            for geometry in geometries.values()
-        ]
-
-        def see(layer: int, state: Tensor, meters: list[AngleMeter] = meters) -> None:
-            for meter in meters:
-                meter.observe(layer, state)
-
-        run_states(
-            model,
-            batches.tokens(indices),
-            layers,
-            see,
-            final_norm=batches.final_norm,
-            interventions=batches.interventions,
-            indices=indices,
-        )
+    how: dict[str, Any] = {"layers": layers, "backend": backend, "final_norm": batches.final_norm}
+    how["measures"] = ("sequential",) if pairs is None else ()
+    for indices in each_batch(batches, "other geometries", progress):
+        rows = list(indices)
+        asked = None if pairs is None else pairs[rows]
+        meters = [AngleMeter(model, pairs=asked, geometry=one, **how) for one in geometries.values()]
+        run_batch(batches, indices, partial(_see, meters))
         for row, meter in enumerate(meters):
             angle = meter.result()["sequential" if pairs is None else "pair"].cpu().numpy()
-            found[row][:, list(indices), : angle.shape[2]] = angle
-        done += len(indices)
-        if progress is not None:
-            progress("other geometries", done, len(batches.rows))
+            found[row][:, rows, : angle.shape[2]] = angle
     return found
+
+
+def _see(meters: Sequence[AngleMeter], layer: int, state: Tensor) -> None:
+    for meter in meters:
+        meter.observe(layer, state)
 
 
 def by_geometry(

@@ -19,6 +19,7 @@ from laminar_lens.interventions.arguments import whole
 from laminar_lens.models import describe
 from laminar_lens.models.batches import token_strings
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
 from laminar_lens.models.selection import layer_indices
@@ -90,7 +91,7 @@ class TokenMasks:
 
 @checked(skip=None, sinks=flag)
 def token_masks(
-    model: Any,
+    model: HookedModel,
     texts: Any,
     *,
     skip: Any = None,
@@ -161,7 +162,7 @@ def token_masks(
     return TokenMasks(tokens, keep & ~found, found, first, given or (), words, settings, notes, places)
 
 
-def _packed(model: Any, rows: list[list[int]], document_starts: Any) -> str:
+def _packed(model: HookedModel, rows: list[list[int]], document_starts: Any) -> str:
     return "" if document_starts is not None else packed_note(rows, special_tokens(model))
 
 
@@ -175,7 +176,7 @@ def _beside(rows: list[list[int]], ids: Any, starts: Any) -> Any:
 
 
 def _skip(
-    model: Any,
+    model: HookedModel,
     n_texts: int | None,
     prepend_bos: bool,
     layers: Any,

@@ -1,7 +1,8 @@
 """Which tokens to leave out of any other analysis: by position, and by what their vectors are."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from laminar_lens.axes import Progress
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.geometry import padded
-from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors, prompt_batches
+from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PadToken, pad_token, real_by_pad
+from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.stats.sinks import (
     MIN_COSINE,
     NORM_RATIO,
@@ -140,7 +143,7 @@ def laid_out(
 
 @checked()
 def sink_mask(
-    model: Any,
+    model: HookedModel,
     tokens: Any,
     *,
     padding: Any = None,
@@ -197,57 +200,73 @@ def _documents(real: Bool[Tensor, " pos"], begins: Bool[Tensor, " pos"]) -> list
 
 def _streamed(
     run: PromptBatches, norm_ratio: float, min_cosine: float, progress: Progress | None
-) -> list[np.ndarray]:
+) -> list[Bool[np.ndarray, " pos"]]:
     """Whether each token of each row is a sink."""
     layers = sorted(set(run.layers))
     lengths = np.array([len(row) for row in run.rows])
     ends = np.cumsum(lengths)
     places = [np.arange(end - n, end) for end, n in zip(ends, lengths, strict=True)]
     norm = np.zeros((len(layers), int(ends[-1])), np.float32)
-
-    def each(label: str, wanted: Sequence[int], see: Any) -> None:
-        done = 0
-        for indices in run.indices():
-            at = np.concatenate([places[index] for index in indices])
-            finite: list[Tensor] = []
-
-            def visit(layer: int, state: Tensor, at: np.ndarray = at, finite: list[Tensor] = finite) -> None:
-                finite.append(finite_vectors(state).cpu())
-                see(layers.index(layer), at, state.detach().float().cpu().flatten(0, 1).numpy())
-
-            run_states(run.model, run.tokens(indices), wanted, visit)
-            check_finite(torch.stack(finite), sorted(wanted), indices, range(int(lengths[indices[0]])))
-            done += len(indices)
-            if progress is not None:
-                progress(label, done, len(run.rows))
+    each = partial(_each_vector, run, layers, places, progress)
 
     def lengths_of(row: int, at: np.ndarray, x: np.ndarray) -> None:
         norm[row, at] = np.linalg.norm(x, axis=-1)
 
-    each("lengths of vectors", layers, lengths_of)
+    each("lengths of vectors", lengths_of, layers)
     first = np.zeros(norm.shape[1], dtype=bool)
     first[ends - lengths] = True
     typical = _inside_a_text(run, layers) if first.all() else typical_norm(norm, first)
     large = norm > norm_ratio * typical[:, None]
-    rows = np.flatnonzero(large.any(axis=1)).tolist()
-    found = np.zeros(norm.shape[1], dtype=bool)
-    if rows:
-        units: dict[int, list[np.ndarray]] = {row: [] for row in rows}
-        nearest = {row: np.zeros(norm.shape[1], np.float32) for row in rows}
-        wanted = [layers[row] for row in rows]
-
-        def keep(row: int, at: np.ndarray, x: np.ndarray) -> None:
-            units[row].append(unit_vectors(x[large[row, at]]))
-
-        def compare(row: int, at: np.ndarray, x: np.ndarray) -> None:
-            nearest[row][at] = nearest_cosine(x, sinks[row])
-
-        each("long vectors", wanted, keep)
-        sinks = {row: np.concatenate(units[row]) for row in rows}
-        each("what points as they do", wanted, compare)
-        for row in rows:
-            found |= extended(large[row], nearest[row], min_cosine)
+    found = _extended(large, layers, min_cosine, each) if large.any() else np.zeros(norm.shape[1], dtype=bool)
     return [found[place] for place in places]
+
+
+See = Callable[[int, np.ndarray, np.ndarray], None]
+"""Called as (row of the layer, places of the tokens, their vectors) with every batch."""
+
+
+def _each_vector(
+    run: PromptBatches,
+    layers: Sequence[int],
+    places: Sequence[np.ndarray],
+    progress: Progress | None,
+    label: str,
+    see: See,
+    wanted: Sequence[int],
+) -> None:
+    """Shows the vectors of every token in the `wanted` ones of `layers`."""
+    for indices in each_batch(run, label, progress):
+        at = np.concatenate([places[index] for index in indices])
+
+        def visit(layer: int, state: Tensor, at: np.ndarray = at) -> None:
+            see(layers.index(layer), at, state.detach().float().cpu().flatten(0, 1).numpy())
+
+        run_batch(run, indices, visit, layers=wanted)
+
+
+def _extended(
+    large: Bool[np.ndarray, "layer token"],
+    layers: Sequence[int],
+    min_cosine: float,
+    each: Callable[[str, See, Sequence[int]], None],
+) -> Bool[np.ndarray, " token"]:
+    """The large vectors, and what points as they do in the same layer."""
+    rows = np.flatnonzero(large.any(axis=1)).tolist()
+    wanted = [layers[row] for row in rows]
+    units: dict[int, list[np.ndarray]] = {row: [] for row in rows}
+    nearest = {row: np.zeros(large.shape[1], np.float32) for row in rows}
+
+    def keep(row: int, at: np.ndarray, x: np.ndarray) -> None:
+        units[row].append(unit_vectors(x[large[row, at]]))
+
+    def compare(row: int, at: np.ndarray, x: np.ndarray) -> None:
+        nearest[row][at] = nearest_cosine(x, sinks[row])
+
+    each("long vectors", keep, wanted)
+    sinks = {row: np.concatenate(units[row]) for row in rows}
+    each("what points as they do", compare, wanted)
+    found = [extended(large[row], nearest[row], min_cosine) for row in rows]
+    return np.asarray(np.logical_or.reduce(found))
 
 
 def _inside_a_text(run: PromptBatches, layers: Sequence[int]) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.edits import Intervention
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.selection import with_previous
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 
@@ -59,7 +60,7 @@ class Measured(Adjacent):
 
 
 def adjacent_angles(
-    model: Any,
+    model: HookedModel,
     texts: Sequence[str] | Tensor,
     how: Capture,
     *,
@@ -74,7 +75,7 @@ def adjacent_angles(
 
 
 def measured_angles(
-    model: Any,
+    model: HookedModel,
     texts: Sequence[str],
     pairs: Mapping[str, np.ndarray],
     tokens: np.ndarray,
@@ -154,7 +155,7 @@ class _Batches:
 
 
 def _stream(
-    model: Any,
+    model: HookedModel,
     texts: Sequence[str] | Tensor,
     measures: Iterable[str],
     how: Capture,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,11 @@ from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.measures import MEASURES
 from laminar_lens.meter import AngleMeter
-from laminar_lens.models.batches import (
-    PromptBatches,
-    check_finite,
-    finite_vectors,
-    prompt_batches,
-    token_strings,
-)
-from laminar_lens.models.forward import Visit, run_states
+from laminar_lens.models.batches import PromptBatches, prompt_batches, token_strings
+from laminar_lens.models.forward import Visit
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.memory import Need, check_fits
+from laminar_lens.models.passes import each_batch, run_batch
 
 STATES_AT_ONCE = 3
 """The one being measured, the previous one, and what the kernels widen."""
@@ -49,7 +46,7 @@ class AngleBatch:
 
 
 def iter_angles(
-    model: Any,
+    model: HookedModel,
     prompts: Any,
     measures: Iterable[str],
     *,
@@ -113,12 +110,11 @@ def _run(
 ) -> Iterator[AngleBatch]:
     ran: set[str] = set()
     layers = tuple(sorted(set(run.layers)))
-    done = 0
-    for indices in run.indices():
+    for indices in each_batch(run, label, progress):
         tokens = run.tokens(indices)
         asked, place = (None, None) if pairs is None else _distinct(pairs[list(indices)])
         meter = AngleMeter(run.model, measures=measures, pairs=asked, layers=layers, **how)
-        _measure(run, meter, indices, tokens, visit)
+        run_batch(run, indices, partial(_see, meter, visit))
         ran.add(meter.backend)
         angles = {name: _numpy(values) for name, values in meter.result().items()}
         if place is not None:
@@ -126,34 +122,12 @@ def _run(
         strings = token_strings(getattr(run.model, "tokenizer", None), tokens, torch.ones_like(tokens).bool())
         info = {**run.info, "backend": ", ".join(sorted(ran))}
         yield AngleBatch(list(indices), layers, tokens.numpy(), strings, angles, info)
-        done += len(indices)
-        if progress is not None:
-            progress(label, done, len(run.rows))
 
 
-def _measure(
-    run: PromptBatches, meter: AngleMeter, indices: Sequence[int], tokens: Tensor, visit: Visit | None
-) -> None:
-    """One forward pass through the meter; refuses states that are not finite."""
-    finite: list[Tensor] = []
-
-    def see(layer: int, state: Tensor) -> None:
-        finite.append(finite_vectors(state))
-        meter.observe(layer, state)
-        if visit is not None:
-            visit(layer, state)
-
-    run_states(
-        run.model,
-        tokens,
-        meter.layers,
-        see,
-        final_norm=run.final_norm,
-        interventions=run.interventions,
-        indices=indices,
-    )
-    together = torch.stack([part.cpu() for part in finite])
-    check_finite(together, meter.layers, indices, range(tokens.shape[1]))
+def _see(meter: AngleMeter, visit: Visit | None, layer: int, state: Tensor) -> None:
+    meter.observe(layer, state)
+    if visit is not None:
+        visit(layer, state)
 
 
 def _distinct(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

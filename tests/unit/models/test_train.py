@@ -14,7 +14,17 @@ import pytest
 import torch
 
 from laminar_lens.models.embedded import PATH, novella_path, train
+from laminar_lens.models.embedded.train import command, run
+from laminar_lens.models.embedded.train.checkpoint import load_checkpoint, save_checkpoint
+from laminar_lens.models.embedded.train.command import main
+from laminar_lens.models.embedded.train.config import Config, TrainError
+from laminar_lens.models.embedded.train.corpus import HELD_OUT, read_novel, text_of
+from laminar_lens.models.embedded.train.export import export
+from laminar_lens.models.embedded.train.gpt2 import init_params, logits_of, loss_of, validation_loss
+from laminar_lens.models.embedded.train.run import Run
+from laminar_lens.models.embedded.train.tokens import batch_at, load_data, prepare, tokens_sha256
 
+FOLDER = Path(train.__file__).parent
 SMALL = ["--layers", "2", "--width", "16", "--heads", "2", "--context", "16", "--batch", "4", "--lr", "0.01"]
 SMALL += ["--device", "cpu", "--warmup", "3", "--log-every", "5"]
 
@@ -50,7 +60,7 @@ def sentences(seed: int, count: int) -> list[str]:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
-    for seed, name in enumerate(("Alpha_1", "Beta_2", *train.HELD_OUT)):
+    for seed, name in enumerate(("Alpha_1", "Beta_2", *HELD_OUT)):
         with gzip.open(folder / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
             file.write("\n".join(sentences(seed, 40)) + "\n")
     return folder
@@ -59,12 +69,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(corpus: Path) -> Path:
     file = corpus / "small.tokens"
-    assert train.main(["--corpus", str(corpus), "--prepare", str(file), "--vocab", "300"]) == 0
+    assert main(["--corpus", str(corpus), "--prepare", str(file), "--vocab", "300"]) == 0
     return file
 
 
 def go(data: Path, out: Path, *more: str) -> int:
-    return train.main(["--data", str(data), "--out", str(out), *SMALL, *more])
+    return main(["--data", str(data), "--out", str(out), *SMALL, *more])
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +85,14 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, how: Callable[[], None]) -> None:
-    advance = train.Run.advance
+    advance = Run.advance
 
-    def counted(self: train.Run) -> torch.Tensor:
+    def counted(self: Run) -> torch.Tensor:
         if self.step == step:
             how()
         return advance(self)
 
-    monkeypatch.setattr(train.Run, "advance", counted)
+    monkeypatch.setattr(Run, "advance", counted)
 
 
 def test_killed_and_resumed_is_the_run_it_would_have_been(
@@ -90,13 +100,13 @@ def test_killed_and_resumed_is_the_run_it_would_have_been(
 ) -> None:
     with monkeypatch.context() as patch:
         stop_at(patch, 13, die)
-        patch.setattr(train.Run, "train", always_saving_at(7))
+        patch.setattr(Run, "train", always_saving_at(7))
         with pytest.raises(KeyboardInterrupt):
             go(data, tmp_path, "--tokens", "1280")
-    assert train.load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 7
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 7
     assert go(data, tmp_path, "--resume") == 0
 
-    one, other = (train.load_checkpoint(folder / "checkpoint.pt") for folder in (finished, tmp_path))
+    one, other = (load_checkpoint(folder / "checkpoint.pt") for folder in (finished, tmp_path))
     assert one["step"] == other["step"] == 20
     assert one["tokens"] == other["tokens"] == 1280
     assert all(torch.equal(p, other["params"][name]) for name, p in one["params"].items())
@@ -109,9 +119,9 @@ def test_killed_and_resumed_is_the_run_it_would_have_been(
 
 
 def always_saving_at(step: int) -> Callable[..., bool]:
-    original = train.Run.train
+    original = Run.train
 
-    def run(self: train.Run, *args: float) -> bool:
+    def run(self: Run, *args: float) -> bool:
         record = self.advance
 
         def saving() -> torch.Tensor:
@@ -139,21 +149,21 @@ def test_saves_every_few_minutes_and_goes_on_from_there_after_a_kill(
     data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
-    advance = train.Run.advance
+    advance = Run.advance
 
-    def a_minute_long(self: train.Run) -> torch.Tensor:
+    def a_minute_long(self: Run) -> torch.Tensor:
         begun.append(self.step)
         clock.append(clock[-1] + 60)
         return advance(self)
 
     clock = [0]
-    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: clock[-1]))
-    monkeypatch.setattr(train.Run, "advance", a_minute_long)
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[-1]))
+    monkeypatch.setattr(Run, "advance", a_minute_long)
     with monkeypatch.context() as patch:
         stop_at(patch, 11, die)
         with pytest.raises(KeyboardInterrupt):
             go(data, tmp_path, "--tokens", "1280", "--checkpoint-minutes", "3.5")
-    state = train.load_checkpoint(tmp_path / "checkpoint.pt")
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert state["step"] == 8, "after 4 minutes, after 8, and not in between"
     assert state["seconds"] == 480
 
@@ -172,27 +182,27 @@ def test_a_good_checkpoint_outlives_weights_that_diverge(
     capsys: pytest.CaptureFixture[str],
     bad: float,
 ) -> None:
-    advance = train.Run.advance
+    advance = Run.advance
 
-    def diverging(self: train.Run) -> torch.Tensor:
+    def diverging(self: Run) -> torch.Tensor:
         loss = advance(self)
         if self.step == 7:
             with torch.no_grad():
                 self.params["transformer.h.1.mlp.c_fc.bias"][3] = bad  # 1e5 is infinite in float16
         return loss
 
-    monkeypatch.setattr(train.Run, "advance", diverging)
+    monkeypatch.setattr(Run, "advance", diverging)
     capsys.readouterr()
     assert go(data, tmp_path, "--tokens", "1280", "--checkpoint-minutes", "1e-9") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "not finite at step 7" in error
     assert "smaller --lr" in error
-    state = train.load_checkpoint(tmp_path / "checkpoint.pt")
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert state["step"] == 6
 
     state["params"]["transformer.wte.weight"][0, 0] = bad
-    train.save_checkpoint(tmp_path / "bad.pt", state)
-    assert train.main(["--export", str(tmp_path / "bad.pt"), "--out", str(tmp_path / "novella")]) == 2
+    save_checkpoint(tmp_path / "bad.pt", state)
+    assert main(["--export", str(tmp_path / "bad.pt"), "--out", str(tmp_path / "novella")]) == 2
     assert "not finite at step 6" in capsys.readouterr().err
     assert not (tmp_path / "novella").exists()
 
@@ -211,9 +221,9 @@ def test_a_learning_rate_of_a_million_ends_in_one_line(
 
 
 def test_resumes_an_old_checkpoint_beside_half_a_log_line(data: Path, finished: Path, tmp_path: Path) -> None:
-    state = train.load_checkpoint(finished / "checkpoint.pt")
+    state = load_checkpoint(finished / "checkpoint.pt")
     assert "rng" not in state, "nothing draws from torch's own generator"
-    train.save_checkpoint(tmp_path / "checkpoint.pt", state | {"rng": torch.get_rng_state()})
+    save_checkpoint(tmp_path / "checkpoint.pt", state | {"rng": torch.get_rng_state()})
     whole = '{"step": 5, "tokens": 320, "loss": 4.5}\n'
     (tmp_path / "log.jsonl").write_bytes(whole.encode() + b'\xff\n7\n{"step": 10, "tok')
     assert go(data, tmp_path, "--resume", "--tokens", "1344") == 0
@@ -227,17 +237,17 @@ def test_a_new_run_never_takes_the_token_file_of_an_attempt_that_died(
 ) -> None:
     other, out = tmp_path / "other", tmp_path / "out"
     other.mkdir()
-    for seed, name in enumerate(("Gamma_3", *train.HELD_OUT)):
+    for seed, name in enumerate(("Gamma_3", *HELD_OUT)):
         with gzip.open(other / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
             file.write("\n".join(sentences(seed, 40)) + "\n")
     more = ["--out", str(out), *SMALL, "--vocab", "300"]
     with monkeypatch.context() as patch:
         stop_at(patch, 0, die)
         with pytest.raises(KeyboardInterrupt):
-            train.main(["--corpus", str(corpus), *more])
+            main(["--corpus", str(corpus), *more])
     assert (out / "novella.tokens").is_file()
-    assert train.main(["--corpus", str(other), *more, "--tokens", "64"]) == 0
-    state = train.load_checkpoint(out / "checkpoint.pt")
+    assert main(["--corpus", str(other), *more, "--tokens", "64"]) == 0
+    state = load_checkpoint(out / "checkpoint.pt")
     assert json.loads(state["meta"]["novels"])["train"] == ["Gamma_3"]
 
     resumed = ["--resume", *more, "--tokens", "128"]
@@ -246,18 +256,18 @@ def test_a_new_run_never_takes_the_token_file_of_an_attempt_that_died(
         (["--corpus", str(other), "--vocab", "301"], "--vocab 301"),
     ):
         capsys.readouterr()
-        assert train.main([*resumed, *changed]) == 2
+        assert main([*resumed, *changed]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert said in error
 
-    monkeypatch.setattr(train, "prepare", lambda *_: pytest.fail("prepared again at --resume"))
-    assert train.main(["--corpus", str(other), *more, "--tokens", "128", "--resume"]) == 0
+    monkeypatch.setattr(command, "prepare", lambda *_: pytest.fail("prepared again at --resume"))
+    assert main(["--corpus", str(other), *more, "--tokens", "128", "--resume"]) == 0
 
 
 def test_minutes_save_and_stop(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert go(data, tmp_path, "--tokens", "100_000_000", "--minutes", "0.005") == 0
-    state = train.load_checkpoint(tmp_path / "checkpoint.pt")
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert 0 < state["step"] < 100_000_000 // 64
     assert "--resume goes on" in capsys.readouterr().err
     assert not (tmp_path / "novella").exists()
@@ -270,18 +280,18 @@ def test_minutes_save_and_stop(data: Path, tmp_path: Path, capsys: pytest.Captur
 def test_export_is_what_transformers_computes(finished: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    state = train.load_checkpoint(finished / "checkpoint.pt")
-    cfg = train.Config(**state["config"])
+    state = load_checkpoint(finished / "checkpoint.pt")
+    cfg = Config(**state["config"])
     for p in state["params"].values():
         p += 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))  # no bias left at zero
     folder = finished / "louder"
-    params = train.export(state, folder)
+    params = export(state, folder)
     oracle = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     vocab = len(params["transformer.wte.weight"])
     tokens = torch.randint(0, vocab, (3, cfg.context), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         expected = oracle(tokens).logits
-        got = train.logits_of(params, tokens, cfg.layers, cfg.heads)
+        got = logits_of(params, tokens, cfg.layers, cfg.heads)
         assert expected.std() > 1
         torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-5)
     assert type(oracle).__name__ == "GPT2LMHeadModel"
@@ -297,59 +307,54 @@ def test_tokenizer_of_the_export(finished: Path, data: Path) -> None:
     ids = tokenizer(text)["input_ids"]
     assert len(tokenizer(" her")["input_ids"]) == 1
     assert tokenizer.decode(ids) == text
-    assert (
-        tokenizer.bos_token_id
-        == tokenizer.eos_token_id
-        == tokenizer.unk_token_id
-        == train.load_data(data).bos
-    )
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.unk_token_id == load_data(data).bos
     assert tokenizer("<|endoftext|>")["input_ids"] == [tokenizer.bos_token_id]
     own = json.loads((finished / "novella/tokenizer.json").read_text())
-    assert train.text_of([tokenizer.bos_token_id, *ids], own) == text
+    assert text_of([tokenizer.bos_token_id, *ids], own) == text
 
 
 def test_token_file_is_the_text_and_holds_out_two_novels(data: Path, corpus: Path) -> None:
-    read = train.load_data(data)
+    read = load_data(data)
     tokenizer = json.loads(read.meta["tokenizer"])
     expected = "\n".join([*sentences(2, 40), *sentences(3, 40)]) + "\n"
-    assert train.text_of(read.val.tolist(), tokenizer) == expected
-    assert train.text_of(read.train.tolist(), tokenizer).startswith(sentences(0, 1)[0])
+    assert text_of(read.val.tolist(), tokenizer) == expected
+    assert text_of(read.train.tolist(), tokenizer).startswith(sentences(0, 1)[0])
     assert json.loads(read.meta["bytes"])["val"] == len(expected.encode())
     assert read.train.dtype == np.uint16
     again = data.with_name("again.tokens")
-    train.prepare(corpus, again, 300)
-    same = train.load_data(again)
+    prepare(corpus, again, 300)
+    same = load_data(again)
     assert np.array_equal(same.train, read.train)
     assert same.meta == read.meta
     assert again.read_bytes() == data.read_bytes()
 
 
 def test_windows_start_anywhere_and_one_in_a_hundred_has_a_bos() -> None:
-    cfg = train.Config(context=7, batch=4000, seed=5)
+    cfg = Config(context=7, batch=4000, seed=5)
     tokens = torch.arange(1, 41, dtype=torch.int32)
-    windows = train.batch_at(cfg, tokens, 0, step=3)
+    windows = batch_at(cfg, tokens, 0, step=3)
     assert windows.shape == (4000, 8)
     marked = windows[:, 0] == 0
     assert 15 <= int(marked.sum()) <= 70
     assert torch.equal(windows[:, 2:] - windows[:, 1:-1], torch.ones(4000, 6, dtype=torch.long))
     assert set(windows[~marked, 0].tolist()) == set(range(1, 34)), "first and last window included"
-    assert torch.equal(windows, train.batch_at(cfg, tokens, 0, step=3))
-    assert not torch.equal(windows, train.batch_at(cfg, tokens, 0, step=4))
+    assert torch.equal(windows, batch_at(cfg, tokens, 0, step=3))
+    assert not torch.equal(windows, batch_at(cfg, tokens, 0, step=4))
 
 
 def test_validation_loss_counts_every_token_once() -> None:
-    cfg = train.Config(layers=1, width=8, heads=1, context=5)
-    params = {name: torch.zeros_like(p) for name, p in train.init_params(cfg, 11).items()}
+    cfg = Config(layers=1, width=8, heads=1, context=5)
+    params = {name: torch.zeros_like(p) for name, p in init_params(cfg, 11).items()}
     val = torch.randint(0, 11, (78,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
-    assert train.validation_loss(params, cfg, val) == pytest.approx(np.log(11), rel=1e-6)
-    params = train.init_params(cfg, 11)
+    assert validation_loss(params, cfg, val) == pytest.approx(np.log(11), rel=1e-6)
+    params = init_params(cfg, 11)
     windows = val[:76].long()
-    one_by_one = [float(train.loss_of(params, windows[None, i : i + 6], 1, 1)) for i in range(0, 75, 5)]
-    assert train.validation_loss(params, cfg, val) == pytest.approx(np.mean(one_by_one), rel=1e-6)
+    one_by_one = [float(loss_of(params, windows[None, i : i + 6], 1, 1)) for i in range(0, 75, 5)]
+    assert validation_loss(params, cfg, val) == pytest.approx(np.mean(one_by_one), rel=1e-6)
 
 
 def test_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
-    cfg = train.Config(tokens=1000 * 32 * 128, lr=1.0, warmup=100)
+    cfg = Config(tokens=1000 * 32 * 128, lr=1.0, warmup=100)
     rates = [cfg.lr_at(step) for step in range(cfg.steps + 1)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == rates[100] == pytest.approx(1.0)
@@ -393,7 +398,7 @@ def test_bad_arguments_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert train.main(arguments) == 2
+    assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert named in error
@@ -403,7 +408,7 @@ def test_files_that_are_not_what_they_should_be(
     data: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(*arguments: str) -> str:
-        assert train.main(list(arguments)) == 2
+        assert main(list(arguments)) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         return error
@@ -423,10 +428,10 @@ def test_files_that_are_not_what_they_should_be(
 def test_a_novel_is_a_regular_file_and_a_byte_order_mark_no_text_of_it(tmp_path: Path) -> None:
     file = tmp_path / "a.txt.gz"
     file.write_bytes(gzip.compress("\ufeffOnce.\n\nUpon a time.\n".encode()))
-    assert train.read_novel(file) == ["Once.", "Upon a time."]
+    assert read_novel(file) == ["Once.", "Upon a time."]
     os.mkfifo(tmp_path / "b.txt.gz")
-    with pytest.raises(train.TrainError, match="not a regular file"):
-        train.read_novel(tmp_path / "b.txt.gz")
+    with pytest.raises(TrainError, match="not a regular file"):
+        read_novel(tmp_path / "b.txt.gz")
 
 
 @pytest.mark.parametrize(
@@ -448,7 +453,7 @@ def test_a_novel_that_cannot_be_read_is_named(
 ) -> None:
     bad = tmp_path / "Alpha_1.txt.gz"
     bad.write_bytes(change((corpus / bad.name).read_bytes()))
-    assert train.main(["--corpus", str(tmp_path), "--prepare", str(tmp_path / "x.tokens")]) == 2
+    assert main(["--corpus", str(tmp_path), "--prepare", str(tmp_path / "x.tokens")]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"train: {bad}: {said}")
     assert error.count("\n") == 1
@@ -476,15 +481,15 @@ def test_a_checkpoint_with_any_flipped_bit_is_refused_before_torch_reads_it(
         damaged = bytearray(raw)
         damaged[place] ^= 1 << place % 8
         bad.write_bytes(damaged)
-        with pytest.raises(train.TrainError, match="hash does not match"):
-            train.load_checkpoint(bad)
+        with pytest.raises(TrainError, match="hash does not match"):
+            load_checkpoint(bad)
     assert go(data, tmp_path, "--resume") == 2
     assert bad.read_bytes() == bytes(damaged), "and is left as it was"
 
 
 def test_a_checkpoint_is_read_by_torch_alone_too(finished: Path) -> None:
     plain = torch.load(finished / "checkpoint.pt", weights_only=True)
-    own = train.load_checkpoint(finished / "checkpoint.pt")
+    own = load_checkpoint(finished / "checkpoint.pt")
     assert all(torch.equal(p, plain["params"][name]) for name, p in own["params"].items())
 
 
@@ -495,12 +500,12 @@ def test_altered_tokens_are_noticed_at_the_start_and_at_resume(
     from safetensors.numpy import save_file
 
     def refused(*arguments: str) -> str:
-        assert train.main(list(arguments)) == 2
+        assert main(list(arguments)) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         return error
 
-    read, altered = train.load_data(data), tmp_path / "altered.tokens"
+    read, altered = load_data(data), tmp_path / "altered.tokens"
     with safe_open(data, framework="numpy") as file:
         stored = file.metadata()
     for part, place in (("train", 3), ("val", 0)):
@@ -514,7 +519,7 @@ def test_altered_tokens_are_noticed_at_the_start_and_at_resume(
     assert "altered since it was made" in refused("--data", str(altered), "--out", str(tmp_path / "o"))
 
     tokens = {"train": read.train[::-1].copy(), "val": read.val}  # a whole token file, of other tokens
-    said = read.meta | {"sha256": train.tokens_sha256(tokens["train"], tokens["val"], read.meta)}
+    said = read.meta | {"sha256": tokens_sha256(tokens["train"], tokens["val"], read.meta)}
     save_file(tokens, altered, {"meta": json.dumps(said)})
     (tmp_path / "checkpoint.pt").write_bytes((finished / "checkpoint.pt").read_bytes())
     more = ["--data", str(altered), "--out", str(tmp_path)]
@@ -532,8 +537,9 @@ def empty_corpus(folder: Path) -> Path:
 
 def standalone(arguments: list[str], before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
     code = (
-        f"import runpy, sys\n{before}\nsys.argv = ['train', *{arguments!r}]\n"
-        f"try: runpy.run_path({train.__file__!r}, run_name='__main__')\n"
+        f"import runpy, sys\n{before}\nsys.path.insert(0, {str(FOLDER.parent)!r})\n"
+        f"sys.argv = ['train', *{arguments!r}]\n"
+        f"try: runpy.run_module('train', run_name='__main__')\n"
         f"except SystemExit as end: status = end.code\n{after}\nsys.exit(status)"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -556,4 +562,4 @@ def test_training_from_a_token_file_needs_no_tokenizers(data: Path, tmp_path: Pa
 
 
 def test_path_of_the_embedded_model() -> None:
-    assert novella_path() == PATH == Path(train.__file__).parent / "novella"
+    assert novella_path() == PATH == FOLDER.with_name("novella")

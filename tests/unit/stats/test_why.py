@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from laminar_lens.errors import InputError
-from laminar_lens.stats.why import EFFECTS, cause, effects, why
+from laminar_lens.stats.why import why
+from laminar_lens.stats.why_effects import EFFECTS, cause, effects
 
 TAU = 0.05
 

@@ -11,7 +11,8 @@ import torch
 import laminar_lens as ll
 from laminar_lens.errors import BackendError, CaptureError, InputError
 from laminar_lens.results import load_result
-from laminar_lens.stats.why import CELLS, EFFECTS, why
+from laminar_lens.stats.why import why
+from laminar_lens.stats.why_effects import CELLS, EFFECTS
 from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.why.cells import assign, exchange, places
 from laminar_lens.studies.why.result import WhyResult

@@ -4,8 +4,9 @@ Two passes. In the first, half of the texts choose the dimensions; in the second
 they do, so that a dimension is not credited with the noise it was chosen for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
-from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors
+from laminar_lens.models.batches import PromptBatches
 from laminar_lens.models.calibration import SKIP
-from laminar_lens.models.forward import run_states
+from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.studies.dimensions.geometries import Compared, compared
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
@@ -189,15 +190,16 @@ def measure_contributions(
     total, square, size = np.zeros((3, *shape))
     at = {layer: row for row, layer in enumerate(run.layers)}
 
-    def see(layer: int, state: Tensor, indices: Sequence[int]) -> None:
+    def see(layer: int, state: Tensor) -> None:
         for row, geometry in enumerate(geometries):
-            x = geometry.apply(layer, state).double()
+            x = geometry.apply(layer, state.detach()).double()
             parts = contributions(x, skip).cpu().numpy()
             total[row, :, at[layer]] += parts.sum(1)
             square[row, :, at[layer]] += (parts**2).sum(1)
             size[row, :, at[layer]] += contributions(x.abs(), skip).sum(1).cpu().numpy()
 
-    _each(run, see, "contributions of dimensions", progress)
+    for indices in each_batch(run, "contributions of dimensions", progress):
+        run_batch(run, indices, see)
     n = len(run.rows)
     mean = total / n
     sd = np.sqrt(np.maximum(square / n - mean**2, 0) * n / max(n - 1, 1))
@@ -235,10 +237,10 @@ def measure_removal(
     at = {layer: row for row, layer in enumerate(run.layers)}
     draws = torch.from_numpy(random)
 
-    def see(layer: int, state: Tensor, indices: Sequence[int]) -> None:
+    def see(indices: Sequence[int], layer: int, state: Tensor) -> None:
         where = at[layer]
         for row, geometry in enumerate(geometries):
-            x = geometry.apply(layer, state).double().cpu()
+            x = geometry.apply(layer, state.detach()).double().cpu()
             shares = contributions(x, skip)
             for kind in range(kinds):
                 chosen = torch.from_numpy(top[row, kind, where])
@@ -248,7 +250,8 @@ def measure_removal(
                 part[row, kind, where, list(indices)] = shares[kind][:, chosen].numpy()
                 cosine[row, kind, where, list(indices)] = shares[kind].sum(-1).numpy()
 
-    _each(run, see, "angles without dimensions", progress)
+    for indices in each_batch(run, "angles without dimensions", progress):
+        run_batch(run, indices, partial(see, indices))
     return Removal(angle, null, part, cosine)
 
 
@@ -286,37 +289,3 @@ def _pair(x: Tensor, kind: int, skip: int) -> tuple[Tensor, Tensor]:
 def _unit(x: Tensor) -> Tensor:
     """Vectors of length 1; a zero vector has no direction: NaN."""
     return torch.div(x, x.norm(dim=-1, keepdim=True))
-
-
-def _each(
-    run: PromptBatches,
-    see: Callable[[int, Tensor, Sequence[int]], None],
-    label: str,
-    progress: Progress | None,
-) -> None:
-    done = 0
-    for indices in run.indices():
-        finite: list[Tensor] = []
-
-        def visit(
-            layer: int, state: Tensor, indices: tuple[int, ...] = indices, finite: list[Tensor] = finite
-        ) -> None:
-            finite.append(finite_vectors(state))
-            see(layer, state.detach(), indices)
-
-        tokens = run.tokens(indices)
-        run_states(
-            run.model,
-            tokens,
-            run.layers,
-            visit,
-            final_norm=run.final_norm,
-            interventions=run.interventions,
-            indices=indices,
-        )
-        check_finite(
-            torch.stack([part.cpu() for part in finite]), run.layers, indices, range(tokens.shape[1])
-        )
-        done += len(indices)
-        if progress is not None:
-            progress(label, done, len(run.rows))

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.models.families import WRITES
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sinks.claims import answer_claims
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.measure import COMPONENTS, FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
+from laminar_lens.studies.sinks.measure import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
 from laminar_lens.studies.sinks.words import sentence
 from laminar_lens.studies.study import Answer
 
@@ -50,7 +51,7 @@ def answer(dataset: xr.Dataset) -> Answer:
         "block": np.arange(n_layers - 1),
         "pos": np.arange(length),
         "variant": list(VARIANTS),
-        "component": list(COMPONENTS),
+        "component": list(WRITES),
     }
     attrs = {"n_texts": len(measured.norm), "length": length, "threshold": NORM_RATIO}
     return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims), claims)

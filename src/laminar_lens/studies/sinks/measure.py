@@ -17,27 +17,21 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import Geometry
-from laminar_lens.models.batches import PromptBatches, check_finite, finite_vectors, token_strings
+from laminar_lens.models.batches import PromptBatches, token_strings
 from laminar_lens.models.families import WRITES, family_of
-from laminar_lens.models.forward import Watch, run_states
+from laminar_lens.models.forward import Watch
+from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.stats.sinks import HEAD_SHARE
-from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
+from laminar_lens.studies.sinks.blocks import ATTENTION, fires, refuse_broken_steps
 
 RANDOM_TEXTS = 60
 RESIDUAL = "unit of the residual stream"
-ATTENTION = "pattern"
-COMPONENTS = WRITES
 VARIANTS = ("published", "relative", "scale_free")
 """|value| > 100 and > 1000 × the median |value|; the second alone; > 5 × the median norm of the text."""
 
 FLOOR, RELATIVE, NORMS = 100.0, 1000.0, 5.0
-IDENTITY = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 2e-3}
-COARSEST_IDENTITY = 1.5e-2
-"""How far a block's step may be from its writes' sum, over the longest of its input, output and writes at
-that position: in half precision two roundings, of at most 2 and 1 times that length: 3·2⁻¹¹, and 3·2⁻⁸ in
-bfloat16 or any other, with some room."""
 
 
 @dataclass
@@ -121,16 +115,13 @@ def measure_sinks(
 ) -> Sinks:
     """Runs texts of one length once; `notes` get what could not be measured, and why."""
     geometry.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
-    wanted = (ATTENTION, *(COMPONENTS if geometry.name == "raw" else ()))
-    watched = [kind for kind in wanted if _fires(run, kind, notes)]
+    wanted = (ATTENTION, *(WRITES if geometry.name == "raw" else ()))
+    watched = [kind for kind in wanted if fires(run, kind, notes)]
     out = _empty(run, geometry, watched)
-    done = 0
-    for indices in run.indices():
+    for indices in each_batch(run, label, progress):
         _Pass(run, geometry, out, indices).measure(watched)
-        done += len(indices)
-        if progress is not None:
-            progress(label, done, len(run.rows))
-    _refuse_broken_steps(out, next(run.model.parameters()).dtype, notes)
+    if out.write is not None and out.error is not None:
+        refuse_broken_steps(out.write, out.error, next(run.model.parameters()).dtype, notes)
     return out
 
 
@@ -139,7 +130,7 @@ def _empty(run: PromptBatches, geometry: Geometry, watched: Sequence[str]) -> Si
     n, length = len(run.rows), run.longest
     blocks, width = int(run.model.cfg.n_layers), int(run.model.cfg.d_model)
     heads = int(run.model.cfg.n_heads) if ATTENTION in watched else 0
-    writes = all(kind in watched for kind in COMPONENTS)
+    writes = all(kind in watched for kind in WRITES)
     tokens = np.array(run.rows)
     known = torch.from_numpy(np.unique(tokens))[None]
     words = token_strings(getattr(run.model, "tokenizer", None), known, torch.ones_like(known).bool())[0]
@@ -158,7 +149,7 @@ def _empty(run: PromptBatches, geometry: Geometry, watched: Sequence[str]) -> Si
         received=np.zeros((blocks, heads, length)) if heads else None,
         first=np.zeros((n, blocks, heads), np.float32) if heads else None,
         resting=np.zeros((n, blocks, length), np.float32) if heads else None,
-        write=np.full((n, blocks, len(COMPONENTS), length), np.nan, np.float32) if writes else None,
+        write=np.full((n, blocks, len(WRITES), length), np.nan, np.float32) if writes else None,
         error=np.zeros(blocks) if writes else None,
     )
 
@@ -168,28 +159,17 @@ class _Pass:
 
     def __init__(self, run: PromptBatches, geometry: Geometry, out: Sinks, indices: Sequence[int]) -> None:
         self.run, self.geometry, self.out, self.indices = run, geometry, out, list(indices)
-        self.finite: list[Tensor] = []
+        self.length = len(run.rows[self.indices[0]])
         self.previous: Tensor | None = None
         self.written: dict[str, Tensor] = {}
 
     def measure(self, watched: Sequence[str]) -> None:
-        tokens = self.run.tokens(self.indices)
-        self.length = tokens.shape[1]
-        watch: list[Watch] = []
-        for block in range(self.out.norm.shape[1] - 1):
-            for kind in watched:
-                watch.append((family_of(self.run.model.cfg).hook(kind, block), self._reader(block, kind)))
-        run_states(
-            self.run.model,
-            tokens,
-            self.run.layers,
-            self.state,
-            interventions=self.run.interventions,
-            indices=self.indices,
-            watch=watch,
-        )
-        together = torch.stack([part.cpu() for part in self.finite])
-        check_finite(together, self.run.layers, self.indices, range(self.length))
+        family = family_of(self.run.model.cfg)
+        blocks = range(self.out.norm.shape[1] - 1)
+        watch: list[Watch] = [
+            (family.hook(kind, block), self._reader(block, kind)) for block in blocks for kind in watched
+        ]
+        run_batch(self.run, self.indices, self.state, watch=watch)
 
     def _reader(self, block: int, kind: str) -> Callable[[Tensor, Any], None]:
         def read(value: Tensor, hook: Any) -> None:
@@ -203,7 +183,6 @@ class _Pass:
 
     def state(self, layer: int, state: Tensor) -> None:
         raw = state.detach()
-        self.finite.append(finite_vectors(raw))
         self.vectors(layer, _widened(self.geometry.apply(layer, raw)))
         if self.out.write is not None:
             x = _widened(raw)
@@ -250,7 +229,7 @@ class _Pass:
         assert self.out.write is not None
         assert self.out.error is not None
         pre = self.previous.to(post.device)
-        writes = [self.written.pop(name).to(post) for name in COMPONENTS]
+        writes = [self.written.pop(name).to(post) for name in WRITES]
         lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
         tiny = torch.finfo(lengths.dtype).tiny
         rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
@@ -273,49 +252,3 @@ def _limits(
     """What a coordinate must exceed to be massive, by variant."""
     relative = RELATIVE * median
     return relative.clamp(min=FLOOR), relative, NORMS * typical
-
-
-def _fires(run: PromptBatches, kind: str, notes: list[str]) -> bool:
-    """Whether every block has that hook point and reaches it, in the first text."""
-    blocks = range(int(run.model.cfg.n_layers))
-    seen: set[int] = set()
-
-    def look(block: int) -> Callable[[Tensor, Any], None]:
-        return lambda value, hook: seen.add(block)
-
-    family = family_of(run.model.cfg)
-    watch = [(family.hook(kind, block), look(block)) for block in blocks]
-    try:
-        run_states(run.model, run.tokens([0]), [len(blocks)], lambda layer, state: None, watch=watch)
-    except (KeyError, AttributeError, ValueError):
-        seen.clear()
-    missing = [block for block in blocks if block not in seen]
-    if missing:
-        what = (
-            "attention is not measured" if kind == ATTENTION else "steps are not decomposed into their writes"
-        )
-        notes.append(f"The model has no hook {family.hook(kind, missing[0])} that fires: {what}.")
-    return not missing
-
-
-def _refuse_broken_steps(out: Sinks, dtype: torch.dtype, notes: list[str]) -> None:
-    """No decomposition of a block whose step is not the sum of what attention and MLP are seen to write."""
-    if out.error is None or out.write is None:
-        return
-    broken = np.flatnonzero(~(out.error <= IDENTITY.get(dtype, COARSEST_IDENTITY)))
-    out.write[:, broken] = np.nan
-    finite = np.isfinite(out.error[broken])
-    if finite.any():
-        off = broken[finite]
-        worst = off[int(np.argmax(out.error[off]))]
-        notes.append(
-            f"resid_post − resid_pre is not attn + mlp in {len(off)} of {len(out.error)} blocks (block "
-            f"{worst}: off by {out.error[worst]:.2g} of the longest of input, output and writes): these "
-            "blocks' steps are not decomposed."
-        )
-    if not finite.all():
-        where = named_layers(broken[~finite].tolist()).replace("layer", "block")
-        notes.append(
-            f"What is written in {where} is not finite everywhere: whether resid_post − resid_pre is attn + "
-            "mlp is not known there, and these steps are not decomposed."
-        )

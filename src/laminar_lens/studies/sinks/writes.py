@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from laminar_lens.models.families import WRITES
 from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.sinks import NORM_RATIO
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
-from laminar_lens.studies.sinks.measure import COMPONENTS
 
-MLP = COMPONENTS.index("mlp")
+MLP = WRITES.index("mlp")
 WRITER = 0.1
 """A block writes or erases if it accounts for more than this share of the growth."""
 NOT_APPLICABLE = "not applicable"
@@ -85,7 +85,7 @@ def named_blocks(facts: Facts, *, written: bool) -> tuple[str, bool]:
     inside[_stretch(facts, written=written)] = True
     big = facts.writes.low > WRITER if written else facts.writes.high < -WRITER
     parts, made = [], float(facts.writes.estimate[big & inside[:, None]].sum())
-    for row, name in enumerate(COMPONENTS):
+    for row, name in enumerate(WRITES):
         found = np.flatnonzero(big[:, row] & inside).tolist()
         if found:
             parts.append(f"{'MLPs' if name == 'mlp' else 'attention'} of {_named(found)}")

@@ -9,7 +9,8 @@ import xarray as xr
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval
-from laminar_lens.stats.why import CELLS, EFFECTS, Found, WhyAnswer, by_observation, effects, why
+from laminar_lens.stats.why import Found, WhyAnswer, why
+from laminar_lens.stats.why_effects import CELLS, EFFECTS, by_observation, effects
 from laminar_lens.stats.why_places import EFFECTS as TREND_EFFECTS
 from laminar_lens.stats.why_places import Trend, place_trend
 from laminar_lens.studies.claim import worded

@@ -24,7 +24,7 @@ from laminar_lens.models.batches import BATCH_TOKENS, check_finite, finite_vecto
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.surroundings import blame
 from laminar_lens.stats.warmup import reference_pairs
-from laminar_lens.stats.why import CELLS
+from laminar_lens.stats.why_effects import CELLS
 
 COMPARED = 16
 """Texts are one observation only if at least so many tokens agree, or all that there are."""

@@ -9,7 +9,7 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import restart
 from laminar_lens.models.selection import increasing_layers
-from laminar_lens.stats.why import EFFECTS, effects
+from laminar_lens.stats.why_effects import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.why.cells import Cells, exchange, measure_cells

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval
-from laminar_lens.stats.why import CAUSES, MIN_HALVES, Found, WhyAnswer
+from laminar_lens.stats.why import MIN_HALVES, Found, WhyAnswer
+from laminar_lens.stats.why_effects import CAUSES
 from laminar_lens.stats.why_places import EFFECTS, Trend
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed
 from laminar_lens.studies.layers import named_layers
