@@ -73,18 +73,20 @@ def architectures() -> frozenset[str]:
     for name, table in _TABLES:
         file = Path(spec.origin).parent / "integrations" / name
         for node in ast.parse(file.read_text(encoding="utf-8")).body if file.is_file() else []:
-            named = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == table
-            if named and isinstance(node.value, ast.Dict):
-                found |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+            if not isinstance(node, ast.Assign) or getattr(node.targets[0], "id", "") != table:
+                continue
+            keys = node.value.keys if isinstance(node.value, ast.Dict) else []
+            found |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
     return frozenset(found - _NO_MODELS)
 
 
 def _check_numbers(header: Header) -> None:
     for key in (*_NEEDED, *_COUNTS):
         value, name = header.of_model(key), f"{header.architecture}.{key}"
-        if (value is not None or key in _NEEDED) and not (is_whole(value, 1) and value <= _LONGEST):
-            if name not in header.lengths:  # some models have one number for each block
-                raise FolderError(f"its {name} is {shown(value)}; expected a whole number from 1 to {_LONGEST}")
+        if name in header.lengths or (value is None and key not in _NEEDED):
+            continue  # some models have one number for each block
+        if not (is_whole(value, 1) and value <= _LONGEST):
+            raise FolderError(f"its {name} is {shown(value)}; expected a whole number up to {_LONGEST:,}")
     for name, value in header.values.items():
         if isinstance(value, float) and not is_finite(value):
             raise FolderError(f"its {name} is {shown(value)}; expected a finite number")
@@ -126,7 +128,7 @@ def _check_vocabulary(header: Header) -> None:
     rows = embedding.shape[-1]
     if tokens > rows:
         raise FolderError(
-            f"its tokenizer has {tokens:,} tokens, but the model's vocabulary {rows:,}: it is another model's",
+            f"its tokenizer has {tokens:,} tokens, but the model's vocabulary {rows:,}: it is another's",
             "give a file with its own tokenizer",
         )
     if (size := header.of_model("vocab_size")) not in (None, rows):
@@ -148,7 +150,7 @@ def _check_positions(header: Header) -> None:
     scaling: Any = header.of_model("rope.scaling.type")
     if scaling not in (None, "none") and _spelled(str(header.architecture)) != "gptoss":
         raise FolderError(
-            f"its {header.architecture}.rope.scaling.type is {shown(scaling)}, which Hugging Face does not read "
-            "from a .gguf file, so that it would compute another model",
+            f"its {header.architecture}.rope.scaling.type is {shown(scaling)}, which Hugging Face does not "
+            "read from a .gguf file, so that it would compute another model",
             _WHOLE,
         )

@@ -71,6 +71,11 @@ class Header:
         return self.values.get(f"{self.architecture}.{key}")
 
     @property
+    def n_blocks(self) -> int:
+        """Blocks that a text goes through; those that predict further tokens stand after them."""
+        return int(self.of_model("block_count")) - int(self.of_model("nextn_predict_layers") or 0)
+
+    @property
     def n_values(self) -> int:
         """Numbers in all tensors."""
         return sum(tensor.n_values for tensor in self.tensors.values())
@@ -180,8 +185,8 @@ class _Reading:
         n_values = math.prod(shape)
         if n_values == 0 or shape[0] % of_values:
             raise FolderError(
-                f"tensor {shown(name)} has shape {list(map(shown, shape))}; {kind.name} needs rows of a multiple "
-                f"of {of_values}"
+                f"tensor {shown(name)} has axes {', '.join(map(shown, shape))}; {kind.name} needs rows of a "
+                f"multiple of {of_values}"
             )
         return name, StoredTensor(shape, kind.name, first, n_values // of_values * of_bytes)
 
@@ -218,11 +223,11 @@ class _Reading:
 
     def _count(self, what: str, most: int, *, least_bytes: int) -> int:
         """How many of something follow, each of which takes at least so many bytes."""
-        count = self._number("Q")
+        count = int(self._number("Q"))
         if count > most:
             raise FolderError(f"its header counts {shown(count)} {what}; expected at most {most:,}")
         if count * least_bytes > self._size - self._at:
-            raise FolderError(f"it is cut short: {self._size:,} bytes, but its header counts {count:,} {what}")
+            raise FolderError(f"it is cut short: {self._size:,} bytes for {count:,} {what}")
         return count
 
     def _number(self, form: str) -> Any:
