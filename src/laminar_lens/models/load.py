@@ -69,7 +69,7 @@ def load_model(
     kind = _dtype(dtype)
     path = names.local_path(name_or_path)
     hooked = _hooked_transformer(bridge)
-    with quiet(), torch.random.fork_rng(), _one_line(name_or_path, path, hooked is not None):
+    with quiet(), torch.random.fork_rng(), _one_line(name_or_path, path, on_hooked=hooked is not None):
         if path is not None:
             model, source = _load_local(path, str(name_or_path), hooked, target, kind, trust_remote_code)
         else:
@@ -99,7 +99,8 @@ def _load_local(
     from laminar_lens.models.local import load_local
     from laminar_lens.models.originals import original
 
-    found = original(path, given, device=device, trust_remote_code=trust)
+    with _one_line(given, path, on_hooked=False):
+        found = original(path, given, device=device, trust_remote_code=trust)
     return load_local(found, hooked, dtype=dtype)
 
 
@@ -176,7 +177,7 @@ def _dtype(dtype: Any) -> "torch.dtype":
 
 
 @contextlib.contextmanager
-def _one_line(name: Any, path: Path | None, on_hooked: bool) -> Iterator[None]:
+def _one_line(name: Any, path: Path | None, *, on_hooked: bool) -> Iterator[None]:
     """Whatever a library says while loading becomes one line of ours; `path` is None for a Hub model."""
     try:
         yield

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, shown
-from laminar_lens.models.gguf.header import Header
+from laminar_lens.models.gguf.header import Header, quoted
 
 _NEEDED = ("block_count", "embedding_length")
 _COUNTS = ("context_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv")
@@ -44,14 +44,16 @@ def _check_kind(header: Header) -> None:
     if not isinstance(architecture, str):
         raise FolderError(f"its general.architecture is {shown(architecture)}; expected a text")
     if kind != "model":
-        raise FolderError(f"its general.type is {shown(kind)}; expected a model", "give the model's own file")
+        raise FolderError(
+            f"its general.type is {quoted(kind)}; expected a model", "give the model's own file"
+        )
     parts = header.values.get("split.count", 1)
     if parts not in (0, 1):
         raise FolderError(f"it is one of {shown(parts)} parts", "join them first: llama-gguf-split --merge")
     known = architectures()
     if known and _spelled(architecture) not in set(map(_spelled, known)):
         raise FolderError(
-            f"its architecture {shown(architecture)} is none that Hugging Face reads from a .gguf file "
+            f"its architecture {quoted(architecture)} is none that Hugging Face reads from a .gguf file "
             f"({', '.join(sorted(known))})",
             _WHOLE,
         )
@@ -150,7 +152,7 @@ def _check_positions(header: Header) -> None:
     scaling: Any = header.of_model("rope.scaling.type")
     if scaling not in (None, "none") and _spelled(str(header.architecture)) != "gptoss":
         raise FolderError(
-            f"its {header.architecture}.rope.scaling.type is {shown(scaling)}, which Hugging Face does not "
+            f"its {header.architecture}.rope.scaling.type is {quoted(scaling)}, which Hugging Face does not "
             "read from a .gguf file, so that it would compute another model",
             _WHOLE,
         )

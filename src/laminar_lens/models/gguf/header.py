@@ -94,6 +94,11 @@ class Header:
         return dict(Counter(tensor.kind for tensor in self.tensors.values()).most_common())
 
 
+def quoted(text: Any) -> str:
+    """A text of a file in quotes; anything else with its kind."""
+    return shown(text).removesuffix(" (a text)")
+
+
 def read_header(file: Path) -> Header:
     """The header of a regular file; of the same content it is read once.
 
@@ -136,7 +141,7 @@ class _Reading:
         for _ in range(n_keys):
             key = self._text("a key", MOST_NAME_BYTES)
             if key in values or key in lengths:
-                raise FolderError(f"its header has the key {shown(key)} twice")
+                raise FolderError(f"its header has the key {quoted(key)} twice")
             value = self._value(key)
             (lengths if isinstance(value, _Length) else values)[key] = value
         tensors = dict(self._tensor() for _ in range(n_tensors))
@@ -148,7 +153,7 @@ class _Reading:
     def _value(self, key: str) -> Any:
         kind = self._number("I")
         if kind == _TEXT:
-            return self._text(f"the text of {shown(key)}", MOST_TEXT_BYTES)
+            return self._text(f"the text of {quoted(key)}", MOST_TEXT_BYTES)
         if kind == _ARRAY:
             return self._array(key)
         return self._number(self._format(kind, key))
@@ -157,12 +162,12 @@ class _Reading:
         """The length of an array, whose entries are stepped over; its texts must be UTF-8."""
         kind = self._number("I")
         width = 8 if kind == _TEXT else struct.calcsize(f"<{self._format(kind, key)}")
-        length = self._count(f"entries in {shown(key)}", MOST_ENTRIES, least_bytes=width)
+        length = self._count(f"entries in {quoted(key)}", MOST_ENTRIES, least_bytes=width)
         if kind == _TEXT:
             for _ in range(length):
-                self._text(f"an entry of {shown(key)}", MOST_NAME_BYTES)
+                self._text(f"an entry of {quoted(key)}", MOST_NAME_BYTES)
         else:
-            self._take(length * width, f"the entries of {shown(key)}")
+            self._take(length * width, f"the entries of {quoted(key)}")
         return _Length(length)
 
     def _tensor(self) -> tuple[str, StoredTensor]:
@@ -171,7 +176,7 @@ class _Reading:
         name = self._text("a tensor's name", MOST_NAME_BYTES)
         n_axes = self._number("I")
         if not 1 <= n_axes <= MOST_AXES:
-            raise FolderError(f"tensor {shown(name)} has {n_axes} axes; expected 1 to {MOST_AXES}")
+            raise FolderError(f"tensor {quoted(name)} has {n_axes} axes; expected 1 to {MOST_AXES}")
         shape = tuple(self._number("Q") for _ in range(n_axes))
         number, first = self._number("I"), self._number("Q")
         try:
@@ -179,13 +184,15 @@ class _Reading:
             of_values, of_bytes = GGML_QUANT_SIZES[kind]
         except (KeyError, ValueError):
             raise FolderError(
-                f"tensor {shown(name)} is of type {number}, which the package gguf does not know",
+                f"tensor {quoted(name)} is of type {number}, which the package gguf does not know",
                 "install a newer gguf, or give another quantisation of the model",
             ) from None
         n_values = math.prod(shape)
-        if n_values == 0 or shape[0] % of_values:
+        if n_values == 0:
+            raise FolderError(f"tensor {quoted(name)} has an axis of 0")
+        if shape[0] % of_values:
             raise FolderError(
-                f"tensor {shown(name)} has axes {', '.join(map(shown, shape))}; {kind.name} needs rows of a "
+                f"tensor {quoted(name)} has axes {', '.join(map(shown, shape))}; {kind.name} needs rows of a "
                 f"multiple of {of_values}"
             )
         return name, StoredTensor(shape, kind.name, first, n_values // of_values * of_bytes)
@@ -201,7 +208,7 @@ class _Reading:
         end = 0
         for name, tensor in sorted(tensors.items(), key=lambda item: item[1].first):
             if tensor.first < end or tensor.first % alignment:
-                raise FolderError(f"tensor {shown(name)} overlaps another, or is not where it may begin")
+                raise FolderError(f"tensor {quoted(name)} overlaps another, or is not where it may begin")
             end = tensor.first + tensor.n_bytes
         if start + end > self._size:
             needed = f"{start + end:,}" if start + end < 10**20 else "more than 10^20"
@@ -209,7 +216,7 @@ class _Reading:
 
     def _format(self, kind: int, key: str) -> str:
         if kind not in _NUMBERS:
-            raise FolderError(f"its header gives {shown(key)} a value of type {kind}; expected 0 to 12")
+            raise FolderError(f"its header gives {quoted(key)} a value of type {kind}; expected 0 to 12")
         return _NUMBERS[kind]
 
     def _text(self, what: str, most: int) -> str:
