@@ -17,6 +17,8 @@ from laminar_lens.models.folder.files import kind
 
 NOVELLA = Path(__file__).parent / "embedded" / "novella"
 EMBEDDED = "novella"
+WRITES_ITS_TEXTS = (EMBEDDED,)
+"""Shipped models whose texts are sampled unless others are asked for: novella learnt from old novels."""
 
 LONGEST_SHOWN = 300  # letters of a name in a message that quotes it
 

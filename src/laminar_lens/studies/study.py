@@ -67,7 +67,7 @@ class Study(ABC):
     """"module:Class" of its results."""
     options: ClassVar[tuple[str, ...]] = EVERY_OPTION
     n_texts: ClassVar[int] = 200
-    """How many texts the model writes where none are given."""
+    """How many texts the model writes where nobody says it."""
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
 
@@ -75,7 +75,7 @@ class Study(ABC):
         """The texts that are measured; appends what a reader must know to `run.notes`."""
         from laminar_lens.studies.texts import chosen_texts
 
-        return chosen_texts(run.model, given, run.options, run.notes, run.progress)
+        return chosen_texts(run.model, given, run.options, run.notes, run.progress, usual=self.n_texts)
 
     def accepts(self, run: "Run") -> None:  # noqa: B027 (most studies take any model)
         """Refuses what does not fit the model, before texts are chosen; called for every condition."""
