@@ -47,6 +47,7 @@ _HOME = {
     "set_position": "interventions",
     "her_prompts": "prompts",
     "read_prompts": "prompts",
+    "passages": "texts.passages",
     "sequential_study": "studies.sequential.study",
     "warmup_study": "studies.warmup.study",
     "sensitivity_grid": "studies.warmup.grid",
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.warmup.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.warmup.study import warmup_study as warmup_study
     from laminar_lens.studies.why.study import why_study as why_study
+    from laminar_lens.texts.passages import passages as passages
 
 
 def __getattr__(name: str) -> object:

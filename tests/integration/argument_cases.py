@@ -112,6 +112,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "mask (states)": (warm.mask, {"states": states}),
         "sink_tokens": (sink_tokens, {"values": x_array, "mask": np.ones((2, 5), bool)}),
         "her_prompts": (ll.her_prompts, {}),
+        "passages": (ll.passages, {}),
         "read_prompts": (ll.read_prompts, {"path": prompts}),
         "run": (ll.run, {"study": Sinks(), "model": model, "texts": TEXTS, "random_init": False}),
         "merge": (ll.merge, {"parts": [warm, warm]}),

@@ -19,6 +19,8 @@ from laminar_lens.models.smollm2 import SMOLLM2, smollm2_file
 
 NOVELLA = Path(__file__).parent / "embedded" / "novella"
 EMBEDDED = "novella"
+WRITES_ITS_TEXTS = (EMBEDDED,)
+"""Shipped models whose texts are sampled unless others are asked for: novella learnt from old novels."""
 
 SUFFIX = ".gguf"
 

@@ -16,6 +16,7 @@ from laminar_lens.models.info import check_same_weights, fingerprint
 from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.stats.warmup import reference_pairs, warmup
+from laminar_lens.studies.geometries import check_apart
 from laminar_lens.studies.measurement import (
     Adjacent,
     Capture,
@@ -26,7 +27,6 @@ from laminar_lens.studies.sequential.grid import checked_prompts, prompt_columns
 from laminar_lens.studies.sequential.plan import Settings
 from laminar_lens.studies.texts import Texts, chosen_texts
 from laminar_lens.studies.warmup.command import WINDOWS
-from laminar_lens.studies.warmup.study import DEFAULT_TEXTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def sensitivity_grid(
     prompts: Any = None,
     texts: Any = None,
     *,
-    n_texts: int = DEFAULT_TEXTS,
+    n_texts: int | None = None,
     length: int | None = None,
     groups: Any = None,
     target: str = " her",
@@ -97,9 +97,8 @@ def sensitivity_grid(
     chosen_rows = None if layers is None else increasing_layers(layers, int(model.cfg.n_layers))
     spare = any(bos)  # texts of one length for all settings, with room for the BOS
     said: list[str] = []
-    chosen = chosen_texts(
-        model, texts, Options(n_texts, length, None, groups, spare, seed=seed), said, progress
-    )
+    options = Options(n_texts, length, None, groups, spare, seed=seed)
+    chosen = chosen_texts(model, texts, options, said, progress)
     plain: dict[bool, Adjacent] = {}
     rows: list[dict[str, Any]] = []
     total = len(bos) * len(final_norm) * len(tau) * len(reference)
@@ -109,6 +108,7 @@ def sensitivity_grid(
         base: dict[str, Any] = dict(choices)
         try:
             made = named_geometry(model, geometry, **choices, seed=seed, progress=progress)
+            check_apart(chosen.source, made)
             how = replace(how, geometry=made)
             angles = _angles(model, chosen.tokens, how, plain, progress)
             beside = {} if asked is None else prompt_columns(model, asked, settings, how, progress)
