@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from laminar_lens.errors import InputError
+from laminar_lens.stats.streams import stream
 
 BASELINES: tuple[str, ...] = ("published", "adjacent", "matched", "by_position")
 FIXED: tuple[tuple[int, int], ...] = ((0, 1), (1, 2), (2, 3), (3, 4))
@@ -237,7 +238,7 @@ def _drawn(
 
 def _stream(seed: int, baseline: str, index: int) -> np.random.Generator:
     """Random numbers that belong to this seed, baseline and prompt alone."""
-    return np.random.default_rng([seed, BASELINES.index(baseline), index])
+    return stream(seed, f"pairs of the baseline {baseline}", index)
 
 
 def _neighbours(firsts: Positions, rng: np.random.Generator, n_draws: int) -> Positions | None:

@@ -8,7 +8,6 @@ place.
 """
 
 import unicodedata
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from laminar_lens.models.info import describe_name
 from laminar_lens.models.names import WRITES_ITS_TEXTS
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.unknown import unknown_token
+from laminar_lens.stats.streams import stream
 from laminar_lens.texts.passages import N_PASSAGES, check_number, passages
 from laminar_lens.texts.tokenization import token_ids
 
@@ -106,7 +106,7 @@ def windows(rows: Sequence[list[int]], length: int, n_texts: int | None, seed: i
         InputError: fewer than two are wanted, or more than there are.
     """
     n = N_PASSAGES if n_texts is None else check_number(n_texts)
-    rng = np.random.default_rng([seed, zlib.crc32(b"passages")])
+    rng = stream(seed, "passages")
     order, shares = rng.permutation(N_PASSAGES)[:n], rng.random(N_PASSAGES)
     whole = [rows[k] for k in order]
     starts = [1 + int(shares[k] * max(1, len(rows[k]) - length)) for k in order]

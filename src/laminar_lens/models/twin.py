@@ -13,6 +13,7 @@ from laminar_lens.models.info import describe_name
 from laminar_lens.models.local import build_hooked
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
+from laminar_lens.stats.streams import stream
 
 
 @checked()
@@ -33,7 +34,7 @@ def random_twin(model: HookedModel, *, seed: int = 0) -> Any:
     devices = [torch.device(model.cfg.device)] if torch.device(model.cfg.device).type == "cuda" else []
     name = f"{describe_name(model)} (random weights, seed {seed})"
     with quiet(), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.manual_seed(int(stream(seed, "random weights").integers(2**63 - 1)))
         try:
             if original is not None:
                 twin = _bridge_twin(model, config)

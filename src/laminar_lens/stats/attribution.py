@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy.special import gammaln
 
 from laminar_lens.errors import InputError
+from laminar_lens.stats.streams import stream
 
 MAX_P = 0.01
 
@@ -69,7 +70,9 @@ def attribute(
     overlap = upper.astype(np.int64) @ contains
     observed = table[np.arange(len(positions)), overlap]
     best = int(np.argmax(observed))
-    shuffled = np.random.default_rng(seed).permuted(np.broadcast_to(upper, (n_perm, n)), axis=1)
+    shuffled = stream(seed, "permutations of an attribution").permuted(
+        np.broadcast_to(upper, (n_perm, n)), axis=1
+    )
     overlaps = np.rint(shuffled.astype(np.float64) @ contains).astype(np.int64)
     largest = table[np.arange(len(positions)), overlaps].max(axis=1)
     p = float((1 + np.count_nonzero(largest >= observed[best] - 1e-9)) / (n_perm + 1))

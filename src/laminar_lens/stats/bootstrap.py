@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.one_thread import one_thread
+from laminar_lens.stats.streams import stream
 
 MIN_TEXTS = {"mean": 20, "band": 40}
 """The fewest texts at which coverage was validated (tests/validate/TABLE.md), by kind of interval."""
@@ -191,7 +192,9 @@ def resampled_quantile(
 
 def resampling_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
     """How often each of `n` texts occurs in each resample; rows add up to n."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
+    return (
+        stream(seed, "bootstrap over texts").multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
+    )
 
 
 @dataclass(frozen=True, eq=False)

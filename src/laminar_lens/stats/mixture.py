@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.attribution import Attribution, attribute
+from laminar_lens.stats.streams import stream
 from laminar_lens.stats.two_component import TwoComponents, fit_two
 
 __all__ = ["Attribution", "TwoModes", "attribute", "two_modes", "two_modes_by_layer"]
@@ -212,7 +213,7 @@ def _p_one_mode(gain: float, sample: Float[np.ndarray, " n"], seed: int) -> floa
 def _null_gains(shape: str | float, n: int, seed: int) -> Float[np.ndarray, " sample"]:
     """Likelihood gains of samples of size n from a uniform, or a skew-normal or gamma of that skewness."""
     size = (N_NULL, n)
-    rng = np.random.default_rng([seed, n])
+    rng = stream(seed, "samples of one mode", n)
     if isinstance(shape, str):
         samples = rng.random(size)
     elif shape in GAMMA_SKEWNESSES:

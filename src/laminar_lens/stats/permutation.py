@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Shaped
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import observations
 from laminar_lens.stats.one_thread import one_thread
+from laminar_lens.stats.streams import stream
 
 N_PERM = 10_000
 BLOCK = 4_000_000  # signs in one block of flips: bounds the memory at about 64 MB
@@ -99,7 +100,7 @@ def _largest_under_null(
     n_perm: int,
     seed: int,
 ) -> Float[np.ndarray, " flip"]:
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "sign flips of texts")
     height = max(1, BLOCK // len(filled))
     blocks = []
     for start in range(0, n_perm, height):

@@ -33,6 +33,7 @@ from laminar_lens.arguments import number, shown, wholes
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.bootstrap import studentised
 from laminar_lens.stats.one_thread import one_thread
+from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, correlated_normals, last
 
 Array = np.ndarray
@@ -117,7 +118,7 @@ def warmup(
     d = contrast(values, window)
     start, n = window.start, len(d)
     tested = d[:, :, :start]
-    bounds = _intervals(tested, level, n_boot, np.random.default_rng(seed))
+    bounds = _intervals(tested, level, n_boot, stream(seed, "bootstrap of the warm-up"))
     delta, sd = tested.mean(0), tested.std(0, ddof=1)
     low90, high90, critical = bounds
     half = (critical if n >= MIN_SHOWN else np.nan) * sd / np.sqrt(n)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
 
 from laminar_lens.stats.one_thread import one_thread
+from laminar_lens.stats.streams import stream
 
 Array = np.ndarray
 
@@ -26,7 +27,9 @@ def correlated_normals(d: Array, seed: int, n_draw: int = 400) -> Float[Array, "
     """Standard normal draws with the correlations that the texts show between positions and layers."""
     sd = d.std(0)
     z = (d - d.mean(0)) / np.where(sd > 0, sd, 1.0)
-    weights = np.random.default_rng([seed, 1]).standard_normal((n_draw, len(d))) / np.sqrt(len(d))
+    weights = stream(seed, "correlated normals of a power").standard_normal((n_draw, len(d))) / np.sqrt(
+        len(d)
+    )
     return np.asarray(weights @ z.reshape(len(d), -1)).reshape(n_draw, *d.shape[1:])
 
 

@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.one_thread import one_thread
+from laminar_lens.stats.streams import stream
 
 Array = np.ndarray
 
@@ -64,7 +65,7 @@ def effects(
     """
     if k == 0 or len(d) < 4:
         return []
-    order = np.random.default_rng([seed, 2]).permutation(len(d))
+    order = stream(seed, "halves of the texts of a warm-up").permutation(len(d))
     choose, measure = np.sort(order[: len(d) // 2]), np.sort(order[len(d) // 2 :])
     band = simultaneous_band(d[choose, :, :k], level=level, seed=seed)
     shifted = np.zeros(d.shape[1:], dtype=bool)  # pairs that have a shift: with a BOS, the first has none

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from laminar_lens.stats.bootstrap import MIN_TEXTS, N_BOOT, Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup_power import MIN_TEXTS as MIN_EQUIVALENCE
 from laminar_lens.stats.why_effects import by_observation, cause
 
@@ -174,7 +175,7 @@ def _named(
     n = len(x["E11"])
     if n < MIN_HALVES:
         return []
-    order = np.random.default_rng([resample["seed"], 4]).permutation(n)
+    order = stream(resample["seed"], "halves of the texts of a cause").permutation(n)
     choose, measure = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
     band = simultaneous_band(x["E11"][choose], **resample)
     found = []

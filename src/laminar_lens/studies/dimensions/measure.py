@@ -20,6 +20,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches
 from laminar_lens.models.calibration import SKIP
 from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.stats.streams import stream
 from laminar_lens.studies.dimensions.geometries import Compared, compared
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
@@ -168,13 +169,13 @@ def split(n: int, groups: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.
     labels, member = np.unique(np.arange(n) if groups is None else groups, return_inverse=True)
     if len(labels) < 4:
         raise InputError(f"{len(labels)} independent texts: half of them choose, so at least 4 are needed")
-    first = np.random.default_rng([seed, 21]).permutation(len(labels)) < len(labels) // 2
+    first = stream(seed, "texts that choose dimensions").permutation(len(labels)) < len(labels) // 2
     return np.flatnonzero(first[member]), np.flatnonzero(~first[member])
 
 
 def _random_orders(width: int, removed: int, seed: int) -> np.ndarray:
     """Dimensions drawn at random without replacement, [draw rank]."""
-    rng = np.random.default_rng([seed, 22])
+    rng = stream(seed, "dimensions at random")
     return np.stack([rng.permutation(width)[:removed] for _ in range(DRAWS)])
 
 

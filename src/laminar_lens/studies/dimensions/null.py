@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from laminar_lens.stats.streams import stream
 from laminar_lens.studies.dimensions.measure import Contributions
 
 LIKE = 2.0
@@ -53,7 +54,7 @@ def like_size(
     shape = before.cosine.shape
     low, high, p = np.full((3, *shape), np.nan)
     others, rare = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    rng = np.random.default_rng([seed, 23])
+    rng = stream(seed, "dimensions of like size")
     for at in np.ndindex(shape):
         chosen, size, part = order[at][:few], before.size[at], after.mean[at]
         pools = _pools(size, chosen)

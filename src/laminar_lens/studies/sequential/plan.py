@@ -22,6 +22,7 @@ from laminar_lens.pairs import (
     target_pairs,
 )
 from laminar_lens.prompts import Target, check_prompts, check_target, find_targets, token_spans
+from laminar_lens.stats.streams import stream
 from laminar_lens.studies.measurement import Adjacent
 from laminar_lens.studies.observations import Observations, prompt_observations
 
@@ -243,6 +244,6 @@ def _permuted(n_tokens: np.ndarray, seed: int) -> np.ndarray:
     """Neighbours after a random permutation of each text's positions, the same for all layers."""
     pairs = np.full((len(n_tokens), int(n_tokens.max()) - 1, 2), -1)
     for index, n in enumerate(n_tokens):
-        order = np.random.default_rng([seed, len(BASELINES), index]).permutation(n)
+        order = stream(seed, "donors of a prompt", index).permutation(n)
         pairs[index, : n - 1] = np.column_stack((order[:-1], order[1:]))
     return pairs

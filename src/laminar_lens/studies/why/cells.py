@@ -23,6 +23,7 @@ from laminar_lens.kernels import resolve_backend, sequential_angles
 from laminar_lens.models.batches import BATCH_TOKENS, check_finite, finite_vectors
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.surroundings import blame
+from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.why_effects import CELLS
 
@@ -81,7 +82,7 @@ def exchange(n: int, groups: np.ndarray | None, seed: int) -> Exchange:
             "all texts are of one group, but a bigram is put behind another group's text: give texts of at "
             "least 2 groups"
         )
-    order = np.random.default_rng([seed, 5]).permutation(n_groups)
+    order = stream(seed, "texts that exchange their beginnings").permutation(n_groups)
     members = [np.flatnonzero(labels == group) for group in order]
     donor, unit = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     starts = list(range(0, n_groups - 1, 2))
@@ -127,7 +128,7 @@ def reach(at: Any, length: int) -> int:
 
 def assign(n: int, where: Sequence[int], seed: int) -> Int[np.ndarray, " text"]:
     """For each text one of the places; all of them equally often, up to one."""
-    return np.asarray(np.random.default_rng([seed, 6]).permutation(np.resize(np.array(where), n)))
+    return np.asarray(stream(seed, "places in a text").permutation(np.resize(np.array(where), n)))
 
 
 def measure_cells(
