@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.marks import menu
 from laminar_lens.figures.style import (
     RANDOM,
     SHADES,
@@ -54,19 +55,20 @@ def contributions(dataset: xr.Dataset) -> go.Figure | None:
     )  # fmt: skip
     if len(layers) <= 14:
         figure.update_traces(texttemplate="%{text}", textfont={"size": 12})
-    buttons = [
-        {
-            "label": f"{PAIR_WORDS[p]}, {shown(g)}",
-            "method": "restyle",
-            "args": [{"z": [grid], "text": [text]}, [0]],
-        }
-        for (g, p), grid, text in zip(views, grids, texts, strict=True)
-    ]
-    figure.update_layout(updatemenus=[_menu(buttons)])
+    changes = [[{"z": [grid], "text": [text]}, [0]] for grid, text in zip(grids, texts, strict=True)]
+    figure.update_layout(updatemenus=menu(_buttons(views, changes)))
     layer_axis(figure, layers.tolist())
     figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])
     figure.update_yaxes(title={"text": "the largest dimensions"}, autorange="reversed", type="category")
     return figure
+
+
+def _buttons(views: list[tuple[str, str]], changes: list[Any]) -> list[dict[str, Any]]:
+    """One for each geometry and kind of pair."""
+    return [
+        {"label": f"{PAIR_WORDS[pairs]}, {shown(geometry)}", "method": "restyle", "args": change}
+        for (geometry, pairs), change in zip(views, changes, strict=True)
+    ]
 
 
 def _grid(dataset: xr.Dataset, geometry: str, pairs: str) -> tuple[list[list[float]], list[list[str]]]:
@@ -111,13 +113,10 @@ def without(dataset: xr.Dataset) -> go.Figure | None:
             )
         )  # fmt: skip
     which = list(range(len(figure.data)))
-    buttons = [
-        {"label": f"{PAIR_WORDS[p]}, {shown(g)}", "method": "restyle", "args": [{"y": found}, which]}
-        for (g, p), found in zip(views, curves, strict=True)
-    ]
     angle_axis(figure, [np.array(found) for found in curves], title="mean angle (rad)")
-    figure.update_layout(updatemenus=[_menu(buttons)], height=520)
-    figure.update_layout(legend={"y": -0.16, "yanchor": "top", "traceorder": "normal"})
+    menus = menu(_buttons(views, [[{"y": found}, which] for found in curves]))
+    legend = {"y": -0.16, "yanchor": "top", "traceorder": "normal"}
+    figure.update_layout(updatemenus=menus, height=520, legend=legend)
     layer_axis(figure, layers.tolist())
     return figure
 
@@ -155,10 +154,3 @@ def few_share(dataset: xr.Dataset) -> go.Figure | None:
     layer_axis(figure, layers.tolist())
     angle_axis(figure, seen, title="mean angle (rad)")
     return figure
-
-
-def _menu(buttons: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom",
-        "pad": {"t": 0, "b": 0}, "bgcolor": "white", "font": {"size": 13},
-    }  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.marks import line
 from laminar_lens.figures.style import (
     BASELINE,
     RANDOM,
@@ -43,11 +44,15 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         figure, layers, *(part[:, 0] for part in band), name="position 0", band="95%, all together",
         color=TARGET, hover="layer %{x}, position 0: %{y:.2f} times the median",
     )  # fmt: skip
+
+    def thin(y: Any, name: str, color: str, dash: str) -> None:
+        hover = f"layer %{{x}}, {name}: %{{y:.2f}} times the median"
+        line(figure, layers, y, name=name, color=color, hover=hover, width=1.4, dash=dash)
+
     for place in range(1, min(4, band[0].shape[1])):
-        _thin(figure, layers, band[0][:, place], f"position {place}", BASELINE, "solid")
+        thin(band[0][:, place], f"position {place}", BASELINE, "solid")
     if "random_norm_ratio" in dataset:
-        random = dataset["random_norm_ratio"].values[:, 0]
-        _thin(figure, layers, random, "position 0, random weights", RANDOM, "4px,3px")
+        thin(dataset["random_norm_ratio"].values[:, 0], "position 0, random weights", RANDOM, "4px,3px")
     layer_axis(figure, layers.tolist())
     threshold = float(dataset.attrs["threshold"])
     top = max(float(np.nanmax(band[0])), threshold) * 1.25
@@ -62,15 +67,6 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         xanchor="right", yanchor="bottom", showarrow=False, font={"size": 12, "color": SOFT},
     )  # fmt: skip
     return figure
-
-
-def _thin(figure: go.Figure, x: Any, y: Any, name: str, color: str, dash: str) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=x, y=y, mode="lines", name=name, line={"color": color, "width": 1.4, "dash": dash},
-            hovertemplate=f"layer %{{x}}, {name}: %{{y:.2f}} times the median<extra></extra>",
-        )
-    )  # fmt: skip
 
 
 def attention(dataset: xr.Dataset) -> go.Figure | None:

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import layer_lines, position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import layer_lines, menu, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     INK,
     RANDOM,
@@ -150,6 +150,21 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
             mode="lines", showlegend=False, line={"color": WITH_FIRST, "width": 5}, hoverinfo="skip",
         )
     )  # fmt: skip
+    _k_marks(figure, dataset, end, open_ended)
+    layer_axis(figure, layers.tolist())
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 8)
+    bottom = -0.06 * top - 0.2
+    figure.update_yaxes(title={"text": "tokens to leave out (k)"}, range=[bottom, roof - bottom])
+    figure.update_yaxes(tickvals=list(range(0, top + 1, step)))
+    figure.update_layout(height=380, showlegend=True)
+    return figure
+
+
+def _k_marks(figure: go.Figure, dataset: xr.Dataset, end: Any, open_ended: Any) -> None:
+    """A point a layer at its upper end, by verdict."""
+    layers, verdict = dataset["layer"].values, dataset["verdict"].values.astype(str)
+    low, high = np.maximum(dataset["k_lo"].values, 0), dataset["k_hi"].values
+    at = np.where(verdict == "drift", 0, end)
     hover = [
         f"{v}: at least {a}, {f'at most {b}' if b >= 0 else 'no upper bound shown'}"
         for v, a, b in zip(verdict, low, high, strict=True)
@@ -163,7 +178,7 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         if rows.any():
             figure.add_trace(
                 go.Scatter(
-                    x=layers[rows], y=np.where(verdict == "drift", 0, end)[rows], mode="markers", name=name,
+                    x=layers[rows], y=at[rows], mode="markers", name=name,
                     marker={
                         "color": color, "size": 13, "symbol": symbol, "line": {"width": 2, "color": color},
                     },
@@ -171,13 +186,6 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
                     hovertemplate="layer %{x}: %{customdata}<extra></extra>",
                 )
             )  # fmt: skip
-    layer_axis(figure, layers.tolist())
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 8)
-    bottom = -0.06 * top - 0.2
-    figure.update_yaxes(title={"text": "tokens to leave out (k)"}, range=[bottom, roof - bottom])
-    figure.update_yaxes(tickvals=list(range(0, top + 1, step)))
-    figure.update_layout(height=380, showlegend=True)
-    return figure
 
 
 def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
@@ -192,14 +200,9 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     layers = dataset["layer"].values
     band = [dataset[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
     mean_and_band(
-        figure,
-        layers,
-        *band,
-        name="paired shift",
-        band="95% interval",
-        color=TARGET,
+        figure, layers, *band, name="paired shift", band="95% interval", color=TARGET,
         hover="layer %{x}: %{y:.3f} rad",
-    )
+    )  # fmt: skip
     layer_axis(figure, layers.tolist())
     tau = tolerance(dataset)
     angle_axis(figure, [*band, _ends(tau)], title="paired shift (rad)", zero=True)
@@ -236,14 +239,7 @@ def cost(dataset: xr.Dataset) -> go.Figure | None:
     angle_axis(figure, [dataset["cost_mean"].values], title=_COSTS[0][2], zero=True)
     for trace, text in zip(figure.data, buttons[0]["args"][0]["hovertemplate"], strict=False):
         trace.hovertemplate = text
-    figure.update_layout(
-        updatemenus=[
-            {
-                "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom",
-                "pad": {"t": 0, "b": 0}, "bgcolor": "white", "font": {"size": 13},
-            }
-        ]
-    )  # fmt: skip
+    figure.update_layout(updatemenus=menu(buttons))
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import line, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -17,7 +17,6 @@ from laminar_lens.figures.style import (
     WITHOUT_FIRST,
     angle_axis,
     layer_axis,
-    line_mode,
     mean_and_band,
     new_figure,
     withheld_note,
@@ -84,13 +83,8 @@ def _finish(
 
 
 def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=x, y=y, name=name, mode=line_mode(x), line={"color": color, "width": 2, "dash": "4px,3px"},
-            marker={"color": color, "size": 9, "symbol": "line-ew", "line": {"width": 2, "color": color}},
-            hovertemplate=f"layer %{{x}}, {name}: %{{y:.3f}} rad<extra></extra>",
-        )
-    )  # fmt: skip
+    hover = f"layer %{{x}}, {name}: %{{y:.3f}} rad"
+    line(figure, x, y, name=name, color=color, hover=hover, width=2, dash="4px,3px")
 
 
 def why_effects(dataset: xr.Dataset) -> go.Figure | None:
