@@ -7,7 +7,6 @@ Where a prompt has no pair of the wanted kind, its entries are −1; that no pro
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -90,37 +89,28 @@ def target_pairs(
     return pairs
 
 
-class Drawn(Protocol):
-    """Draws pairs for each prompt by itself."""
-
-    def __call__(
-        self,
-        n_tokens: Int[np.ndarray, " prompt"],
-        is_target: Bool[np.ndarray, "prompt pos"],
-        *,
-        n_draws: int = 1,
-        skip: object = 0,
-        seed: int = 0,
-    ) -> Int[np.ndarray, "draw prompt 2"]:
-        """Pairs of positions, −1 where a prompt has none.
-
-        Raises:
-            InputError: negative skip, or no prompt has such a pair.
-        """
-
-
 Rule = Callable[[Positions, int, int, np.random.Generator], Positions | None]
 """(which positions are neither target nor skipped, skip, draws, random numbers) → pairs [draw 2] or None."""
 
 
-def _drawn(baseline: str) -> Callable[[Rule], Drawn]:
-    """A rule for one prompt, for all of them."""
+def _drawn(baseline: str) -> Callable[[Rule], Callable[..., Positions]]:
+    """A rule for one prompt as a function for all of them, each by itself:
 
-    def of(rule: Rule) -> Drawn:
+        pairs(n_tokens [prompt], is_target [prompt pos], n_draws=1, skip=0, seed=0) → [draw prompt 2]
+
+    It gives −1 where a prompt has no such pair; InputError for a negative skip, or where no prompt has one.
+    """
+
+    def of(rule: Rule) -> Callable[..., Positions]:
         @wraps(rule)
         def pairs(
-            n_tokens: Positions, is_target: Positions, *, n_draws: int = 1, skip: object = 0, seed: int = 0
-        ) -> Positions:
+            n_tokens: Int[np.ndarray, " prompt"],
+            is_target: Bool[np.ndarray, "prompt pos"],
+            *,
+            n_draws: int = 1,
+            skip: object = 0,
+            seed: int = 0,
+        ) -> Int[np.ndarray, "draw prompt 2"]:
             k = check_skip(skip)
             drawn = np.full((n_draws, len(n_tokens), 2), _ABSENT)
             for index, n in enumerate(n_tokens):

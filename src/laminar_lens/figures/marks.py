@@ -1,7 +1,8 @@
 """Marks that figures of several studies share: lines by layer, pairs along an axis, the tolerance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import plotly.graph_objects as go
@@ -9,6 +10,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from laminar_lens.figures.style import LAYERS, SOFT, WITHOUT_FIRST, colorscale, fade, line_mode, scale_color
+
+Drawn = Callable[[xr.Dataset], go.Figure | None]
+
+
+def needs(name: str) -> Callable[[Drawn], Drawn]:
+    """A figure that is None of a dataset without that variable."""
+
+    def of(draw: Drawn) -> Drawn:
+        return wraps(draw)(lambda dataset: draw(dataset) if name in dataset else None)
+
+    return of
 
 
 def layer_lines(

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import menu
+from laminar_lens.figures.marks import menu, needs
 from laminar_lens.figures.style import (
     RANDOM,
     SHADES,
@@ -31,10 +31,9 @@ DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
 """Against the cosine, nothing, towards it."""
 
 
-def contributions(dataset: xr.Dataset) -> go.Figure | None:
+@needs("top_contribution")
+def contributions(dataset: xr.Dataset) -> go.Figure:
     """The largest contributions to the cosine by layer; a menu picks the pairs and the geometry."""
-    if "top_contribution" not in dataset:
-        return None
     figure = new_figure(
         "What single dimensions add to the cosine",
         "A cell is the part of the mean cosine that one dimension makes; its number is the dimension. The "
@@ -80,10 +79,9 @@ def _grid(dataset: xr.Dataset, geometry: str, pairs: str) -> tuple[list[list[flo
     return np.round(values, 4).tolist(), labels.tolist()
 
 
-def without(dataset: xr.Dataset) -> go.Figure | None:
+@needs("angle_without")
+def without(dataset: xr.Dataset) -> go.Figure:
     """The angle by layer, without 0, 1, … dimensions; a menu picks the pairs and the geometry."""
-    if "angle_without" not in dataset:
-        return None
     figure = new_figure(
         "The angle without the dimensions that make most of the cosine",
         "From dark to light: all dimensions, then without the first 1, 2, 3, … of each layer. The violet "
@@ -128,10 +126,9 @@ def _curves(dataset: xr.Dataset, geometry: str, pairs: str, few: int) -> list[li
     return [np.round(line, 5).tolist() for line in (*bands, *lines)]
 
 
-def few_share(dataset: xr.Dataset) -> go.Figure | None:
+@needs("angle_without")
+def few_share(dataset: xr.Dataset) -> go.Figure:
     """The first pair's angle with and without the few, with intervals; the same centred, if it is there."""
-    if "angle_without" not in dataset:
-        return None
     few = int(dataset.attrs["few"])
     names = dataset["geometry"].values.tolist()
     figure = new_figure(

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import line
+from laminar_lens.figures.marks import line, needs
 from laminar_lens.figures.style import (
     BASELINE,
     BASELINES,
@@ -67,10 +67,9 @@ def baseline_texts(dataset: xr.Dataset) -> list[str]:
     return pair_texts(dataset, dataset["baseline_pair"], donor=str(name) == "matched")
 
 
-def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
+@needs("target_angle")
+def target_by_layer(dataset: xr.Dataset) -> go.Figure:
     """The target's angles against the baseline's: a thin line a prompt, the means and their 95% bands."""
-    if "target_angle" not in dataset:
-        return None
     figure = new_figure(
         "Target against baseline, by layer",
         "One thin line a prompt: see whether the target's lines stay together, and whether the baseline's "
@@ -99,10 +98,9 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
+@needs("baseline_angle")
+def baseline_split(dataset: xr.Dataset) -> go.Figure:
     """The baseline's angles coloured by whether the pair contains position 0."""
-    if "baseline_angle" not in dataset:
-        return None
     figure = new_figure(
         "The baseline, split by position 0",
         "The same baseline lines, coloured by one question: does the pair contain the first token? If the "
@@ -131,10 +129,9 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def difference(dataset: xr.Dataset) -> go.Figure | None:
+@needs("difference")
+def difference(dataset: xr.Dataset) -> go.Figure:
     """Target minus each baseline by layer, with simultaneous bands."""
-    if "difference" not in dataset:
-        return None
     caption = (
         "Where a band (simultaneous, 95%) leaves 0, the target differs in that layer; a dashed baseline has "
         "two modes and is compared without the position that makes them."
@@ -178,7 +175,8 @@ def _reason(dataset: xr.Dataset, row: int, *kinds: str) -> str:
     return "; ".join(dict.fromkeys(note for note in notes if note)) or "no reason was kept"
 
 
-def rotation(dataset: xr.Dataset) -> go.Figure | None:
+@needs("target_iqr")
+def rotation(dataset: xr.Dataset) -> go.Figure:
     """The angle at the target beside what the target itself rotates from one layer to the next."""
     if "rotation_mean" not in dataset or not np.isfinite(dataset["rotation_mean"].values).any():
         return None
@@ -203,8 +201,6 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
 
 def dispersion(dataset: xr.Dataset) -> go.Figure | None:
     """The interquartile range over prompts of the target's angle by layer."""
-    if "target_iqr" not in dataset:
-        return None
     figure = new_figure(
         "Spread over prompts",
         "Interquartile range of the angle by layer: does the target fan out towards the last layer?"

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import layer_lines, menu, position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import layer_lines, menu, needs, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     INK,
     RANDOM,
@@ -38,10 +38,9 @@ def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
         )  # fmt: skip
 
 
-def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
+@needs("delta")
+def warmup_delta(dataset: xr.Dataset) -> go.Figure:
     """Each layer's shift by position against the reference window; a slider shows one layer's intervals."""
-    if "delta" not in dataset:
-        return None
     figure = new_figure(
         "Warm-up: how far each position is from the later ones",
         "A layer is warmed up where its 90% interval (darker band) lies inside ±τ from there on; the slider "
@@ -100,10 +99,9 @@ def _curves(dataset: xr.Dataset) -> list[list[list[float | None]]]:
     ]
 
 
-def random_init(dataset: xr.Dataset) -> go.Figure | None:
+@needs("random_delta")
+def random_init(dataset: xr.Dataset) -> go.Figure:
     """The same shift in a model of the same shape with random weights."""
-    if "random_delta" not in dataset:
-        return None
     figure = new_figure(
         "The same measure on random weights",
         "Random weights are no zero: averaging over few tokens moves the first pairs without any training. "
@@ -127,10 +125,9 @@ def _one_draw(dataset: xr.Dataset) -> str:
     return " The jags of layer 0 are this one draw's random position embeddings."
 
 
-def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
+@needs("k_hi")
+def k_by_layer(dataset: xr.Dataset) -> go.Figure:
     """How many tokens to leave out in each layer: the interval [k_lo, k_hi]."""
-    if "k_hi" not in dataset:
-        return None
     figure = new_figure(
         "How many tokens to leave out, by layer",
         "A single point is decided; a bar reaches from the fewest to the most tokens that the data allow (an "
@@ -188,7 +185,8 @@ def _k_marks(figure: go.Figure, dataset: xr.Dataset, end: Any, open_ended: Any) 
             )  # fmt: skip
 
 
-def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
+@needs("cost_mean")
+def paired_shift(dataset: xr.Dataset) -> go.Figure:
     """The same bigram at position 0 against deep inside a longer window of the same text."""
     if "paired_shift" not in dataset or not np.isfinite(dataset["paired_shift"].values).any():
         return None
@@ -220,8 +218,6 @@ _COSTS = (
 
 def cost(dataset: xr.Dataset) -> go.Figure | None:
     """What a mean, a variance and a first principal axis lose when the first k stay in; a menu picks one."""
-    if "cost_mean" not in dataset:
-        return None
     figure = new_figure(
         "What it costs to leave them in",
         "How far the mean angle of a text moves when its first k positions stay in, a line a layer; the menu "

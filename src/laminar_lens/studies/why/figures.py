@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import line, position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import line, needs, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -47,10 +47,6 @@ _VERDICTS = {
 """From the bottom up."""
 
 
-def _is_why(dataset: xr.Dataset) -> bool:
-    return "effect_band_low" in dataset
-
-
 def _layers(dataset: xr.Dataset) -> list[int]:
     return [int(layer) for layer in dataset["layer"].values]
 
@@ -87,10 +83,9 @@ def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
     line(figure, x, y, name=name, color=color, hover=hover, width=2, dash="4px,3px")
 
 
-def why_effects(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_effects(dataset: xr.Dataset) -> go.Figure:
     """What cutting the context and restarting positions do to a bigram, by layer."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "What makes a pair a first pair",
         "Each alone against both: a cause that is enough by itself runs beyond the dotted half of E11 "
@@ -102,10 +97,9 @@ def why_effects(dataset: xr.Dataset) -> go.Figure | None:
     return _finish(figure, dataset, seen)
 
 
-def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_verdict(dataset: xr.Dataset) -> go.Figure:
     """The verdict of each layer."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "The verdict, layer by layer",
         "What is enough to make a pair in the body behave as the first: all verdicts together are right with "
@@ -130,10 +124,9 @@ def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def why_excess(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_excess(dataset: xr.Dataset) -> go.Figure:
     """The first pair's excess and its two parts."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "The excess of first pairs, and its two parts",
         "Excess = T + E11, text by text: T belongs to the tokens (as they stand behind another text), E11 to "
@@ -142,10 +135,9 @@ def why_excess(dataset: xr.Dataset) -> go.Figure | None:
     return _finish(figure, dataset, _lines(figure, dataset, ("excess", "T", "E11")))
 
 
-def why_cells(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_cells(dataset: xr.Dataset) -> go.Figure:
     """Mean angles of first bigrams in the four cells."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "The same bigrams in four cells",
         "First bigrams of texts, measured behind another text's tokens, there with either or both changes; "
@@ -167,10 +159,9 @@ def why_cells(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def why_places(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_places(dataset: xr.Dataset) -> go.Figure:
     """E11 of first bigrams against bigrams from inside, and against random weights."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "Does it matter which tokens are first?",
         "What being first does to a text's first two tokens, and to two from inside a text that are moved "
@@ -185,10 +176,9 @@ def why_places(dataset: xr.Dataset) -> go.Figure | None:
     return _finish(figure, dataset, seen, "E11 (rad)")
 
 
-def why_trend(dataset: xr.Dataset) -> go.Figure | None:
+@needs("trend_line")
+def why_trend(dataset: xr.Dataset) -> go.Figure:
     """Effects against the place where the bigram was put."""
-    if "trend_line" not in dataset:
-        return None
     figure = new_figure(
         "Does the cause depend on the place?",
         "Effects in the layers of the verdict, against the position t at which a text's first bigram stands "
