@@ -47,9 +47,10 @@ _HOME = {
     "set_position": "interventions",
     "her_prompts": "prompts",
     "read_prompts": "prompts",
+    "passages": "texts.passages",
     "sequential_study": "studies.sequential.study",
     "warmup_study": "studies.warmup.study",
-    "sensitivity_grid": "studies.grid",
+    "sensitivity_grid": "studies.warmup.grid",
     "angle_table": "studies.angles",
     "why_study": "studies.why.study",
     "sink_study": "studies.sinks.study",
@@ -109,7 +110,6 @@ if TYPE_CHECKING:
     from laminar_lens.studies.claim import Claim as Claim
     from laminar_lens.studies.dimensions.study import dimension_study as dimension_study
     from laminar_lens.studies.drive import run as run
-    from laminar_lens.studies.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.merge import merge as merge
     from laminar_lens.studies.own import band as band
     from laminar_lens.studies.own import named as named
@@ -118,8 +118,10 @@ if TYPE_CHECKING:
     from laminar_lens.studies.sinks.study import sink_study as sink_study
     from laminar_lens.studies.study import Answer as Answer
     from laminar_lens.studies.study import Study as Study
+    from laminar_lens.studies.warmup.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.warmup.study import warmup_study as warmup_study
     from laminar_lens.studies.why.study import why_study as why_study
+    from laminar_lens.texts.passages import passages as passages
 
 
 def __getattr__(name: str) -> object:

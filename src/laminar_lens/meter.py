@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from laminar_lens.arguments import checked
+from laminar_lens.arguments import checked, whole
 from laminar_lens.errors import CaptureError, InputError, ShapeError
 from laminar_lens.geometry import Geometry, named_geometry
 from laminar_lens.kernels import pair_angles, resolve_backend
+from laminar_lens.kernels._checks import check_vectors
 from laminar_lens.kernels._dispatch import check_backend
 from laminar_lens.kernels.profile import check_lags
 from laminar_lens.measures import MEASURES, PROFILE, Measure
@@ -175,6 +176,8 @@ class AngleMeter:
 
     def observe(self, layer: int, state: Float[Tensor, "..."]) -> None:
         """Measures hidden state `layer`, [batch pos d_model]; the hooks call it, layer after layer."""
+        layer = whole("layer", layer)
+        check_vectors("state", state, "... pos d_model")
         if layer in self._pass.seen or (self._pass.seen and layer < self._pass.seen[-1]):
             self._pass = _Pass()
         # `remove_batch_dim=True` takes the axis of a batch of one away.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from laminar_lens.arguments import characters, checked, shown
 from laminar_lens.errors import InputError
-from laminar_lens.texts.reading import MARK, read_text
+from laminar_lens.texts.files import read_texts
 from laminar_lens.texts.tokenization import token_offsets
 
 OCCURRENCES: tuple[str, ...] = ("error", "first", "last", "all")
@@ -120,21 +120,17 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
 @checked()
 def read_prompts(path: Any) -> tuple[str, ...]:
     """The prompts of a text file, one a line, exactly as written (line ends removed, and a byte-order mark at
-    the beginning of a line: one stands there where files were joined).
+    the beginning of a line: one stands there where files were joined), or of another file that `texts=` takes
+    in `warmup_study`.
 
     Raises:
         InputError: missing, unreadable, no regular file, empty, not UTF-8 (the byte offset is named), or a
             blank line (its number is named).
     """
-    text = read_text(path, "prompts file")
-    name = f"prompts file {str(path)!r}"
-    if not text.strip():
-        raise InputError(f"{name} is empty: write one prompt a line")
-    lines = [line.removesuffix("\r").lstrip(MARK) for line in text.removesuffix("\n").split("\n")]
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            raise InputError(f"{name} has a blank prompt in line {number}: remove the line")
-    return tuple(lines)
+    found = read_texts(path, "prompts file", "prompt")
+    if found.blank:
+        raise InputError(f"prompts file {str(path)!r} has {found.blank} blank prompts: remove them")
+    return found.texts
 
 
 def token_spans(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:

@@ -74,6 +74,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
     warm = ll.warmup_study(**small, random_init=False)
     made = ll.StudyResult(ll.angle_table(model, TEXTS, interventions=ll.cut(1)))
     file = made.save(folder / "angles.nc")
+    centred = fit_geometry(model, "centred", **few)
     prompts = folder / "prompts.txt"
     prompts.write_text("\n".join(TEXTS), encoding="utf-8")
     x = torch.randn(3, 2, 5, 8)
@@ -111,6 +112,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "mask (states)": (warm.mask, {"states": states}),
         "sink_tokens": (sink_tokens, {"values": x_array, "mask": np.ones((2, 5), bool)}),
         "her_prompts": (ll.her_prompts, {}),
+        "passages": (ll.passages, {}),
         "read_prompts": (ll.read_prompts, {"path": prompts}),
         "run": (ll.run, {"study": Sinks(), "model": model, "texts": TEXTS, "random_init": False}),
         "merge": (ll.merge, {"parts": [warm, warm]}),
@@ -123,6 +125,10 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "contrast": (made.contrast, {"a": "cut(1)", "what": "sequential"}),
         "save": (made.save, {"path": folder / "again.nc"}),
         "report": (made.report, {"path": folder / "again.html"}),
+        "to_csv": (warm.table("by_layer").to_csv, {"path": folder / "again.csv"}),
+        "text": (warm.table("by_layer").text, {"width": 80}),
+        "apply": (centred.apply, {"layer": 1, "state": states.values[1]}),
+        "observe": (ll.AngleMeter(model).observe, {"layer": 1, "state": states.values[1]}),
         "bos": (ll.bos, {}),
         "prefix": (ll.prefix, {"text": "Once"}),
         **{name: (getattr(ll, name), {"t": 2}) for name in ("cut", "restart")},

@@ -249,7 +249,7 @@ def test_a_late_failure_keeps_the_earlier_output(
     def fail(*_: object, **__: object) -> None:
         raise InputError("it does not fit")
 
-    monkeypatch.setattr("laminar_lens.studies.grid.sensitivity_grid", fail)
+    monkeypatch.setattr("laminar_lens.studies.warmup.grid.sensitivity_grid", fail)
     status = main(arguments(Case("--quiet --grid", ()), tmp_path, tiny_gpt2, out))
     check_refusal(status, *capsys.readouterr(), ("it does not fit",), out)
 

@@ -35,6 +35,13 @@ def test_template_and_marker_ship(wheel):
     assert "laminar_lens/py.typed" in wheel
 
 
+def test_passages_ship(wheel):
+    assert (
+        wheel["laminar_lens/texts/passages.txt"]
+        == (ROOT / "src/laminar_lens/texts/passages.txt").stat().st_size
+    )
+
+
 def test_nothing_else_ships(wheel):
     stray = {n for n in wheel if not n.startswith("laminar_lens/") and ".dist-info/" not in n}
     assert not stray

@@ -209,7 +209,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("angles her --format xlsx", ["--format 'xlsx'", "nc, csv"]),
         ("show nowhere.nc", ["'nowhere.nc'", "does not exist"]),
         ("show /dev/null", ["'/dev/null' is no regular file", ".nc file"]),
-        ("sequential --out=", ["'--out'", "'' is no folder", "give ./ for"]),
+        ("sequential --out=", ["--out", "'' is no folder", "give ./ for"]),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -402,7 +402,7 @@ def test_the_library_s_keywords_become_options(said: str, here: str) -> None:
 
 
 def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from laminar_lens.studies import grid
+    from laminar_lens.studies.warmup import grid
 
     given: dict[str, object] = {}
     monkeypatch.setattr(grid, "sensitivity_grid", lambda model, **chosen: given.update(chosen))

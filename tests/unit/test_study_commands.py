@@ -158,6 +158,12 @@ class Needs(Spin):
     state: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Hidden(Spin):
+    kind: ClassVar[str] = "hidden"
+    no_random: int = 3
+
+
 class Half(Study):
     kind: ClassVar[str] = "half"
 
@@ -177,6 +183,7 @@ spin = spinning:Spin
 clash = spinning:Clash
 needs = spinning:Needs
 half = spinning:Half
+hidden = spinning:Hidden
 odd = spinning:Odd
 seven = spinning:NOT_A_STUDY
 """
@@ -200,7 +207,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     installed(folder, POINTS + "fallen = fallen:Study\nmask = spinning:Spin\nwarmup = fallen:Study\n")
     monkeypatch.syspath_prepend(folder)
     yield folder
-    for name in ("spin", "clash", "needs", "odd"):
+    for name in ("spin", "clash", "needs", "odd", "hidden"):
         STUDIES.remove(name)
 
 
@@ -275,6 +282,7 @@ def test_its_fields_and_the_shared_options_arrive(
         ("spin --tau 1", "No such option: --tau"),
         ("spin --table x", "No such option: --table"),
         ("clash", "study 'clash' has no command: it has 'quiet' twice; rename its field"),
+        ("hidden", "study 'hidden' has no command: it has '--no-random' twice; rename its field"),
         ("needs", "study 'needs' has no command: its field 'state' has no default, and no text gives Tensor"),
         ("seven", "study 'seven' is 7; expected a subclass of Study of that kind"),
         ("half", "study 'half' lacks answer: a study measures and answers"),

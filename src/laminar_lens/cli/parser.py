@@ -57,9 +57,8 @@ def _parameter(name: str, one: Option) -> Parameter:
     if one.positional:
         about: Any = typer.Argument(**how, show_default=False)
     else:
-        pair = f"{one.flag}/--no-{one.flag[2:]}" if one.kind is bool and one.negated else one.flag
         how["parser"] = NUMBERS.get(one.kind)
-        about = typer.Option(*filter(None, (pair, one.short)), **how, rich_help_panel=one.panel)
+        about = typer.Option(*filter(None, ("/".join(one.ways), one.short)), **how, rich_help_panel=one.panel)
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
 
 

@@ -1,7 +1,8 @@
-"""What can be told about a run from the model's folder alone: its context, its layers, and its tokens.
+"""What can be told about a run from the model's files alone: its context, its layers, and its tokens.
 
-Only for a folder on this machine (novella is one): the tokenizer and the configuration are read without
-TransformerLens, so that a prompt that cannot work is refused at once. For other models the study says it.
+Only for a folder or a .gguf file on this machine (novella and smollm2 are such): the tokenizer and the
+configuration are read without TransformerLens, so that a prompt that cannot work is refused at once. For
+other models the study says it.
 """
 
 import json
@@ -9,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from laminar_lens.cli.folder_tokenizer import folder_tokenizer
+from laminar_lens.cli.folder_tokenizer import file_tokenizer, folder_tokenizer
 from laminar_lens.cli.requests import AnglesRequest, MaskRequest, ModelChoice, StudyRequest
 from laminar_lens.errors import InputError, is_failure
 from laminar_lens.measures import MEASURES
 from laminar_lens.models.context import config_context
 from laminar_lens.models.families import family_of
-from laminar_lens.models.names import local_folder
+from laminar_lens.models.gguf import gguf_config
+from laminar_lens.models.names import local_path
 from laminar_lens.studies.command import Command, Known
 from laminar_lens.studies.options import LONGEST, SHORTEST
 from laminar_lens.texts.reading import read_document
@@ -166,11 +168,13 @@ def _bos(options: Mapping[str, Any]) -> int:
 
 
 def _config(choice: ModelChoice) -> dict[str, Any]:
-    folder = local_folder(choice.name)
-    if folder is None:
+    path = local_path(choice.name)
+    if path is None:
         return {}
+    if path.is_file():
+        return gguf_config(path)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
@@ -186,12 +190,14 @@ def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
 
 
 def _tokenizer(choice: ModelChoice) -> Any:
-    """The tokenizer of a model's folder; None where there is none, or a broken one."""
-    folder = local_folder(choice.name)
-    if folder is None or not (folder / "tokenizer.json").is_file():
+    """The tokenizer of a model's files; None where there is none, or a broken one."""
+    path = local_path(choice.name)
+    if path is None or not (path.is_file() or (path / "tokenizer.json").is_file()):
         return None
     try:
-        return folder_tokenizer(folder, trust_remote_code=choice.trust_remote_code)
+        if path.is_file():
+            return file_tokenizer(path)
+        return folder_tokenizer(path, trust_remote_code=choice.trust_remote_code)
     except BaseException as error:  # a broken tokenizer is the model's loading to explain
         if not is_failure(error):
             raise

@@ -88,13 +88,14 @@ def fit_geometry(
     Args:
         model: any TransformerLens model.
         name: one of `GEOMETRIES`, or of `register_geometry`.
-        texts: to fit it on: texts or token ids [text pos], padded as in `capture_residuals`; None lets the
-            model write them, with a seed that no study uses.
-        n_texts, length: of those that the model writes; fewer tokens where its context is shorter.
+        texts: to fit it on: "sampled" (the default: the model writes them, with a seed that no study uses),
+            "passages" (for a study that measures others), or texts, a file of texts as in `warmup_study`, or
+            token ids [text pos], padded as in `capture_residuals`.
+        n_texts, length: of those that are not given; fewer tokens where the model's context is shorter.
         skip: first positions of each text that are no body; 16, or half of the longest text if that is less.
         dimensions: for "without_dimensions"; by default the three a layer with the largest mean contribution
             to the cosines of neighbours in those texts.
-        seed: of the texts that the model writes.
+        seed: of the texts that are not given.
         prepend_bos, final_norm, layers: as in `capture_residuals`; the same as in the measurement.
         progress: called as (label, done, total).
 

@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminar_lens.arguments import whole
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.kernels._checks import check_vectors
 from laminar_lens.models.calibration import Calibration, calibrate
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import PADDING
@@ -101,8 +103,11 @@ class Geometry:
         """The vectors of hidden state `layer` in this geometry; half precision becomes float32.
 
         Raises:
-            InputError: a layer that the geometry was not made for, or vectors of another width.
+            InputError, ShapeError: a layer that the geometry was not made for, or what are no vectors of its
+                width.
         """
+        layer = whole("layer", layer)
+        check_vectors("state", state, "... d_model")
         if self.layers and layer not in self.layers:
             raise InputError(
                 f"geometry {self.name!r} was made for hidden states {list(self.layers)}, not {layer}: "

@@ -1,4 +1,4 @@
-"""Loading models: the embedded novella, TransformerLens names, local Hugging Face folders.
+"""Loading models: the embedded novella, smollm2, TransformerLens names, Hugging Face folders, .gguf files.
 
 Importing this package imports neither torch nor TransformerLens, so that a wrong name is answered at once.
 """

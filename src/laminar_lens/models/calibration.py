@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import compress
@@ -18,10 +19,12 @@ from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.passages import GIVEN, SAMPLED, check_language, named_texts, windows
 from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
 from laminar_lens.stats.observations import repeats
+from laminar_lens.texts.files import read_texts
 
 SKIP = 16
 SEED = 104_729
@@ -69,14 +72,17 @@ def calibrate(
     With `through`, called as (layer, state), the moments are those of what it returns.
     """
     check_seed(seed)
-    written = texts is None
-    if texts is None:
+    source = SAMPLED if texts is None else named_texts(model, texts)
+    if source != GIVEN:
         room = context_length(model) - int(prepend_bos)
-        texts = sample_tokens(model, n_texts, min(length, room), seed=(seed + SEED) % 2**63)
+        own = (seed + SEED) % 2**63
+        texts = _own_texts(model, source, n_texts, min(length, room), own)
+    elif isinstance(texts, os.PathLike):
+        texts = read_texts(texts).texts
     run = prompt_batches(
         model, texts, prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, batch_size=None
     )
-    run = _without_repeats(run, written)
+    run = _without_repeats(run, source)
     bos = int(prepend_bos)
     first = min(SKIP, run.longest // 2) if skip is None else skip
     if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < run.longest:
@@ -94,12 +100,12 @@ def calibrate(
         )
     rows = [row[bos:] for row in run.rows]
     settings = {
-        "texts": "written by the model" if written else "given",
+        "texts": source,
         "n_texts": len(rows),
         "texts_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         "n_vectors": sums.n,
         "skip": first,
-        "seed": (seed + SEED) % 2**63 if written else None,
+        "seed": None if source == GIVEN else own,
         "prepend_bos": bool(prepend_bos),
         "final_norm": bool(final_norm),
     }
@@ -107,14 +113,25 @@ def calibrate(
     return Calibration(mean, sd, contribution, tuple(map(tuple, rows)), settings)
 
 
-def _without_repeats(run: PromptBatches, written: bool) -> PromptBatches:
+def _own_texts(model: HookedModel, source: str, n_texts: int, length: int, seed: int) -> Tensor:
+    """Tokens [text pos] that the model writes, or of passages that have so many."""
+    if source == SAMPLED:
+        return sample_tokens(model, n_texts, length, seed=seed)
+    rows = [row[:length] for row in windows(check_language(model), length, n_texts, seed).rows]
+    enough = [row for row in rows if len(row) == length]
+    if not enough:
+        raise InputError(f"no passage has {length} tokens behind its first: give a smaller length=")
+    return torch.tensor(enough)
+
+
+def _without_repeats(run: PromptBatches, source: str) -> PromptBatches:
     """Texts that are the same, or all but the same, count once, also where the model writes one text.
 
     Raises:
         InputError: most of those that were given are.
     """
     again = repeats(run.rows)
-    if 2 * again.sum() > len(again) and not written:
+    if 2 * again.sum() > len(again) and source != SAMPLED:
         raise InputError(
             f"{again.sum()} of the {len(again)} texts to fit a geometry on repeat another: give texts that "
             "differ"

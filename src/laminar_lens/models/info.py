@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -13,22 +13,8 @@ from laminar_lens.models.context import context_length
 from laminar_lens.models.fingerprint import fingerprint
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.sources import SOURCES
 
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where a loaded model came from; kept beside the model, not on it."""
-
-    name: str
-    revision: str | None = None
-    hf_config: Any = None
-    has_bos: bool | None = None
-    adds_bos: tuple[str, str] | None = None
-    compared: str | None = None
-    limits: tuple[str, ...] = ()
-
-
-SOURCES: "WeakKeyDictionary[Any, Source]" = WeakKeyDictionary()
 _WARNED: "WeakSet[Any]" = WeakSet()
 
 _POSITIONS = {"standard": "absolute", "learned": "absolute", "absolute": "absolute"}
@@ -37,7 +23,11 @@ _FOLDED = {"LNPre", "RMSPre"}
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """A model in words and numbers, as results record it."""
+    """A model in words and numbers, as results record it.
+
+    `file`, `file_sha256` and `quantisation` are of a model that was read from one file of quantised weights:
+    the numbers are of these weights, dequantised.
+    """
 
     name: str
     revision: str | None
@@ -55,6 +45,9 @@ class ModelInfo:
     weights_sha256: str
     special_tokens: dict[str, Any]
     compared: str | None
+    file: str | None = None
+    file_sha256: str | None = None
+    quantisation: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON-safe values."""
@@ -72,6 +65,7 @@ def describe(model: HookedModel) -> ModelInfo:
     source = SOURCES.get(model)
     hf = getattr(getattr(model, "original_model", None), "config", None)
     positions = str(getattr(cfg, "positional_embedding_type", None) or "unknown")
+    file = source.file if source else None
     return ModelInfo(
         name=describe_name(model, "unnamed"),
         revision=source.revision if source else getattr(hf, "_commit_hash", None),
@@ -89,6 +83,9 @@ def describe(model: HookedModel) -> ModelInfo:
         weights_sha256=fingerprint(model),
         special_tokens=special_tokens(model),
         compared=source.compared if source else None,
+        file=file.name if file else None,
+        file_sha256=file.sha256 if file else None,
+        quantisation=file.quantisation if file else None,
     )
 
 

@@ -1,8 +1,7 @@
-"""Loading a local Hugging Face folder, and comparing what TransformerLens computes with Hugging Face."""
+"""Loading from a folder or file of this machine, and comparing TransformerLens with Hugging Face."""
 
 import copy
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,23 +23,22 @@ from laminar_lens.models.faithful import (
     refuse_if_apart,
 )
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.info import Source
 from laminar_lens.models.memory import available_bytes
-from laminar_lens.models.names import EMBEDDED, NOVELLA
+from laminar_lens.models.names import EMBEDDED
+from laminar_lens.models.originals import Original
+from laminar_lens.models.sources import Source
 
 SMALL_BYTES = 2**26
-"""Weights on the disk of a model that is compared in float64 at once, which takes up to four times as much
-memory for each of the two."""
+"""Weights of a model that is compared in float64 at once, which takes up to four times as much memory for
+each of the two."""
 
-_WEIGHTS = (".safetensors", ".bin")
 _NOT_IN_FLOAT64 = (NotImplementedError, RuntimeError, TypeError)
 """What torch raises where an operation, or a device, has no float64; a mixture of experts is one."""
 
 
-def load_folder(
-    folder: Path, hooked: Any, *, device: str, dtype: torch.dtype, trust_remote_code: bool = False
-) -> tuple[Any, Source]:
-    """The model in a folder as a `hooked` (a HookedTransformer class) or, where that is None, as a bridge.
+def load_local(source: Original, hooked: Any, *, dtype: torch.dtype) -> tuple[Any, Source]:
+    """The model of a folder or file as a `hooked` (a HookedTransformer class) or, where that is None, as a
+    bridge.
 
     It is compared with Hugging Face's first (see `faithful`): a small one in float64, where right and wrong
     are far apart; a larger one in float32, and in float64 too where that leaves a doubt and memory allows it.
@@ -48,31 +46,30 @@ def load_folder(
     Raises:
         ModelError: tensors are missing, the model is not causal, or it is not what Hugging Face computes.
     """
-    from transformers import AutoTokenizer
-
-    files = _Files(folder, hooked, device, trust_remote_code)
-    tokenizer = _tokenizer(AutoTokenizer, folder, trust_remote_code)
-    has_bos = tokenizer is not None and tokenizer.bos_token_id is not None
-    adds_bos = _adds_bos(tokenizer, files.name)
-    hf = files.compared_in_float64(tokenizer) if files.bytes <= SMALL_BYTES else None
+    has_bos = source.tokenizer is not None and source.tokenizer.bos_token_id is not None
+    adds_bos = _adds_bos(source.tokenizer, source.name)
+    tokenizer = source.lensed_tokenizer()
+    compared = _Compared(source, hooked)
+    hf = compared.in_float64(tokenizer) if source.bytes <= SMALL_BYTES else None
     exact = torch.float64 if dtype is torch.float64 else torch.float32
     model = None
     if hf is None:
-        hf, model = files.compared(exact, tokenizer)
-    source = Source(files.name, None, files.config, has_bos, adds_bos, files.comparison, files.limits)
+        hf, model = compared.in_dtype(exact, tokenizer)
     if model is None or exact is not dtype:
         del model
-        model = files.build(hf, dtype, tokenizer)
+        model = compared.build(hf, dtype, tokenizer)
     note_causal(model)
-    return model, source
+    limits = (*source.limits, *compared.limits)
+    return model, Source(
+        source.name, None, compared.config, has_bos, adds_bos, compared.comparison, limits, source.file
+    )
 
 
-class _Files:
-    """A folder that is loaded one way, in one dtype or another.
+class _Compared:
+    """A model that is built one way, in one dtype or another, and held against Hugging Face's.
 
     Attributes:
         config: Hugging Face's, once it was loaded.
-        bytes: of the weights on the disk.
         comparison: how it was compared with Hugging Face.
         limits: what that found or did not reach, in sentences.
     """
@@ -81,27 +78,22 @@ class _Files:
     comparison = ""
     limits: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, hooked: Any, device: str, trust_remote_code: bool) -> None:
-        self.name = EMBEDDED if folder == NOVELLA else str(folder)
-        self._folder, self._hooked, self._device, self._trust = folder, hooked, device, trust_remote_code
-        self.bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in _WEIGHTS)
+    def __init__(self, source: Original, hooked: Any) -> None:
+        self._source, self._hooked, self._name = source, hooked, source.name
 
-    def hugging_face(self, dtype: torch.dtype) -> Any:
-        """Hugging Face's model."""
-        hf = load_hf(self._folder, device=self._device, dtype=dtype, trust_remote_code=self._trust)
+    def build(self, hf: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+        """TransformerLens's model; a bridge holds a Hugging Face model of its own."""
+        if self._hooked is None:
+            return self._source.bridge(dtype, tokenizer)
+        device, name = self._source.device, self._source.short
+        return build_hooked(hf.to(dtype), tokenizer, self._hooked, device=device, dtype=dtype, name=name)
+
+    def _hugging_face(self, dtype: torch.dtype) -> Any:
+        hf = self._source.hugging_face(dtype)
         self.config = hf.config
         return hf
 
-    def build(self, hf: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
-        """TransformerLens's model; a bridge reads the folder itself."""
-        if self._hooked is None:
-            return _build_bridge(self._folder, tokenizer, self._device, dtype, self._trust)
-        name = self._folder.resolve().name
-        return build_hooked(
-            hf.to(dtype), tokenizer, self._hooked, device=self._device, dtype=dtype, name=name
-        )
-
-    def compared_in_float64(self, tokenizer: Any) -> Any:
+    def in_float64(self, tokenizer: Any) -> Any:
         """Hugging Face's model in float64, with which TransformerLens agrees; None where float64 cannot be.
 
         Raises:
@@ -109,39 +101,39 @@ class _Files:
         """
         try:
             with AllFloat64():
-                hf = self.hugging_face(torch.float64)
-                reference = make_reference(hf, self.name)
+                hf = self._hugging_face(torch.float64)
+                reference = make_reference(hf, self._name)
                 # Building changes a tokenizer; a HookedTransformer needs none.
                 own = copy.deepcopy(tokenizer) if self._hooked is None else None
                 model = self.build(hf, torch.float64, own)
-                found = distance(model, reference, self.name)
+                found = distance(model, reference, self._name)
                 self._accept(model, reference, found, EXACT_RAD)
         except _NOT_IN_FLOAT64:
             return None
         return hf
 
-    def compared(self, dtype: torch.dtype, tokenizer: Any) -> tuple[Any, Any]:
+    def in_dtype(self, dtype: torch.dtype, tokenizer: Any) -> tuple[Any, Any]:
         """Hugging Face's model (None for a bridge, which holds its own) and TransformerLens's, compared in
         `dtype`; where rounding leaves a doubt, in float64 if memory holds both once more."""
-        hf = self.hugging_face(dtype)
-        reference = make_reference(hf, self.name)
+        hf = self._hugging_face(dtype)
+        reference = make_reference(hf, self._name)
         hf = None if self._hooked is None else hf
         model = self.build(hf, dtype, tokenizer)
-        found = distance(model, reference, self.name)
-        free = available_bytes(self._device)
+        found = distance(model, reference, self._name)
+        free = available_bytes(self._source.device)
         room = free is not None and 2.5 * 8 * sum(one.numel() for one in model.parameters()) < free
         doubt = room and SURE_RAD < found.rad <= WRONG_RAD
-        if not doubt or self.compared_in_float64(tokenizer) is None:
+        if not doubt or self.in_float64(tokenizer) is None:
             self._accept(model, reference, found, TOLERANCE_RAD)
         return hf, model
 
     def _accept(self, model: HookedModel, reference: Reference, found: Distance, most: float) -> None:
         """Takes a model that is at most so many radians apart, with what is to be said of it."""
         on_hooked = self._hooked is not None
-        refuse_if_apart(found, most, reference, self.name, on_hooked)
+        refuse_if_apart(found, most, reference, self._name, on_hooked)
         kind = str(reference.states[0].dtype).removeprefix("torch.")
         self.comparison = f"with Hugging Face, in {kind}, {reference.probe.text.shape[1]} tokens"
-        self.limits = limits(model, reference, most, self.name, on_hooked)
+        self.limits = limits(model, reference, most, self._name, on_hooked)
 
 
 def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:
@@ -152,39 +144,6 @@ def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:
     if tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
         return "yes", "the model's own tokenizer puts it before every text"
     return "unknown", "the model's own tokenizer puts no BOS before a text"
-
-
-def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:
-    """The Hugging Face model of a folder, with eager attention, as hooks need it.
-
-    Raises:
-        ModelError: no causal language model, or the weights do not hold every tensor of the model (Hugging
-            Face would fill in random ones).
-    """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        hf, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            attn_implementation="eager",
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise ModelError(
-            f"model folder {str(folder)!r}: config.json is not of a causal language model that Hugging Face "
-            "knows; give one of which it is"
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"model folder {str(folder)!r}: the weights lack {len(missing)} of the model's tensors, "
-            f"first {missing[0]!r}"
-        )
-    return hf.to(device).eval()
 
 
 def check_decoder(config: Any, name: str) -> None:
@@ -230,21 +189,3 @@ def clear_unused_positions(model: HookedModel) -> None:
     what lay in memory would be part of its fingerprint."""
     if model.cfg.positional_embedding_type == "alibi":
         torch.nn.init.zeros_(model.pos_embed.W_pos)
-
-
-def _build_bridge(
-    folder: Path, tokenizer: Any, device: str, dtype: torch.dtype, trust_remote_code: bool
-) -> Any:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    return TransformerBridge.boot_transformers(
-        str(folder), device=device, dtype=dtype, tokenizer=tokenizer, trust_remote_code=trust_remote_code
-    )
-
-
-def _tokenizer(loader: Any, folder: Path, trust_remote_code: bool) -> Any:
-    if not any(
-        (folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json")
-    ):
-        raise ModelError(f"model folder {str(folder)!r} has no tokenizer (tokenizer.json is missing)")
-    return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)

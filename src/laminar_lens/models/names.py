@@ -1,4 +1,4 @@
-"""Model names and folders, and what can be said about them before anything heavy is imported."""
+"""Where a model's name leads: a folder, a .gguf file, the Hub; known before anything heavy is imported."""
 
 import ast
 import difflib
@@ -14,9 +14,15 @@ from typing import Any
 from laminar_lens.errors import ModelError
 from laminar_lens.models.folder import check_folder
 from laminar_lens.models.folder.files import kind
+from laminar_lens.models.gguf import check_gguf
+from laminar_lens.models.smollm2 import SMOLLM2, smollm2_file
 
 NOVELLA = Path(__file__).parent / "embedded" / "novella"
 EMBEDDED = "novella"
+WRITES_ITS_TEXTS = (EMBEDDED,)
+"""Shipped models whose texts are sampled unless others are asked for: novella learnt from old novels."""
+
+SUFFIX = ".gguf"
 
 LONGEST_SHOWN = 300  # letters of a name in a message that quotes it
 
@@ -26,21 +32,25 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 def check_name(name_or_path: Any) -> None:
     """Refuses a name that cannot be a model; loads nothing and takes no network.
 
-    A folder is checked as far as its files tell without being loaded. A name of the form owner/name is only
-    checked for its form: the Hub has more models than anybody lists.
+    A folder or a .gguf file is checked as far as its files tell without being loaded. A name of the form
+    owner/name is only checked for its form: the Hub has more models than anybody lists.
 
     Raises:
         ModelError: empty or malformed name, a name TransformerLens does not know (with near matches), a path
-            at which there is no folder, or a folder that cannot be loaded (see `check_folder`).
+            at which there is nothing, a folder or file that cannot be loaded (see `check_folder` and
+            `check_gguf`), or a package that is not installed.
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise ModelError(
             f"model is a {type(name_or_path).__name__}; give a name or a folder (a model that you built is "
             "passed to the studies as it is)"
         )
-    folder = local_folder(name_or_path)
-    if folder is not None:
-        check_folder(folder, embedded=folder == NOVELLA)
+    path = local_path(name_or_path)
+    if path is not None:
+        if path.is_dir():
+            check_folder(path, embedded=path == NOVELLA)
+        else:
+            check_gguf(path)
         return
     name = os.fsdecode(name_or_path)
     if not _HUB_NAME.fullmatch(name):
@@ -54,11 +64,11 @@ def check_name(name_or_path: Any) -> None:
         )
 
 
-def local_folder(name_or_path: Any) -> Path | None:
-    """The folder that a name means, or None where it is the name of a Hub model.
+def local_path(name_or_path: Any) -> Path | None:
+    """The folder or the .gguf file that a name means, or None where it is the name of a Hub model.
 
     Raises:
-        ModelError: the name is empty, or a path at which there is no folder.
+        ModelError: the name is empty, a path at which there is neither, or a package that is not installed.
     """
     name = os.fsdecode(name_or_path)
     if not name.strip():
@@ -67,16 +77,21 @@ def local_folder(name_or_path: Any) -> Path | None:
         )
     if name == EMBEDDED:
         return NOVELLA
+    if name == SMOLLM2:
+        return smollm2_file()
     path, mode = _looked_up(name)
-    if mode is not None and stat.S_ISDIR(mode):
+    if mode is not None and (stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and path.suffix == SUFFIX)):
         return path
     if mode is not None:
         what = "a file" if stat.S_ISREG(mode) else kind(mode)
         raise ModelError(
-            f"model {name!r} is {what}; give the Hugging Face folder that holds config.json and weights"
+            f"model {name!r} is {what}; give the Hugging Face folder that holds config.json and weights, or "
+            f"a {SUFFIX} file"
         )
-    if isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"model {_shown(name)}: no such folder; check the path")
+    written = isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.endswith(SUFFIX)
+    if written or name.count("/") > 1:
+        what = "file" if name.endswith(SUFFIX) else "folder"
+        raise ModelError(f"model {_shown(name)}: no such {what}; check the path")
     return None
 
 
@@ -106,7 +121,7 @@ def _shown(name: str) -> str:
 
 def near_matches(name: str, n: int = 3) -> list[str]:
     """The known names nearest to a misspelt one, best first; empty if none is near."""
-    spellings = {EMBEDDED: EMBEDDED, **{known.lower(): known for known in _names()}}
+    spellings = {own: own for own in (EMBEDDED, SMOLLM2)} | {known.lower(): known for known in _names()}
     return [spellings[near] for near in difflib.get_close_matches(name.lower(), spellings, n=n, cutoff=0.6)]
 
 

@@ -9,9 +9,10 @@ from laminar_lens.arguments import checked
 from laminar_lens.errors import ModelError
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.info import SOURCES, Source, describe_name
+from laminar_lens.models.info import describe_name
 from laminar_lens.models.local import build_hooked
 from laminar_lens.models.quiet import quiet
+from laminar_lens.models.sources import SOURCES, Source
 
 
 @checked()

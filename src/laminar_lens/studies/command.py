@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from laminar_lens.axes import Progress
-from laminar_lens.studies.fields import Option, named, switch
+from laminar_lens.studies.fields import Option
 from laminar_lens.studies.study import Study
 
 
@@ -67,30 +67,6 @@ class Command:
     def grid(self, model: Any, asked: Asked, progress: Progress) -> Any:
         """The sensitivity grid where one was asked for."""
         return None
-
-
-class WithGrid(Command):
-    """The command of a study with a sensitivity grid beside it."""
-
-    own: ClassVar[Mapping[str, Option]] = named(
-        {"grid": switch("Also the sensitivity grid: BOS × final norm × tolerance × reference window.")}
-    )
-
-    def choices(self, asked: Asked) -> dict[str, Any]:
-        """Arguments of `sensitivity_grid` that are the study's; `tau` is among its tolerances."""
-        raise NotImplementedError
-
-    def grid(self, model: Any, asked: Asked, progress: Progress) -> Any:
-        """The grid, by `sensitivity_grid`."""
-        if not asked.own.get("grid"):
-            return None
-        from laminar_lens.studies.grid import TOLERANCES, sensitivity_grid
-
-        names = ("n_texts", "layers", "backend", "seed", "geometry", "length")
-        chosen = {name: asked.options[name] for name in names if name in asked.options}
-        chosen |= self.choices(asked)
-        chosen["tau"] = sorted({*TOLERANCES, chosen["tau"]})
-        return sensitivity_grid(model, **chosen, progress=progress)
 
 
 def command_of(study: type[Study]) -> Command:

@@ -19,6 +19,7 @@ from laminar_lens.models import processing_note
 from laminar_lens.models.edits import check_interventions
 from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.info import check_final_norm, describe
+from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
@@ -26,7 +27,7 @@ from laminar_lens.results import StudyResult, label_dataset, make_provenance, ma
 from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import described, groups_of, measured_of, names
 from laminar_lens.studies.conditions import with_conditions
-from laminar_lens.studies.geometries import chosen_geometries, fitted
+from laminar_lens.studies.geometries import check_apart, chosen_geometries, fitted
 from laminar_lens.studies.options import Options, options_of
 from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.run import Run
@@ -71,8 +72,10 @@ def drive(study: Study, model: Any, texts: Any, options: Options, progress: Prog
         _check_changes(one)
         study.check(one)
     measured_in = _geometries(study, plain)
+    assert plain.texts is not None
+    check_apart(plain.texts.settings.get("texts"), measured_in["geometry"])
     runs = {name: replace(one, **measured_in) for name, one in runs.items()}
-    measured = {name: _measured(study, one, texts is not None) for name, one in runs.items()}
+    measured = {name: _measured(study, one) for name, one in runs.items()}
     found = {name: _told(study, part, runs[name].progress) for name, part in measured.items()}
     groups = measured[PLAIN].get("unit", measured[PLAIN].get("group"))
     return study.result_class()(with_conditions(model, found, conditions, measured, groups=groups))
@@ -185,7 +188,7 @@ def _check_changes(run: Run) -> None:
         _check_reached(run)
 
 
-def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
+def _measured(study: Study, run: Run) -> xr.Dataset:
     """What the study measures, and all that its answer's labels need."""
     texts = run.texts
     assert texts is not None
@@ -208,7 +211,7 @@ def _measured(study: Study, run: Run, given: bool) -> xr.Dataset:
     info = {**model, **measured.attrs.pop("info", {})}
     about = {
         "fields": {one.name: _plain(getattr(study, one.name)) for one in fields(study)},
-        "texts": {"texts": "given" if given else "written by the model", **texts.settings},
+        "texts": {"texts": GIVEN, **texts.settings},
         "settings": settings,
         "provenance": make_provenance(
             info,

@@ -50,6 +50,11 @@ class Option:
     short: str = ""
     positional: bool = False
 
+    @property
+    def ways(self) -> list[str]:
+        """How it can be written: of a bool, also its opposite."""
+        return [self.flag, *([f"--no-{self.flag[2:]}"] if self.kind is bool and self.negated else [])]
+
     def value(self, given: Any) -> Any:
         """What is meant; None, the study's own default, where nothing was given."""
         return given if given is None or self.read is None else self.read(self.flag, given)

@@ -15,6 +15,7 @@ from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometri
 from laminar_lens.meter import AngleMeter
 from laminar_lens.models.batches import prompt_batches
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.passages import PASSAGES
 from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.studies.columns import with_ends
@@ -45,6 +46,19 @@ def fitted(
     """The geometries by name; one pass over texts that the model writes for them."""
     how = {name: run[name] for name in ("prepend_bos", "final_norm", "layers")}
     return fit_geometries(model, names, **how, seed=seed, progress=progress) if names else {}
+
+
+def check_apart(source: Any, geometry: Geometry) -> None:
+    """Refuses to measure the passages in a geometry that was fitted on them.
+
+    Raises:
+        InputError: names the geometry.
+    """
+    if source == PASSAGES and geometry.settings.get("texts") == PASSAGES:
+        raise InputError(
+            f"geometry {geometry.name!r} was fitted on the passages, which are measured: fit it on other "
+            "texts, or on what the model writes (fit_geometry's default)"
+        )
 
 
 def angles_by_geometry(

@@ -1,6 +1,7 @@
 """Masks of texts, written for other tools: a probe, an SAE, a statistic of one's own."""
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
+from laminar_lens.models.passages import PASSAGES, check_language, named_texts
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.models.tokens import token_rows
+from laminar_lens.prompts import read_prompts
 from laminar_lens.results import atomic_path, json_safe
 from laminar_lens.studies.documents import (
     check_starts,
@@ -107,10 +110,11 @@ def token_masks(
 
     Args:
         model: any TransformerLens model with a tokenizer.
-        texts: to mask, or token ids [text pos], padded as in `capture_residuals`.
-        skip: how many first tokens to leave out; None runs `warmup_study` and takes what it says (its upper
-            bound where it is undetermined, which `notes` say).
-        n_texts: texts that the model writes for that.
+        texts: to mask, a file of them as in `warmup_study`, or token ids [text pos], padded as in
+            `capture_residuals`.
+        skip: how many first tokens to leave out; None runs `warmup_study` on its default texts and takes what
+            it says (its upper bound where it is undetermined, which `notes` say).
+        n_texts: how many texts for that, as in `warmup_study`.
         sinks: also leaves out tokens that are sinks by their vectors (`sink_tokens`).
         prepend_bos: puts the BOS before each text; it is then its first token.
         layers: hidden states of both, one or several; all by default.
@@ -130,6 +134,7 @@ def token_masks(
             "document_starts= with prepend_bos=True: packed rows hold a BOS of their own; leave it out"
         )
     check_starts(document_starts, int(model.cfg.d_vocab))
+    texts = read_prompts(texts) if isinstance(texts, os.PathLike) else texts
     ids, padding = without_pads(model, texts)
     rows, given = token_rows(model, ids, prepend_bos=prepend_bos)
     tokens = padded(rows)
@@ -184,19 +189,20 @@ def _skip(
     notes: list[str],
     progress: Progress | None,
 ) -> int:
-    """What the warm-up study says."""
-    from laminar_lens.studies.warmup.study import warmup_study
+    """What the study says that tells how many to leave out."""
+    from laminar_lens.studies.drive import run
+    from laminar_lens.studies.registry import LEAVING_OUT, STUDIES
 
-    chosen: dict[str, Any] = {} if n_texts is None else {"n_texts": n_texts}
-    warm = warmup_study(
-        model,
-        **chosen,
-        prepend_bos=prepend_bos,
-        layers=layers,
-        seed=seed,
-        random_init=False,
-        progress=progress,
-    )
+    if named_texts(model, None) == PASSAGES:
+        check_language(model, "give skip= (what a warm-up on other texts says)")
+    how = {
+        "n_texts": n_texts,
+        "prepend_bos": prepend_bos,
+        "layers": layers,
+        "seed": seed,
+        "random_init": False,
+    }
+    warm: Any = run(STUDIES.get(LEAVING_OUT)(), model, **how, progress=progress)
     notes.append(warm.sentence)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

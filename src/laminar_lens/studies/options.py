@@ -54,7 +54,8 @@ class Options:
     """Choices that mean the same in every study that takes them.
 
     Attributes:
-        n_texts: how many texts the model writes where none are given.
+        n_texts: how many passages are measured, all by default, or how many texts the model writes, the
+            study's own number by default.
         length: tokens a text; None is the default, or what the context allows.
         document_starts: where documents start in packed rows; a token id, or bool [text pos].
         groups: one label a text; texts of one group count as one observation.
@@ -67,7 +68,7 @@ class Options:
         geometries: in which others the headline is measured beside it.
     """
 
-    n_texts: int
+    n_texts: int | None = None
     length: int | None = option(
         None,
         "Tokens a text. Default: 64, or what the context holds.",
@@ -127,4 +128,4 @@ def options_of(study: Any, given: dict[str, Any]) -> Options:
             raise InputError(
                 f"{name}= is no option of a {study.kind} study; it takes {', '.join(study.options)}"
             )
-    return Options(**{"n_texts": study.n_texts, **given})
+    return Options(**given)

@@ -73,7 +73,7 @@ class Study(ABC):
     """"module:Class" of its results."""
     options: ClassVar[tuple[str, ...]] = USUAL_OPTIONS
     n_texts: ClassVar[int] = 200
-    """How many texts the model writes where none are given."""
+    """How many texts the model writes where nobody says it."""
     together: ClassVar[str] = ""
     """Why measurements of some texts each make none of all; empty where they do."""
     least: ClassVar[int] = 2
@@ -87,7 +87,7 @@ class Study(ABC):
         """The texts that are measured; appends what a reader must know to `run.notes`."""
         from laminar_lens.studies.texts import chosen_texts
 
-        return chosen_texts(run.model, given, run.options, run.notes, run.progress)
+        return chosen_texts(run.model, given, run.options, run.notes, run.progress, usual=self.n_texts)
 
     def accepts(self, run: "Run") -> None:  # noqa: B027 (most studies take any model)
         """Refuses what does not fit the model, before texts are chosen; called for every condition."""

@@ -1,37 +1,33 @@
-"""The texts of a warm-up study: written by the model, or windows of one length cut from what was given."""
+"""The texts of a study: windows of one length, of passages, of what the model writes, or of what is given."""
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from laminar_lens.arguments import shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models import sample_tokens
 from laminar_lens.models.context import context_length
-from laminar_lens.models.info import special_tokens
-from laminar_lens.models.padding import is_token_tensor, without_pads
-from laminar_lens.models.quiet import quiet
-from laminar_lens.models.tokens import token_rows, unpadded
-from laminar_lens.prompts import check_prompts, read_prompts
-from laminar_lens.studies.documents import (
-    check_starts,
-    cut_at,
-    cut_rows,
-    flags_by_row,
-    packed_note,
-    starts_setting,
-    uncut_note,
+from laminar_lens.models.padding import is_token_tensor
+from laminar_lens.models.passages import (
+    GIVEN,
+    PASSAGES,
+    SAMPLED,
+    check_language,
+    named_texts,
+    own_texts_note,
+    windows,
 )
+from laminar_lens.studies.documents import (
+    starts_setting,
+)
+from laminar_lens.studies.given import given_rows, group_labels
 from laminar_lens.studies.observations import Observations, Origin, check_repeats, observations
 from laminar_lens.studies.options import LONGEST, SHORTEST, USUAL_TEXTS, Options
-from laminar_lens.texts.reading import read_document
-from laminar_lens.texts.tokenization import token_ids
 
 
 @runtime_checkable
@@ -62,12 +58,13 @@ class Chosen(Protocol):
 class Texts:
     """Token ids [text pos] of one length, without a BOS, and the group of each text (None: all
     independent); `checked` says which of the texts that there were they are, `document_starts` what packed
-    rows were cut by."""
+    rows were cut by, `source` whether they are "passages", "sampled" or "given"."""
 
     tokens: Tensor
     groups: np.ndarray | None
     checked: Observations | None = None
     document_starts: Any = None
+    source: str = GIVEN
 
     @property
     def rows(self) -> list[list[int]]:
@@ -91,6 +88,7 @@ class Texts:
         checked = self.checked
         counts = (n, n) if checked is None else (len(checked.keep), checked.n)
         found: dict[str, Any] = {
+            "texts": self.source,
             "n_texts": counts[0],
             "observations": counts[1],
             "length": self.tokens.shape[1],
@@ -108,6 +106,7 @@ def chosen_texts(
     notes: list[str],
     progress: Progress | None,
     *,
+    usual: int = USUAL_TEXTS,
     reach: Callable[[int], int] | None = None,
 ) -> Texts:
     """Windows of one length; texts that are shorter are left out, counted in `notes`, and so are texts that
@@ -117,6 +116,7 @@ def chosen_texts(
         model, texts, progress: as in `warmup_study`.
         options: how many texts, their length, groups and document starts, BOS and seed.
         notes: get what a reader must know.
+        usual: how many the model writes where `options` say nothing.
         reach: on how many first tokens of a text, by its length, depends what is measured; all by default.
 
     With `document_starts` each document of a packed row is a text by itself; of texts, a token id says where
@@ -124,33 +124,79 @@ def chosen_texts(
 
     Raises:
         InputError: a length that the context does not hold; fewer than 2 texts of that length; groups that
-            do not fit.
+            do not fit; passages that are not of the model's language.
     """
-    n_texts, length, groups = options.n_texts, options.length, options.groups
-    document_starts = options.document_starts
     room = context_length(model) - int(options.prepend_bos)
-    if texts is None:
-        wanted = _length(length, room, LONGEST)
-        if document_starts is not None:
-            raise InputError(
-                "document_starts= goes with texts= that are given; the model writes single texts"
-            )
-        if n_texts < 2:
-            raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {USUAL_TEXTS}")
-        tokens = sample_tokens(model, n_texts, wanted, seed=options.seed, progress=progress)
-        return _checked(model, tokens, _labels(groups, n_texts), "model", (), reach, notes)
-    is_ids = hasattr(texts, "ndim") and document_starts is None
-    rows, labels = _given(model, texts, _length(length, room, LONGEST), groups, document_starts, notes)
+    source = named_texts(model, texts)
+    notes += own_texts_note(model, texts)
+    if source != GIVEN and options.document_starts is not None:
+        raise InputError("document_starts= goes with texts= that are given; others are single texts")
+    if source == SAMPLED:
+        return _sampled(model, options, room, usual, reach, notes, progress)
+    if source == PASSAGES:
+        return _passages(model, options, room, reach, notes)
+    length, starts = options.length, options.document_starts
+    is_ids = hasattr(texts, "ndim") and starts is None
+    usual_length = _length(length, room, LONGEST)
+    rows, labels = given_rows(model, texts, usual_length, options.groups, starts, notes)
     lengths = sorted(map(len, rows))
     as_given = is_ids and lengths[0] == lengths[-1]  # rows that padding made alike are texts like others
     wanted = _length(length, room, lengths[-1] if as_given else LONGEST)
-    enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
     origin: Origin = "ids" if is_token_tensor(texts) else "text"
+    return _of_length(model, rows, wanted, labels, origin, reach, notes, document_starts=starts)
+
+
+def _sampled(
+    model: Any,
+    options: Options,
+    room: int,
+    usual: int,
+    reach: Callable[[int], int] | None,
+    notes: list[str],
+    progress: Progress | None,
+) -> Texts:
+    """What the model writes."""
+    n_texts = usual if options.n_texts is None else options.n_texts
+    wanted = _length(options.length, room, LONGEST)
+    if n_texts < 2:
+        raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {USUAL_TEXTS}")
+    tokens = sample_tokens(model, n_texts, wanted, seed=options.seed, progress=progress)
+    labels = group_labels(options.groups, n_texts)
+    return replace(_checked(model, tokens, labels, "model", (), reach, notes), source=SAMPLED)
+
+
+def _passages(
+    model: Any, options: Options, room: int, reach: Callable[[int], int] | None, notes: list[str]
+) -> Texts:
+    """One window of each passage."""
+    if options.groups is not None:
+        raise InputError("groups= goes with texts= that are given; every passage is independent")
+    wanted = _length(options.length, room, LONGEST)
+    found = windows(check_language(model), wanted, options.n_texts, options.seed)
+    made = _of_length(model, found.rows, wanted, None, "text", reach, notes, what="passages")
+    return replace(made, source=PASSAGES)
+
+
+def _of_length(
+    model: Any,
+    rows: list[list[int]],
+    wanted: int,
+    labels: np.ndarray | None,
+    origin: Origin,
+    reach: Callable[[int], int] | None,
+    notes: list[str],
+    *,
+    document_starts: Any = None,
+    what: str = "texts",
+) -> Texts:
+    """The first tokens of the rows that have so many."""
+    lengths = sorted(map(len, rows))
+    enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
     if len(enough) < 2:
         check_repeats(rows, getattr(model, "tokenizer", None), origin, groups=labels)
-        raise InputError(_too_few(lengths, len(enough), wanted))
+        raise InputError(_too_few(lengths, len(enough), wanted, what))
     if lost := len(rows) - len(enough):
-        said = f"{lost} of {len(rows)} texts have fewer than {wanted} tokens: left out"
+        said = f"{lost} of {len(rows)} {what} have fewer than {wanted} tokens: left out"
         if 2 * lost > len(rows):
             notes.insert(0, f"{said}; length={_of_half(lengths)} would keep at least half of them.")
         else:
@@ -187,14 +233,15 @@ def _checked(
     return Texts(tokens[torch.from_numpy(found.keep)], kept, found, document_starts)
 
 
-def _too_few(lengths: list[int], n: int, wanted: int) -> str:
+def _too_few(lengths: list[int], n: int, wanted: int, what: str) -> str:
     """What is missing, where fewer than 2 texts have the length: texts, or tokens."""
     if len(lengths) < 2:
         return f"there is only {len(lengths)} text, at least 2 of {wanted} tokens are needed; give more texts"
     half = _of_half(lengths)
     instead = f", or length={half}, which at least half of them have" if half >= SHORTEST else ""
     return (
-        f"{n} of {len(lengths)} texts have {wanted} tokens, at least 2 are needed; give longer texts{instead}"
+        f"{n} of {len(lengths)} {what} have {wanted} tokens, at least 2 are needed; give longer texts"
+        f"{instead}"
     )
 
 
@@ -210,70 +257,3 @@ def _length(length: int | None, room: int, default: int) -> int:
             f"length is {wanted}; expected {SHORTEST} … {room} tokens, what the model's context holds"
         )
     return wanted
-
-
-def _labels(groups: Any, n: int) -> np.ndarray | None:
-    if groups is None:
-        return None
-    try:
-        labels = np.asarray(groups)
-        np.unique(labels)  # what has no order makes no groups
-    except (TypeError, ValueError):
-        raise InputError(f"groups is {shown(groups)}; give one label, a text or number, a text") from None
-    if labels.shape != (n,):
-        raise InputError(f"groups has shape {labels.shape}; give one label for each of the {n} texts")
-    return labels
-
-
-def _given(
-    model: Any, texts: Any, length: int, groups: Any, starts: Any, notes: list[str]
-) -> tuple[list[list[int]], np.ndarray | None]:
-    """Tokens and group of each text; of several files the windows that each holds, and the number of the
-    file; of packed rows their documents."""
-    if isinstance(texts, os.PathLike):
-        texts = read_prompts(os.fspath(texts))
-    files = isinstance(texts, Sequence) and bool(texts) and all(isinstance(t, os.PathLike) for t in texts)
-    rows, owners = _documents(
-        model, [read_document(path) for path in texts] if files else texts, starts, notes
-    )
-    if not files:
-        labels = _labels(groups, max(owners) + 1)
-        return rows, None if labels is None else labels[np.array(owners)]
-    cut = [[row[i : i + length] for i in range(0, len(row) - length + 1, length)] for row in rows]
-    windows = [window for found in cut for window in found]
-    if not windows:
-        raise InputError(
-            f"none of the {len(texts)} files has {length} tokens; give longer files, or a length="
-        )
-    return windows, np.repeat(owners, [len(found) for found in cut])
-
-
-def _documents(model: Any, texts: Any, starts: Any, notes: list[str]) -> tuple[list[list[int]], list[int]]:
-    """Token ids of each text, or of each document of packed ones, and which text it is of."""
-    check_starts(starts, int(model.cfg.d_vocab))
-    texts, padding = without_pads(model, texts)
-    notes += [padding] if padding else []
-    is_ids = is_token_tensor(texts)
-    if is_ids and starts is not None:  # a row may be longer than the context, its documents are cut anyway
-        rows = unpadded(torch.as_tensor(texts), None, int(model.cfg.d_vocab))
-    elif hasattr(texts, "ndim"):
-        rows = token_rows(model, texts)[0]
-    else:
-        rows = _tokenized(model, check_prompts(texts))
-    if starts is None:
-        packed = packed_note(rows, special_tokens(model))
-        notes += [packed] if packed else []
-        return rows, list(range(len(rows)))
-    flags = flags_by_row(torch.as_tensor(texts), starts) if is_ids else None
-    cut, owners = cut_at(rows, starts) if flags is None else cut_rows(rows, flags)
-    uncut = uncut_note(starts, len(rows), len(cut))
-    notes += [uncut] if uncut else []
-    return cut, owners
-
-
-def _tokenized(model: Any, texts: Sequence[str]) -> list[list[int]]:
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise InputError("the model has no tokenizer; give texts as token ids [text pos]")
-    with quiet():
-        return token_ids(tokenizer, texts)

@@ -2,14 +2,19 @@
 
 import codecs
 import errno
+import gzip
+import io
 import os
 import stat
+import zlib
 from typing import Any, NoReturn
 
 from laminar_lens.errors import InputError
 
 MOST_BYTES = 2**30
 """A text file of more than a gibibyte is a mistake: its tokens alone would need some eight times as much."""
+
+PACKED = ".gz"
 
 MARK = "\ufeff"
 _MARKS = {
@@ -39,12 +44,10 @@ def read_text(path: Any, what: str = "text file") -> str:
 
     Raises:
         InputError: no path; not there, unreadable, no regular file, more than `MOST_BYTES`, or no UTF-8 (the
-            byte offset is named; UTF-16 and UTF-32 by their mark).
+            byte offset is named; UTF-16 and UTF-32 by their mark), or holds a zero byte.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"{what} is given as a {type(path).__name__} ({path!r:.60}): give its path")
+    data = read_bytes(path, what)
     name = f"{what} {os.fspath(path)!r}"
-    data = _bytes(path, name)
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
             raise InputError(f"{name} is {encoding} (it begins with {mark.hex(' ')}): save it as UTF-8")
@@ -52,7 +55,31 @@ def read_text(path: Any, what: str = "text file") -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
+    if (zero := text.find("\0")) >= 0:
+        raise InputError(f"{name} is binary (character {zero} is a zero): give a file of text")
     return text.lstrip(MARK)
+
+
+def read_bytes(path: Any, what: str = "text file") -> bytes:
+    """What a regular file holds; of a .gz file, what was compressed.
+
+    Raises:
+        InputError: as `read_text`, but for the encoding; a .gz file that is none, or is cut short.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{what} is given as a {type(path).__name__} ({path!r:.60}): give its path")
+    name = f"{what} {os.fspath(path)!r}"
+    data = _bytes(path, name)
+    if not os.fspath(path).lower().endswith(PACKED):
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{name} cannot be unpacked ({error}): it is damaged, or no gzip file") from None
+    if len(data) > MOST_BYTES:
+        _refuse_size(name)
+    return data
 
 
 def read_document(path: Any, what: str = "text file") -> str:

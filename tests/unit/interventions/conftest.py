@@ -28,6 +28,6 @@ def gpt2(tiny_gpt2):
 
 @pytest.fixture(scope="module")
 def hf(folder):
-    from laminar_lens.models.local import load_hf
+    from laminar_lens.models.originals import load_hf
 
     return load_hf(folder, device="cpu", dtype=torch.float32)

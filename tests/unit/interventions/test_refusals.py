@@ -228,7 +228,8 @@ def test_a_bos_says_whether_the_model_knows_it(gpt2, novella):
 
 
 def test_an_architecture_without_bos_in_training_says_so(tiny_neox):
-    from laminar_lens.models.info import SOURCES, bos_training
+    from laminar_lens.models.info import bos_training
+    from laminar_lens.models.sources import SOURCES
 
     model = load(tiny_neox, bridge=True)
     SOURCES.pop(model)  # as a model that somebody else loaded

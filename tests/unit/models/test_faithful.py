@@ -18,6 +18,7 @@ from laminar_lens.models import describe, load_model, sample_tokens
 from laminar_lens.models.causality import check_causal
 from laminar_lens.models.context import config_context, context_length, turning_lengths
 from laminar_lens.models.exact import AllFloat64
+from laminar_lens.models.originals import load_hf
 from tests.conftest import build_tokenizer
 
 HAS_HOOKED = load._hooked_transformer(None) is not None
@@ -173,7 +174,7 @@ def test_a_model_that_pads_otherwise_is_told(tiny_gpt2: Path, monkeypatch: pytes
 @pytest.mark.parametrize("bridge", GENERATIONS)
 def test_padding_is_compared(tiny_gpt2: Path, bridge: bool | None) -> None:
     """Left-padded rows agree where the mask is given, and would be seen not to where it is not."""
-    hf = local.load_hf(tiny_gpt2, device="cpu", dtype=torch.float32)
+    hf = load_hf(tiny_gpt2, device="cpu", dtype=torch.float32)
     reference = local.make_reference(hf, "m")
     model = load_model(tiny_gpt2, bridge=bridge)
     assert faithful._padded_distance(model, reference) < 5e-6
@@ -330,7 +331,7 @@ def test_a_hooked_transformer_that_looks_ahead_is_refused() -> None:
 
 @pytest.mark.parametrize("bridge", GENERATIONS)
 def test_checkpoints_are_told_apart(tiny_gpt2: Path, bridge: bool | None) -> None:
-    from laminar_lens.models.info import SOURCES
+    from laminar_lens.models.sources import SOURCES
 
     model = load_model(tiny_gpt2, bridge=bridge)
     assert describe(model).checkpoint is None

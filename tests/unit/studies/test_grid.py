@@ -10,7 +10,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.geometry import fit_geometry
 from laminar_lens.models import load_model
 from laminar_lens.studies import grid
-from laminar_lens.studies.grid import sensitivity_grid
+from laminar_lens.studies.warmup.grid import sensitivity_grid
 from laminar_lens.studies.warmup.study import warmup_study
 
 PROMPTS = [f"He {verb} her in the house." for verb in ("saw", "met", "heard", "asked")]

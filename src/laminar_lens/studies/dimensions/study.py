@@ -94,7 +94,7 @@ def dimension_study(
     model: Any,
     texts: Any = None,
     *,
-    n_texts: int = DEFAULT_TEXTS,
+    n_texts: int | None = None,
     length: int | None = None,
     document_starts: Any = None,
     removed: int = REMOVED,
@@ -117,7 +117,7 @@ def dimension_study(
     Args:
         model: any causal TransformerLens model.
         texts, length, groups: as in `warmup_study`.
-        n_texts: how many the model writes.
+        n_texts: as in `warmup_study`; 200 where the model writes them.
         document_starts: cuts packed rows into their documents, as in `warmup_study`.
         removed: the angle is measured without the first 0, 1, … so many dimensions.
         prepend_bos, final_norm, layers: as in `capture_residuals`; with a BOS, position 0 is the BOS.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.prompts import check_target, find_targets
-from laminar_lens.studies.command import Asked, Known, WithGrid
+from laminar_lens.studies.command import Asked, Known
 from laminar_lens.studies.fields import Option, choice, declared
 from laminar_lens.studies.options import counted
+from laminar_lens.studies.warmup.command import WithGrid
 from laminar_lens.studies.warmup.study import Warmup
 
 if TYPE_CHECKING:

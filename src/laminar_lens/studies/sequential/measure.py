@@ -96,7 +96,7 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     conditions = as_conditions(run.options.interventions)
     notes, seed, progress = run.notes, run.options.seed, run.progress
     warm = run.once("warm-up", lambda: warmup_part(run.model, study.warmup, conditions, how, seed, progress))
-    given = run.once(
+    source, given = run.once(
         "donors",
         lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
     )
@@ -121,7 +121,8 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         text=np.array(plan.prompts, dtype=object),
         layer=np.array(found.layers),
         d_model=int(found.info["d_model"]),
-        donors={"n_donors": len(donors.tokens), "donors_sha256": texts_fingerprint(donors.tokens)[1]},
+        donors={"donors": source, "n_donors": len(donors.tokens)}
+        | {"donors_sha256": texts_fingerprint(donors.tokens)[1]},
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
         warmup=_attrs(warm, run.condition),
         **draws,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from laminar_lens.errors import InputError
+from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
 from laminar_lens.pairs import (
     BASELINES,
@@ -80,7 +81,7 @@ class Plan:
     @property
     def settings(self) -> dict[str, Any]:
         """What a study records of them."""
-        return {"n_prompts": len(self.checked.keep), "observations": self.checked.n}
+        return {"texts": GIVEN, "n_prompts": len(self.checked.keep), "observations": self.checked.n}
 
     def ends(self, sentence: str) -> str:
         """As `Texts.ends`."""

@@ -34,7 +34,7 @@ class Sequential(Study):
         skip: leaves out pairs that begin in the first `skip` positions.
         n_draws: seeded draws of each random baseline.
         n_perm: sign flips of each test.
-        donors, n_donors: texts for the matched baseline; how many the model writes without any.
+        donors, n_donors: texts for the matched baseline; how many are taken without any.
         warmup: an earlier warm-up of this model, None to run one, False to leave it out.
     """
 
@@ -103,6 +103,12 @@ class Sequential(Study):
         run.notes.extend(note for note in plan.notes if note not in alarms)
         return plan
 
+    def check(self, run: "Run") -> None:
+        from laminar_lens.studies.sequential.texts import check_warmup_texts
+
+        if self.warmup is None or self.warmup is True:
+            check_warmup_texts(run.model)
+
     def measure(self, run: "Run") -> "xr.Dataset":
         from laminar_lens.studies.sequential.measure import measure
 
@@ -170,8 +176,9 @@ def sequential_study(
         final_norm: takes the last hidden state after the final norm, as the original did.
         layers: hidden states, all by default.
         donors: texts, or token ids [text pos], from outside the study for `matched`; by default the texts of
-            the warm-up part, or, without it, `n_donors` that the model writes. Each prompt has donors of
-            its own, at least two where the model writes them.
+            the warm-up part, or, without it, `n_donors` passages ("passages"), or texts that the model
+            writes ("sampled": novella's, and where the passages do not fit). Each prompt has donors of its
+            own, at least two where they are not given.
         warmup: an earlier `warmup_study` of this model, None to run one, False to leave it out (C7 is then
             undetermined).
         random_init: also measures the same architecture with random weights.

@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
@@ -12,6 +14,7 @@ from laminar_lens.interventions.conditions import Conditions, portable
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.models.context import context_length
 from laminar_lens.models.padding import without_pads
+from laminar_lens.models.passages import GIVEN, PASSAGES, SAMPLED, check_language, named_texts, windows
 from laminar_lens.results import json_safe
 from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
@@ -19,8 +22,10 @@ from laminar_lens.studies.observations import MANY_REPEATS
 from laminar_lens.studies.sequential.plan import Plan, check_donors
 from laminar_lens.studies.warmup.result import WarmupResult
 from laminar_lens.studies.warmup.study import warmup_study
+from laminar_lens.texts.passages import N_PASSAGES
 
 DONOR_LENGTH = 64
+DONORS = "give donors= of your own, or donors='sampled'"
 
 
 def warmup_part(
@@ -49,6 +54,12 @@ def warmup_part(
         )
     _check_warmup(warmup, model, fit, how)
     return warmup
+
+
+def check_warmup_texts(model: Any) -> None:
+    """Refuses a model that the passages are no texts for, before anything is run."""
+    if named_texts(model, None) == PASSAGES:
+        check_language(model, "give warmup= a result of warmup_study on other texts, or warmup=False")
 
 
 def _check_warmup(warmup: WarmupResult, model: Any, conditions: Conditions, how: Capture) -> None:
@@ -93,29 +104,65 @@ def donor_texts(
     seed: int,
     notes: list[str],
     progress: Progress | None,
-) -> Any:
-    """Texts from outside the study: given, fresh samples, or None for those of the warm-up."""
+) -> tuple[str, Any]:
+    """Texts from outside the study, and what they are: given, passages, fresh samples, or None for those of
+    the warm-up."""
     reach, prompts = int(plan.target.max()) + 1 - int(how.prepend_bos), len(plan.prompts)
     if donors is None and warm is not None and warm.tokens is not None:
         n_texts, length = warm.tokens.shape
         if length >= reach and n_texts >= prompts:
-            return None
-    if donors is None:
-        n = max(n, 2 * prompts)
-        length = min(max(DONOR_LENGTH, reach), context_length(model) - int(how.prepend_bos))
-        written = sample_tokens(model, n, length, seed=seed, progress=progress)
-        again = int(repeats(written.tolist()).sum())
-        if again > MANY_REPEATS * n:
-            notes.append(
-                f'{again} of the {n} donors of the baseline "matched" repeat another: the model writes the '
-                "same text again and again; give donors= of your own."
-            )
-        return written
+            return "of the warm-up", None
+    named = donors if isinstance(donors, str) and donors in (PASSAGES, SAMPLED) else None
+    if donors is None or named:
+        room = context_length(model) - int(how.prepend_bos)
+        size = max(n, 2 * prompts), min(max(DONOR_LENGTH, reach), room)
+        return _own_donors(model, named, *size, 2 * prompts, seed, notes, progress)
     if not hasattr(donors, "ndim"):
-        return check_donors(donors, plan.prompts)
+        return GIVEN, check_donors(donors, plan.prompts)
     donors, padding = without_pads(model, donors)
     notes.extend([padding] if padding else [])
-    return donors
+    return GIVEN, donors
+
+
+def _own_donors(
+    model: Any,
+    named: str | None,
+    n: int,
+    length: int,
+    least: int,
+    seed: int,
+    notes: list[str],
+    progress: Progress | None,
+) -> tuple[str, Any]:
+    """Passages, or texts that the model writes: as named, or as the model's studies have it."""
+    if (named or named_texts(model, None)) == PASSAGES:
+        try:
+            return PASSAGES, _passages(model, n, least, length, seed)
+        except InputError as error:
+            if named:
+                raise
+            notes.append(f'The donors of the baseline "matched" are sampled: {error}.')
+    written = sample_tokens(model, n, length, seed=seed, progress=progress)
+    again = int(repeats(written.tolist()).sum())
+    if again > MANY_REPEATS * n:
+        notes.append(
+            f'{again} of the {n} donors of the baseline "matched" repeat another: the model writes the '
+            "same text again and again; give donors= of your own."
+        )
+    return SAMPLED, written
+
+
+def _passages(model: Any, n: int, least: int, length: int, seed: int) -> Tensor:
+    """Tokens [text pos] of n passages, or of all that have so many.
+
+    Raises:
+        InputError: they are not of the model's language, or fewer than `least`.
+    """
+    chosen = windows(check_language(model, DONORS), length, min(n, N_PASSAGES), seed).rows
+    enough = [row[:length] for row in chosen if len(row) >= length]
+    if len(enough) < least:
+        raise InputError(f"{len(enough)} passages have {length} tokens, {least} donors are needed: {DONORS}")
+    return torch.tensor(enough)
 
 
 def donor_angles(

@@ -71,7 +71,7 @@ def sink_study(
     model: Any,
     texts: Any = None,
     *,
-    n_texts: int = DEFAULT_TEXTS,
+    n_texts: int | None = None,
     length: int | None = None,
     document_starts: Any = None,
     groups: Any = None,
@@ -90,7 +90,7 @@ def sink_study(
         model: any causal TransformerLens model.
         texts, length, groups: as in `warmup_study`; attention is counted over texts of this length, 64 tokens
             by default as in the literature.
-        n_texts: how many the model writes.
+        n_texts: as in `warmup_study`; 200 where the model writes them.
         document_starts: cuts packed rows into their documents, as in `warmup_study`.
         prepend_bos: puts the model's BOS first; it is then position 0, and a text one token longer than
             `length` (give 63 to count attention over 64).

@@ -1,10 +1,13 @@
 """What the command of a warm-up study reads, refuses and adds. Nothing heavy is imported."""
 
 import re
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
-from laminar_lens.studies.command import Asked, Known, WithGrid
+from laminar_lens.studies.command import Asked, Command, Known
+from laminar_lens.studies.fields import Option, named, switch
 
 if TYPE_CHECKING:
     from laminar_lens.studies.warmup.study import Warmup
@@ -26,6 +29,30 @@ def window(flag: str, text: str) -> str | tuple[int, int] | None:
             f"{', '.join(WINDOWS)}"
         )
     return int(match[1]), int(match[2]) + 1
+
+
+class WithGrid(Command):
+    """The command of a study with a sensitivity grid beside it."""
+
+    own: ClassVar[Mapping[str, Option]] = named(
+        {"grid": switch("Also the sensitivity grid: BOS × final norm × tolerance × reference window.")}
+    )
+
+    def choices(self, asked: Asked) -> dict[str, Any]:
+        """Arguments of `sensitivity_grid` that are the study's; `tau` is among its tolerances."""
+        raise NotImplementedError
+
+    def grid(self, model: Any, asked: Asked, progress: Progress) -> Any:
+        """The grid, by `sensitivity_grid`."""
+        if not asked.own.get("grid"):
+            return None
+        from laminar_lens.studies.warmup.grid import TOLERANCES, sensitivity_grid
+
+        names = ("n_texts", "layers", "backend", "seed", "geometry", "length")
+        chosen = {name: asked.options[name] for name in names if name in asked.options}
+        chosen |= self.choices(asked)
+        chosen["tau"] = sorted({*TOLERANCES, chosen["tau"]})
+        return sensitivity_grid(model, **chosen, progress=progress)
 
 
 class WarmupCommand(WithGrid):

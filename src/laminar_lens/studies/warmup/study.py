@@ -82,7 +82,7 @@ def warmup_study(
     model: Any,
     texts: Any = None,
     *,
-    n_texts: int = DEFAULT_TEXTS,
+    n_texts: int | None = None,
     length: int | None = None,
     document_starts: Any = None,
     tau: float = 0.05,
@@ -106,10 +106,13 @@ def warmup_study(
 
     Args:
         model: any causal TransformerLens model.
-        texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
-            one text a line, several files (windows of one file are one group), or token ids [text pos],
-            padded as in `capture_residuals`.
-        n_texts: how many the model writes.
+        texts: "passages" (the default): windows of the 480 English `passages`, each from a random token on;
+            "sampled": the model writes them (novella's default). Or your own: texts (the first `length`
+            tokens of each), token ids [text pos], padded as in `capture_residuals`, or the path of a file
+            with one text a line, of .json, .jsonl or .parquet (Path("FILE:FIELD") where the field is not
+            "text"), of one of these as .gz, or of a data set's folder; of several text files, each is one
+            text, and its windows are one group.
+        n_texts: how many passages, all by default, or how many texts the model writes, 1,200 by default.
         length: tokens a text; 64 by default, or what the context allows, or the width of token ids
             without padding.
         document_starts: where documents start in packed rows: a token id (the first token of a document), or

@@ -75,7 +75,13 @@ class Why(Study):
         from laminar_lens.studies.why.cells import reach
 
         return chosen_texts(
-            run.model, given, run.options, run.notes, run.progress, reach=lambda n: reach(self.at, n)
+            run.model,
+            given,
+            run.options,
+            run.notes,
+            run.progress,
+            usual=self.n_texts,
+            reach=lambda n: reach(self.at, n),
         )
 
     def check(self, run: "Run") -> None:
@@ -115,7 +121,7 @@ def why_study(
     model: Any,
     texts: Any = None,
     *,
-    n_texts: int = DEFAULT_TEXTS,
+    n_texts: int | None = None,
     length: int | None = None,
     document_starts: Any = None,
     at: Any = None,
@@ -144,9 +150,8 @@ def why_study(
     Args:
         model: any causal TransformerLens model. Where positions cannot be restarted (rotary, ALiBi), the
             position factor is not applicable and the verdict is context, none or undetermined.
-        texts: None to let the model write its own; texts (the first `length` tokens of each), a file with
-            one text a line, several files (windows of one file are one group), or token ids [text pos].
-        n_texts: how many the model writes.
+        texts: as in `warmup_study`: the passages by default.
+        n_texts: as in `warmup_study`; 400 where the model writes them.
         length: tokens a text; 64 by default, or what the context allows, or the width of token ids
             without padding.
         document_starts: cuts packed rows into their documents, as in `warmup_study`.

@@ -16,20 +16,18 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.info import check_same_weights
 from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes
-from laminar_lens.prompts import find_targets
 from laminar_lens.stats.warmup import reference_pairs, warmup
+from laminar_lens.studies.geometries import check_apart
 from laminar_lens.studies.measurement import (
     Adjacent,
     Capture,
     adjacent_angles,
-    measured_angles,
 )
 from laminar_lens.studies.options import Options
-from laminar_lens.studies.sequential.comparison import mean, modes_by_layer
-from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
+from laminar_lens.studies.sequential.grid import checked_prompts, prompt_columns
+from laminar_lens.studies.sequential.plan import Settings
 from laminar_lens.studies.texts import Texts, chosen_texts
 from laminar_lens.studies.warmup.command import WINDOWS
-from laminar_lens.studies.warmup.study import DEFAULT_TEXTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +42,7 @@ def sensitivity_grid(
     prompts: Any = None,
     texts: Any = None,
     *,
-    n_texts: int = DEFAULT_TEXTS,
+    n_texts: int | None = None,
     length: int | None = None,
     groups: Any = None,
     target: str = " her",
@@ -93,16 +91,15 @@ def sensitivity_grid(
         warnings.warn(note, UserWarning, stacklevel=3)
     weights = fingerprint(model)
     settings = Settings(target, occurrence, regex, baseline, skip, seed)
-    asked = None if prompts is None else _checked_prompts(model, prompts, settings)
+    asked = None if prompts is None else checked_prompts(model, prompts, settings)
     if not isinstance(geometry, Geometry):
         check_name(geometry)
     _check_choices({"bos": bos, "final_norm": final_norm, "tau": tau, "reference": reference})
     chosen_rows = None if layers is None else increasing_layers(layers, int(model.cfg.n_layers))
     spare = any(bos)  # texts of one length for all settings, with room for the BOS
     said: list[str] = []
-    chosen = chosen_texts(
-        model, texts, Options(n_texts, length, None, groups, spare, seed=seed), said, progress
-    )
+    options = Options(n_texts, length, None, groups, spare, seed=seed)
+    chosen = chosen_texts(model, texts, options, said, progress)
     plain: dict[bool, Adjacent] = {}
     rows: list[dict[str, Any]] = []
     total = len(bos) * len(final_norm) * len(tau) * len(reference)
@@ -112,9 +109,10 @@ def sensitivity_grid(
         base: dict[str, Any] = dict(choices)
         try:
             made = named_geometry(model, geometry, **choices, seed=seed, progress=progress)
+            check_apart(chosen.source, made)
             how = replace(how, geometry=made)
             angles = _angles(model, chosen.tokens, how, plain, progress)
-            beside = {} if asked is None else _prompt_columns(model, asked, settings, how, progress)
+            beside = {} if asked is None else prompt_columns(model, asked, settings, how, progress)
         except InputError as error:
             missing = product(tau, reference)
             rows += [
@@ -128,18 +126,6 @@ def sensitivity_grid(
                 progress("sensitivity grid", len(rows), total)
     check_same_weights(model, weights)
     return _table(rows)
-
-
-def _checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str, ...]:
-    """The prompts, all of which have a target: only what BOS or norm rule out becomes a note."""
-    texts = check_settings(prompts, settings)
-    if settings.baseline == "matched":
-        raise InputError(
-            "baseline 'matched' has no place in the sensitivity grid, which has no donors: choose another"
-        )
-    if tokenizer := getattr(model, "tokenizer", None):
-        find_targets(tokenizer, texts, settings.target, settings.occurrence, settings.regex)
-    return texts
 
 
 def _check_choices(choices: dict[str, Any]) -> None:
@@ -197,26 +183,6 @@ def _window(reference: Any) -> str:
     if isinstance(reference, tuple):
         return f"{reference[0]}-{reference[1] - 1}"
     return str(reference)
-
-
-def _prompt_columns(
-    model: Any, prompts: tuple[str, ...], settings: Settings, how: Capture, progress: Progress | None
-) -> dict[str, Any]:
-    """The prompts' own numbers, which depend on BOS and final norm alone."""
-    plan = make_plan(
-        getattr(model, "tokenizer", None), prompts, replace(settings, prepend_bos=how.prepend_bos)
-    )
-    draws = plan.draws[settings.baseline]
-    pairs = {"target": plan.target, "baseline": np.swapaxes(draws, 0, 1)}
-    found = measured_angles(model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
-    aimed, baseline = mean(found.pair_angle["target"], axis=2), found.pair_angle["baseline"]
-    modes = modes_by_layer(baseline[:, :, 0], settings.seed)
-    return {
-        "target_angle": float(mean(aimed, axis=(0, 1))),
-        "rotation": float(mean(found.rotation, axis=(0, 1, 2))),
-        "target_minus_baseline": float(mean(aimed - mean(baseline, axis=2), axis=(0, 1))),
-        "layers_with_two_modes": sum(answer.has_two for answer in modes),
-    }
 
 
 def _table(rows: list[dict[str, Any]]) -> "pd.DataFrame":

@@ -1,0 +1,45 @@
+"""The prompts' own numbers in a sensitivity grid, which depend on BOS and final norm alone."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
+from laminar_lens.prompts import find_targets
+from laminar_lens.studies.measurement import Capture, measured_angles
+from laminar_lens.studies.sequential.comparison import mean, modes_by_layer
+from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
+
+
+def checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str, ...]:
+    """The prompts, all of which have a target: only what BOS or norm rule out becomes a note."""
+    texts = check_settings(prompts, settings)
+    if settings.baseline == "matched":
+        raise InputError(
+            "baseline 'matched' has no place in the sensitivity grid, which has no donors: choose another"
+        )
+    if tokenizer := getattr(model, "tokenizer", None):
+        find_targets(tokenizer, texts, settings.target, settings.occurrence, settings.regex)
+    return texts
+
+
+def prompt_columns(
+    model: Any, prompts: tuple[str, ...], settings: Settings, how: Capture, progress: Progress | None
+) -> dict[str, Any]:
+    """The prompts' own numbers, which depend on BOS and final norm alone."""
+    plan = make_plan(
+        getattr(model, "tokenizer", None), prompts, replace(settings, prepend_bos=how.prepend_bos)
+    )
+    draws = plan.draws[settings.baseline]
+    pairs = {"target": plan.target, "baseline": np.swapaxes(draws, 0, 1)}
+    found = measured_angles(model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
+    aimed, baseline = mean(found.pair_angle["target"], axis=2), found.pair_angle["baseline"]
+    modes = modes_by_layer(baseline[:, :, 0], settings.seed)
+    return {
+        "target_angle": float(mean(aimed, axis=(0, 1))),
+        "rotation": float(mean(found.rotation, axis=(0, 1, 2))),
+        "target_minus_baseline": float(mean(aimed - mean(baseline, axis=2), axis=(0, 1))),
+        "layers_with_two_modes": sum(answer.has_two for answer in modes),
+    }
