@@ -206,7 +206,7 @@ def _skip(
     notes.append(warm.sentence)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        first = warm.positions_to_skip()
+        first = int(warm.positions_to_skip())
     notes += [str(warning.message) for warning in caught]
     return first
 

@@ -248,11 +248,7 @@ class _Runner:
     backend: str = ""
 
     def angles(
-        self,
-        tokens: Tensor,
-        start: int,
-        indices: np.ndarray,
-        changes: Sequence[Intervention] = (),
+        self, tokens: Tensor, start: int, indices: np.ndarray, changes: Sequence[Intervention] = ()
     ) -> Float[np.ndarray, "geometry batch pair layer"]:
         """Angles of all pairs from `start` on, in the order of the layers asked for."""
         found: dict[int, np.ndarray] = {}
