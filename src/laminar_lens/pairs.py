@@ -6,6 +6,7 @@ Where a prompt has no pair of the wanted kind, its entries are −1; that no pro
 """
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -89,79 +90,75 @@ def target_pairs(
     return pairs
 
 
-def published_pairs(
-    n_tokens: Int[np.ndarray, " prompt"],
-    is_target: Bool[np.ndarray, "prompt pos"],
-    *,
-    n_draws: int = 1,
-    skip: object = 0,
-    seed: int = 0,
-) -> Int[np.ndarray, "draw prompt 2"]:
+Rule = Callable[[Positions, int, int, np.random.Generator], Positions | None]
+"""(which positions are neither target nor skipped, skip, draws, random numbers) → pairs [draw 2] or None."""
+
+
+def _drawn(baseline: str) -> Callable[[Rule], Callable[..., Positions]]:
+    """A rule for one prompt as a function for all of them, each by itself:
+
+        pairs(n_tokens [prompt], is_target [prompt pos], n_draws=1, skip=0, seed=0) → [draw prompt 2]
+
+    It gives −1 where a prompt has no such pair; InputError for a negative skip, or where no prompt has one.
+    """
+
+    def of(rule: Rule) -> Callable[..., Positions]:
+        @wraps(rule)
+        def pairs(
+            n_tokens: Int[np.ndarray, " prompt"],
+            is_target: Bool[np.ndarray, "prompt pos"],
+            *,
+            n_draws: int = 1,
+            skip: object = 0,
+            seed: int = 0,
+        ) -> Int[np.ndarray, "draw prompt 2"]:
+            k = check_skip(skip)
+            drawn = np.full((n_draws, len(n_tokens), 2), _ABSENT)
+            for index, n in enumerate(n_tokens):
+                free = ~is_target[index, :n]
+                free[:k] = False
+                found = rule(free, k, n_draws, _stream(seed, baseline, index))
+                if found is not None:
+                    drawn[:, index] = found
+            _require((drawn >= 0).any(), baseline, k, f"the longest prompt has {n_tokens.max()} tokens")
+            return drawn
+
+        return pairs
+
+    return of
+
+
+@_drawn("published")
+def published_pairs(free: Positions, skip: int, n_draws: int, rng: np.random.Generator) -> Positions | None:
     """Two distinct non-target positions drawn without replacement and put in order, not always adjacent.
 
     >>> n, target = np.array([5]), np.array([[False, False, True, False, False]])
     >>> published_pairs(n, target, n_draws=3).shape
     (3, 1, 2)
 
-    Raises:
-        InputError: negative skip, or no prompt has two such positions.
-
     Source: the original's "non-target" condition, with each sentence's own tokens.
     """
-
-    def draw(free: Positions, rng: np.random.Generator) -> Positions | None:
-        places = np.flatnonzero(free)
-        if len(places) < 2:
-            return None
-        u = rng.random((n_draws, 2))
-        first, second = (u[:, 0] * len(places)).astype(int), (u[:, 1] * (len(places) - 1)).astype(int)
-        second += second >= first
-        return np.sort(places[np.column_stack((first, second))], axis=1)
-
-    return _drawn("published", draw, n_tokens, is_target, n_draws, skip, seed)
+    places = np.flatnonzero(free)
+    if len(places) < 2:
+        return None
+    u = rng.random((n_draws, 2))
+    first, second = (u[:, 0] * len(places)).astype(int), (u[:, 1] * (len(places) - 1)).astype(int)
+    second += second >= first
+    return np.sort(places[np.column_stack((first, second))], axis=1)
 
 
-def adjacent_pairs(
-    n_tokens: Int[np.ndarray, " prompt"],
-    is_target: Bool[np.ndarray, "prompt pos"],
-    *,
-    n_draws: int = 1,
-    skip: object = 0,
-    seed: int = 0,
-) -> Int[np.ndarray, "draw prompt 2"]:
-    """Two neighbouring positions, neither of them the target.
-
-    Raises:
-        InputError: negative skip, or no prompt has such a pair.
-    """
-
-    def draw(free: Positions, rng: np.random.Generator) -> Positions | None:
-        return _neighbours(np.flatnonzero(free[:-1] & free[1:]), rng, n_draws)
-
-    return _drawn("adjacent", draw, n_tokens, is_target, n_draws, skip, seed)
+@_drawn("adjacent")
+def adjacent_pairs(free: Positions, skip: int, n_draws: int, rng: np.random.Generator) -> Positions | None:
+    """Two neighbouring positions, neither of them the target."""
+    return _neighbours(np.flatnonzero(free[:-1] & free[1:]), rng, n_draws)
 
 
-def by_position_pairs(
-    n_tokens: Int[np.ndarray, " prompt"],
-    is_target: Bool[np.ndarray, "prompt pos"],
-    *,
-    n_draws: int = 1,
-    skip: object = 0,
-    seed: int = 0,
-) -> Int[np.ndarray, "draw prompt 2"]:
-    """One of the fixed pairs (0,1), (1,2), (2,3), (3,4), shifted by `skip`, that holds no target.
-
-    Raises:
-        InputError: negative skip, or no prompt has such a pair.
-    """
-    k = check_skip(skip)
-    firsts = np.array([first + k for first, _ in FIXED])
-
-    def draw(free: Positions, rng: np.random.Generator) -> Positions | None:
-        inside = firsts[firsts + 1 < len(free)]
-        return _neighbours(inside[free[inside] & free[inside + 1]], rng, n_draws)
-
-    return _drawn("by_position", draw, n_tokens, is_target, n_draws, k, seed)
+@_drawn("by_position")
+def by_position_pairs(free: Positions, skip: int, n_draws: int, rng: np.random.Generator) -> Positions | None:
+    """One of the fixed pairs (0,1), (1,2), (2,3), (3,4), shifted by `skip`, that holds no target."""
+    firsts = np.array([first + skip for first, _ in FIXED])
+    inside = firsts[firsts + 1 < len(free)]
+    return _neighbours(inside[free[inside] & free[inside + 1]], rng, n_draws)
 
 
 def matched_pairs(
@@ -212,27 +209,6 @@ def matched_pairs(
             f"no donor text reaches a target's position (the longest has {donor_tokens.shape[1]} tokens): "
             "give longer donors"
         )
-    return drawn
-
-
-def _drawn(
-    baseline: str,
-    draw: Callable[[Positions, np.random.Generator], Positions | None],
-    n_tokens: Positions,
-    is_target: Positions,
-    n_draws: int,
-    skip: object,
-    seed: int,
-) -> Positions:
-    k = check_skip(skip)
-    drawn = np.full((n_draws, len(n_tokens), 2), _ABSENT)
-    for index, n in enumerate(n_tokens):
-        free = ~is_target[index, :n]
-        free[:k] = False
-        pairs = draw(free, _stream(seed, baseline, index))
-        if pairs is not None:
-            drawn[:, index] = pairs
-    _require((drawn >= 0).any(), baseline, k, f"the longest prompt has {n_tokens.max()} tokens")
     return drawn
 
 

@@ -1,14 +1,26 @@
 """Marks that figures of several studies share: lines by layer, pairs along an axis, the tolerance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import NDArray
 
-from laminar_lens.figures.style import LAYERS, SOFT, WITHOUT_FIRST, colorscale, fade, scale_color
+from laminar_lens.figures.style import LAYERS, SOFT, WITHOUT_FIRST, colorscale, fade, line_mode, scale_color
+
+Drawn = Callable[[xr.Dataset], go.Figure | None]
+
+
+def needs(name: str) -> Callable[[Drawn], Drawn]:
+    """A figure that is None of a dataset without that variable."""
+
+    def of(draw: Drawn) -> Drawn:
+        return wraps(draw)(lambda dataset: draw(dataset) if name in dataset else None)
+
+    return of
 
 
 def layer_lines(
@@ -53,6 +65,24 @@ def layer_lines(
         )
     )  # fmt: skip
     figure.update_layout(margin={"r": 118})
+
+
+def line(
+    figure: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str, width: float, dash: str
+) -> None:
+    """A line without an interval; of a single x, a point."""
+    figure.add_trace(
+        go.Scatter(
+            x=x, y=y, name=name, mode=line_mode(x), line={"color": color, "width": width, "dash": dash},
+            marker={"color": color, "size": 11}, hovertemplate=f"{hover}<extra></extra>",
+        )
+    )  # fmt: skip
+
+
+def menu(buttons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A menu above the figure, as its layout takes it."""
+    look = {"bgcolor": "white", "font": {"size": 13}, "pad": {"t": 0, "b": 0}}
+    return [{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom", **look}]
 
 
 def position_axis(figure: go.Figure, x: Sequence[int]) -> None:

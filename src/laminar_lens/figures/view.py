@@ -10,9 +10,9 @@ import xarray as xr
 
 from laminar_lens.figures import curves
 from laminar_lens.figures.geometries import Headline, by_geometry
+from laminar_lens.figures.marks import Drawn
 from laminar_lens.tables import Table
 
-Drawn = Callable[[xr.Dataset], go.Figure | None]
 Tabulated = Callable[[xr.Dataset], Table | None]
 
 

@@ -1,10 +1,7 @@
 """What a model is: size, positions, BOS, and whether its weights were processed so that angles turn."""
 
 import dataclasses
-import hashlib
-import json
 import warnings
-from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
 
@@ -13,6 +10,7 @@ from torch import Tensor
 
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.context import context_length
+from laminar_lens.models.fingerprint import fingerprint
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.sources import SOURCES
@@ -21,9 +19,6 @@ _WARNED: "WeakSet[Any]" = WeakSet()
 
 _POSITIONS = {"standard": "absolute", "learned": "absolute", "absolute": "absolute"}
 _FOLDED = {"LNPre", "RMSPre"}
-ROTARY_ROWS = 2048
-"""A HookedTransformer makes so many rows of its rotary tables at once, and more when a longer text comes."""
-_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,23 +219,6 @@ def checkpoint(model: HookedModel) -> str | None:
     return None if index is None else f"checkpoint number {index}"
 
 
-def fingerprint(model: HookedModel) -> str:
-    """SHA-256 over the name, shape and dtype of every parameter and buffer that a run reads, and the exact
-    sums of the bits of its rows and of its columns.
-
-    A changed value changes its row's sum and its column's; so does one that was moved. Hashing every byte
-    would take seconds for a large model.
-    """
-    digest = hashlib.sha256()
-    for name, values in sorted(_weights(model), key=lambda item: item[0]):
-        flat = values.detach().reshape(-1, values.shape[-1] if values.ndim and values.numel() else 1)
-        bits = flat.view(_BITS[flat.element_size()])
-        digest.update(json.dumps([name, list(values.shape), str(values.dtype)]).encode())
-        for axis in (0, 1):
-            digest.update(bits.sum(axis, dtype=torch.int64).cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def check_same_weights(model: HookedModel, before: Any) -> None:
     """Refuses numbers of a model whose weights are no longer those that they are said to be of.
 
@@ -253,26 +231,6 @@ def check_same_weights(model: HookedModel, before: Any) -> None:
             f"{str(before)[:12]}… before, {after[:12]}… after), so the numbers are of no one model: measure "
             "again without changing it"
         )
-
-
-def _weights(model: HookedModel) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers by name: rotary tables and quantised weights are buffers.
-
-    The frequencies of rotary positions that depend on the length of a text are set anew by each run, and
-    tables of them grow with it: of these, the rows that are there from the start count.
-    """
-    yield from model.named_parameters()
-    dynamic = {
-        name
-        for name, part in model.named_modules()
-        if getattr(part, "rope_type", "default") in ("dynamic", "longrope")
-        or getattr(getattr(part, "cfg", None), "use_dynamic_ntk_rope", False)
-    }
-    for name, buffer in model.named_buffers():
-        owner, _, short = name.rpartition(".")
-        table = short in ("rotary_sin", "rotary_cos")
-        if not ((table or short == "inv_freq") and owner in dynamic):
-            yield name, buffer[:ROTARY_ROWS] if table else buffer
 
 
 def _embedding(model: HookedModel) -> Tensor | None:

@@ -1,6 +1,5 @@
 """Results: xarray datasets with names, units and provenance that save, load and present themselves."""
 
-import html
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,10 +11,9 @@ from laminar_lens.axes import PLAIN
 from laminar_lens.errors import InputError, ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.files import atomic_path, write_text
-from laminar_lens.results.complete import check_labels, complete, from_json
-from laminar_lens.results.kinds import check_kinds
+from laminar_lens.results.complete import complete, from_json
 from laminar_lens.results.provenance import label_dataset, make_provenance, texts_fingerprint
-from laminar_lens.results.storage import FORMAT, canonical, numbers_sha256, part_sha256, read_tree, write_tree
+from laminar_lens.results.storage import canonical, part_sha256, write_tree
 from laminar_lens.results.summary import Summary, claim_rows, json_safe
 from laminar_lens.results.tree import (
     ANSWER,
@@ -28,13 +26,11 @@ from laminar_lens.results.tree import (
     of_dataset,
 )
 from laminar_lens.tables import Table
-from laminar_lens.words import estimate_text
 
 if TYPE_CHECKING:
     from laminar_lens.figures.view import View
 
 __all__ = [
-    "FORMAT",
     "StudyResult",
     "Summary",
     "atomic_path",
@@ -44,7 +40,6 @@ __all__ = [
     "load_result",
     "make_provenance",
     "make_tree",
-    "numbers_sha256",
     "texts_fingerprint",
     "write_text",
 ]
@@ -279,15 +274,9 @@ class StudyResult:
 
     @complete
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(printable(cell))}</td>" for cell in cells) + "</tr>"
-            for cells in (
-                (r["claim"], r["verdict"], r["text"], estimate_text(r)) for r in claim_rows(self.dataset)
-            )
-        )
-        return f"<p><strong>{html.escape(printable(self.sentence))}</strong></p>" + (
-            f"<table>{rows}</table>" if rows else ""
-        )
+        from laminar_lens.results.notebook import as_html
+
+        return as_html(self.sentence, claim_rows(self.dataset))
 
 
 @checked()
@@ -298,18 +287,9 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
         ResultError: missing, truncated, foreign, altered, with a part of another kind, or written by a newer
             version. A file that lacks a variable loads, and says so where it is shown.
     """
-    from laminar_lens.studies.registry import is_shipped, result_class
+    from laminar_lens.results.reading import read_known
 
-    tree = read_tree(path)
-    kind = str(tree.attrs.get("study"))
-    made = result_class(kind)
-    if made is None:
-        raise ResultError(
-            f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
-        )
-    for name in names(tree):
-        check_labels(path, answer_of(tree, name))
-        check_kinds(path, answer_of(tree, name), shipped=is_shipped(kind))
+    made, tree = read_known(path)
     return made(tree)
 
 

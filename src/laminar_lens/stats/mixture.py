@@ -117,19 +117,8 @@ def two_modes_by_layer(x: Shaped[np.ndarray, "..."], *, seed: int = 0) -> list[T
 
 def _not_fitted(reason: str, valid: Bool[np.ndarray, " n"]) -> TwoModes:
     nan, pair = float("nan"), (float("nan"), float("nan"))
-    return TwoModes(
-        False,
-        pair,
-        pair,
-        pair,
-        nan,
-        nan,
-        nan,
-        nan,
-        reason,
-        np.zeros(len(valid), dtype=bool),
-        int(valid.sum()),
-    )
+    upper, n = np.zeros(len(valid), dtype=bool), int(valid.sum())
+    return TwoModes(False, pair, pair, pair, nan, nan, nan, nan, reason, upper, n)
 
 
 def _decide(
@@ -153,19 +142,9 @@ def _decide(
     upper = np.zeros(len(valid), dtype=bool)
     if not reason:
         upper[valid] = sample > valley_at
-    return TwoModes(
-        not reason,
-        (float(means[0]), float(means[1])),
-        (float(sds[0]), float(sds[1])),
-        (float(weights[0]), float(weights[1])),
-        delta_bic,
-        ashman_d,
-        valley_ratio,
-        p,
-        reason,
-        upper,
-        n,
-    )
+    pairs = [(float(low), float(high)) for low, high in (means, sds, weights)]
+    sizes = (delta_bic, ashman_d, valley_ratio, p)
+    return TwoModes(not reason, pairs[0], pairs[1], pairs[2], *sizes, reason, upper, n)
 
 
 def _cheap_reason(delta_bic: float, weight: float, n: int, ashman_d: float, valley_ratio: float) -> str:

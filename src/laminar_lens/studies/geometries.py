@@ -17,7 +17,8 @@ from laminar_lens.models.batches import prompt_batches
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.passages import PASSAGES
 from laminar_lens.models.passes import each_batch, run_batch
-from laminar_lens.stats.bootstrap import Interval, mean_interval
+from laminar_lens.stats.bootstrap import mean_interval
+from laminar_lens.studies.columns import with_ends
 
 MOST_TEXTS = 200
 """So many texts are measured in every geometry: the comparison is beside the study, not the study."""
@@ -117,11 +118,10 @@ def by_geometry(
     found: dict[str, xr.Variable] = {}
     axes = ("geometry", "layer")
     for name, (quantity, meaning) in values.items():
-        interval: Interval = mean_interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
-        attrs = {"units": "rad", "long_name": meaning, "withheld": interval.withheld}
-        ends = {"": interval.estimate, "_low": interval.low, "_high": interval.high}
-        for end, numbers in ends.items():
-            about = {"": meaning, "_low": "lower 95% limit", "_high": "upper 95% limit"}[end]
-            found[f"geometry_{name}{end}"] = xr.Variable(axes, numbers, {**attrs, "long_name": about})
+        interval = mean_interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
+        columns = with_ends(f"geometry_{name}", axes, interval, meaning, "rad")
+        for one in columns.values():
+            one.attrs["withheld"] = interval.withheld
+        found |= columns
     found["geometry"] = xr.Variable(("geometry",), list(geometries))
     return found

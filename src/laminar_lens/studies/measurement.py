@@ -162,18 +162,7 @@ def _stream(
     layers: tuple[int, ...] | None,
     **more: Any,
 ) -> Iterator[AngleBatch]:
-    return iter_angles(
-        model,
-        texts,
-        measures,
-        prepend_bos=how.prepend_bos,
-        final_norm=how.final_norm,
-        layers=layers,
-        backend=how.backend,
-        interventions=how.interventions,
-        geometry=how.geometry,
-        **more,
-    )
+    return iter_angles(model, texts, measures, **{**vars(how), "layers": layers}, **more)
 
 
 def _rotations(batch: AngleBatch, rows: Sequence[int], tokens: np.ndarray) -> np.ndarray:

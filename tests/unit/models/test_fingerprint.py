@@ -8,7 +8,7 @@ import torch
 
 import laminar_lens as ll
 from laminar_lens.errors import CaptureError
-from laminar_lens.models.info import fingerprint
+from laminar_lens.models.fingerprint import fingerprint
 
 TEXT = "He gave her the book."
 

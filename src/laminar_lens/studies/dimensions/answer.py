@@ -1,12 +1,11 @@
 """From what a dimension study measured to its dataset; the claims are in claims.py."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.studies.claim import worded
+from laminar_lens.studies.columns import column, with_ends
 from laminar_lens.studies.dimensions.claims import CLAIMS, FEW, HALF, TEXTS, Halves, few_claim, sentence
 from laminar_lens.studies.dimensions.measure import PAIRS, Measurement
 from laminar_lens.studies.dimensions.null import like_size
@@ -48,10 +47,6 @@ def answer(dataset: xr.Dataset) -> Answer:
     return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims), claims)
 
 
-def _column(dims: tuple[str, ...], values: Any, name: str, units: str = "1", **attrs: Any) -> xr.Variable:
-    return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": name, **attrs})
-
-
 def _contributions(facts: Halves) -> dict[str, xr.Variable]:
     a, b = facts.before, facts.after
     n = a.n + b.n
@@ -61,12 +56,12 @@ def _contributions(facts: Halves) -> dict[str, xr.Variable]:
     whole = b.cosine[..., None]
     enough = np.where(whole >= 0, ranked >= HALF * whole, ranked <= HALF * whole)
     return {
-        "contribution": _column((*AXES, "dimension"), mean, f"{name}; the sum over dimensions is the cosine"),
-        "contribution_sd": _column(
+        "contribution": column((*AXES, "dimension"), mean, f"{name}; the sum over dimensions is the cosine"),
+        "contribution_sd": column(
             (*AXES, "dimension"), b.sd, "its standard deviation over the measured texts"
         ),
-        "cosine": _column(AXES, mean.sum(-1), "mean cosine"),
-        "n_half": _column(
+        "cosine": column(AXES, mean.sum(-1), "mean cosine"),
+        "n_half": column(
             AXES,
             np.where(enough.any(-1), enough.argmax(-1) + 1, -1),
             "how many dimensions make half of the mean cosine, the largest of the choosing texts first",
@@ -81,11 +76,9 @@ def _top(facts: Halves) -> dict[str, xr.Variable]:
     found = mean_interval(np.moveaxis(facts.removal.part, 3, 0), groups=facts.groups, seed=facts.seed)
     share = np.stack([[facts.share(g, k) for k in range(len(PAIRS))] for g in range(len(facts.geometries))])
     return {
-        "top_dimension": _column(by, facts.order[..., :removed], "dimension, the largest contribution first"),
-        "top_contribution": _column(by, found.estimate, "its contribution in the measured texts"),
-        "top_contribution_low": _column(by, found.low, "lower 95% limit", withheld=found.withheld),
-        "top_contribution_high": _column(by, found.high, "upper 95% limit"),
-        "few_share": _column(AXES, share, f"share of the mean cosine that the first {FEW} make"),
+        "top_dimension": column(by, facts.order[..., :removed], "dimension, the largest contribution first"),
+        **with_ends("top_contribution", by, found, "its contribution in the measured texts"),
+        "few_share": column(AXES, share, f"share of the mean cosine that the first {FEW} make"),
     }
 
 
@@ -93,11 +86,11 @@ def _null(facts: Halves) -> dict[str, xr.Variable]:
     like, name = facts.like, f"share of the mean cosine that {FEW} random dimensions of like size would make"
     reach = f"what the first {FEW} of two random directions add to their cosine, in 99 of 100"
     return {
-        "random_reach": _column(AXES, facts.reach, reach),
-        "few_like_low": _column(AXES, like.low, f"{name}; 2.5% of the draws lie below"),
-        "few_like_high": _column(AXES, like.high, f"{name}; 97.5% of the draws lie below"),
-        "few_like_p": _column(AXES, like.p, f"share of such draws that make as much as the first {FEW}"),
-        "few_like_others": _column(
+        "random_reach": column(AXES, facts.reach, reach),
+        "few_like_low": column(AXES, like.low, f"{name}; 2.5% of the draws lie below"),
+        "few_like_high": column(AXES, like.high, f"{name}; 97.5% of the draws lie below"),
+        "few_like_p": column(AXES, like.p, f"share of such draws that make as much as the first {FEW}"),
+        "few_like_others": column(
             AXES, like.others, "how many others are of like size, for the one with the fewest", "dimensions"
         ),
     }
@@ -109,11 +102,9 @@ def _angles(facts: Halves) -> dict[str, xr.Variable]:
     low, high = np.quantile(removal.null, [0.025, 0.975], axis=3)
     per_text = np.moveaxis(removal.angle, 3, 0).astype(np.float32)
     return {
-        "angle": _column(("text", *by), per_text, "mean angle of a text's pairs without dimensions", "rad"),
-        "angle_without": _column(by, found.estimate, "mean angle without the first dimensions", "rad"),
-        "angle_without_low": _column(by, found.low, "lower 95% limit", "rad", withheld=found.withheld),
-        "angle_without_high": _column(by, found.high, "upper 95% limit", "rad"),
-        "angle_random": _column(by, removal.null.mean(3), "the same without random dimensions", "rad"),
-        "angle_random_low": _column(by, low, "2.5% of the draws lie below", "rad"),
-        "angle_random_high": _column(by, high, "97.5% of the draws lie below", "rad"),
+        "angle": column(("text", *by), per_text, "mean angle of a text's pairs without dimensions", "rad"),
+        **with_ends("angle_without", by, found, "mean angle without the first dimensions", "rad"),
+        "angle_random": column(by, removal.null.mean(3), "the same without random dimensions", "rad"),
+        "angle_random_low": column(by, low, "2.5% of the draws lie below", "rad"),
+        "angle_random_high": column(by, high, "97.5% of the draws lie below", "rad"),
     }

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.marks import menu, needs
 from laminar_lens.figures.style import (
     RANDOM,
     SHADES,
@@ -30,10 +31,9 @@ DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
 """Against the cosine, nothing, towards it."""
 
 
-def contributions(dataset: xr.Dataset) -> go.Figure | None:
+@needs("top_contribution")
+def contributions(dataset: xr.Dataset) -> go.Figure:
     """The largest contributions to the cosine by layer; a menu picks the pairs and the geometry."""
-    if "top_contribution" not in dataset:
-        return None
     figure = new_figure(
         "What single dimensions add to the cosine",
         "A cell is the part of the mean cosine that one dimension makes; its number is the dimension. The "
@@ -54,19 +54,20 @@ def contributions(dataset: xr.Dataset) -> go.Figure | None:
     )  # fmt: skip
     if len(layers) <= 14:
         figure.update_traces(texttemplate="%{text}", textfont={"size": 12})
-    buttons = [
-        {
-            "label": f"{PAIR_WORDS[p]}, {shown(g)}",
-            "method": "restyle",
-            "args": [{"z": [grid], "text": [text]}, [0]],
-        }
-        for (g, p), grid, text in zip(views, grids, texts, strict=True)
-    ]
-    figure.update_layout(updatemenus=[_menu(buttons)])
+    changes = [[{"z": [grid], "text": [text]}, [0]] for grid, text in zip(grids, texts, strict=True)]
+    figure.update_layout(updatemenus=menu(_buttons(views, changes)))
     layer_axis(figure, layers.tolist())
     figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])
     figure.update_yaxes(title={"text": "the largest dimensions"}, autorange="reversed", type="category")
     return figure
+
+
+def _buttons(views: list[tuple[str, str]], changes: list[Any]) -> list[dict[str, Any]]:
+    """One for each geometry and kind of pair."""
+    return [
+        {"label": f"{PAIR_WORDS[pairs]}, {shown(geometry)}", "method": "restyle", "args": change}
+        for (geometry, pairs), change in zip(views, changes, strict=True)
+    ]
 
 
 def _grid(dataset: xr.Dataset, geometry: str, pairs: str) -> tuple[list[list[float]], list[list[str]]]:
@@ -78,10 +79,9 @@ def _grid(dataset: xr.Dataset, geometry: str, pairs: str) -> tuple[list[list[flo
     return np.round(values, 4).tolist(), labels.tolist()
 
 
-def without(dataset: xr.Dataset) -> go.Figure | None:
+@needs("angle_without")
+def without(dataset: xr.Dataset) -> go.Figure:
     """The angle by layer, without 0, 1, … dimensions; a menu picks the pairs and the geometry."""
-    if "angle_without" not in dataset:
-        return None
     figure = new_figure(
         "The angle without the dimensions that make most of the cosine",
         "From dark to light: all dimensions, then without the first 1, 2, 3, … of each layer. The violet "
@@ -111,13 +111,10 @@ def without(dataset: xr.Dataset) -> go.Figure | None:
             )
         )  # fmt: skip
     which = list(range(len(figure.data)))
-    buttons = [
-        {"label": f"{PAIR_WORDS[p]}, {shown(g)}", "method": "restyle", "args": [{"y": found}, which]}
-        for (g, p), found in zip(views, curves, strict=True)
-    ]
     angle_axis(figure, [np.array(found) for found in curves], title="mean angle (rad)")
-    figure.update_layout(updatemenus=[_menu(buttons)], height=520)
-    figure.update_layout(legend={"y": -0.16, "yanchor": "top", "traceorder": "normal"})
+    menus = menu(_buttons(views, [[{"y": found}, which] for found in curves]))
+    legend = {"y": -0.16, "yanchor": "top", "traceorder": "normal"}
+    figure.update_layout(updatemenus=menus, height=520, legend=legend)
     layer_axis(figure, layers.tolist())
     return figure
 
@@ -129,10 +126,9 @@ def _curves(dataset: xr.Dataset, geometry: str, pairs: str, few: int) -> list[li
     return [np.round(line, 5).tolist() for line in (*bands, *lines)]
 
 
-def few_share(dataset: xr.Dataset) -> go.Figure | None:
+@needs("angle_without")
+def few_share(dataset: xr.Dataset) -> go.Figure:
     """The first pair's angle with and without the few, with intervals; the same centred, if it is there."""
-    if "angle_without" not in dataset:
-        return None
     few = int(dataset.attrs["few"])
     names = dataset["geometry"].values.tolist()
     figure = new_figure(
@@ -155,10 +151,3 @@ def few_share(dataset: xr.Dataset) -> go.Figure | None:
     layer_axis(figure, layers.tolist())
     angle_axis(figure, seen, title="mean angle (rad)")
     return figure
-
-
-def _menu(buttons: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom",
-        "pad": {"t": 0, "b": 0}, "bgcolor": "white", "font": {"size": 13},
-    }  # fmt: skip

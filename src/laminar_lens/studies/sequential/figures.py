@@ -4,10 +4,10 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.marks import line, needs
 from laminar_lens.figures.style import (
     BASELINE,
     BASELINES,
-    RULE,
     SOFT,
     TARGET,
     WITH_FIRST,
@@ -15,7 +15,6 @@ from laminar_lens.figures.style import (
     angle_axis,
     bundle,
     layer_axis,
-    line_mode,
     mean_and_band,
     new_figure,
     quoted,
@@ -23,6 +22,7 @@ from laminar_lens.figures.style import (
     withheld_note,
 )
 
+_DARK = "#33373d"
 _LAYER = "layer %{x}: mean %{y:.3f} rad"
 
 
@@ -67,10 +67,9 @@ def baseline_texts(dataset: xr.Dataset) -> list[str]:
     return pair_texts(dataset, dataset["baseline_pair"], donor=str(name) == "matched")
 
 
-def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
+@needs("target_angle")
+def target_by_layer(dataset: xr.Dataset) -> go.Figure:
     """The target's angles against the baseline's: a thin line a prompt, the means and their 95% bands."""
-    if "target_angle" not in dataset:
-        return None
     figure = new_figure(
         "Target against baseline, by layer",
         "One thin line a prompt: see whether the target's lines stay together, and whether the baseline's "
@@ -79,33 +78,17 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     layers, row = dataset["layer"].values, chosen_baseline(dataset)
     name = baseline_label(dataset["baseline"].values[row])
     target, baseline = dataset["target_angle"], dataset["baseline_angle"]
+    texts = baseline_texts(dataset), pair_texts(dataset, dataset["target_pair"])
     bundle(
-        figure,
-        layers,
-        baseline.values.T,
-        baseline_texts(dataset),
-        name="baseline, each prompt",
-        color=BASELINE,
+        figure, layers, baseline.values.T, texts[0], name="baseline, each prompt", color=BASELINE,
         opacity=0.34,
-    )
-    bundle(
-        figure,
-        layers,
-        target.values.T,
-        pair_texts(dataset, dataset["target_pair"]),
-        name="target, each prompt",
-        color=TARGET,
-    )
+    )  # fmt: skip
+    bundle(figure, layers, target.values.T, texts[1], name="target, each prompt", color=TARGET)
     band = [dataset[f"baseline_{part}"].values[row] for part in ("mean", "low", "high")]
     mean_and_band(
-        figure,
-        layers,
-        *band,
-        name=f"{name} baseline, mean of all draws",
-        band="95% band",
-        color="#33373d",
+        figure, layers, *band, name=f"{name} baseline, mean of all draws", band="95% band", color=_DARK,
         hover="baseline, " + _LAYER,
-    )
+    )  # fmt: skip
     band = [dataset[f"target_{part}"].values for part in ("mean", "low", "high")]
     mean_and_band(
         figure, layers, *band, name="target, mean", band="95% band", color=TARGET, hover="target, " + _LAYER
@@ -115,10 +98,9 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
+@needs("baseline_angle")
+def baseline_split(dataset: xr.Dataset) -> go.Figure:
     """The baseline's angles coloured by whether the pair contains position 0."""
-    if "baseline_angle" not in dataset:
-        return None
     figure = new_figure(
         "The baseline, split by position 0",
         "The same baseline lines, coloured by one question: does the pair contain the first token? If the "
@@ -135,32 +117,21 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     ):
         if mask.any():
             chosen = [text for text, wanted in zip(texts, mask, strict=True) if wanted]
-            bundle(
-                figure,
-                layers,
-                angles[:, mask].T,
-                chosen,
-                name=f"{name} ({mask.sum()} prompts)",
-                color=color,
-                opacity=0.55,
-            )
+            label = f"{name} ({mask.sum()} prompts)"
+            bundle(figure, layers, angles[:, mask].T, chosen, name=label, color=color, opacity=0.55)
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
-    figure.add_trace(
-        go.Scatter(
-            x=layers, y=mean, mode=line_mode(layers), name="mean over both, all draws",
-            line={"color": "#33373d", "width": 3, "dash": "5px,4px"}, marker={"size": 11},
-            hovertemplate="mean over both, layer %{x}: %{y:.3f} rad<extra></extra>",
-        )
+    line(
+        figure, layers, mean, name="mean over both, all draws", color=_DARK, width=3, dash="5px,4px",
+        hover="mean over both, layer %{x}: %{y:.3f} rad",
     )  # fmt: skip
     layer_axis(figure, layers.tolist())
     angle_axis(figure, [angles], attrs=dataset.attrs)
     return figure
 
 
-def difference(dataset: xr.Dataset) -> go.Figure | None:
+@needs("difference")
+def difference(dataset: xr.Dataset) -> go.Figure:
     """Target minus each baseline by layer, with simultaneous bands."""
-    if "difference" not in dataset:
-        return None
     caption = (
         "Where a band (simultaneous, 95%) leaves 0, the target differs in that layer; a dashed baseline has "
         "two modes and is compared without the position that makes them."
@@ -204,7 +175,8 @@ def _reason(dataset: xr.Dataset, row: int, *kinds: str) -> str:
     return "; ".join(dict.fromkeys(note for note in notes if note)) or "no reason was kept"
 
 
-def rotation(dataset: xr.Dataset) -> go.Figure | None:
+@needs("target_iqr")
+def rotation(dataset: xr.Dataset) -> go.Figure:
     """The angle at the target beside what the target itself rotates from one layer to the next."""
     if "rotation_mean" not in dataset or not np.isfinite(dataset["rotation_mean"].values).any():
         return None
@@ -217,18 +189,11 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
     shown_values = []
     for name, label, color in (
         ("target", "target pair", TARGET),
-        ("rotation", "rotation since the layer before", RULE),
+        ("rotation", "rotation since the layer before", SOFT),
     ):
         band = [dataset[f"{name}_{part}"].values for part in ("mean", "low", "high")]
         shown_values += band
-        mean_and_band(
-            figure,
-            layers,
-            *band,
-            name=label,
-            color=SOFT if color == RULE else color,
-            hover=label + ", " + _LAYER,
-        )
+        mean_and_band(figure, layers, *band, name=label, color=color, hover=f"{label}, {_LAYER}")
     layer_axis(figure, layers.tolist())
     angle_axis(figure, [*shown_values, [0.0]], attrs=dataset.attrs)
     return figure
@@ -236,8 +201,6 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
 
 def dispersion(dataset: xr.Dataset) -> go.Figure | None:
     """The interquartile range over prompts of the target's angle by layer."""
-    if "target_iqr" not in dataset:
-        return None
     figure = new_figure(
         "Spread over prompts",
         "Interquartile range of the angle by layer: does the target fan out towards the last layer?"
@@ -251,12 +214,9 @@ def dispersion(dataset: xr.Dataset) -> go.Figure | None:
     row = chosen_baseline(dataset)
     baseline = dataset["baseline_iqr"].values[row]
     label = f"baseline ({baseline_label(dataset['baseline'].values[row])})"
-    figure.add_trace(
-        go.Scatter(
-            x=layers, y=baseline, mode=line_mode(layers), name=label,
-            line={"color": BASELINE, "width": 2.4, "dash": "5px,4px"}, marker={"size": 11},
-            hovertemplate="baseline, layer %{x}: IQR %{y:.3f} rad<extra></extra>",
-        )
+    line(
+        figure, layers, baseline, name=label, color=BASELINE, width=2.4, dash="5px,4px",
+        hover="baseline, layer %{x}: IQR %{y:.3f} rad",
     )  # fmt: skip
     layer_axis(figure, layers.tolist())
     angle_axis(figure, [*band, baseline], title="interquartile range (rad)", zero=True)

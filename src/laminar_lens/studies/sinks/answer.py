@@ -1,5 +1,6 @@
 """From what a sink study measured to its dataset: every length, share and write with its interval."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import xarray as xr
 from laminar_lens.models.families import WRITES
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO, token_kind, within_shares
+from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sinks.claims import answer_claims
 from laminar_lens.studies.sinks.facts import Facts
@@ -66,15 +68,8 @@ def length_ratios(norm: np.ndarray) -> np.ndarray:
 
 def _exponential(band: Interval) -> Interval:
     """An interval of logarithms as one of ratios."""
-    return Interval(
-        np.exp(band.estimate),
-        np.exp(band.low),
-        np.exp(band.high),
-        band.level,
-        band.n,
-        band.n_valid,
-        band.withheld,
-    )
+    ends = {name: np.exp(getattr(band, name)) for name in ("estimate", "low", "high")}
+    return replace(band, **ends)
 
 
 def _heads(measured: Sinks, groups: np.ndarray | None, seed: int) -> Interval | None:
@@ -91,23 +86,15 @@ def _massive(measured: Sinks) -> np.ndarray:
     return np.stack([relative & (measured.value > FLOOR), relative, measured.value > NORMS * typical])
 
 
-def _column(dims: tuple[str, ...], values: Any, name: str, units: str = "1", **attrs: Any) -> xr.Variable:
-    return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": name, **attrs})
-
-
 def _lengths(facts: Facts) -> dict[str, xr.Variable]:
     by = ("layer", "pos")
     band, norm = facts.by_place, facts.measured.norm
     name = "length over the median length of the same text and layer"
     return {
-        "ratio": _column(("text", *by), facts.ratio.astype(np.float32), name),
-        "norm_ratio": _column(by, band.estimate, f"geometric mean over texts of the {name}"),
-        "norm_ratio_low": _column(
-            by, band.low, "lower limit of its simultaneous 95% band", withheld=band.withheld
-        ),
-        "norm_ratio_high": _column(by, band.high, "upper limit of its simultaneous 95% band"),
-        "norm": _column(by, norm.mean(0), "mean length", "unit of the residual stream"),
-        "norm_median": _column(
+        "ratio": column(("text", *by), facts.ratio.astype(np.float32), name),
+        **with_ends("norm_ratio", by, band, f"geometric mean over texts of the {name}", ends=BAND),
+        "norm": column(by, norm.mean(0), "mean length", "unit of the residual stream"),
+        "norm_median": column(
             ("layer",), np.median(norm, axis=(0, 2)), "median length", "unit of the residual stream"
         ),
     }
@@ -120,14 +107,14 @@ def _attention(facts: Facts) -> dict[str, xr.Variable]:
     name = "mean attention that a position and those after it pay to the position"
     by = ("block", "head")
     return {
-        "attention": _column((*by, "pos"), measured.received.astype(np.float32), name),
-        "attention_first": _column(by, facts.heads.estimate, "the same of position 0"),
-        "attention_first_low": _column(by, facts.heads.low, "lower limit of its simultaneous 95% band"),
-        "attention_first_high": _column(by, facts.heads.high, "upper limit of its simultaneous 95% band"),
-        "resting_heads": _column(
+        "attention": column((*by, "pos"), measured.received.astype(np.float32), name),
+        **with_ends(
+            "attention_first", by, facts.heads, "the same of position 0", ends=BAND, say_withheld=False
+        ),
+        "resting_heads": column(
             ("block", "pos"), measured.resting.mean(0), "share of heads with more than 0.3 of that, by text"
         ),
-        "resting_first": _column(
+        "resting_first": column(
             ("text",), measured.resting[:, :, 0].mean(1), "share of all heads that rest on position 0"
         ),
     }
@@ -138,25 +125,25 @@ def _activations(facts: Facts) -> dict[str, xr.Variable]:
     median = np.maximum(measured.median[..., None], np.finfo(np.float32).tiny)
     common, share = _most_common(measured.dimension)
     return {
-        "massive": _column(
+        "massive": column(
             ("variant", "layer", "pos"), facts.massive.mean(1), "share of texts with a massive activation"
         ),
-        "massive_dimension": _column(
+        "massive_dimension": column(
             ("variant", "layer", "dimension"),
             measured.massive / len(measured.norm),
             "share of texts with a massive activation in that dimension",
         ),
-        "massive_dimension_first": _column(
+        "massive_dimension_first": column(
             ("variant", "layer", "dimension"),
             measured.massive_first / len(measured.norm),
             "the same, at position 0",
         ),
-        "largest": _column(
+        "largest": column(
             ("layer", "pos"), np.exp(np.log(np.maximum(measured.value / median, 1e-30)).mean(0)),
             "largest |coordinate| over the text's median |coordinate|, geometric mean",
         ),
-        "largest_dimension": _column(("layer", "pos"), common, "dimension that most often is the largest"),
-        "largest_dimension_share": _column(("layer", "pos"), share, "share of texts in which it is"),
+        "largest_dimension": column(("layer", "pos"), common, "dimension that most often is the largest"),
+        "largest_dimension_share": column(("layer", "pos"), share, "share of texts in which it is"),
     }  # fmt: skip
 
 
@@ -177,29 +164,25 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
         return {}
     units = "unit of the residual stream"
     found: dict[str, xr.Variable] = {
-        "write": _column(
+        "write": column(
             ("block", "component", "pos"),
             measured.write.mean(0),
             "growth of the length by a component",
             units,
         ),
-        "write_first": _column(
+        "write_first": column(
             ("text", "block", "component"), measured.write[..., 0], "the same at position 0, by text", units
         ),
-        "identity_error": _column(
+        "identity_error": column(
             ("block",),
             measured.error,
             "largest distance of a step from attn + mlp, over the longest of input, output and writes",
         ),
     }
     if facts.writes is not None:
-        by, band = ("block", "component"), facts.writes
+        by = ("block", "component")
         name = f"growth of position 0's length by a component, over {facts.growth[1]}"
-        found |= {
-            "write_share": _column(by, band.estimate, name),
-            "write_share_low": _column(by, band.low, "lower limit of its simultaneous 95% band"),
-            "write_share_high": _column(by, band.high, "upper limit of its simultaneous 95% band"),
-        }
+        found |= with_ends("write_share", by, facts.writes, name, ends=BAND, say_withheld=False)
     return found
 
 
@@ -228,13 +211,11 @@ def _tokens(facts: Facts) -> dict[str, xr.Variable]:
         "first_share": "the same of its first occurrence in each text",
     }
     return {
-        "sink_token": _column(("sink",), [*words, *[""] * rest], "token that is a sink beside position 0"),
-        "sink_token_kind": _column(("sink",), [*map(token_kind, words), *[""] * rest], "what it is"),
+        "sink_token": column(("sink",), [*words, *[""] * rest], "token that is a sink beside position 0"),
+        "sink_token_kind": column(("sink",), [*map(token_kind, words), *[""] * rest], "what it is"),
         **{
-            f"sink_token_{name}": _column(
-                ("sink",), np.array([*column, *[np.nan] * rest], float), about[name]
-            )
-            for name, column in columns.items()
+            f"sink_token_{name}": column(("sink",), np.array([*one, *[np.nan] * rest], float), about[name])
+            for name, one in columns.items()
         },
     }
 
@@ -244,9 +225,9 @@ def _random(measured: Sinks) -> dict[str, xr.Variable]:
         return {}
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.exp(np.log(length_ratios(measured.random_norm)).mean(0))
-    found = {"random_norm_ratio": _column(("layer", "pos"), ratio, "norm_ratio with random weights")}
+    found = {"random_norm_ratio": column(("layer", "pos"), ratio, "norm_ratio with random weights")}
     if measured.random_resting is not None:
-        found["random_resting_heads"] = _column(
+        found["random_resting_heads"] = column(
             ("block", "pos"), measured.random_resting.mean(0), "resting_heads with random weights"
         )
     return found

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.marks import line, needs
 from laminar_lens.figures.style import (
     BASELINE,
     RANDOM,
@@ -27,10 +28,9 @@ TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _COMPONENTS = {"attn": ("attention", WITH_FIRST), "mlp": ("MLP", TARGET)}
 
 
-def lengths(dataset: xr.Dataset) -> go.Figure | None:
+@needs("norm_ratio")
+def lengths(dataset: xr.Dataset) -> go.Figure:
     """Length of the first positions against the median of their text, by layer."""
-    if "norm_ratio" not in dataset:
-        return None
     figure = new_figure(
         "How long position 0 is, against the rest of its text",
         "1 is the median of the text in that layer; a sink is above the dotted line. The thin lines are "
@@ -43,11 +43,15 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         figure, layers, *(part[:, 0] for part in band), name="position 0", band="95%, all together",
         color=TARGET, hover="layer %{x}, position 0: %{y:.2f} times the median",
     )  # fmt: skip
+
+    def thin(y: Any, name: str, color: str, dash: str) -> None:
+        hover = f"layer %{{x}}, {name}: %{{y:.2f}} times the median"
+        line(figure, layers, y, name=name, color=color, hover=hover, width=1.4, dash=dash)
+
     for place in range(1, min(4, band[0].shape[1])):
-        _thin(figure, layers, band[0][:, place], f"position {place}", BASELINE, "solid")
+        thin(band[0][:, place], f"position {place}", BASELINE, "solid")
     if "random_norm_ratio" in dataset:
-        random = dataset["random_norm_ratio"].values[:, 0]
-        _thin(figure, layers, random, "position 0, random weights", RANDOM, "4px,3px")
+        thin(dataset["random_norm_ratio"].values[:, 0], "position 0, random weights", RANDOM, "4px,3px")
     layer_axis(figure, layers.tolist())
     threshold = float(dataset.attrs["threshold"])
     top = max(float(np.nanmax(band[0])), threshold) * 1.25
@@ -64,19 +68,9 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def _thin(figure: go.Figure, x: Any, y: Any, name: str, color: str, dash: str) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=x, y=y, mode="lines", name=name, line={"color": color, "width": 1.4, "dash": dash},
-            hovertemplate=f"layer %{{x}}, {name}: %{{y:.2f}} times the median<extra></extra>",
-        )
-    )  # fmt: skip
-
-
-def attention(dataset: xr.Dataset) -> go.Figure | None:
+@needs("attention_first")
+def attention(dataset: xr.Dataset) -> go.Figure:
     """Mean attention of each head to position 0, with the share of heads that rest there by block."""
-    if "attention_first" not in dataset:
-        return None
     figure = new_figure(
         "Attention to position 0, by head",
         "A cell is one head: the mean, over the positions of a text, of what they give to position 0. "
@@ -105,10 +99,9 @@ def _even(length: int) -> float:
     return float(np.mean(1 / np.arange(1, length + 1)))
 
 
-def activations(dataset: xr.Dataset) -> go.Figure | None:
+@needs("largest")
+def activations(dataset: xr.Dataset) -> go.Figure:
     """The largest coordinate against the median coordinate, by layer and position."""
-    if "largest" not in dataset:
-        return None
     figure = new_figure(
         "The largest coordinate, by layer and position",
         "How many times the median |coordinate| of the text the largest one is; the published massive "
@@ -138,9 +131,10 @@ def activations(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
+@needs("write")
 def writes(dataset: xr.Dataset) -> go.Figure | None:
     """What attention and MLP of each block do to the length of position 0, and of the rest."""
-    if "write" not in dataset or not np.isfinite(dataset["write"].values).any():
+    if not np.isfinite(dataset["write"].values).any():
         return None
     figure = new_figure(
         "Which blocks lengthen and shorten position 0",
@@ -171,9 +165,10 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
+@needs("sink_token")
 def beside(dataset: xr.Dataset) -> go.Figure | None:
     """Tokens beside position 0 that are sinks by their length."""
-    if "sink_token" not in dataset or not (dataset["sink_token_sinks"].values > 0).any():
+    if not (dataset["sink_token_sinks"].values > 0).any():
         return None
     rows = np.flatnonzero(dataset["sink_token_sinks"].values > 0)
     names = [shown(f"“{dataset['sink_token'].values[row]}”", 24) for row in rows]

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import layer_lines, position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import layer_lines, menu, needs, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     INK,
     RANDOM,
@@ -38,10 +38,9 @@ def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
         )  # fmt: skip
 
 
-def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
+@needs("delta")
+def warmup_delta(dataset: xr.Dataset) -> go.Figure:
     """Each layer's shift by position against the reference window; a slider shows one layer's intervals."""
-    if "delta" not in dataset:
-        return None
     figure = new_figure(
         "Warm-up: how far each position is from the later ones",
         "A layer is warmed up where its 90% interval (darker band) lies inside ±τ from there on; the slider "
@@ -100,10 +99,9 @@ def _curves(dataset: xr.Dataset) -> list[list[list[float | None]]]:
     ]
 
 
-def random_init(dataset: xr.Dataset) -> go.Figure | None:
+@needs("random_delta")
+def random_init(dataset: xr.Dataset) -> go.Figure:
     """The same shift in a model of the same shape with random weights."""
-    if "random_delta" not in dataset:
-        return None
     figure = new_figure(
         "The same measure on random weights",
         "Random weights are no zero: averaging over few tokens moves the first pairs without any training. "
@@ -127,10 +125,9 @@ def _one_draw(dataset: xr.Dataset) -> str:
     return " The jags of layer 0 are this one draw's random position embeddings."
 
 
-def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
+@needs("k_hi")
+def k_by_layer(dataset: xr.Dataset) -> go.Figure:
     """How many tokens to leave out in each layer: the interval [k_lo, k_hi]."""
-    if "k_hi" not in dataset:
-        return None
     figure = new_figure(
         "How many tokens to leave out, by layer",
         "A single point is decided; a bar reaches from the fewest to the most tokens that the data allow (an "
@@ -150,6 +147,21 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
             mode="lines", showlegend=False, line={"color": WITH_FIRST, "width": 5}, hoverinfo="skip",
         )
     )  # fmt: skip
+    _k_marks(figure, dataset, end, open_ended)
+    layer_axis(figure, layers.tolist())
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 8)
+    bottom = -0.06 * top - 0.2
+    figure.update_yaxes(title={"text": "tokens to leave out (k)"}, range=[bottom, roof - bottom])
+    figure.update_yaxes(tickvals=list(range(0, top + 1, step)))
+    figure.update_layout(height=380, showlegend=True)
+    return figure
+
+
+def _k_marks(figure: go.Figure, dataset: xr.Dataset, end: Any, open_ended: Any) -> None:
+    """A point a layer at its upper end, by verdict."""
+    layers, verdict = dataset["layer"].values, dataset["verdict"].values.astype(str)
+    low, high = np.maximum(dataset["k_lo"].values, 0), dataset["k_hi"].values
+    at = np.where(verdict == "drift", 0, end)
     hover = [
         f"{v}: at least {a}, {f'at most {b}' if b >= 0 else 'no upper bound shown'}"
         for v, a, b in zip(verdict, low, high, strict=True)
@@ -163,7 +175,7 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         if rows.any():
             figure.add_trace(
                 go.Scatter(
-                    x=layers[rows], y=np.where(verdict == "drift", 0, end)[rows], mode="markers", name=name,
+                    x=layers[rows], y=at[rows], mode="markers", name=name,
                     marker={
                         "color": color, "size": 13, "symbol": symbol, "line": {"width": 2, "color": color},
                     },
@@ -171,16 +183,10 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
                     hovertemplate="layer %{x}: %{customdata}<extra></extra>",
                 )
             )  # fmt: skip
-    layer_axis(figure, layers.tolist())
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 8)
-    bottom = -0.06 * top - 0.2
-    figure.update_yaxes(title={"text": "tokens to leave out (k)"}, range=[bottom, roof - bottom])
-    figure.update_yaxes(tickvals=list(range(0, top + 1, step)))
-    figure.update_layout(height=380, showlegend=True)
-    return figure
 
 
-def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
+@needs("cost_mean")
+def paired_shift(dataset: xr.Dataset) -> go.Figure:
     """The same bigram at position 0 against deep inside a longer window of the same text."""
     if "paired_shift" not in dataset or not np.isfinite(dataset["paired_shift"].values).any():
         return None
@@ -192,14 +198,9 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     layers = dataset["layer"].values
     band = [dataset[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
     mean_and_band(
-        figure,
-        layers,
-        *band,
-        name="paired shift",
-        band="95% interval",
-        color=TARGET,
+        figure, layers, *band, name="paired shift", band="95% interval", color=TARGET,
         hover="layer %{x}: %{y:.3f} rad",
-    )
+    )  # fmt: skip
     layer_axis(figure, layers.tolist())
     tau = tolerance(dataset)
     angle_axis(figure, [*band, _ends(tau)], title="paired shift (rad)", zero=True)
@@ -217,8 +218,6 @@ _COSTS = (
 
 def cost(dataset: xr.Dataset) -> go.Figure | None:
     """What a mean, a variance and a first principal axis lose when the first k stay in; a menu picks one."""
-    if "cost_mean" not in dataset:
-        return None
     figure = new_figure(
         "What it costs to leave them in",
         "How far the mean angle of a text moves when its first k positions stay in, a line a layer; the menu "
@@ -236,14 +235,7 @@ def cost(dataset: xr.Dataset) -> go.Figure | None:
     angle_axis(figure, [dataset["cost_mean"].values], title=_COSTS[0][2], zero=True)
     for trace, text in zip(figure.data, buttons[0]["args"][0]["hovertemplate"], strict=False):
         trace.hovertemplate = text
-    figure.update_layout(
-        updatemenus=[
-            {
-                "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom",
-                "pad": {"t": 0, "b": 0}, "bgcolor": "white", "font": {"size": 13},
-            }
-        ]
-    )  # fmt: skip
+    figure.update_layout(updatemenus=menu(buttons))
     return figure
 
 

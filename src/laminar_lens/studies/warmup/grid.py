@@ -11,8 +11,9 @@ from laminar_lens.arguments import checked, each, flag, number, shown
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, check_name, named_geometry
+from laminar_lens.models.fingerprint import fingerprint
 from laminar_lens.models.forward import check_model
-from laminar_lens.models.info import check_same_weights, fingerprint
+from laminar_lens.models.info import check_same_weights
 from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.stats.warmup import reference_pairs, warmup

@@ -17,7 +17,7 @@ from laminar_lens.studies.claim import worded
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
-from laminar_lens.studies.why.cells import Cells, Exchange
+from laminar_lens.studies.why.cells import Cells
 from laminar_lens.studies.why.measure import Measurement
 from laminar_lens.studies.why.words import TEXT, claim, sentence, trend_sentence
 
@@ -33,62 +33,48 @@ def answer(dataset: xr.Dataset, tau: float) -> Answer:
         InputError: fewer than 2 observations have angles.
     """
     found, seed = of_dataset(Measurement, dataset), int(dataset.attrs["seed"])
-    layers, has_positions, groups = found.layers, found.has_positions, found.group
+    layers, has_positions = found.layers, found.has_positions
     cells = Cells(found.angle, found.reference, found.at, found.identity, "")
-    swapped, notes = Exchange(found.donor, found.unit), []
     random = {} if found.random_effect is None else dict(zip(EFFECTS, found.random_effect, strict=True))
     keep = _complete(cells, has_positions)
-    if not keep.all():
-        notes.append(
-            f"{(~keep).sum()} of {len(keep)} texts left out: an angle is not defined (a zero vector)."
-        )
-    if len(np.unique(swapped.unit[keep])) < 2:
-        raise InputError(
-            f"{int(keep.sum())} texts make {len(np.unique(swapped.unit[keep]))} observation: texts exchange "
-            "their beginnings in twos; give at least 4 texts or groups, better 400"
-        )
+    lost = f"{(~keep).sum()} of {len(keep)} texts left out: an angle is not defined (a zero vector)."
+    _check_observations(keep, found.unit[keep])
     by_text = effects(cells.angle[0], cells.angle[1], cells.reference)
-    kept, units = {name: x[keep] for name, x in by_text.items()}, swapped.unit[keep]
-    groups = None if groups is None else np.asarray(groups)[keep]
-    said = why(
-        kept,
-        tau=tau,
-        groups=groups,
-        units=units,
-        control=layers.index(0) if 0 in layers else None,
-        has_positions=has_positions,
-        seed=seed,
-    )
-    trend = _trend(
-        said, kept, cells.at[keep], places=np.unique(cells.at), groups=groups, units=units, seed=seed
-    )
+    kept = {name: x[keep] for name, x in by_text.items()}
+    how: dict[str, Any] = {"groups": None if found.group is None else np.asarray(found.group)[keep]}
+    how |= {"units": found.unit[keep], "seed": seed}
+    control = layers.index(0) if 0 in layers else None
+    said = why(kept, tau=tau, control=control, has_positions=has_positions, **how)
+    trend = _trend(said, kept, cells.at[keep], places=np.unique(cells.at), **how)
     c8 = claim(said, layers, cells.identity, has_positions=has_positions, random=random)
     variables = (
-        _cells(cells, swapped, keep, seed)
+        _cells(cells, found.unit, keep, seed)
         | _effects(said)
         | {name: _rad(("text", "layer"), by_text[name], EFFECTS[name]) for name in BY_TEXT}
         | _random(random)
-        | _texts(cells, swapped, found.token_id)
+        | _texts(found)
         | _trend_variables(trend)
-        | {
-            "verdict": xr.Variable(("layer",), np.array(said.verdicts)),
-            "sign": xr.Variable(("layer",), np.array(said.signs)),
-        }
+        | {name: xr.Variable(("layer",), np.array(getattr(said, f"{name}s"))) for name in ("verdict", "sign")}
     )
-    coords = {
-        "layer": np.array(layers),
-        "place": list(PLACES),
-        "cell": list(CELLS),
-        "effect": list(EFFECTS),
-    }
-    if trend is not None:
-        coords |= {"t": trend.at, "trend_effect": list(TREND_EFFECTS)}
-        notes.extend(_trend_note(trend))
     where = np.unique(cells.at[keep]).tolist()
     words = sentence(said, layers, int(keep.sum()), where, has_positions=has_positions)
     attrs = _attributes(said, cells, keep, layers, has_positions)
-    made = xr.Dataset(variables, coords, attrs).assign(_geometries(found, seed))
-    return Answer(made, words + trend_sentence(trend), worded({"C8": c8}, {"C8": TEXT}), tuple(notes))
+    made = xr.Dataset(variables, _coords(layers, trend), attrs).assign(_geometries(found, seed))
+    notes = (*(() if keep.all() else (lost,)), *_trend_note(trend))
+    return Answer(made, words + trend_sentence(trend), worded({"C8": c8}, {"C8": TEXT}), notes)
+
+
+def _check_observations(keep: np.ndarray, units: np.ndarray) -> None:
+    if len(np.unique(units)) < 2:
+        raise InputError(
+            f"{int(keep.sum())} texts make {len(np.unique(units))} observation: texts exchange their "
+            "beginnings in twos; give at least 4 texts or groups, better 400"
+        )
+
+
+def _coords(layers: tuple[int, ...], trend: Trend | None) -> dict[str, Any]:
+    coords = {"layer": np.array(layers), "place": list(PLACES), "cell": list(CELLS), "effect": list(EFFECTS)}
+    return coords | ({} if trend is None else {"t": trend.at, "trend_effect": list(TREND_EFFECTS)})
 
 
 def _geometries(found: Measurement, seed: int) -> dict[str, xr.Variable]:
@@ -134,7 +120,7 @@ def _rad(dims: tuple[str, ...], values: Any, name: str, withheld: str = "") -> x
     return xr.Variable(dims, np.asarray(values), attrs | ({"withheld": withheld} if withheld else {}))
 
 
-def _cells(cells: Cells, swapped: Exchange, keep: np.ndarray, seed: int) -> dict[str, xr.Variable]:
+def _cells(cells: Cells, unit: np.ndarray, keep: np.ndarray, seed: int) -> dict[str, xr.Variable]:
     """Angles of each text, and their means with intervals over observations."""
     dims = ("place", "cell", "layer")
     shape = (len(PLACES), len(CELLS), cells.angle.shape[-1])
@@ -144,7 +130,7 @@ def _cells(cells: Cells, swapped: Exchange, keep: np.ndarray, seed: int) -> dict
         for cell in range(len(CELLS)):
             x = cells.angle[place, cell][keep]
             if np.isfinite(x).any():
-                found = mean_interval(x, groups=swapped.unit[keep], seed=seed)
+                found = mean_interval(x, groups=unit[keep], seed=seed)
                 ends[:, place, cell] = found.estimate, found.low, found.high
                 withheld = withheld or found.withheld
     name = "angle of the pair, mean over texts"
@@ -162,21 +148,16 @@ def _cells(cells: Cells, swapped: Exchange, keep: np.ndarray, seed: int) -> dict
 def _effects(answer: WhyAnswer) -> dict[str, xr.Variable]:
     dims = ("effect", "layer")
 
-    def stack(of: dict[str, Interval], what: str) -> np.ndarray:
-        return np.stack([getattr(of[name], what) for name in EFFECTS])
+    def stack(of: dict[str, Interval], what: str, about: str) -> xr.Variable:
+        withheld = "" if what == "estimate" else next((x.withheld for x in of.values() if x.withheld), "")
+        return _rad(dims, np.stack([getattr(of[name], what) for name in EFFECTS]), about, withheld)
 
-    one = next((x.withheld for x in answer.intervals.values() if x.withheld), "")
-    all_ = next((x.withheld for x in answer.bands.values() if x.withheld), "")
     return {
-        "effect_mean": _rad(dims, stack(answer.intervals, "estimate"), "effect, mean over texts"),
-        "effect_low": _rad(dims, stack(answer.intervals, "low"), "lower 95% limit", one),
-        "effect_high": _rad(dims, stack(answer.intervals, "high"), "upper 95% limit", one),
-        "effect_band_low": _rad(
-            dims, stack(answer.bands, "low"), "lower limit, simultaneous over layers", all_
-        ),
-        "effect_band_high": _rad(
-            dims, stack(answer.bands, "high"), "upper limit, simultaneous over layers", all_
-        ),
+        "effect_mean": stack(answer.intervals, "estimate", "effect, mean over texts"),
+        "effect_low": stack(answer.intervals, "low", "lower 95% limit"),
+        "effect_high": stack(answer.intervals, "high", "upper 95% limit"),
+        "effect_band_low": stack(answer.bands, "low", "lower limit, simultaneous over layers"),
+        "effect_band_high": stack(answer.bands, "high", "upper limit, simultaneous over layers"),
         "effect_text": xr.Variable(("effect",), np.array(list(EFFECTS.values()))),
     }
 
@@ -190,14 +171,13 @@ def _random(random: Mapping[str, np.ndarray]) -> dict[str, xr.Variable]:
     }
 
 
-def _texts(cells: Cells, swapped: Exchange, tokens: np.ndarray) -> dict[str, xr.Variable]:
+def _texts(found: Measurement) -> dict[str, xr.Variable]:
+    whose = {"long_name": "text whose first tokens go before this one's"}
     return {
-        "token_id": xr.Variable(("text", "pos"), tokens.astype(np.int64)),
-        "at": xr.Variable(("text",), cells.at, {"long_name": "position of the bigrams in the body"}),
-        "donor": xr.Variable(
-            ("text",), swapped.donor, {"long_name": "text whose first tokens go before this one's"}
-        ),
-        "unit": xr.Variable(("text",), swapped.unit, {"long_name": "observation that the text is part of"}),
+        "token_id": xr.Variable(("text", "pos"), found.token_id.astype(np.int64)),
+        "at": xr.Variable(("text",), found.at, {"long_name": "position of the bigrams in the body"}),
+        "donor": xr.Variable(("text",), found.donor, whose),
+        "unit": xr.Variable(("text",), found.unit, {"long_name": "observation that the text is part of"}),
     }
 
 
@@ -224,8 +204,8 @@ def _trend_variables(trend: Trend | None) -> dict[str, xr.Variable]:
     }
 
 
-def _trend_note(trend: Trend) -> list[str]:
-    if not trend.shown:
+def _trend_note(trend: Trend | None) -> list[str]:
+    if trend is None or not trend.shown:
         return []
     first, last = trend.at[[0, -1]]
     return [

@@ -5,7 +5,7 @@ these beginnings within small sets, whose texts then depend on each other and on
 observation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from laminar_lens.interventions import Intervention, cut, restart
 from laminar_lens.kernels import resolve_backend, sequential_angles
 from laminar_lens.models.batches import BATCH_TOKENS, check_finite, finite_vectors
 from laminar_lens.models.forward import run_states
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.surroundings import blame
 from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup import reference_pairs
@@ -132,7 +133,7 @@ def assign(n: int, where: Sequence[int], seed: int) -> Int[np.ndarray, " text"]:
 
 
 def measure_cells(
-    model: Any,
+    model: HookedModel,
     tokens: Int[Tensor, "text pos"],
     swapped: Exchange,
     layers: Sequence[int],
@@ -159,11 +160,38 @@ def measure_cells(
     where = places(at, length)
     t_of = assign(n, where.tolist(), seed)
     runner = _Runner(model, tuple(layers), final_norm, backend, tuple(geometries), tuple(interventions))
-    window = reference_pairs(length - 1)
-    n_kinds = len(runner.geometries)
-    angle = np.full((n_kinds, 2, len(CELLS), n, len(layers)), np.nan, dtype=np.float32)
-    reference = np.empty((n_kinds, n, len(layers)), dtype=np.float32)
-    total, done, identity = n + len(where) * (3 if has_positions else 2), 0, 0.0
+    steps = 3 if has_positions else 2
+    report = _reporter(label, n + len(where) * steps, progress)
+    angle = np.full((len(geometries), 2, len(CELLS), n, len(layers)), np.nan, dtype=np.float32)
+    reference = _alone(runner, tokens, t_of, angle, report)
+    left, identity = CHECKED, 0.0
+    for t in where.tolist():
+        rows = np.flatnonzero(t_of == t)
+        if not len(rows):  # fewer texts than places
+            report(steps)
+            continue
+        moved = torch.cat([tokens[swapped.donor[rows], :t], tokens[rows, :2]], dim=1)
+        both, index = torch.cat([moved, tokens[rows, : t + 2]]), np.concatenate([rows, rows])
+        angle[:, 0, 0, rows] = runner.pair(moved, t, rows)
+        angle[:, 1, 3, rows] = runner.pair(tokens[rows, t : t + 2], 0, rows)
+        report(1)
+        changes = (cut(t), restart(t))[: 1 + has_positions]
+        for cell, change in enumerate(changes, 1):
+            found = runner.pair(both, t, index, (change,))
+            angle[:, :, cell, rows] = found.reshape(len(angle), 2, len(rows), -1)
+            report(1)
+        if left > 0:
+            few = rows[:left]
+            raw = replace(runner, geometries=(RAW,))
+            again, alone = raw.pair(moved[: len(few)], t, few, changes), raw.pair(tokens[few, :2], 0, few)
+            difference, checked = _difference(again[0], alone[0])
+            identity, left = max(identity, difference), left - checked
+    _check_identity(identity, next(model.parameters()).dtype, has_positions, blame(model))
+    return tuple(Cells(*one, t_of, identity, runner.backend) for one in zip(angle, reference, strict=True))
+
+
+def _reporter(label: str, total: int, progress: Progress | None) -> Callable[[int], None]:
+    done = 0
 
     def report(more: int) -> None:
         nonlocal done
@@ -171,6 +199,21 @@ def measure_cells(
         if progress is not None:
             progress(label, done, total)
 
+    return report
+
+
+def _alone(
+    runner: "_Runner",
+    tokens: Int[Tensor, "text pos"],
+    t_of: Int[np.ndarray, " text"],
+    angle: Float[np.ndarray, "geometry place cell text layer"],
+    report: Callable[[int], None],
+) -> Float[np.ndarray, "geometry text layer"]:
+    """Puts the angles of each text's bigrams, run by itself, into `angle`; returns those of its reference
+    pairs."""
+    n, length = tokens.shape
+    window = reference_pairs(length - 1)
+    reference = np.empty((len(angle), n, angle.shape[-1]), dtype=np.float32)
     size = max(1, BATCH_TOKENS // length)
     for start in range(0, n, size):
         rows = np.arange(start, min(start + size, n))
@@ -179,31 +222,7 @@ def measure_cells(
         angle[:, 0, 3, rows] = theta[:, :, 0]
         angle[:, 1, 0, rows] = theta[:, np.arange(len(rows)), t_of[rows]]
         report(len(rows))
-    left = CHECKED
-    for t in where.tolist():
-        rows = np.flatnonzero(t_of == t)
-        if not len(rows):  # fewer texts than places
-            report(3 if has_positions else 2)
-            continue
-        moved = torch.cat([tokens[swapped.donor[rows], :t], tokens[rows, :2]], dim=1)
-        both = torch.cat([moved, tokens[rows, : t + 2]])
-        index = np.concatenate([rows, rows])
-        angle[:, 0, 0, rows] = runner.pair(moved, t, rows)
-        angle[:, 1, 3, rows] = runner.pair(tokens[rows, t : t + 2], 0, rows)
-        report(1)
-        for cell, change in ((1, cut(t)), (2, restart(t)))[: 1 + has_positions]:
-            found = runner.pair(both, t, index, (change,))
-            angle[:, :, cell, rows] = found.reshape(n_kinds, 2, len(rows), -1)
-            report(1)
-        if left > 0:
-            few = rows[:left]
-            together = (cut(t), restart(t)) if has_positions else (cut(t),)
-            raw = replace(runner, geometries=(RAW,))
-            again, alone = raw.pair(moved[: len(few)], t, few, together), raw.pair(tokens[few, :2], 0, few)
-            difference, checked = _difference(again[0], alone[0])
-            identity, left = max(identity, difference), left - checked
-    _check_identity(identity, next(model.parameters()).dtype, has_positions, blame(model))
-    return tuple(Cells(*one, t_of, identity, runner.backend) for one in zip(angle, reference, strict=True))
+    return reference
 
 
 def _difference(again: np.ndarray, alone: np.ndarray) -> tuple[float, int]:
@@ -221,7 +240,7 @@ def _difference(again: np.ndarray, alone: np.ndarray) -> tuple[float, int]:
 class _Runner:
     """Angles of neighbouring positions from a start on, in batches of sequences of one length."""
 
-    model: Any
+    model: HookedModel
     layers: tuple[int, ...]
     final_norm: bool
     asked: str
@@ -230,11 +249,7 @@ class _Runner:
     backend: str = ""
 
     def angles(
-        self,
-        tokens: Tensor,
-        start: int,
-        indices: np.ndarray,
-        changes: Sequence[Intervention] = (),
+        self, tokens: Tensor, start: int, indices: np.ndarray, changes: Sequence[Intervention] = ()
     ) -> Float[np.ndarray, "geometry batch pair layer"]:
         """Angles of all pairs from `start` on, in the order of the layers asked for."""
         found: dict[int, np.ndarray] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import line, needs, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -17,7 +17,6 @@ from laminar_lens.figures.style import (
     WITHOUT_FIRST,
     angle_axis,
     layer_axis,
-    line_mode,
     mean_and_band,
     new_figure,
     withheld_note,
@@ -46,10 +45,6 @@ _VERDICTS = {
     "position": (WITH_FIRST, "triangle-up"),
 }
 """From the bottom up."""
-
-
-def _is_why(dataset: xr.Dataset) -> bool:
-    return "effect_band_low" in dataset
 
 
 def _layers(dataset: xr.Dataset) -> list[int]:
@@ -84,19 +79,13 @@ def _finish(
 
 
 def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=x, y=y, name=name, mode=line_mode(x), line={"color": color, "width": 2, "dash": "4px,3px"},
-            marker={"color": color, "size": 9, "symbol": "line-ew", "line": {"width": 2, "color": color}},
-            hovertemplate=f"layer %{{x}}, {name}: %{{y:.3f}} rad<extra></extra>",
-        )
-    )  # fmt: skip
+    hover = f"layer %{{x}}, {name}: %{{y:.3f}} rad"
+    line(figure, x, y, name=name, color=color, hover=hover, width=2, dash="4px,3px")
 
 
-def why_effects(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_effects(dataset: xr.Dataset) -> go.Figure:
     """What cutting the context and restarting positions do to a bigram, by layer."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "What makes a pair a first pair",
         "Each alone against both: a cause that is enough by itself runs beyond the dotted half of E11 "
@@ -108,10 +97,9 @@ def why_effects(dataset: xr.Dataset) -> go.Figure | None:
     return _finish(figure, dataset, seen)
 
 
-def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_verdict(dataset: xr.Dataset) -> go.Figure:
     """The verdict of each layer."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "The verdict, layer by layer",
         "What is enough to make a pair in the body behave as the first: all verdicts together are right with "
@@ -136,10 +124,9 @@ def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def why_excess(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_excess(dataset: xr.Dataset) -> go.Figure:
     """The first pair's excess and its two parts."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "The excess of first pairs, and its two parts",
         "Excess = T + E11, text by text: T belongs to the tokens (as they stand behind another text), E11 to "
@@ -148,10 +135,9 @@ def why_excess(dataset: xr.Dataset) -> go.Figure | None:
     return _finish(figure, dataset, _lines(figure, dataset, ("excess", "T", "E11")))
 
 
-def why_cells(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_cells(dataset: xr.Dataset) -> go.Figure:
     """Mean angles of first bigrams in the four cells."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "The same bigrams in four cells",
         "First bigrams of texts, measured behind another text's tokens, there with either or both changes; "
@@ -173,10 +159,9 @@ def why_cells(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-def why_places(dataset: xr.Dataset) -> go.Figure | None:
+@needs("effect_band_low")
+def why_places(dataset: xr.Dataset) -> go.Figure:
     """E11 of first bigrams against bigrams from inside, and against random weights."""
-    if not _is_why(dataset):
-        return None
     figure = new_figure(
         "Does it matter which tokens are first?",
         "What being first does to a text's first two tokens, and to two from inside a text that are moved "
@@ -191,10 +176,9 @@ def why_places(dataset: xr.Dataset) -> go.Figure | None:
     return _finish(figure, dataset, seen, "E11 (rad)")
 
 
-def why_trend(dataset: xr.Dataset) -> go.Figure | None:
+@needs("trend_line")
+def why_trend(dataset: xr.Dataset) -> go.Figure:
     """Effects against the place where the bigram was put."""
-    if "trend_line" not in dataset:
-        return None
     figure = new_figure(
         "Does the cause depend on the place?",
         "Effects in the layers of the verdict, against the position t at which a text's first bigram stands "

@@ -8,6 +8,7 @@ import xarray as xr
 
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import restart
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.selection import increasing_layers
 from laminar_lens.stats.why_effects import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
@@ -56,21 +57,11 @@ def measure(run: Run, at: Any) -> xr.Dataset:
     rows = run.tokens.tolist()
     for one in (run.geometry, *run.beside.values()):
         one.check_others(rows)
-    has_positions = _can_restart(run.model, run.notes)
-    how: dict[str, Any] = {
-        "layers": increasing_layers(run.options.layers, int(run.model.cfg.n_layers)),
-        "at": at,
-        "has_positions": has_positions,
-        "final_norm": run.options.final_norm,
-        "interventions": run.changes,
-        "backend": run.options.backend,
-        "seed": run.options.seed,
-        "progress": run.progress,
-    }
+    how = _how(run, at)
     swapped = exchange(len(rows), run.groups, run.options.seed)
     kinds = (run.geometry, *(one for one in run.beside.values() if one.name != run.geometry.name))
     found = measure_cells(run.model, run.tokens, swapped, geometries=kinds, **how)
-    by_name = {kind.name: cells for kind, cells in zip(kinds, found, strict=True)}
+    e11 = {kind.name: _e11(cells) for kind, cells in zip(kinds, found, strict=True)}
     return to_dataset(
         Measurement(
             angle=found[0].angle,
@@ -81,9 +72,9 @@ def measure(run: Run, at: Any) -> xr.Dataset:
             token_id=run.tokens.numpy().astype(np.int64),
             layer=np.array(how["layers"]),
             identity=found[0].identity,
-            has_positions=has_positions,
+            has_positions=how["has_positions"],
             random_effect=_random_effects(run, how) if run.options.random_init else None,
-            e11=np.stack([_e11(by_name[name]) for name in run.beside]) if run.beside else None,
+            e11=np.stack([e11[name] for name in run.beside]) if run.beside else None,
             geometry=np.array(list(run.beside)) if run.beside else None,
             group=run.groups,
         ),
@@ -96,11 +87,25 @@ def measure(run: Run, at: Any) -> xr.Dataset:
     )
 
 
+def _how(run: Run, at: Any) -> dict[str, Any]:
+    """How the cells are measured, trained weights or random ones."""
+    return {
+        "layers": increasing_layers(run.options.layers, int(run.model.cfg.n_layers)),
+        "at": at,
+        "has_positions": _can_restart(run.model, run.notes),
+        "final_norm": run.options.final_norm,
+        "interventions": run.changes,
+        "backend": run.options.backend,
+        "seed": run.options.seed,
+        "progress": run.progress,
+    }
+
+
 def _e11(cells: Cells) -> np.ndarray:
     return effects(cells.angle[0], cells.angle[1], cells.reference)["E11"]
 
 
-def _can_restart(model: Any, notes: list[str]) -> bool:
+def _can_restart(model: HookedModel, notes: list[str]) -> bool:
     """Whether the model adds positional embeddings; that there is no other position in it is checked by the
     identity at run time."""
     try:

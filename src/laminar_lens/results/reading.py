@@ -1,0 +1,32 @@
+"""Files of results that this version knows: read whole, with every label and part checked."""
+
+import os
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from laminar_lens.errors import ResultError
+from laminar_lens.results.complete import check_labels
+from laminar_lens.results.kinds import check_kinds
+from laminar_lens.results.storage import read_tree
+from laminar_lens.results.tree import answer_of, names
+
+if TYPE_CHECKING:
+    from laminar_lens.results import StudyResult
+
+
+def read_known(path: str | os.PathLike[str]) -> "tuple[type[StudyResult], xr.DataTree]":
+    """The class of a file's results, and what the file holds; errors as of `load_result`."""
+    from laminar_lens.studies.registry import is_shipped, result_class
+
+    tree = read_tree(path)
+    kind = str(tree.attrs.get("study"))
+    made = result_class(kind)
+    if made is None:
+        raise ResultError(
+            f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
+        )
+    for name in names(tree):
+        check_labels(path, answer_of(tree, name))
+        check_kinds(path, answer_of(tree, name), shipped=is_shipped(kind))
+    return made, tree

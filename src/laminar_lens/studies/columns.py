@@ -1,0 +1,35 @@
+"""Variables of an answer: numbers with their axes, unit and meaning, and their intervals beside them."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from laminar_lens.stats.bootstrap import Interval
+
+CI = ("lower 95% limit", "upper 95% limit")
+BAND = ("lower limit of its simultaneous 95% band", "upper limit of its simultaneous 95% band")
+
+
+def column(dims: tuple[str, ...], values: Any, name: str, units: str = "1", **attrs: Any) -> xr.Variable:
+    """Numbers with what they are."""
+    return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": name, **attrs})
+
+
+def with_ends(
+    name: str,
+    dims: tuple[str, ...],
+    found: Interval,
+    meaning: str,
+    units: str = "1",
+    *,
+    ends: tuple[str, str] = CI,
+    say_withheld: bool = True,
+) -> dict[str, xr.Variable]:
+    """An estimate, and beside it `_low`, which says why ends are missing, and `_high`."""
+    why = {"withheld": found.withheld} if say_withheld else {}
+    return {
+        name: column(dims, found.estimate, meaning, units),
+        f"{name}_low": column(dims, found.low, ends[0], units, **why),
+        f"{name}_high": column(dims, found.high, ends[1], units),
+    }
