@@ -208,6 +208,21 @@ def test_small_steps_are_not_lost_in_long_vectors(backend: str) -> None:
         truth = kernels.step_lengths((resid * scale).double(), backend="reference")
         steps = kernels.step_lengths(resid * scale, backend=backend)
         torch.testing.assert_close(steps.double(), truth, rtol=LENGTH, atol=0)
+        layers = list(resid * scale)
+        layers[1] = torch.nn.functional.pad(layers[1], (0, 200))[..., :500]  # its rows lie farther apart
+        steps = kernels.angle_profile(layers, measures="step", backend=backend)["step"]
+        torch.testing.assert_close(steps.double(), truth, rtol=LENGTH, atol=0)
+
+
+@pytest.mark.parametrize("backend", FASTER)
+@pytest.mark.parametrize("kind", DTYPES, ids=str)
+@pytest.mark.usefixtures("seed")
+def test_vectors_of_two_dtypes_are_compared_in_the_wider(backend: str, kind: torch.dtype) -> None:
+    for other in DTYPES:
+        u, v = torch.randn(7, 63).to(kind), torch.randn(7, 63).to(other)
+        wider = torch.promote_types(kind, other)
+        truth = kernels.angle(u.double(), v.double(), backend="reference")
+        assert_close(kernels.angle(u, v, backend=backend), truth, backend, wider)
 
 
 @pytest.mark.parametrize("backend", FASTER)
