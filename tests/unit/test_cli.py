@@ -422,9 +422,9 @@ def test_the_grid_takes_every_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         "geometry": "centred",
         "seed": 0,
     }
-    run._grid(None, WarmupRequest(choice, output, ("a", "b"), length=8, reference=(3, 7)), print)
+    run._grid(None, WarmupRequest(choice, output, "sampled", length=8, reference=(3, 7)), print)
     assert given["reference"] == (*grid.REFERENCES, (3, 7))
-    assert (given["texts"], given["length"], given["tau"]) == (("a", "b"), 8, [0.03, 0.05, 0.1])
+    assert (given["texts"], given["length"], given["tau"]) == ("sampled", 8, [0.03, 0.05, 0.1])
 
 
 def test_output_under_a_file_or_over_a_folder_is_refused(tmp_path: Path) -> None:

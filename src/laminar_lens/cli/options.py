@@ -41,7 +41,7 @@ OPTIONS = {
         name: f"--{name}"
         for name in (
             *("baseline", "at", "bridge", "device", "dtype", "layers", "length", "occurrence", "reference"),
-            *("geometries", "geometry", "regex", "seed", "skip", "target", "tau", "warmup"),
+            *("geometries", "geometry", "regex", "seed", "skip", "target", "tau", "texts", "warmup"),
         )
     },
 }
@@ -149,8 +149,9 @@ Regex = Annotated[
 TextFiles = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="FILE",
-        help="Texts, one a line; given again, each file is one text, cut into windows. Default: sampled.",
+        metavar="NAME|FILE[:FIELD]",
+        help="passages (default), sampled (the model writes them; novella's default), or a file: one text "
+        "a line, .json, .jsonl, .parquet, .gz, a data set's folder; of several text files each is one text.",
         rich_help_panel=TEXT,
         show_default=False,
     ),
@@ -160,7 +161,7 @@ NTexts = Annotated[
     typer.Option(
         parser=whole_number,
         metavar="N",
-        help="How many texts the model writes.",
+        help="How many passages, or texts that the model writes.",
         rich_help_panel=TEXT,
         show_default=False,
     ),

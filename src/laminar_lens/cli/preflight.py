@@ -23,8 +23,10 @@ from laminar_lens.errors import InputError, is_failure
 from laminar_lens.measures import MEASURES
 from laminar_lens.models.context import config_context
 from laminar_lens.models.families import family_of
-from laminar_lens.models.names import local_folder
+from laminar_lens.models.names import WRITES_ITS_TEXTS, local_folder
 from laminar_lens.prompts import find_targets
+from laminar_lens.texts.files import holds_records, read_texts
+from laminar_lens.texts.passages import SAMPLED, check_number
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
@@ -90,9 +92,26 @@ def check_texts_study(request: TextStudyRequest, *, least: int = 2, whole: bool 
     choice = request.model
     check_layers(choice)
     length = _text_length(request)
-    if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
-        check_texts(request.texts, tokenizer, length, least, whole=whole)
+    if isinstance(request.texts, str | None):
+        _check_number(request)
+    elif length is not None and (tokenizer := _tokenizer(choice)):
+        check_texts(_texts_or_files(request.texts), tokenizer, length, least, whole=whole)
     return request
+
+
+def _check_number(request: TextStudyRequest) -> None:
+    """Refuses more passages than there are."""
+    sampled = request.texts is None and request.model.name in WRITES_ITS_TEXTS
+    if request.n_texts is not None and request.texts != SAMPLED and not sampled:
+        check_number(request.n_texts)
+
+
+def _texts_or_files(given: Path | tuple[Path, ...]) -> Sequence[str] | Sequence[Path]:
+    """The texts of one file, or of several that hold records; of others, the files themselves."""
+    paths = (given,) if isinstance(given, Path) else given
+    if isinstance(given, Path) or holds_records(paths[0]):
+        return [text for path in paths for text in read_texts(path).texts]
+    return paths
 
 
 def check_warmup(request: WarmupRequest) -> TextStudyRequest:

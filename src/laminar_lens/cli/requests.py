@@ -60,12 +60,11 @@ class SequentialRequest:
 
 @dataclass(frozen=True)
 class TextStudyRequest:
-    """What studies of many texts share; without texts the model writes its own, and None is the study's
-    default."""
+    """What studies of many texts share; None is the study's default."""
 
     model: ModelChoice
     output: Output
-    texts: tuple[str, ...] | tuple[Path, ...] | None = None
+    texts: str | Path | tuple[Path, ...] | None = None
     n_texts: int | None = None
     length: int | None = None
     geometry: str = "raw"
