@@ -14,6 +14,8 @@ from laminar_lens.files import why_unwritable
 from laminar_lens.measures import MEASURES
 from laminar_lens.prompts import her_prompts, read_prompts
 from laminar_lens.studies.fields import choice
+from laminar_lens.texts.files import holds_records, read_texts
+from laminar_lens.texts.passages import NAMED
 from laminar_lens.texts.reading import read_document
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -31,17 +33,24 @@ def prompts(values: Sequence[str] | None) -> Texts:
     return Texts("her", her_prompts()) if names[0] == "her" else Texts(names[0], read_prompts(Path(names[0])))
 
 
-def texts(values: Sequence[str] | None) -> tuple[str, ...] | tuple[Path, ...] | None:
-    """One file's texts, one a line; of several files, their paths: each then is one text, cut into windows.
+def texts(values: Sequence[str] | None) -> str | Path | tuple[Path, ...] | None:
+    """ "passages" or "sampled"; the path of one file of texts, or of several; None without any.
 
-    None without files.
+    Of several files of text each is one text, cut into windows. All are read once, so that what is wrong with
+    one is said at once.
     """
     if not values:
         return None
+    named = [value for value in values if value in NAMED]
+    if named and len(values) > 1:
+        raise InputError(f"--texts {named[0]} stands alone: leave out the others, or give files only")
+    if named:
+        return named[0]
     if len(values) == 1:
-        return read_prompts(Path(values[0]))
+        read_texts(values[0])
+        return Path(values[0])
     for value in values:
-        read_document(value)
+        read_texts(value) if holds_records(value) else read_document(value)
     return tuple(map(Path, values))
 
 

@@ -59,8 +59,9 @@ PROMPTS = named(
 TEXTS = named(
     {
         "texts": Option(
-            "Texts, one a line; given again, each file is one text, cut into windows. Default: sampled.",
-            *("FILE", lambda _, names: checks.texts(names), list[str], None),
+            "passages (default), sampled (the model writes them; novella's default), or a file: one a line, "
+            ".json, .jsonl, .parquet, .gz, a data set's folder; of several files of text each is one.",
+            *("NAME|FILE[:FIELD]", lambda _, names: checks.texts(names), list[str], None),
             panel=TEXT,
         )
     }

@@ -17,9 +17,11 @@ from laminar_lens.measures import MEASURES
 from laminar_lens.models.context import config_context
 from laminar_lens.models.families import family_of
 from laminar_lens.models.gguf import gguf_config
-from laminar_lens.models.names import local_path
+from laminar_lens.models.names import WRITES_ITS_TEXTS, local_path
 from laminar_lens.studies.command import Command, Known
 from laminar_lens.studies.options import LONGEST, SHORTEST
+from laminar_lens.texts.files import holds_records, read_texts
+from laminar_lens.texts.passages import SAMPLED, check_number
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
@@ -41,8 +43,27 @@ def check_study(request: StudyRequest, does: Command) -> None:
         return
     length = text_length(choice, options)
     does.fits(request, Known(length))
-    if length is not None and request.texts is not None and (tokenizer := _tokenizer(choice)):
-        check_texts(request.texts, tokenizer, length, request.study.least, whole=does.is_whole(request))
+    if isinstance(request.texts, str | None):
+        _check_number(request)
+    elif length is not None and (tokenizer := _tokenizer(choice)):
+        texts = _texts_or_files(request.texts)
+        check_texts(texts, tokenizer, length, request.study.least, whole=does.is_whole(request))
+
+
+def _check_number(request: StudyRequest) -> None:
+    """Refuses more passages than there are."""
+    sampled = request.texts is None and request.model.name in WRITES_ITS_TEXTS
+    n_texts = request.options.get("n_texts")
+    if n_texts is not None and request.texts != SAMPLED and not sampled:
+        check_number(n_texts)
+
+
+def _texts_or_files(given: Path | tuple[Path, ...]) -> Sequence[str] | Sequence[Path]:
+    """The texts of one file, or of several that hold records; of others, the files themselves."""
+    paths = (given,) if isinstance(given, Path) else given
+    if isinstance(given, Path) or holds_records(paths[0]):
+        return [text for path in paths for text in read_texts(path).texts]
+    return paths
 
 
 def _known_prompts(request: StudyRequest, name: str) -> Known:

@@ -19,12 +19,13 @@ from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.passages import GIVEN, SAMPLED, check_language, named_texts, windows
+from laminar_lens.models.passages import GIVEN, check_language, named_texts, windows
 from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
 from laminar_lens.stats.observations import repeats
 from laminar_lens.texts.files import read_texts
+from laminar_lens.texts.passages import SAMPLED
 
 SKIP = 16
 SEED = 104_729

@@ -21,11 +21,18 @@ from laminar_lens.models.names import WRITES_ITS_TEXTS
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.unknown import unknown_token
 from laminar_lens.stats.streams import stream
-from laminar_lens.texts.passages import N_PASSAGES, check_number, passages
+from laminar_lens.texts.passages import (
+    N_PASSAGES,
+    NAMED,
+    PASSAGES,
+    SAMPLED,
+    check_number,
+    passages,
+)
 from laminar_lens.texts.tokenization import token_ids
 
-PASSAGES, SAMPLED, GIVEN = "passages", "sampled", "given"
-"""What `texts=` may say, and, as a study's settings say it, that texts were given."""
+GIVEN = "given"
+"""What a study's settings say of other texts than the named ones."""
 
 MOST_LOST = 0.05
 """Share of tokens that are unknown, or of letters that no token holds, from which passages say too little."""
@@ -50,7 +57,7 @@ def named_texts(model: Any, texts: Any) -> str:
     """ "passages", "sampled" or "given": what `texts=` means for this model."""
     if texts is None:
         return SAMPLED if describe_name(model) in WRITES_ITS_TEXTS else PASSAGES
-    return texts if isinstance(texts, str) and texts in (PASSAGES, SAMPLED) else GIVEN
+    return texts if isinstance(texts, str) and texts in NAMED else GIVEN
 
 
 def own_texts_note(model: Any, texts: Any) -> list[str]:

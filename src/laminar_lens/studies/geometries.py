@@ -15,10 +15,10 @@ from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometri
 from laminar_lens.meter import AngleMeter
 from laminar_lens.models.batches import prompt_batches
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.passages import PASSAGES
 from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.studies.columns import with_ends
+from laminar_lens.texts.passages import PASSAGES
 
 MOST_TEXTS = 200
 """So many texts are measured in every geometry: the comparison is beside the study, not the study."""

@@ -23,7 +23,7 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
-from laminar_lens.models.passages import PASSAGES, check_language, named_texts
+from laminar_lens.models.passages import check_language, named_texts
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.models.tokens import token_rows
@@ -38,6 +38,7 @@ from laminar_lens.studies.documents import (
     starts_setting,
 )
 from laminar_lens.studies.masks import sink_mask
+from laminar_lens.texts.passages import PASSAGES
 
 FORMAT = "laminar-lens-masks/1"
 

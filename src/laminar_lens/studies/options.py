@@ -45,7 +45,7 @@ def counted(default: int, least: int = 2) -> Option:
             raise InputError(f"{flag} {value} is too large: give {MOST_TEXTS} or less, usually {USUAL_TEXTS}")
         return at_least(flag, value, least)
 
-    words = f"How many texts the model writes. Default: {default}."
+    words = f"How many passages (default: all), or texts that the model writes (default: {default})."
     return Option(words, "N", read, int, None, "--n-texts", TEXT)
 
 

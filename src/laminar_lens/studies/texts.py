@@ -13,21 +13,14 @@ from laminar_lens.errors import InputError
 from laminar_lens.models import sample_tokens
 from laminar_lens.models.context import context_length
 from laminar_lens.models.padding import is_token_tensor
-from laminar_lens.models.passages import (
-    GIVEN,
-    PASSAGES,
-    SAMPLED,
-    check_language,
-    named_texts,
-    own_texts_note,
-    windows,
-)
+from laminar_lens.models.passages import GIVEN, check_language, named_texts, own_texts_note, windows
 from laminar_lens.studies.documents import (
     starts_setting,
 )
 from laminar_lens.studies.given import given_rows, group_labels
 from laminar_lens.studies.observations import Observations, Origin, check_repeats, observations
 from laminar_lens.studies.options import LONGEST, SHORTEST, USUAL_TEXTS, Options
+from laminar_lens.texts.passages import PASSAGES, SAMPLED
 
 
 @runtime_checkable

@@ -14,6 +14,9 @@ KINDS = (
 SUBJECTS = 30
 N_PASSAGES = len(KINDS) * SUBJECTS
 
+PASSAGES, SAMPLED = NAMED = ("passages", "sampled")
+"""What `texts=` may say."""
+
 FILE = Path(__file__).with_name("passages.txt")
 
 

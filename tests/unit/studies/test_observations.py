@@ -147,7 +147,7 @@ def test_texts_that_share_their_measured_tokens_are_refused(study: str, model: A
 def test_a_model_that_writes_one_text_is_named(study: str, bridge: bool | None, collapsed: Path) -> None:
     model = ll.load_model(collapsed, bridge=bridge)
     with pytest.raises(InputError, match=r"39 of them .* The model writes the same text again and again"):
-        measured(study, model, n_texts=N, length=LENGTH)
+        measured(study, model, "sampled", n_texts=N, length=LENGTH)
 
 
 @each_study
@@ -402,20 +402,18 @@ def test_on_the_command_line(
 def test_a_collapsed_model_on_the_command_line(
     collapsed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The warm-up part of a sequential study can be left out; its donors are then said to be one text."""
+    """Passages do not need the model's own writing; nor does a sequential study, whose donors may be such."""
     out = ["--out", str(tmp_path / "out"), "--json"]
-    assert main(["sinks", "--model", str(collapsed), "--n-texts", "40", "--length", "8", *out]) == 2
+    few = ["--model", str(collapsed), "--n-texts", "40", *out]
+    assert main(["sinks", *few, "--length", "8", "--texts", "sampled"]) == 2
     assert "The model writes the same text again and again" in capsys.readouterr().err
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS), encoding="utf-8")
-    command = ["sequential", "--model", str(collapsed), "--prompts", str(prompts), "--n-texts", "40", *out]
-    assert main(command) == 2
-    shown = capsys.readouterr().err
-    assert "can do without them: --no-warmup" in shown
-    assert len(shown.splitlines()) == 1
-    assert main([*command, "--no-warmup"]) == 0
-    warnings = json.loads(capsys.readouterr().out)["warnings"]
-    assert any('donors of the baseline "matched" repeat another' in warning for warning in warnings)
+    assert main(["sequential", *few, "--prompts", str(prompts), "--no-warmup"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert not any("repeat another" in warning for warning in shown["warnings"])
+    found = sequential(ll.load_model(collapsed), PROMPTS, warmup=False, donors="sampled")
+    assert any('donors of the baseline "matched" repeat another' in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("study", [*STUDIES, "sequential"])

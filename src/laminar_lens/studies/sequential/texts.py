@@ -14,7 +14,7 @@ from laminar_lens.interventions.conditions import Conditions, portable
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.models.context import context_length
 from laminar_lens.models.padding import without_pads
-from laminar_lens.models.passages import GIVEN, PASSAGES, SAMPLED, check_language, named_texts, windows
+from laminar_lens.models.passages import GIVEN, check_language, named_texts, windows
 from laminar_lens.results import json_safe
 from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
@@ -22,7 +22,7 @@ from laminar_lens.studies.observations import MANY_REPEATS
 from laminar_lens.studies.sequential.plan import Plan, check_donors
 from laminar_lens.studies.warmup.result import WarmupResult
 from laminar_lens.studies.warmup.study import warmup_study
-from laminar_lens.texts.passages import N_PASSAGES
+from laminar_lens.texts.passages import N_PASSAGES, PASSAGES, SAMPLED
 
 DONOR_LENGTH = 64
 DONORS = "give donors= of your own, or donors='sampled'"
