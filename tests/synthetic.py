@@ -90,8 +90,8 @@ def warmup_variables(rng, layers, n_pairs, sink, pair="pair", prefix=""):
     made |= {
         "k_lo": ("layer", k),
         "k_hi": ("layer", np.where(undecided, 2, k)),
-        "skip": ("layer", np.where(undecided, -1, k)),
-        "verdict": ("layer", np.where(undecided, "undetermined", "decided")),
+        "skip": ("layer", np.where(undecided, 2, k)),
+        "verdict": ("layer", np.where(undecided, "bracketed", "exact")),
         "n_needed": ("layer", np.where(undecided, 900, -1)),
         "sign": ("layer", np.where(affected, "wider", "none")),
         "share_affected": ("layer", np.where(affected, 0.97, 0.0)),
@@ -112,11 +112,11 @@ def warmup_dataset(n_layers=8, n_texts=40, length=64, seed=0, sink=1.0):
     variables["angle"] = (("text", "layer", "pair"), angle.astype(np.float32), {"units": "rad"})
     coords = {"layer": np.arange(layers), "pair": np.arange(length - 1), "k": np.arange(5)}
     settings = {"tau": 0.05, "n_texts": n_texts, "length": length, "reference": [2 * length // 3, length - 1]}
-    attrs = {"k_lo": 1, "k_hi": 2, "skip": -1, "verdict": "undetermined", "n_needed": 900, **settings}
+    attrs = {"k_lo": 1, "k_hi": 2, "skip": 2, "verdict": "bracketed", "n_needed": 900, **settings}
     return label_dataset(
         xr.Dataset(variables, coords, attrs),
         study="warmup",
-        sentence="Synthetic: undetermined between 1 and 2 tokens; 900 texts would decide.",
+        sentence="Synthetic: leave out the first 2 tokens; 1 is necessary.",
         provenance=provenance(settings, ["synthetic"] * n_texts),
         settings=settings,
         warnings=["These numbers are invented."],

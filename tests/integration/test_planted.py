@@ -95,7 +95,7 @@ def test_a_token_that_is_often_first_is_found_and_its_place_is_not_the_cause(
 def test_the_mask_by_vector_finds_the_token_anywhere(gated_model: Any, gated_tokens: np.ndarray) -> None:
     states = ll.capture_residuals(gated_model, torch.from_numpy(gated_tokens[:200]))
     warm = ll.warmup_study(gated_model, torch.from_numpy(gated_tokens[:60]), random_init=False)
-    warm = WarmupResult(warm.dataset.assign_attrs(verdict="decided", skip=1, k_lo=1, k_hi=1))
+    warm = WarmupResult(warm.dataset.assign_attrs(verdict="exact", skip=1, k_lo=1, k_hi=1))
     expected = torch.from_numpy(gated_tokens[:200] != planted.SINK_TOKEN)
     expected[:, 0] = False
     assert torch.equal(warm.mask(states=states), expected)

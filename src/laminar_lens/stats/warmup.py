@@ -1,4 +1,4 @@
-"""How many first tokens stand apart from the rest of a text: decided, undetermined, or drift.
+"""How many first tokens stand apart from the rest of a text: exact, bracketed, undetermined, or drift.
 
 For text n and pair p, d[n, p] is its angle minus the mean over a reference window R of the same text; δ[p]
 is its mean over texts, and k* the smallest k with |δ[p]| < τ for every p in k … R−1. Two statements bound
@@ -12,9 +12,10 @@ it:
 k is decided by δ, the contrast of texts' means, since k* is defined by it. The paired shift (the same bigram
 first and deep inside) is reported beside it and decides nothing.
 
-Where they meet the answer is decided. Not having shown equivalence is never taken for a difference: next to
-R it is "undetermined" as anywhere else, and only a difference that was shown there is "drift" (no finite
-k).
+The number to act on is k_hi: enough, with P(too few) ≤ 0.05. Where the two meet the answer is "exact", where
+both are finite it is "bracketed". Not having shown equivalence is never taken for a difference: where it was
+not shown next to R the answer is "undetermined", and only a difference that was shown there is "drift" (no
+finite k).
 
 Source: docs/definition.md, §3.
 """
@@ -45,12 +46,15 @@ MIN_SHOWN = 40
 """Below this many independent texts no difference is claimed: of two texts every resample has t = 0, and of
 twenty the band covers 98% instead of 95% (tests/validate/warmup.py)."""
 
+TOLERANCES = (0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
+"""At which the answer is given beside the one that was asked for, in radians."""
+
 _WINDOWS = {"last quarter": 4, "last third": 3, "last half": 2}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One three-valued answer. `k_hi` is None where no finite upper bound was shown."""
+    """One answer. `k_hi` is None where no finite upper bound was shown."""
 
     verdict: str
     k_lo: int | None
@@ -60,8 +64,8 @@ class Answer:
 
     @property
     def skip(self) -> int | None:
-        """The number of first tokens to leave out; None unless decided."""
-        return self.k_hi if self.verdict == "decided" else None
+        """The number of first tokens to leave out, which is enough; None where no such bound was shown."""
+        return self.k_hi
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ class WarmupAnswer:
     band_high: Float[Array, "layer pair"]
     layers: tuple[Answer, ...]
     overall: Answer
+    tolerances: Float[Array, " tolerance"]
+    curve: tuple[tuple[Answer, ...], ...]
+    """At each tolerance the answer of each layer and, last, that of all at once, without texts needed."""
 
 
 def warmup(
@@ -122,12 +129,14 @@ def warmup(
     delta, sd = tested.mean(0), tested.std(0, ddof=1)
     low90, high90, critical = bounds
     half = (critical if n >= MIN_SHOWN else np.nan) * sd / np.sqrt(n)
-    inside = (low90 > -tau) & (high90 < tau) & (n >= MIN_TEXTS)
-    above, below = delta - half > tau, delta + half < -tau
+    bounds_shown = (low90, high90, delta - half, delta + half)
+    inside, above, below = _shown(*bounds_shown, tau, n)
     # a maximum over columns is never less than one column's; of a few texts the bootstrap's may be
     planned = max(critical, float(ndtri((1 + level) / 2)))
     decide = Deciding(delta, sd, correlated_normals(tested, seed), n, tau, planned, level)
     answers = [_answer(inside[[i]], above[[i]], below[[i]], decide.layer(i)) for i in range(len(delta))]
+    tolerances = np.array(sorted({*TOLERANCES, tau}))
+    curve = tuple(_at_tolerance(_shown(*bounds_shown, float(at), n)) for at in tolerances)
 
     def wide(x: Array) -> Array:
         out = np.full(d.shape[1:], np.nan)
@@ -147,7 +156,23 @@ def warmup(
         band_high=wide(delta + half),
         layers=tuple(answers),
         overall=_answer(inside, above, below, decide.all()),
+        tolerances=tolerances,
+        curve=curve,
     )
+
+
+def _shown(
+    low90: Array, high90: Array, band_low: Array, band_high: Array, tau: float, n: int
+) -> tuple[Array, Array, Array]:
+    """Where a pair was shown to be inside ±tau, above it, below it: [layer tested pair] each."""
+    return (low90 > -tau) & (high90 < tau) & (n >= MIN_TEXTS), band_low > tau, band_high < -tau
+
+
+def _at_tolerance(found: tuple[Array, Array, Array]) -> tuple[Answer, ...]:
+    """The answer of each layer, and last that of all at once."""
+    inside, above, below = found
+    rows = [slice(i, i + 1) for i in range(len(inside))]
+    return tuple(_answer(inside[row], above[row], below[row], lambda: None) for row in (*rows, slice(None)))
 
 
 def check_tau(tau: Any) -> None:
@@ -277,8 +302,10 @@ def _answer(inside: Array, above: Array, below: Array, needed: Callable[[], int 
     if k_lo == start:
         return Answer("drift", None, None, None, sign)
     if k_lo == k_hi:
-        return Answer("decided", k_lo, k_hi, None, sign)
-    return Answer("undetermined", k_lo, k_hi if k_hi < start else None, needed(), sign)
+        return Answer("exact", k_lo, k_hi, None, sign)
+    if k_hi < start:
+        return Answer("bracketed", k_lo, k_hi, needed(), sign)
+    return Answer("undetermined", k_lo, None, needed(), sign)
 
 
 def encode(k: Int[Array, " layer"] | list[int | None]) -> Int[Array, " layer"]:

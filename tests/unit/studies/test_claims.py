@@ -300,12 +300,12 @@ class TestAlike:
     @pytest.mark.parametrize(
         ("verdict", "k_lo", "k_hi", "answer"),
         [
-            ("decided", 1, 1, "holds"),
-            ("undetermined", 0, 2, "holds"),
-            ("undetermined", 1, 3, "undetermined"),
+            ("exact", 1, 1, "holds"),
+            ("bracketed", 0, 2, "holds"),
+            ("bracketed", 1, 3, "undetermined"),
             ("undetermined", 1, None, "undetermined"),
-            ("undetermined", 3, 5, "fails"),
-            ("decided", 4, 4, "fails"),
+            ("bracketed", 3, 5, "fails"),
+            ("exact", 4, 4, "fails"),
             ("drift", None, None, "fails"),
         ],
     )
@@ -319,7 +319,7 @@ class TestAlike:
             k_lo=k_lo,
             k_hi=k_hi,
             n_needed=None,
-            skip=k_hi if verdict == "decided" else None,
+            skip=k_hi,
         )
         claim = alike_claim(warm)
         assert (claim.verdict, claim.estimate, claim.unit) == (answer, 2, "tokens")

@@ -210,7 +210,7 @@ class TestMasks:
         rows = documents()
         ids = packed(rows)
         warm = ll.warmup_study(model, one_by_one(rows), length=LENGTH, random_init=False)
-        warm.dataset.attrs.update(verdict="decided", skip=2, k_lo=2, k_hi=2)
+        warm.dataset.attrs.update(verdict="exact", skip=2, k_lo=2, k_hi=2)
         expected = position_mask(ids, None, 2, None, E)
         assert warm.mask(ids, document_starts=E).equal(expected)
         assert warm.mask(ids, document_starts=E, model=model).equal(

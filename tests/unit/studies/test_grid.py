@@ -31,7 +31,7 @@ def frame(model: Any) -> Any:
 def test_one_row_a_combination(frame: Any) -> None:
     keys = ["prepend_bos", "final_norm", "tau", "reference"]
     assert len(frame) == 16 == len(frame[keys].drop_duplicates())
-    assert set(frame["verdict"]) <= {"decided", "undetermined", "drift"}
+    assert set(frame["verdict"]) <= {"exact", "bracketed", "undetermined", "drift"}
     assert set(frame["note"]) == {""}
     assert str(frame["k_hi"].dtype) == "Int64"
     for name in ("target_angle", "rotation", "target_minus_baseline"):

@@ -137,7 +137,7 @@ def test_without_long_vectors_one_pass_is_enough(tiny_gpt2: Any, monkeypatch: py
 
 def warm_of(model: Any, *, bos: bool = False) -> WarmupResult:
     warm = ll.warmup_study(model, n_texts=40, length=12, random_init=False, prepend_bos=bos)
-    return WarmupResult(warm.dataset.assign_attrs(verdict="decided", skip=1, k_lo=1, k_hi=1))
+    return WarmupResult(warm.dataset.assign_attrs(verdict="exact", skip=1, k_lo=1, k_hi=1))
 
 
 @pytest.mark.parametrize("bos", [False, True])

@@ -218,23 +218,23 @@ class TestTexts:
 class TestMask:
     def test_positions_of_either_padding_side(self) -> None:
         tokens = torch.tensor([[5, 6, 7, -1, -1], [-1, -1, 5, 6, 7], [1, 2, 3, 4, 5]])
-        kept = answered("decided", 1, 1, 1).mask(tokens)
+        kept = answered("exact", 1, 1, 1).mask(tokens)
         assert kept.int().tolist() == [[0, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 1, 1, 1, 1]]
 
     def test_a_bos_that_a_row_lacks_counts(self) -> None:
         """With or without the BOS in front, the same tokens are kept; without a BOS in the study none
         counts."""
-        skip_bos, skip_two = (answered("decided", k, k, k, bos=0) for k in (1, 2))
+        skip_bos, skip_two = (answered("exact", k, k, k, bos=0) for k in (1, 2))
         bare, whole = torch.tensor([[5, 6, 7], [-1, 5, 6]]), torch.tensor([[0, 5, 6, 7], [-1, 0, 5, 6]])
         assert skip_bos.mask(bare).int().tolist() == [[1, 1, 1], [0, 1, 1]]
         assert skip_two.mask(bare).int().tolist() == [[0, 1, 1], [0, 0, 1]]
         assert skip_bos.mask(whole).int().tolist() == [[0, 1, 1, 1], [0, 0, 1, 1]]
         assert skip_two.mask(whole).int().tolist() == [[0, 0, 1, 1], [0, 0, 0, 1]]
-        assert answered("decided", 1, 1, 1).mask(whole[:1]).int().tolist() == [[0, 1, 1, 1]]
+        assert answered("exact", 1, 1, 1).mask(whole[:1]).int().tolist() == [[0, 1, 1, 1]]
 
     def test_its_own_tokens_agree_with_states_behind_a_bos(self, model: Any, tokens: torch.Tensor) -> None:
         study = warmup_study(model, tokens, prepend_bos=True, random_init=False)
-        attrs = {"verdict": "decided", "skip": 2, "k_lo": 2, "k_hi": 2}
+        attrs = {"verdict": "exact", "skip": 2, "k_lo": 2, "k_hi": 2}
         study = WarmupResult(study.dataset.assign_attrs(attrs))
         states = capture_residuals(model, tokens[:3], prepend_bos=True)
         sinks = torch.from_numpy(sink_tokens(states.values.numpy(), states.mask.numpy()))
@@ -244,17 +244,30 @@ class TestMask:
 
     def test_padding_is_given(self) -> None:
         tokens, padding = torch.zeros(1, 4, dtype=torch.long), torch.tensor([[False, True, True, True]])
-        assert answered("decided", 2, 2, 2).mask(tokens, padding=padding).int().tolist() == [[0, 0, 0, 1]]
+        assert answered("exact", 2, 2, 2).mask(tokens, padding=padding).int().tolist() == [[0, 0, 0, 1]]
 
     def test_nothing_to_leave_out(self) -> None:
-        assert answered("decided", 0, 0, 0).mask(torch.ones(2, 3, dtype=torch.long)).all()
+        assert answered("exact", 0, 0, 0).mask(torch.ones(2, 3, dtype=torch.long)).all()
 
-    def test_undetermined_takes_the_upper_bound_and_says_so(self) -> None:
-        result, tokens = answered("undetermined", -1, 0, 2), torch.ones(1, 4, dtype=torch.long)
-        with pytest.warns(UserWarning, match=r"undetermined \(0 to 2 tokens\); leaving out 2"):
-            assert result.mask(tokens).int().tolist() == [[0, 0, 1, 1]]
-        with pytest.raises(InputError, match="measure more texts"):
+    def test_the_upper_bound_is_what_to_leave_out(self) -> None:
+        result, tokens = answered("bracketed", 2, 0, 2), torch.ones(1, 4, dtype=torch.long)
+        assert result.mask(tokens).int().tolist() == [[0, 0, 1, 1]]
+        with pytest.raises(InputError, match=r"not exact \(0 to 2 tokens\); measure more texts"):
             result.mask(tokens, strict=True)
+        assert answered("exact", 2, 2, 2).mask(tokens, strict=True).int().tolist() == [[0, 0, 1, 1]]
+
+    def test_a_layer_has_a_number_of_its_own(self) -> None:
+        found, tokens = answered("bracketed", 3, 1, 3), torch.ones(1, 5, dtype=torch.long)
+        columns = {"k_lo": [1, 0, -1], "k_hi": [3, 0, -1], "verdict": ["bracketed", "exact", "drift"]}
+        layers = {name: ("layer", values) for name, values in columns.items()}
+        result = WarmupResult(found.dataset.assign(layers).assign_coords(layer=[0, 4, 9]))
+        assert result.mask(tokens).int().tolist() == [[0, 0, 0, 1, 1]]
+        assert result.mask(tokens, layer=0).int().tolist() == [[0, 0, 0, 1, 1]]
+        assert result.mask(tokens, layer=4).all()
+        with pytest.raises(InputError, match="the warm-up is drift in layer 9 without"):
+            result.mask(tokens, layer=9)
+        with pytest.raises(InputError, match="layer 5 was not measured; choose from 0, 4, 9"):
+            result.mask(tokens, layer=5)
 
     @pytest.mark.parametrize("verdict", ["drift", "undetermined"])
     def test_no_bound_no_rule(self, verdict: str) -> None:
@@ -264,7 +277,7 @@ class TestMask:
     def test_states_add_sinks_by_vector(self, model: Any, tokens: torch.Tensor) -> None:
         states = capture_residuals(model, tokens[:4])
         states.values[2, 1, 7] *= 100
-        result = answered("decided", 1, 1, 1)
+        result = answered("exact", 1, 1, 1)
         kept = result.mask(states=states)
         assert not kept[:, 0].any()
         assert not kept[1, 7]
@@ -276,18 +289,18 @@ class TestMask:
 
     def test_states_from_the_middle_keep_their_positions(self, model: Any, tokens: torch.Tensor) -> None:
         states = capture_residuals(model, tokens[:2], positions=[0, 1, 5])
-        assert answered("decided", 2, 2, 2).mask(states=states)[:, :2].sum() == 0
+        assert answered("exact", 2, 2, 2).mask(states=states)[:, :2].sum() == 0
 
     def test_another_bos_setting_is_refused(self, model: Any, tokens: torch.Tensor) -> None:
         states = capture_residuals(model, tokens[:2])
         with pytest.raises(InputError, match="prepend_bos=False, the warm-up measured with True"):
-            answered("decided", 1, 1, 1, bos=0).mask(states=states)
+            answered("exact", 1, 1, 1, bos=0).mask(states=states)
 
     def test_one_of_the_two(self) -> None:
         with pytest.raises(InputError, match="one of the two"):
-            answered("decided", 1, 1, 1).mask()
+            answered("exact", 1, 1, 1).mask()
         with pytest.raises(ShapeError, match=r"shape \(4,\)"):
-            answered("decided", 1, 1, 1).mask(torch.ones(4, dtype=torch.long))
+            answered("exact", 1, 1, 1).mask(torch.ones(4, dtype=torch.long))
 
 
 class TestSentence:
@@ -302,7 +315,8 @@ class TestSentence:
         delta = np.stack([simulated.first(1, size) for size in (0.0, 1.31, 1.31, 1.31)])
         text = self.said(seed, 400, delta)
         size = re.match(
-            r"Leave out 1 token: pairs with position 0 are (\S+) rad wider in layers 3–4 and 7 "
+            r"Leave out the first token: enough in every layer, and necessary \(95%\)\. "
+            r"Pairs with position 0 are (\S+) rad wider in layers 3–4 and 7 "
             r"\(95% CI (\S+)–(\S+), 400 texts\)\.",
             text,
         )
@@ -315,7 +329,8 @@ class TestSentence:
     def test_both_signs(self, seed: int) -> None:
         delta = np.stack([simulated.first(2, size) for size in (0.3, 0.0, -0.2, 0.0)])
         text = self.said(seed, 400, delta, bos=1)
-        assert text.startswith("Leave out 2 tokens: pairs that start at positions 0–1 are 0.3")
+        assert "Pairs that start at positions 0–1 are 0.3" in text
+        assert text.startswith("Leave out the first 2 tokens: enough in every layer, and necessary (95%).")
         assert " rad narrower in layer 4 (95% CI " in text
         assert text.endswith("Position 0 is the BOS.")
 
@@ -327,7 +342,9 @@ class TestSentence:
 
     def test_undetermined(self, seed: int) -> None:
         text = self.said(seed, 20, None)
-        assert text.startswith("Undetermined: neither was it shown that first tokens stand apart, nor")
+        assert text.startswith(
+            "Undetermined: at ±0.05 rad no number of first tokens was shown to be enough; "
+        )
         assert "there were 20 texts, about " in text
 
     def test_drift(self, seed: int) -> None:
@@ -338,10 +355,23 @@ class TestSentence:
 
     def shown(self, delta: Any, low: Any, high: Any, k: int, *, grouped: bool = False) -> str:
         """What is said of these curves [layer, pair] where no effect was named."""
-        fine = Answer("decided", k, k, None, "mixed")
+        fine = Answer("exact", k, k, None, "mixed")
         curves = [np.array(x, dtype=float) for x in (delta, low, high)]
         answer = WarmupAnswer(
-            0.05, 400, 0, (8, 12), curves[0], curves[0], curves[1], curves[2], curves[1], curves[2], (), fine
+            0.05,
+            400,
+            0,
+            (8, 12),
+            curves[0],
+            curves[0],
+            curves[1],
+            curves[2],
+            curves[1],
+            curves[2],
+            (),
+            fine,
+            np.array([0.05]),
+            (),
         )
         return sentence(answer, [], [2, 5], grouped=grouped)
 
@@ -349,7 +379,8 @@ class TestSentence:
         """0.3 rad with a band across 0 is no difference; −0.2 rad outside ±τ is one."""
         text = self.shown([[0.3, 0], [-0.2, 0]], [[-0.02, -1], [-0.26, -1]], [[0.62, 1], [-0.14, 1]], 1)
         assert text == (
-            "Leave out 1 token: pairs with position 0 are up to 0.20 rad narrower, in layer 5 "
+            "Leave out the first token: enough in every layer, and necessary (95%). "
+            "Pairs with position 0 are up to 0.20 rad narrower, in layer 5 "
             "(simultaneous 95% band 0.14–0.26) (400 texts)."
         )
 
@@ -359,7 +390,8 @@ class TestSentence:
         delta[0, 5], low[0, 5] = 0.2, 0.1
         text = self.shown(delta, low, high, 6, grouped=True)
         assert text.startswith(
-            "Leave out 6 tokens: pairs that start at position 5 are up to 0.20 rad wider, in layer 2 "
+            "Leave out the first 6 tokens: enough in every layer, and necessary (95%). "
+            "Pairs that start at position 5 are up to 0.20 rad wider, in layer 2 "
             "(simultaneous 95% band 0.10–0.30) (400 independent texts)"
         )
 
@@ -368,5 +400,7 @@ class TestSentence:
         answer = warmup(theta, seed=seed)
         d = contrast(theta, slice(16, 24))
         text = sentence(answer, effects(d, 1, 0.05, seed=seed), [0])
-        assert re.match(r"Leave out 7 tokens: pairs with position 0 are 0\.3\d rad wider in layer 0 \(", text)
+        first = "Leave out the first 7 tokens: enough in the one layer measured, and necessary (95%). "
+        assert text.startswith(first)
+        assert re.match(r"Pairs with position 0 are 0\.3\d rad wider in layer 0 \(", text[len(first) :])
         assert text.endswith("2,000 texts), and the difference fades over the first 7 pairs.")

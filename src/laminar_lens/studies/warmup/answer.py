@@ -38,6 +38,7 @@ def answer(measured: xr.Dataset, tau: float) -> Answer:
     variables = (
         _curves(said, theta, window)
         | _answers(said)
+        | _over_tolerances(said)
         | _shapes(said, d, window, k)
         | _costs(theta, found.axis_turn)
         | _paired(found, paired, theta.shape[-1], seed)
@@ -49,6 +50,7 @@ def answer(measured: xr.Dataset, tau: float) -> Answer:
     coords = {
         "layer": found.layer,
         "pair": np.arange(theta.shape[-1]),
+        "tolerance": ("tolerance", said.tolerances, {"units": "rad"}),
         "k": np.arange(1, variables["cost_mean"].shape[-1] + 1),
     }
     dropped = f"{n_dropped} of {len(found.angle)} texts left out: an angle is not defined (a zero vector)."
@@ -113,6 +115,17 @@ def _answers(answer: WarmupAnswer) -> dict[str, xr.Variable]:
         "verdict": column(np.array([a.verdict for a in answer.layers])),
         "sign": column(np.array([a.sign for a in answer.layers])),
     }
+
+
+def _over_tolerances(answer: WarmupAnswer) -> dict[str, xr.Variable]:
+    """What is enough and what is necessary at each tolerance, in each layer and in all at once."""
+    found, names = {}, {"k_hi": "first tokens that are enough to leave out", "k_lo": "necessary to leave out"}
+    for name, about in names.items():
+        k = np.stack([encode([getattr(one, name) for one in row]) for row in answer.curve])
+        attrs = {"units": "tokens", "long_name": f"{about}; -1: none was shown"}
+        found[f"tolerance_{name}"] = xr.Variable(("tolerance",), k[:, -1], attrs)
+        found[f"tolerance_{name}_by_layer"] = xr.Variable(("tolerance", "layer"), k[:, :-1], attrs)
+    return found
 
 
 def _shapes(answer: WarmupAnswer, d: np.ndarray, window: slice, k: int) -> dict[str, xr.Variable]:

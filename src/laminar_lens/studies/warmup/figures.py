@@ -130,8 +130,8 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure:
     """How many tokens to leave out in each layer: the interval [k_lo, k_hi]."""
     figure = new_figure(
         "How many tokens to leave out, by layer",
-        "A single point is decided; a bar reaches from the fewest to the most tokens that the data allow (an "
-        "arrow: no upper bound was shown), and more texts would shorten it.",
+        "The mark is enough; a bar reaches down to the fewest that are necessary (one point: exact). An "
+        "arrow: no number was shown to be enough. More texts shorten a bar.",
     )
     layers, verdict = dataset["layer"].values, dataset["verdict"].values.astype(str)
     low, high = np.maximum(dataset["k_lo"].values, 0), dataset["k_hi"].values
@@ -157,6 +157,43 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure:
     return figure
 
 
+@needs("tolerance_k_hi")
+def k_by_tolerance(dataset: xr.Dataset) -> go.Figure:
+    """What is enough and what is necessary at each tolerance: all layers at once, and each by itself."""
+    figure = new_figure(
+        "How many tokens to leave out, by tolerance",
+        "The same measurement at every tolerance: thick, all layers at once; thin, each layer by itself. A "
+        "line begins where a number was first shown to be enough.",
+        x="tolerance ±τ (rad)",
+    )
+    tau, layers = dataset["tolerance"].values, dataset["layer"].values.tolist()
+    for layer, k in zip(layers, dataset["tolerance_k_hi_by_layer"].values.T, strict=True):
+        figure.add_trace(
+            go.Scatter(
+                x=tau, y=np.where(k < 0, np.nan, k), mode="lines", name=f"layer {layer}", showlegend=False,
+                line={"color": fade(TARGET, 0.25), "width": 1},
+                hovertemplate=f"layer {layer}, ±%{{x:g}} rad: %{{y}} are enough<extra></extra>",
+            )
+        )  # fmt: skip
+    for name, words, color in (("k_hi", "enough", TARGET), ("k_lo", "necessary", WITH_FIRST)):
+        k = dataset[f"tolerance_{name}"].values
+        figure.add_trace(
+            go.Scatter(
+                x=tau, y=np.where(k < 0, np.nan, k), mode="lines+markers", name=words,
+                line={"color": color, "width": 3}, marker={"size": 8},
+                hovertemplate=f"±%{{x:g}} rad: %{{y}} {words} in all layers<extra></extra>",
+            )
+        )  # fmt: skip
+    chosen = tolerance(dataset)
+    if chosen is not None:
+        figure.add_vline(x=chosen, line={"color": SOFT, "width": 1, "dash": "dot"}, layer="below")
+    ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3]
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{one:g}" for one in ticks])
+    figure.update_yaxes(title={"text": "tokens to leave out (k)"}, rangemode="tozero")
+    figure.update_layout(height=380, showlegend=True)
+    return figure
+
+
 def _k_marks(figure: go.Figure, dataset: xr.Dataset, end: Any, open_ended: Any) -> None:
     """A point a layer at its upper end, by verdict."""
     layers, verdict = dataset["layer"].values, dataset["verdict"].values.astype(str)
@@ -167,8 +204,8 @@ def _k_marks(figure: go.Figure, dataset: xr.Dataset, end: Any, open_ended: Any) 
         for v, a, b in zip(verdict, low, high, strict=True)
     ]
     for name, rows, color, symbol in (
-        ("decided", verdict == "decided", TARGET, "circle"),
-        ("undetermined", (verdict == "undetermined") & ~open_ended, WITH_FIRST, "line-ew"),
+        ("exact", verdict == "exact", TARGET, "circle"),
+        ("enough", verdict == "bracketed", WITH_FIRST, "line-ew"),
         ("no upper bound", open_ended, WITH_FIRST, "triangle-up"),
         ("drift", verdict == "drift", INK, "x"),
     ):

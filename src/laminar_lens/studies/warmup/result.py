@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from laminar_lens.arguments import checked
+from laminar_lens.arguments import checked, whole
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError
 from laminar_lens.models import describe
@@ -48,12 +48,12 @@ class WarmupResult(StudyResult):
     @property
     @complete
     def verdict(self) -> str:
-        """ "decided", "undetermined" or "drift"."""
+        """ "exact" (k_lo is k_hi), "bracketed" (between the two), "undetermined" or "drift"."""
         return str(self.dataset.attrs["verdict"])
 
     @property
     def skip(self) -> int | None:
-        """Number of first tokens to leave out; None unless decided."""
+        """Number of first tokens to leave out: `k_hi`, enough in every layer; None where none was shown."""
         return self._number("skip")
 
     @property
@@ -68,7 +68,8 @@ class WarmupResult(StudyResult):
 
     @property
     def n_needed(self) -> int | None:
-        """Texts that would decide nine times in ten; None where decided, drifting, or more than a million."""
+        """Texts that would make it exact nine times in ten; None where it is, or drifts, or above a
+        million."""
         return self._number("n_needed")
 
     @property
@@ -101,6 +102,7 @@ class WarmupResult(StudyResult):
         padding: Any = None,
         document_starts: Any = None,
         strict: bool = False,
+        layer: Any = None,
     ) -> Bool[Tensor, "batch pos"]:
         """Which tokens to keep in any other analysis: True = keep, padding False.
 
@@ -117,10 +119,13 @@ class WarmupResult(StudyResult):
                 is none, the tokenizer's pad id at the ends of rows (said where it could be text).
             document_starts: where documents start in packed rows, bool as `tokens` (or `states`) or a token
                 id; positions count anew from each. The first token of a row always starts one.
-            strict: refuse an undetermined answer, instead of leaving out `k_hi` tokens with a warning.
+            strict: refuse an answer that is not exact, instead of leaving out `k_hi` tokens.
+            layer: hidden state whose own number of tokens is left out; by default as many as are enough in
+                every layer, which may be many more than in the one you look at.
 
         Raises:
-            InputError: drift, no upper bound, or undetermined with `strict`; neither tokens nor states, or
+            InputError: drift, no upper bound, or not exact with `strict`; a layer that was not measured;
+                neither tokens nor states, or
                 states of other tokens; a model that the warm-up was not measured on.
         """
         if tokens is None and states is None:
@@ -128,7 +133,7 @@ class WarmupResult(StudyResult):
                 "mask() takes tokens [batch pos] or states=: give one of the two, or both for the states of "
                 "these tokens"
             )
-        skip = self.positions_to_skip(strict)
+        skip = self.positions_to_skip(strict, layer)
         if tokens is None:
             assert states is not None
             if document_starts is None:
@@ -189,28 +194,35 @@ class WarmupResult(StudyResult):
         return -1 if bos is None else int(bos)
 
     @checked()
-    def positions_to_skip(self, strict: bool = False) -> int:
-        """`skip`, or its upper bound with a warning where the answer is undetermined.
+    def positions_to_skip(self, strict: bool = False, layer: Any = None) -> int:
+        """How many first tokens to leave out: `skip`, or that of one layer.
 
         Raises:
-            InputError: drift, no upper bound, or undetermined with `strict`.
+            InputError: drift, no upper bound, or an answer that is not exact with `strict`; a layer that was
+                not measured.
         """
-        if self.skip is not None:
-            return self.skip
-        if self.verdict == "drift" or self.k_hi is None:
+        where, found = "", {name: getattr(self, name) for name in ("verdict", "k_lo", "k_hi")}
+        if layer is not None:
+            found, where = self._of_layer(layer), f" in layer {layer}"
+        verdict, k_hi = found["verdict"], found["k_hi"]
+        if verdict == "drift" or k_hi is None:
             raise InputError(
-                f"the warm-up is {self.verdict} without a finite upper bound, so no position rule exists; "
+                f"the warm-up is {verdict}{where} without a finite upper bound, so no position rule exists; "
                 "look at the curve, widen tau, or measure more texts"
             )
-        if strict:
+        if strict and verdict != "exact":
             raise InputError(
-                f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); measure more texts"
+                f"the warm-up is not exact{where} ({found['k_lo']} to {k_hi} tokens); measure more texts"
             )
-        warnings.warn(
-            f"the warm-up is undetermined ({self.k_lo} to {self.k_hi} tokens); leaving out {self.k_hi}",
-            stacklevel=5,  # two public methods, each behind its checks
-        )
-        return self.k_hi
+        return int(k_hi)
+
+    def _of_layer(self, layer: Any) -> dict[str, Any]:
+        """Verdict and bounds of one layer."""
+        rows = {row["layer"]: row for row in self.by_layer}
+        number = whole("layer", layer)
+        if number not in rows:
+            raise InputError(f"layer {number} was not measured; choose from {', '.join(map(str, rows))}")
+        return rows[number]
 
     def _check_same_bos(self, states: ResidualStates) -> None:
         here, there = bool(self.settings.get("prepend_bos")), states.info.get("prepend_bos")

@@ -99,7 +99,8 @@ def warmup_study(
     geometries: Any = None,
     progress: Progress | None = None,
 ) -> "WarmupResult":
-    """How many first tokens stand apart from the rest of their texts: decided, undetermined, or drift.
+    """How many first tokens stand apart from the rest of their texts: exact, bracketed,
+    undetermined, or drift.
 
     Decided by δ, the mean over texts of a pair's angle minus that of the same text's reference pairs. The
     paired shift, the same bigram first and deep inside its text, is reported beside it and decides nothing.

@@ -8,9 +8,11 @@ import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import FIRST, GEOMETRIES, LATER, Part, Section, View
+from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.warmup.figures import (
     cost,
     k_by_layer,
+    k_by_tolerance,
     paired_shift,
     random_init,
     warmup_delta,
@@ -20,9 +22,9 @@ from laminar_lens.tables import by_layer as table_by_layer
 from laminar_lens.words import number, percent
 
 NAMES = {
-    "skip": ("skip", 0),
-    "k_lo": ("k_lo", 0),
-    "k_hi": ("k_hi", 0),
+    "skip": ("", 0),
+    "k_hi": ("enough", 0),
+    "k_lo": ("necessary", 0),
     "verdict": ("verdict", 0),
     "sign": ("first pairs are", 2),
     "share_affected": ("texts affected", 3),
@@ -41,8 +43,31 @@ def by_layer(dataset: xr.Dataset) -> Table | None:
         return None
     found = {name: _values(dataset, name) for name in NAMES if name in dataset}
     columns = [_column(name, found) for name in found]
-    note = "skip: tokens to leave out; so many stand apart at least (k_lo) and at most (k_hi)."
+    note = "Leave out `enough` (k_hi, 95%); `necessary` (k_lo) were shown to stand apart."
     return table_by_layer("by_layer", "Warm-up by layer", dataset["layer"].values, columns, note)
+
+
+def by_tolerance(dataset: xr.Dataset) -> Table | None:
+    """How many first positions to leave out at each tolerance, and which layers ask for so many."""
+    if "tolerance_k_hi" not in dataset:
+        return None
+    tau, layers = dataset["tolerance"].values.tolist(), dataset["layer"].values
+    enough, least = (_values(dataset, f"tolerance_{name}") for name in ("k_hi", "k_lo"))
+    each = dataset["tolerance_k_hi_by_layer"].values
+    asking = [
+        "" if k == 0 else named_layers(layers[row == (MISSING if k is None else k)].tolist())
+        for k, row in zip(enough, each, strict=True)
+    ]
+    columns = (
+        Column.of("±τ", lambda x: f"{x:g}", {"tolerance": tau}, unit="rad"),
+        Column.of("enough", number, {"k_hi": enough}),
+        Column.of("necessary", number, {"k_lo": least}),
+        Column("asked for by", tuple(asking), wide=True, values={"asked_for_by": asking}),
+    )
+    note = (
+        "One measurement at every tolerance; – : no number was shown to be enough, and in which layers not."
+    )
+    return Table("by_tolerance", "First tokens to leave out, by tolerance", columns, note)
 
 
 def _values(dataset: xr.Dataset, name: str) -> list[Any]:
@@ -58,7 +83,10 @@ def _column(name: str, found: Mapping[str, list[Any]]) -> Column:
         return Column(name, values=values)
     if name == "n_needed":
         rows = zip(found[name], found.get("verdict", [""] * len(found[name])), strict=True)
-        cells = ["> 1,000,000" if (n, said) == (None, "undetermined") else number(n) for n, said in rows]
+        cells = [
+            "> 1,000,000" if n is None and said in ("undetermined", "bracketed") else number(n)
+            for n, said in rows
+        ]
         return Column(title, tuple(cells), "texts", spare=spare, values=values)
     return Column.of(title, _share if name == "share_affected" else _said, values, spare=spare)
 
@@ -74,13 +102,14 @@ def _said(value: Any) -> str:
 FIGURES = {
     "warmup_delta": warmup_delta,
     "warmup_k": k_by_layer,
+    "warmup_tolerance": k_by_tolerance,
     "warmup_random_init": random_init,
     "warmup_paired_shift": paired_shift,
     "warmup_cost": cost,
 }
 VIEW = View(
     title="Warm-up study",
-    sections=(GEOMETRIES, Section("Warm-up", FIGURES, {"by_layer": by_layer})),
+    sections=(GEOMETRIES, Section("Warm-up", FIGURES, {"by_tolerance": by_tolerance, "by_layer": by_layer})),
     contrast="angle",
     parts=(Part("first pair", "angle", FIRST), Part("later pairs", "angle", LATER)),
     geometries={

@@ -56,12 +56,40 @@ def _said(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], 
             "No warm-up found: from the first pair on, neighbouring tokens' angles are within "
             f"±{answer.tau:g} rad of the rest of the text {where} ({texts})."
         )
-    k = overall.skip or 0
-    return f"Leave out {_tokens(k)}: {_effects(answer, found, layers, k, texts)}." + _paired(found)
+    k, least = overall.skip or 0, overall.k_lo or 0
+    said = f"Leave out {_first(k)}: {_enough(answer, layers, k, least)}."
+    if least:
+        effects = _effects(answer, found, layers, least, texts)
+        return f"{said} {effects[0].upper()}{effects[1:]}." + _paired(found)
+    return f"{said} Of no token was it shown that it stands apart ({texts})."
+
+
+def _enough(answer: WarmupAnswer, layers: Sequence[int], k: int, least: int) -> str:
+    """In which layers `k` tokens are enough, how many are necessary, and where fewer are enough."""
+    where = "in the one layer measured" if len(layers) == 1 else "in every layer"
+    if k == least:
+        return f"enough {where}, and necessary (95%)"
+    said = f"enough {where} (95%); {_necessary(least)}"
+    each = [one.k_hi for one in answer.layers if one.k_hi is not None]
+    usual = sorted(each)[len(each) // 2]
+    if usual == k:
+        return said
+    fewer = [layer for layer, one in zip(layers, answer.layers, strict=True) if (one.k_hi or 0) <= usual]
+    return f"{said}, {usual} {'is' if usual == 1 else 'are'} enough in {named_layers(fewer)}"
+
+
+def _necessary(least: int) -> str:
+    if not least:
+        return "none is shown to be necessary"
+    return f"{least} {'is' if least == 1 else 'are'} necessary"
 
 
 def _tokens(k: int) -> str:
     return f"{k} token" if k == 1 else f"{k} tokens"
+
+
+def _first(k: int) -> str:
+    return "the first token" if k == 1 else f"the first {k} tokens"
 
 
 def _pairs(k: int) -> str:
@@ -138,17 +166,24 @@ def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequenc
         needed = f"about {overall.n_needed:,} would decide"
         if overall.n_needed > MANY_TEXTS * answer.n:
             needed += f", because the difference crosses ±{answer.tau:g} rad slowly"
-    if overall.k_hi is not None:
-        text = f"Undetermined: between {k_lo} and {_tokens(overall.k_hi)} stand apart"
-    elif k_lo:
-        text = f"Undetermined: {_tokens(k_lo)} or more stand apart, no upper bound was shown"
-    else:
-        text = "Undetermined: neither was it shown that first tokens stand apart, nor that they do not"
-    text += f"; there were {texts}, {needed}."
+    text = (
+        f"Undetermined: at ±{answer.tau:g} rad no number of first tokens was shown to be enough; there were "
+        f"{texts}, {needed}.{_decided_now(answer)}"
+    )
     if k_lo:
         size = _effects(answer, found, layers, k_lo, texts)
         text += f" At least {_tokens(k_lo)} must go: {size}."
     return text
+
+
+def _decided_now(answer: WarmupAnswer) -> str:
+    """The smallest tolerance at which a number is enough, from the same texts."""
+    for tau, answers in zip(answer.tolerances, answer.curve, strict=True):
+        k = answers[-1].k_hi
+        if tau > answer.tau and k is not None:
+            enough = f"leaving out {_first(k)} is enough" if k else "nothing need be left out"
+            return f" At ±{tau:g} rad {enough}."
+    return ""
 
 
 def _drift(answer: WarmupAnswer, layers: Sequence[int], texts: str) -> str:
