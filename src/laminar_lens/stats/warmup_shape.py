@@ -1,10 +1,13 @@
 """What a warm-up looks like: size in named layers, share of texts, step against decay, cost of keeping it."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import eigh
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from scipy.special import ndtri
 
 from laminar_lens.errors import InputError
@@ -13,6 +16,9 @@ from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
 
 Array = np.ndarray
+
+DENSE = 64
+"""Up to so many dimensions the eigenvectors of a matrix are solved for directly."""
 
 BODY = 0.95
 """A text is affected where its pair lies outside this central share of the pairs in the reference window."""
@@ -169,9 +175,7 @@ def keeping_costs(theta: Float[Array, "n layer pair"], k_max: int = 4) -> Float[
 
 
 @one_thread
-def leading_axis_turn(
-    vectors: Float[Array, "batch pos d_model"], k_max: int = 4, *, n_step: int = 60
-) -> Float[Array, " k"]:
+def leading_axis_turn(vectors: Float[Array, "batch pos d_model"], k_max: int = 4) -> Float[Array, " k"]:
     """Angle between the first principal axis of all vectors and of those from position k on, k = 1 … k_max.
 
     Returns:
@@ -179,24 +183,27 @@ def leading_axis_turn(
     """
     if not np.isfinite(vectors).all():
         return np.full(k_max, np.nan)
-    whole = _leading_axis(vectors.reshape(-1, vectors.shape[-1]), n_step)
-    out = np.empty(k_max)
-    for k in range(1, k_max + 1):
-        axis = _leading_axis(vectors[:, k:].reshape(-1, vectors.shape[-1]), n_step)
-        axis = axis if axis @ whole >= 0 else -axis
-        out[k - 1] = 2 * np.arctan2(np.linalg.norm(whole - axis), np.linalg.norm(whole + axis))
-    return out
+    x = vectors.astype(np.float64)
+    x -= x.mean((0, 1))  # of what is left another mean is taken off below
+    rest, moment = x[:, k_max:].reshape(-1, x.shape[-1]), None
+    axes: list[Array] = []
+    for k in range(k_max, -1, -1):
+        added = rest if moment is None else x[:, k]
+        moment = added.T @ added if moment is None else moment + added.T @ added
+        mean = x[:, k:].mean((0, 1))
+        axes.append(_leading_axis(moment / x[:, k:, 0].size - np.outer(mean, mean), axes[-1:]))
+    *others, whole = axes
+    turned = [axis if axis @ whole >= 0 else -axis for axis in reversed(others)]
+    return np.array(
+        [2 * np.arctan2(np.linalg.norm(whole - axis), np.linalg.norm(whole + axis)) for axis in turned]
+    )
 
 
-def _leading_axis(x: Array, n_step: int) -> Float[Array, " d_model"]:
-    """Unit vector by subspace iteration from a fixed start; no d_model × d_model matrix is formed."""
-    centred = (x - x.mean(0, dtype=np.float64)).astype(np.float64)
-    start = np.random.default_rng(0).standard_normal((x.shape[1], min(4, x.shape[1])))
-    basis, _ = np.linalg.qr(start)
-    for _ in range(n_step):
-        before = basis[:, 0]
-        basis, _ = np.linalg.qr(centred.T @ (centred @ basis))
-        if 1 - abs(before @ basis[:, 0]) < 1e-12:
-            break
-    values, turn = np.linalg.eigh((centred @ basis).T @ (centred @ basis))
-    return np.asarray((basis @ turn)[:, values.argmax()])
+def _leading_axis(covariance: Float[Array, "d_model d_model"], near: list[Array]) -> Float[Array, " d_model"]:
+    """Unit vector of the largest eigenvalue; of a large one by Lanczos's method from a `near` axis on."""
+    width = len(covariance)
+    if width > DENSE:
+        start = near[0] if near else np.random.default_rng(0).standard_normal(width)
+        with contextlib.suppress(ArpackNoConvergence):  # two that are almost as large: all of them, then
+            return np.asarray(eigsh(covariance, k=1, v0=start)[1][:, 0])
+    return np.asarray(eigh(covariance, subset_by_index=(width - 1, width - 1))[1][:, 0])

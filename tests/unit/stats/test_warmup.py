@@ -20,7 +20,14 @@ from laminar_lens.stats.warmup import (
     warmup,
 )
 from laminar_lens.stats.warmup_power import MIN_TEXTS
-from laminar_lens.stats.warmup_shape import effects, keeping_costs, leading_axis_turn, shape, share_affected
+from laminar_lens.stats.warmup_shape import (
+    DENSE,
+    effects,
+    keeping_costs,
+    leading_axis_turn,
+    shape,
+    share_affected,
+)
 from tests.validate import warmup as simulated
 
 
@@ -345,17 +352,25 @@ class TestKeepingCosts:
         with pytest.raises(InputError, match="4 pairs"):
             keeping_costs(np.ones((10, 1, 4)))
 
-    def test_axis_against_numpy(self, seed: int) -> None:
+    @pytest.mark.parametrize("width", [30, DENSE + 33])
+    def test_axis_against_numpy(self, seed: int, width: int) -> None:
         rng = np.random.default_rng(seed)
-        x = rng.standard_normal((20, 12, 30)) * np.linspace(2, 1, 30)
-        x[:, 0] += 20 * rng.standard_normal(30)
-        turn = leading_axis_turn(x, 2, n_step=2000)
+        x = 5 + rng.standard_normal((20, 12, width)) * np.linspace(2, 1, width)
+        x[:, 0] += 20 * rng.standard_normal(width)
+        turn = leading_axis_turn(x, 3)
         axes = [
             np.linalg.svd(v - v.mean(0), full_matrices=False)[2][0]
-            for v in (y.reshape(-1, 30) for y in (x, x[:, 1:]))
+            for v in (x[:, k:].reshape(-1, width) for k in range(4))
         ]
-        assert turn[0] == pytest.approx(np.arccos(abs(axes[0] @ axes[1])), abs=1e-3)
+        expected = np.arccos([min(1.0, abs(axes[0] @ axis)) for axis in axes[1:]])
+        np.testing.assert_allclose(turn, expected, atol=1e-6)
         assert turn[0] > 0.3
+
+    def test_two_axes_alike_are_found_without_an_end(self) -> None:
+        """Nothing tells which of two equal axes leads: whatever is found, it is one of them."""
+        x = np.zeros((100, 2, DENSE + 1))
+        x[:50, :, 0], x[50:, :, 1] = 1, 1
+        assert np.isfinite(leading_axis_turn(np.concatenate([x, -x]), 1)).all()
 
     def test_axis_of_what_is_not_finite(self) -> None:
         assert np.isnan(leading_axis_turn(np.full((2, 4, 3), np.nan))).all()
