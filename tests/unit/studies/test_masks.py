@@ -123,11 +123,11 @@ def test_a_capture_of_single_tokens_says_that_there_is_nothing_to_compare_with(t
 
 
 def test_without_long_vectors_one_pass_is_enough(tiny_gpt2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from laminar_lens.studies import masks
+    from laminar_lens.models import passes as module
 
     model, passes = ll.load_model(tiny_gpt2), []
-    run = masks.run_states
-    monkeypatch.setattr(masks, "run_states", lambda *a, **k: (passes.append(a[2]), run(*a, **k)))
+    run = module.run_states
+    monkeypatch.setattr(module, "run_states", lambda *a, **k: (passes.append(a[2]), run(*a, **k)))
     assert not sink_mask(model, tokens_of()).any()
     assert passes == [[0, 1, 2, 3]]
     plant(model, [0])

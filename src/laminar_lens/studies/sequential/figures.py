@@ -121,7 +121,7 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure:
             bundle(figure, layers, angles[:, mask].T, chosen, name=label, color=color, opacity=0.55)
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     line(
-        figure, layers, mean, name="mean over both, all draws", color=_DARK, width=3, dash="5px,4px",
+        figure, layers, mean, name="mean over both, all draws", color=_DARK, width=3.0, dash="5px,4px",
         hover="mean over both, layer %{x}: %{y:.3f} rad",
     )  # fmt: skip
     layer_axis(figure, layers.tolist())

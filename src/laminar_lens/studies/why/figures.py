@@ -80,7 +80,7 @@ def _finish(
 
 def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
     hover = f"layer %{{x}}, {name}: %{{y:.3f}} rad"
-    line(figure, x, y, name=name, color=color, hover=hover, width=2, dash="4px,3px")
+    line(figure, x, y, name=name, color=color, hover=hover, width=2.0, dash="4px,3px")
 
 
 @needs("effect_band_low")
