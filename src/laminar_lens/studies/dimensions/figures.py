@@ -32,7 +32,7 @@ DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
 
 
 @needs("top_contribution")
-def contributions(dataset: xr.Dataset) -> go.Figure:
+def contributions(dataset: xr.Dataset) -> go.Figure | None:
     """The largest contributions to the cosine by layer; a menu picks the pairs and the geometry."""
     figure = new_figure(
         "What single dimensions add to the cosine",
@@ -80,7 +80,7 @@ def _grid(dataset: xr.Dataset, geometry: str, pairs: str) -> tuple[list[list[flo
 
 
 @needs("angle_without")
-def without(dataset: xr.Dataset) -> go.Figure:
+def without(dataset: xr.Dataset) -> go.Figure | None:
     """The angle by layer, without 0, 1, … dimensions; a menu picks the pairs and the geometry."""
     figure = new_figure(
         "The angle without the dimensions that make most of the cosine",
@@ -127,7 +127,7 @@ def _curves(dataset: xr.Dataset, geometry: str, pairs: str, few: int) -> list[li
 
 
 @needs("angle_without")
-def few_share(dataset: xr.Dataset) -> go.Figure:
+def few_share(dataset: xr.Dataset) -> go.Figure | None:
     """The first pair's angle with and without the few, with intervals; the same centred, if it is there."""
     few = int(dataset.attrs["few"])
     names = dataset["geometry"].values.tolist()

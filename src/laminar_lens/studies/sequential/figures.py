@@ -68,7 +68,7 @@ def baseline_texts(dataset: xr.Dataset) -> list[str]:
 
 
 @needs("target_angle")
-def target_by_layer(dataset: xr.Dataset) -> go.Figure:
+def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     """The target's angles against the baseline's: a thin line a prompt, the means and their 95% bands."""
     figure = new_figure(
         "Target against baseline, by layer",
@@ -99,7 +99,7 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("baseline_angle")
-def baseline_split(dataset: xr.Dataset) -> go.Figure:
+def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     """The baseline's angles coloured by whether the pair contains position 0."""
     figure = new_figure(
         "The baseline, split by position 0",
@@ -130,7 +130,7 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("difference")
-def difference(dataset: xr.Dataset) -> go.Figure:
+def difference(dataset: xr.Dataset) -> go.Figure | None:
     """Target minus each baseline by layer, with simultaneous bands."""
     caption = (
         "Where a band (simultaneous, 95%) leaves 0, the target differs in that layer; a dashed baseline has "
@@ -175,10 +175,10 @@ def _reason(dataset: xr.Dataset, row: int, *kinds: str) -> str:
     return "; ".join(dict.fromkeys(note for note in notes if note)) or "no reason was kept"
 
 
-@needs("target_iqr")
-def rotation(dataset: xr.Dataset) -> go.Figure:
+@needs("rotation_mean")
+def rotation(dataset: xr.Dataset) -> go.Figure | None:
     """The angle at the target beside what the target itself rotates from one layer to the next."""
-    if "rotation_mean" not in dataset or not np.isfinite(dataset["rotation_mean"].values).any():
+    if not np.isfinite(dataset["rotation_mean"].values).any():
         return None
     figure = new_figure(
         "Angle between tokens, rotation between layers",
@@ -199,6 +199,7 @@ def rotation(dataset: xr.Dataset) -> go.Figure:
     return figure
 
 
+@needs("target_iqr")
 def dispersion(dataset: xr.Dataset) -> go.Figure | None:
     """The interquartile range over prompts of the target's angle by layer."""
     figure = new_figure(

@@ -29,7 +29,7 @@ _COMPONENTS = {"attn": ("attention", WITH_FIRST), "mlp": ("MLP", TARGET)}
 
 
 @needs("norm_ratio")
-def lengths(dataset: xr.Dataset) -> go.Figure:
+def lengths(dataset: xr.Dataset) -> go.Figure | None:
     """Length of the first positions against the median of their text, by layer."""
     figure = new_figure(
         "How long position 0 is, against the rest of its text",
@@ -69,7 +69,7 @@ def lengths(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("attention_first")
-def attention(dataset: xr.Dataset) -> go.Figure:
+def attention(dataset: xr.Dataset) -> go.Figure | None:
     """Mean attention of each head to position 0, with the share of heads that rest there by block."""
     figure = new_figure(
         "Attention to position 0, by head",
@@ -100,7 +100,7 @@ def _even(length: int) -> float:
 
 
 @needs("largest")
-def activations(dataset: xr.Dataset) -> go.Figure:
+def activations(dataset: xr.Dataset) -> go.Figure | None:
     """The largest coordinate against the median coordinate, by layer and position."""
     figure = new_figure(
         "The largest coordinate, by layer and position",

@@ -39,7 +39,7 @@ def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
 
 
 @needs("delta")
-def warmup_delta(dataset: xr.Dataset) -> go.Figure:
+def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
     """Each layer's shift by position against the reference window; a slider shows one layer's intervals."""
     figure = new_figure(
         "Warm-up: how far each position is from the later ones",
@@ -100,7 +100,7 @@ def _curves(dataset: xr.Dataset) -> list[list[list[float | None]]]:
 
 
 @needs("random_delta")
-def random_init(dataset: xr.Dataset) -> go.Figure:
+def random_init(dataset: xr.Dataset) -> go.Figure | None:
     """The same shift in a model of the same shape with random weights."""
     figure = new_figure(
         "The same measure on random weights",
@@ -126,7 +126,7 @@ def _one_draw(dataset: xr.Dataset) -> str:
 
 
 @needs("k_hi")
-def k_by_layer(dataset: xr.Dataset) -> go.Figure:
+def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     """How many tokens to leave out in each layer: the interval [k_lo, k_hi]."""
     figure = new_figure(
         "How many tokens to leave out, by layer",
@@ -158,7 +158,7 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("tolerance_k_hi")
-def k_by_tolerance(dataset: xr.Dataset) -> go.Figure:
+def k_by_tolerance(dataset: xr.Dataset) -> go.Figure | None:
     """What is enough and what is necessary at each tolerance: all layers at once, and each by itself."""
     figure = new_figure(
         "How many tokens to leave out, by tolerance",
@@ -222,10 +222,10 @@ def _k_marks(figure: go.Figure, dataset: xr.Dataset, end: Any, open_ended: Any) 
             )  # fmt: skip
 
 
-@needs("cost_mean")
-def paired_shift(dataset: xr.Dataset) -> go.Figure:
+@needs("paired_shift")
+def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     """The same bigram at position 0 against deep inside a longer window of the same text."""
-    if "paired_shift" not in dataset or not np.isfinite(dataset["paired_shift"].values).any():
+    if not np.isfinite(dataset["paired_shift"].values).any():
         return None
     figure = new_figure(
         "The same two tokens, first against inside",
@@ -253,6 +253,7 @@ _COSTS = (
 """Variable, name in the menu, axis title, hover text."""
 
 
+@needs("cost_mean")
 def cost(dataset: xr.Dataset) -> go.Figure | None:
     """What a mean, a variance and a first principal axis lose when the first k stay in; a menu picks one."""
     figure = new_figure(

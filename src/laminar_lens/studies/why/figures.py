@@ -84,7 +84,7 @@ def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
 
 
 @needs("effect_band_low")
-def why_effects(dataset: xr.Dataset) -> go.Figure:
+def why_effects(dataset: xr.Dataset) -> go.Figure | None:
     """What cutting the context and restarting positions do to a bigram, by layer."""
     figure = new_figure(
         "What makes a pair a first pair",
@@ -98,7 +98,7 @@ def why_effects(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("effect_band_low")
-def why_verdict(dataset: xr.Dataset) -> go.Figure:
+def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
     """The verdict of each layer."""
     figure = new_figure(
         "The verdict, layer by layer",
@@ -125,7 +125,7 @@ def why_verdict(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("effect_band_low")
-def why_excess(dataset: xr.Dataset) -> go.Figure:
+def why_excess(dataset: xr.Dataset) -> go.Figure | None:
     """The first pair's excess and its two parts."""
     figure = new_figure(
         "The excess of first pairs, and its two parts",
@@ -136,7 +136,7 @@ def why_excess(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("effect_band_low")
-def why_cells(dataset: xr.Dataset) -> go.Figure:
+def why_cells(dataset: xr.Dataset) -> go.Figure | None:
     """Mean angles of first bigrams in the four cells."""
     figure = new_figure(
         "The same bigrams in four cells",
@@ -160,7 +160,7 @@ def why_cells(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("effect_band_low")
-def why_places(dataset: xr.Dataset) -> go.Figure:
+def why_places(dataset: xr.Dataset) -> go.Figure | None:
     """E11 of first bigrams against bigrams from inside, and against random weights."""
     figure = new_figure(
         "Does it matter which tokens are first?",
@@ -177,7 +177,7 @@ def why_places(dataset: xr.Dataset) -> go.Figure:
 
 
 @needs("trend_line")
-def why_trend(dataset: xr.Dataset) -> go.Figure:
+def why_trend(dataset: xr.Dataset) -> go.Figure | None:
     """Effects against the place where the bigram was put."""
     figure = new_figure(
         "Does the cause depend on the place?",
