@@ -18,7 +18,7 @@ from laminar_lens.studies.geometries import MOST_TEXTS
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 
-RANDOM_TEXTS = 200
+RANDOM_TEXTS = 100
 AXIS_TEXTS = 32
 K_MAX = 4
 """The cost of keeping the first 1 … 4 is reported."""

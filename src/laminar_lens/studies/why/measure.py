@@ -15,7 +15,7 @@ from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.why.cells import Cells, exchange, measure_cells
 
-RANDOM_TEXTS = 120
+RANDOM_TEXTS = 100
 
 
 @dataclass(frozen=True, eq=False)
