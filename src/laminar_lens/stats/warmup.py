@@ -20,8 +20,7 @@ finite k).
 Source: docs/definition.md, §3.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.bootstrap import studentised
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
-from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, correlated_normals, last
+from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, Needed, correlated_normals, last
 
 Array = np.ndarray
 
@@ -155,10 +154,18 @@ def warmup(
         band_low=wide(delta - half),
         band_high=wide(delta + half),
         layers=tuple(answers),
-        overall=_answer(inside, above, below, decide.all()),
+        overall=_at_least(_answer(inside, above, below, decide.all()), answers),
         tolerances=tolerances,
         curve=curve,
     )
+
+
+def _at_least(overall: Answer, layers: list[Answer]) -> Answer:
+    """All layers at once never need fewer texts than one of them that has the same verdict."""
+    same = [one.n_needed for one in layers if one.verdict == overall.verdict]
+    if overall.n_needed is None or None in same:
+        return replace(overall, n_needed=None)
+    return replace(overall, n_needed=max([overall.n_needed, *(n for n in same if n is not None)]))
 
 
 def _shown(
@@ -172,7 +179,9 @@ def _at_tolerance(found: tuple[Array, Array, Array]) -> tuple[Answer, ...]:
     """The answer of each layer, and last that of all at once."""
     inside, above, below = found
     rows = [slice(i, i + 1) for i in range(len(inside))]
-    return tuple(_answer(inside[row], above[row], below[row], lambda: None) for row in (*rows, slice(None)))
+    return tuple(
+        _answer(inside[row], above[row], below[row], lambda exact: None) for row in (*rows, slice(None))
+    )
 
 
 def check_tau(tau: Any) -> None:
@@ -293,7 +302,7 @@ def _bootstrap_t(d: Array, n_boot: int, rng: np.random.Generator, chunk: int = 2
     return t
 
 
-def _answer(inside: Array, above: Array, below: Array, needed: Callable[[], int | None]) -> Answer:
+def _answer(inside: Array, above: Array, below: Array, needed: Needed) -> Answer:
     """Combine what was shown in these layers [layer, tested pair]."""
     start = inside.shape[-1]
     k_hi, k_lo = last(~inside.all(axis=0)), last((above | below).any(axis=0))
@@ -304,8 +313,8 @@ def _answer(inside: Array, above: Array, below: Array, needed: Callable[[], int 
     if k_lo == k_hi:
         return Answer("exact", k_lo, k_hi, None, sign)
     if k_hi < start:
-        return Answer("bracketed", k_lo, k_hi, needed(), sign)
-    return Answer("undetermined", k_lo, None, needed(), sign)
+        return Answer("bracketed", k_lo, k_hi, needed(True), sign)
+    return Answer("undetermined", k_lo, None, needed(False), sign)
 
 
 def encode(k: Int[Array, " layer"] | list[int | None]) -> Int[Array, " layer"]:

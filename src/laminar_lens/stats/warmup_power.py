@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,8 @@ from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
 
 Array = np.ndarray
+Needed = Callable[[bool], int | None]
+"""Called with True for the texts that make an answer exact, with False for those that show an upper bound."""
 
 MIN_TEXTS = 150
 """Below this many independent texts equivalence is never claimed, whatever the intervals say: texts that hold
@@ -41,8 +44,8 @@ def last(flags: ArrayLike) -> int:
 
 @dataclass(frozen=True)
 class Deciding:
-    """The number of texts at which the answer would be decided nine times in ten, if the means are what
-    they seem.
+    """The number of texts at which the answer would be exact nine times in ten, or at which some number would
+    be shown to be enough, if the means are what they seem.
 
     The means are shrunk towards 0 by what chance can explain (empirical Bayes over the positions still
     open, chance at its 90% quantile), but not below what the simultaneous band has shown; errors keep the
@@ -58,13 +61,13 @@ class Deciding:
     level: float
     power: float = 0.9
 
-    def layer(self, i: int) -> Callable[[], int | None]:
-        """Call it for the number that decides one layer; None beyond a million."""
-        return lambda: self._search(slice(i, i + 1))
+    def layer(self, i: int) -> "Needed":
+        """Call it for the number that makes one layer exact, or shows a bound; None beyond a million."""
+        return lambda exact: self._search(slice(i, i + 1), exact)
 
-    def all(self) -> Callable[[], int | None]:
-        """Call it for the number that decides all layers at once; None beyond a million."""
-        return lambda: self._search(slice(None))
+    def all(self) -> "Needed":
+        """The same of all layers at once."""
+        return lambda exact: self._search(slice(None), exact)
 
     def _means(self, layers: slice) -> Array:
         delta, error = self.delta[layers], self.sd[layers] / np.sqrt(self.n)
@@ -79,21 +82,30 @@ class Deciding:
             out[row, :first], out[row, first:] = m[:first], np.maximum(shrink * m[first:], s[first:])
         return np.asarray(out * np.sign(delta))
 
-    def _search(self, layers: slice) -> int | None:
+    def _search(self, layers: slice, exact: bool) -> int | None:
         mean = self._means(layers)
         k = last((np.abs(mean) >= self.tau).any(0))
+        if not exact and k == mean.shape[-1]:
+            return None
+        share_at = partial(self._exact, k=k) if exact else self._bounded
         sizes = np.unique(np.geomspace(max(MIN_TEXTS, self.n + 1), MAX_TEXTS, 400).astype(int))
         lowest, highest = 0, len(sizes)
         while lowest < highest:
             middle = (lowest + highest) // 2
-            share = self._decided(mean, self.sd[layers], self.normals[:, layers], k, int(sizes[middle]))
-            if share >= self.power:
+            if share_at(mean, self.sd[layers], self.normals[:, layers], n=int(sizes[middle])) >= self.power:
                 highest = middle
             else:
                 lowest = middle + 1
         return _two_digits(int(sizes[lowest])) if lowest < len(sizes) else None
 
-    def _decided(self, mean: Array, sd: Array, normals: Array, k: int, n: int) -> float:
+    def _bounded(self, mean: Array, sd: Array, normals: Array, n: int) -> float:
+        """How often the pair next to the reference is shown to be inside, in every layer."""
+        error = sd[:, -1] / np.sqrt(n)
+        size = np.abs(mean[:, -1] + error * normals[..., -1])
+        inside = size + student_t.ppf(self.level, n - 1) * error < self.tau
+        return float(inside.all(axis=1).mean())
+
+    def _exact(self, mean: Array, sd: Array, normals: Array, k: int, n: int) -> float:
         error = sd / np.sqrt(n)
         size = np.abs(mean + error * normals)
         margin = student_t.ppf(self.level, n - 1) * error

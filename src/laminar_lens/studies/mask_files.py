@@ -204,7 +204,12 @@ def _skip(
     }
     warm: Any = run(STUDIES.get(LEAVING_OUT)(), model, **how, progress=progress)
     notes.append(warm.sentence)
-    return int(warm.positions_to_skip())
+    if warm.skip is None:
+        raise InputError(
+            f"{warm.sentence} Give skip= yourself (a warm-up study shows the curve), or n_texts= for "
+            "more texts"
+        )
+    return int(warm.skip)
 
 
 def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:

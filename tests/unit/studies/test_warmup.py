@@ -206,7 +206,7 @@ class TestTexts:
             ({"n_texts": 5, "length": 8, "reference": 3}, "reference 3 is no window"),
             ({"n_texts": 5, "length": 8, "reference": "the end"}, "reference 'the end' is unknown"),
             ({"n_texts": 5, "length": 8, "layers": [9]}, "layer 9 is out of range"),
-            ({"n_texts": 5, "length": 8, "groups": [1]}, "groups has shape"),
+            ({"texts": "sampled", "n_texts": 5, "length": 8, "groups": [1]}, "groups has shape"),
             ({"texts": ["A boy", " "]}, "blank"),
         ],
     )
@@ -345,7 +345,7 @@ class TestSentence:
         assert text.startswith(
             "Undetermined: at ±0.05 rad no number of first tokens was shown to be enough; "
         )
-        assert "there were 20 texts, about " in text
+        assert "there were 20 texts, by these, about " in text
 
     def test_drift(self, seed: int) -> None:
         text = self.said(seed, 400, np.linspace(0.6, 0, 24))

@@ -154,7 +154,8 @@ def alike_claim(warmup: Any) -> Claim:
     else:
         verdict = "undetermined"
     low, high = (np.nan if k is None else float(k) for k in (k_lo, k_hi))
-    needed = f" About {warmup.n_needed} texts would decide." if warmup.n_needed else ""
+    what = "show an upper bound" if k_hi is None else "make it exact"
+    needed = f" About {warmup.n_needed:,} texts would {what}." if warmup.n_needed else ""
     evidence = f"All layers together: {warmup.verdict}, {_bounds(k_lo, k_hi)}.{needed}"
     return Claim(verdict, _first_alike(warmup.dataset), low, high, "tokens", evidence)
 

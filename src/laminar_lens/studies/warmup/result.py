@@ -68,8 +68,8 @@ class WarmupResult(StudyResult):
 
     @property
     def n_needed(self) -> int | None:
-        """Texts that would make it exact nine times in ten; None where it is, or drifts, or above a
-        million."""
+        """By these texts, how many would make it exact, nine times in ten, or where it is undetermined would
+        show that some number is enough; None where it is exact, drifts, or above a million."""
         return self._number("n_needed")
 
     @property

@@ -14,9 +14,6 @@ MANY_PAIRS = 4
 """Beyond so many pairs a mean over them says little: the first pair is named, and that the difference
 fades."""
 
-MANY_TEXTS = 20
-"""A number of texts that is so many times what there were comes with its reason."""
-
 
 def named_pairs(k: int) -> int:
     """Over how many first pairs the size of a difference is given, when the first k stand apart."""
@@ -161,11 +158,12 @@ def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequenc
     overall = answer.overall
     k_lo = overall.k_lo or 0
     if overall.n_needed is None:
-        needed = f"an excess lies so close to ±{answer.tau:g} rad that a million texts would not decide"
+        needed = (
+            f"the last pairs that are tested lie so close to ±{answer.tau:g} rad that a million texts would "
+            "not do"
+        )
     else:
-        needed = f"about {overall.n_needed:,} would decide"
-        if overall.n_needed > MANY_TEXTS * answer.n:
-            needed += f", because the difference crosses ±{answer.tau:g} rad slowly"
+        needed = f"by these, about {overall.n_needed:,} would show one"
     text = (
         f"Undetermined: at ±{answer.tau:g} rad no number of first tokens was shown to be enough; there were "
         f"{texts}, {needed}.{_decided_now(answer)}"
