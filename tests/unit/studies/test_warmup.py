@@ -133,9 +133,8 @@ class TestStudy:
 
     def test_progress_names_every_part(self, model: Any) -> None:
         seen: dict[str, tuple[int, int]] = {}
-        warmup_study(
-            model, n_texts=6, length=12, progress=lambda label, done, n: seen.update({label: (done, n)})
-        )
+        how = {"progress": lambda label, done, n: seen.update({label: (done, n)})}
+        warmup_study(model, "sampled", n_texts=6, length=12, **how)
         assert all(done == n for done, n in seen.values())
         assert len(seen) == 5
 
