@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 OUT ?= laminar-lens-out
+MODEL ?= smollm2
 BIN = $(VENV)/bin
 WORKERS ?= 2
 TESTS ?=
@@ -24,8 +25,8 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 env: $(VENV)/.installed  ## make the environment from the constraints
 
-demo: env  ## the experiment on the embedded model; says where the page is
-	$(BIN)/laminar-lens sequential --out $(OUT)
+demo: env  ## the experiment on smollm2 (MODEL=novella: on the embedded model); says where the page is
+	$(BIN)/laminar-lens sequential --model $(MODEL) --out $(OUT)
 
 test: env  ## the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
