@@ -166,29 +166,30 @@ def k_by_tolerance(dataset: xr.Dataset) -> go.Figure | None:
         "line begins where a number was first shown to be enough.",
         x="tolerance ±τ (rad)",
     )
-    tau, layers = dataset["tolerance"].values, dataset["layer"].values.tolist()
+    tau, layers = dataset["tolerance"].values.tolist(), dataset["layer"].values.tolist()
+    x, names = list(range(len(tau))), [f"{one:g}" for one in tau]
     for layer, k in zip(layers, dataset["tolerance_k_hi_by_layer"].values.T, strict=True):
         figure.add_trace(
             go.Scatter(
-                x=tau, y=np.where(k < 0, np.nan, k), mode="lines", name=f"layer {layer}", showlegend=False,
-                line={"color": fade(TARGET, 0.25), "width": 1},
-                hovertemplate=f"layer {layer}, ±%{{x:g}} rad: %{{y}} are enough<extra></extra>",
+                x=x, customdata=names, y=np.where(k < 0, np.nan, k), mode="lines", name=f"layer {layer}",
+                line={"color": fade(TARGET, 0.25), "width": 1}, showlegend=False,
+                hovertemplate=f"layer {layer}, ±%{{customdata}} rad: %{{y}} are enough<extra></extra>",
             )
         )  # fmt: skip
     for name, words, color in (("k_hi", "enough", TARGET), ("k_lo", "necessary", WITH_FIRST)):
         k = dataset[f"tolerance_{name}"].values
         figure.add_trace(
             go.Scatter(
-                x=tau, y=np.where(k < 0, np.nan, k), mode="lines+markers", name=words,
+                x=x, customdata=names, y=np.where(k < 0, np.nan, k), mode="lines+markers", name=words,
                 line={"color": color, "width": 3}, marker={"size": 8},
-                hovertemplate=f"±%{{x:g}} rad: %{{y}} {words} in all layers<extra></extra>",
+                hovertemplate=f"±%{{customdata}} rad: %{{y}} {words} in all layers<extra></extra>",
             )
         )  # fmt: skip
     chosen = tolerance(dataset)
-    if chosen is not None:
-        figure.add_vline(x=chosen, line={"color": SOFT, "width": 1, "dash": "dot"}, layer="below")
-    ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3]
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{one:g}" for one in ticks])
+    if chosen in tau:
+        line = {"color": SOFT, "width": 1, "dash": "dot"}
+        figure.add_vline(x=tau.index(chosen), line=line, layer="below")
+    figure.update_xaxes(tickvals=x, ticktext=names)
     figure.update_yaxes(title={"text": "tokens to leave out (k)"}, rangemode="tozero")
     figure.update_layout(height=380, showlegend=True)
     return figure
