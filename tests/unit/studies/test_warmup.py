@@ -134,7 +134,11 @@ class TestStudy:
     def test_progress_names_every_part(self, model: Any) -> None:
         seen: dict[str, tuple[int, int]] = {}
         warmup_study(
-            model, n_texts=6, length=12, progress=lambda label, done, n: seen.update({label: (done, n)})
+            model,
+            "sampled",
+            n_texts=6,
+            length=12,
+            progress=lambda label, done, n: seen.update({label: (done, n)}),
         )
         assert all(done == n for done, n in seen.values())
         assert len(seen) == 5
@@ -206,7 +210,7 @@ class TestTexts:
             ({"n_texts": 5, "length": 8, "reference": 3}, "reference 3 is no window"),
             ({"n_texts": 5, "length": 8, "reference": "the end"}, "reference 'the end' is unknown"),
             ({"n_texts": 5, "length": 8, "layers": [9]}, "layer 9 is out of range"),
-            ({"n_texts": 5, "length": 8, "groups": [1]}, "groups has shape"),
+            ({"texts": "sampled", "n_texts": 5, "length": 8, "groups": [1]}, "groups has shape"),
             ({"texts": ["A boy", " "]}, "blank"),
         ],
     )
