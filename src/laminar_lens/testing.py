@@ -129,7 +129,8 @@ def draws_nothing_while_answering(case: Case) -> None:
 
 def refuses_few_texts(case: Case) -> None:
     """One text, and none, are refused in one line."""
-    one = ["One text alone is here and no other."] if case.texts is None else case.texts[:1]
+    given = None if isinstance(case.texts, str) else case.texts
+    one = ["One text alone is here and no other."] if given is None else given[:1]
     for few in ([], one):
         said = _refusal(partial(run, case.study, case.model, few, **case.options))
         assert said, f"{len(few)} texts are taken; at least 2 are needed"

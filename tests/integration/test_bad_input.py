@@ -294,7 +294,7 @@ def test_nan_in_a_text_of_the_model_names_layer_and_position(tiny_gpt2: Path) ->
     table = next(value for name, value in model.named_parameters() if "pos_embed" in name or "wpe" in name)
     table.data[20] = float("nan")
     with pytest.raises(ModelError, match=r"text 0 that the model was writing.* state 0 at position 20"):
-        ll.warmup_study(model, n_texts=2)
+        ll.warmup_study(model, "sampled", n_texts=2)
 
 
 def test_more_texts_than_memory_holds_are_refused(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

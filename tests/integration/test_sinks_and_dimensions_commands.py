@@ -50,7 +50,7 @@ def test_a_run_writes_the_result_and_its_page(
     summary = json.loads(capsys.readouterr().out)
     assert summary["files"] == {"result": str(out / f"{study}.nc"), "page": str(out / f"{study}.html")}
     assert [claim["claim"] for claim in summary["claims"]] == CLAIMS[study]
-    wanted = {"n_texts": 60, "length": 12, "prepend_bos": True, "texts": "written by the model"}
+    wanted = {"n_texts": 60, "length": 12, "prepend_bos": True, "texts": "passages"}
     assert wanted.items() <= summary["settings"].items()
     assert summary["provenance"]["seed"] == 3
     loaded = ll.load_result(out / f"{study}.nc")

@@ -46,12 +46,10 @@ def texts(values: Sequence[str] | None) -> str | Path | tuple[Path, ...] | None:
         raise InputError(f"--texts {named[0]} stands alone: leave out the others, or give files only")
     if named:
         return named[0]
-    if len(values) == 1:
-        read_texts(values[0])
-        return Path(values[0])
-    for value in values:
-        read_texts(value) if holds_records(value) else read_document(value)
-    return tuple(map(Path, values))
+    paths = tuple(map(Path, values))
+    for path in paths:
+        read_texts(path) if len(paths) == 1 or holds_records(path) else read_document(path)
+    return paths if len(paths) > 1 else paths[0]
 
 
 def device(flag: str, name: str) -> str:
