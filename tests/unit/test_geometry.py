@@ -148,7 +148,7 @@ def test_the_model_writes_its_own_calibration_texts_with_another_seed(model: Any
     assert centred.describe() == again.describe()
     assert torch.equal(centred.apply(1, torch.zeros(32)), again.apply(1, torch.zeros(32)))
     said = centred.describe()
-    assert (said["skip"], said["n_vectors"], said["texts"]) == (10, 80, "written by the model")
+    assert (said["skip"], said["n_vectors"], said["texts"]) == (10, 80, "sampled")
     centred.check_others(sample_tokens(model, 8, 20, seed=5).tolist())
     rows = sample_tokens(model, 8, 20, seed=said["seed"]).tolist()
     with pytest.raises(InputError, match="text 0 is one of the texts that geometry 'centred' was fitted on"):
