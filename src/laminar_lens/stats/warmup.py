@@ -27,13 +27,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
-from scipy.stats import t as student_t
 
 from laminar_lens.arguments import number, shown, wholes
 from laminar_lens.errors import InputError, ShapeError
-from laminar_lens.stats.bootstrap import studentised
-from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
+from laminar_lens.stats.warmup_intervals import intervals
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, Needed, correlated_normals, last
 
 Array = np.ndarray
@@ -124,9 +122,8 @@ def warmup(
     d = contrast(values, window)
     start, n = window.start, len(d)
     tested = d[:, :, :start]
-    bounds = _intervals(tested, level, n_boot, stream(seed, "bootstrap of the warm-up"))
     delta, sd = tested.mean(0), tested.std(0, ddof=1)
-    low90, high90, critical = bounds
+    low90, high90, critical = intervals(tested, level, n_boot, stream(seed, "bootstrap of the warm-up"))
     half = (critical if n >= MIN_SHOWN else np.nan) * sd / np.sqrt(n)
     bounds_shown = (low90, high90, delta - half, delta + half)
     inside, above, below = _shown(*bounds_shown, tau, n)
@@ -136,12 +133,8 @@ def warmup(
     answers = [_answer(inside[[i]], above[[i]], below[[i]], decide.layer(i)) for i in range(len(delta))]
     tolerances = np.array(sorted({*TOLERANCES, tau}))
     curve = tuple(_at_tolerance(_shown(*bounds_shown, float(at), n)) for at in tolerances)
-
-    def wide(x: Array) -> Array:
-        out = np.full(d.shape[1:], np.nan)
-        out[:, :start] = x
-        return out
-
+    untested = ((0, 0), (0, d.shape[-1] - start))
+    wide = [np.pad(end, untested, constant_values=np.nan) for end in bounds_shown]
     return WarmupAnswer(
         tau=tau,
         n=n,
@@ -149,10 +142,10 @@ def warmup(
         reference=(window.start, window.stop),
         delta=d.mean(0),
         sd=d.std(0, ddof=1),
-        low90=wide(low90),
-        high90=wide(high90),
-        band_low=wide(delta - half),
-        band_high=wide(delta + half),
+        low90=wide[0],
+        high90=wide[1],
+        band_low=wide[2],
+        band_high=wide[3],
         layers=tuple(answers),
         overall=_at_least(_answer(inside, above, below, decide.all()), answers),
         tolerances=tolerances,
@@ -266,40 +259,6 @@ def independent_texts(
 def contrast(theta: Float[Array, "n layer pair"], window: slice) -> Float[Array, "n layer pair"]:
     """Each angle minus the mean over the reference window of the same text and layer, in radians."""
     return np.asarray(theta - theta[:, :, window].mean(axis=-1, keepdims=True))
-
-
-def _intervals(d: Array, level: float, n_boot: int, rng: np.random.Generator) -> tuple[Array, Array, float]:
-    """Limits of the two one-sided tests, and the critical |t| of the simultaneous band.
-
-    The limits are the wider of Student's and the bootstrap-t's on each side: the first is exact for normal
-    differences, the second follows their skewness.
-    """
-    n = len(d)
-    t = _bootstrap_t(d.reshape(n, -1), n_boot, rng)
-    below, above = np.quantile(t, [1 - level, level], axis=0).reshape(2, *d.shape[1:])
-    student = student_t.ppf(level, n - 1)
-    mean, error = d.mean(0), d.std(0, ddof=1) / np.sqrt(n)
-    critical = float(np.quantile(np.abs(t).max(axis=1), level))
-    return mean - np.maximum(above, student) * error, mean + np.maximum(-below, student) * error, critical
-
-
-@one_thread
-def _bootstrap_t(d: Array, n_boot: int, rng: np.random.Generator, chunk: int = 256) -> Array:
-    """Studentised means [n_boot, column] of texts drawn with replacement, the same draw in all columns."""
-    n = len(d)
-    centred = d - d.mean(0)
-    squared = centred**2
-    floor = 1e-12 * squared.mean(0)
-    t = np.empty((n_boot, d.shape[1]))
-    for first in range(0, n_boot, chunk):
-        rows = min(chunk, n_boot - first)
-        drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n) / n
-        mean = weights @ centred
-        variance = weights @ squared - mean**2
-        good = variance > floor
-        t[first : first + rows] = studentised(mean, np.sqrt(np.where(good, variance, 0.0) / (n - 1)))
-    return t
 
 
 def _answer(inside: Array, above: Array, below: Array, needed: Needed) -> Answer:

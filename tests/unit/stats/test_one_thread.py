@@ -15,7 +15,7 @@ import numpy as np
 from laminar_lens.stats.bootstrap import mean_interval, simultaneous_band
 from laminar_lens.stats.intervals import mean_shift_interval
 from laminar_lens.stats.permutation import sign_flip
-from laminar_lens.stats.warmup import _intervals
+from laminar_lens.stats.warmup_intervals import intervals
 from laminar_lens.stats.warmup_power import correlated_normals
 from laminar_lens.stats.warmup_shape import leading_axis_turn
 from laminar_lens.stats.sinks import nearest_cosine
@@ -24,7 +24,7 @@ rng = np.random.default_rng(0)
 found = []
 for n, layers, pairs in ((24, 9, 63), (37, 5, 101), (90, 3, 17)):
     x = rng.normal(size=(n, layers, pairs))
-    found += _intervals(x, 0.95, 600, np.random.default_rng(1))
+    found += intervals(x, 0.95, 600, np.random.default_rng(1))
     found.append(correlated_normals(x, 0))
     found += [simultaneous_band(x, seed=0).low, mean_interval(x, seed=0).high]
     found.append(sign_flip(x[:, :, 0], seed=0).p)

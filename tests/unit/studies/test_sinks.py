@@ -313,11 +313,10 @@ def test_shares_of_attention_stay_between_nothing_and_all(rare: bool, tiny_gpt2:
         measured[name][:] = 0.0
         measured[name][0] = one
         measured[name][:] = measured[name] if rare else 1 - measured[name]
-    found = answer(measured).data
-    end = 0.0 if rare else 1.0
-    for name in ("attention_first", "claim"):
-        at = {"claim": "S2"} if name == "claim" else {}
-        low, high = (found[f"{name}_{which}"].sel(at).values for which in ("low", "high"))
+    found = answer(measured)
+    end, claim = 0.0 if rare else 1.0, found.claims["S2"]
+    heads = (found.data[f"attention_first_{which}"].values for which in ("low", "high"))
+    for low, high in (heads, (np.array(claim.low), np.array(claim.high))):
         assert ((low if rare else high) == end).all()
         assert (low < high).all()
 

@@ -89,9 +89,7 @@ def test_zero_vectors_are_nan_and_no_error(model: Any) -> None:
 
 
 def test_memory_is_checked_before_the_run(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "laminar_lens.studies.stream.run_states", lambda *a, **k: pytest.fail("the model ran")
-    )
+    monkeypatch.setattr("laminar_lens.models.passes.run_states", lambda *a, **k: pytest.fail("the model ran"))
     monkeypatch.setattr(memory, "available_bytes", lambda device: 10_000)
     with pytest.raises(InputError, match=r"the angles need about [\d,]+ bytes on cpu .* but 10,000 are free"):
         iter_angles(model, TEXTS, ("sequential",))
