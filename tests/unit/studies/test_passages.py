@@ -252,11 +252,15 @@ class TestLanguage:
             model.tokenizer = None
             yield model, "has no tokenizer to read the English passages with"
         elif request.param == "unknown":
-            model.tokenizer = tokenizer(unknown="[UNK]")
-            yield model, r"\d\d% of the tokens of the English passages are unknown to the tokenizer of"
+            yield (
+                with_tokenizer(make_model_folder, "[UNK]"),
+                r"\d\d% of the tokens of the English passages are unknown to the tokenizer of",
+            )
         elif request.param == "lossy":  # without an unknown token, what is not known is dropped
-            model.tokenizer = tokenizer(unknown=None)
-            yield model, r"loses \d\d% of the letters of the English passages"
+            yield (
+                with_tokenizer(make_model_folder, None),
+                r"loses \d\d% of the letters of the English passages",
+            )
         else:
             model.cfg.d_vocab = 40
             yield model, "has no embedding of some tokens of the English passages"
@@ -276,8 +280,7 @@ class TestLanguage:
             token_masks(model, torch.arange(1, 21).reshape(2, 10))
 
     def test_the_warmup_part_too_before_it_runs(self, make_model_folder: Any) -> None:
-        model = ll.load_model(make_model_folder("gpt2"))
-        model.tokenizer = tokenizer(unknown=None)
+        model = with_tokenizer(make_model_folder, None)
         prompts = [f"{k}, 4{k} her." for k in range(10, 20)]
         how: dict[str, Any] = {
             "random_init": False,
@@ -303,8 +306,8 @@ class TestLanguage:
         assert len(check_language(model)) == 480
 
 
-def tokenizer(*, unknown: str | None) -> Any:
-    """A tokenizer of single characters: digits, a few signs, and the letters of "her"."""
+def with_tokenizer(make_model_folder: Any, unknown: str | None) -> Any:
+    """A model whose tokenizer knows single characters: digits, a few signs, and the letters of "her"."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -312,7 +315,11 @@ def tokenizer(*, unknown: str | None) -> Any:
     vocabulary = {letter: number for number, letter in enumerate(names)}
     made = Tokenizer(models.BPE(vocabulary, [], unk_token=unknown))
     made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token=unknown, bos_token=".", eos_token=".")
+    folder = make_model_folder("gpt2")
+    for file in folder.glob("*token*"):
+        file.unlink()
+    PreTrainedTokenizerFast(tokenizer_object=made, unk_token=unknown).save_pretrained(folder)
+    return ll.load_model(folder)
 
 
 class TestFiles:
