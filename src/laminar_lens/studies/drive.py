@@ -117,22 +117,31 @@ def answer_again(result: StudyResult, changed: Mapping[str, Any]) -> StudyResult
     if study is None or any(part is None for part in parts.values()):
         raise InputError(f"this {result.kind} result does not hold what was measured: run the study again")
     measured = {name: part for name, part in parts.items() if part is not None}
-    answers = {name: _again(study, part, changed) for name, part in measured.items()}
+    measured = {name: _asked_anew(study, part, changed) for name, part in measured.items()}
+    answers = {
+        name: answered(replace(of_fields(study, part), **changed), part) for name, part in measured.items()
+    }
     return type(result)(make_tree(answers, measured, described=described(tree), groups=groups_of(tree)))
 
 
-def _again(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
-    """The labelled answer to a measurement under other options of its study."""
-    about = plain_json(dict, ABOUT, measured.attrs[ABOUT])
-    kept, known = plain_json(dict, "fields", about["fields"]), [one.name for one in fields(study)]
-    given = {name: kept[name] for name in known if name in kept}
+def of_fields(study: type[Study], measured: xr.Dataset) -> Study:
+    """The study with the options that a measurement was last answered under."""
+    kept = plain_json(dict, "fields", plain_json(dict, ABOUT, measured.attrs[ABOUT])["fields"])
+    return study(**{one.name: kept[one.name] for one in fields(study) if one.name in kept})
+
+
+def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
+    """The measurement, to be answered under other options of its study."""
+    about, known = plain_json(dict, ABOUT, measured.attrs[ABOUT]), [one.name for one in fields(study)]
     for name in changed:
         if name not in known:
             has = f"it has {', '.join(known)}" if known else "it has none of its own"
             raise InputError(f"{name}= is no option of a {study.kind} study; {has}")
         if name in study.remeasured:
             raise InputError(f"{name}= decides what is measured: run the study again with it")
-    return answered(study(**{**given, **changed}), measured)
+    given = {**plain_json(dict, "fields", about["fields"]), **changed}
+    made = {name: _plain(value) for name, value in given.items()}
+    return measured.assign_attrs({ABOUT: {**about, "fields": made}})
 
 
 def _prepared(study: Study, model: Any, texts: Any, options: Options, progress: Progress | None) -> Run:

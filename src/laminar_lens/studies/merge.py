@@ -11,7 +11,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult, make_tree, texts_fingerprint
 from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import described, measured_of, names
-from laminar_lens.studies.drive import ABOUT, answered
+from laminar_lens.studies.drive import ABOUT, answered, of_fields
 from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.study import Study
 
@@ -28,7 +28,8 @@ def merge(parts: Any) -> StudyResult:
     texts by each other, such as by exchanging their beginnings, its parts cannot be merged.
 
     Args:
-        parts: results with their measurements, in the order of the texts.
+        parts: results with their measurements, in the order of the texts; answered again under the options
+            that they were last answered under.
 
     Raises:
         InputError: fewer than two parts, parts that do not fit together (the message says where), a text that
@@ -44,7 +45,7 @@ def merge(parts: Any) -> StudyResult:
         about = merged_about(study, found)
         whole = study.merge(found).assign_attrs({ABOUT: about, "seed": found[0].attrs["seed"]})
         measured[name] = whole
-        answers[name] = answered(study(**plain_json(dict, "fields", about["fields"])), whole)
+        answers[name] = answered(of_fields(study, whole), whole)
     made: StudyResult = type(parts[0])(make_tree(answers, measured, described=described(first)))
     return made
 
