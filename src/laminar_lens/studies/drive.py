@@ -97,6 +97,10 @@ def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
     answer = study.answer(measured)
     if not isinstance(answer, Answer):
         raise InputError(f"answer of study {study.kind!r} returned {shown(answer)}; expected an Answer")
+    if not isinstance(answer.sentence, str) or not answer.sentence.strip() or "\n" in answer.sentence:
+        raise InputError(
+            f"answer of study {study.kind!r} has sentence {shown(answer.sentence)}; expected one line of text"
+        )
     own = study.settings(measured)
     settings = {**about["texts"], **own, **about["settings"], **own}
     provenance = {**about["provenance"], "settings": settings}
@@ -214,7 +218,7 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
     taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
     settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
     if "layers" in study.options:
-        settings["layers"] = measured["layer"].values.tolist()
+        settings["layers"] = _layers(study, measured)
     settings |= {"geometry": run.geometry.name}
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
     info = {**model, **measured.attrs.pop("info", {})}
@@ -233,6 +237,17 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
         "observed": texts.ends("").strip(),
     }
     return measured.assign_attrs({ABOUT: about, "seed": run.options.seed})
+
+
+def _layers(study: Study, measured: xr.Dataset) -> list[int]:
+    """The hidden states that were measured."""
+    if "layer" not in measured.coords:
+        raise InputError(
+            f"measure of study {study.kind!r} returned no coordinate 'layer': give the hidden states that "
+            "were measured, or leave 'layers' out of its options"
+        )
+    found: list[int] = measured["layer"].values.tolist()
+    return found
 
 
 def _plain(value: Any) -> Any:
