@@ -99,6 +99,7 @@ def saves(case: Case) -> None:
         assert loaded.settings == case.result.settings, "settings change in a file"
         assert loaded.warnings == case.result.warnings, "warnings change in a file"
         assert str(loaded.summary()) == str(case.result.summary()), "the summary changes in a file"
+        _same(loaded.answer(), case.result, "the answer to the measurement in a file and the result")
         again = ll.load_result(loaded.save(Path(folder) / "again.nc"))
         _same(again, case.result, "a result and its file's file")
 

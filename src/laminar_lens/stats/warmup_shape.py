@@ -179,11 +179,13 @@ def leading_axis_turn(vectors: Float[Array, "batch pos d_model"], k_max: int = 4
     """Angle between the first principal axis of all vectors and of those from position k on, k = 1 … k_max.
 
     Returns:
-        Radians in [0, π/2] (an axis has no direction); NaN where a vector is not finite.
+        Radians in [0, π/2] (an axis has no direction); NaN where a vector is not finite, and where all that
+        are compared are the same, which have no axis.
     """
     if not np.isfinite(vectors).all():
         return np.full(k_max, np.nan)
     x = vectors.astype(np.float64)
+    rounding = 1e-24 * float(np.square(x).mean()) * x.shape[-1]
     x -= x.mean((0, 1))  # of what is left another mean is taken off below
     rest, moment = x[:, k_max:].reshape(-1, x.shape[-1]), None
     axes: list[Array] = []
@@ -191,7 +193,9 @@ def leading_axis_turn(vectors: Float[Array, "batch pos d_model"], k_max: int = 4
         added = rest if moment is None else x[:, k]
         moment = added.T @ added if moment is None else moment + added.T @ added
         mean = x[:, k:].mean((0, 1))
-        axes.append(_leading_axis(moment / x[:, k:, 0].size - np.outer(mean, mean), axes[-1:]))
+        spread = moment / x[:, k:, 0].size
+        least = max(rounding, 1e-12 * np.trace(spread))
+        axes.append(_leading_axis(spread - np.outer(mean, mean), axes[-1:], least))
     *others, whole = axes
     turned = [axis if axis @ whole >= 0 else -axis for axis in reversed(others)]
     return np.array(
@@ -199,11 +203,20 @@ def leading_axis_turn(vectors: Float[Array, "batch pos d_model"], k_max: int = 4
     )
 
 
-def _leading_axis(covariance: Float[Array, "d_model d_model"], near: list[Array]) -> Float[Array, " d_model"]:
-    """Unit vector of the largest eigenvalue; of a large one by Lanczos's method from a `near` axis on."""
+def _leading_axis(
+    covariance: Float[Array, "d_model d_model"], near: list[Array], least: float
+) -> Float[Array, " d_model"]:
+    """Unit vector of the largest eigenvalue, NaN below a `least` variance; of a large one by Lanczos's
+    method from a `near` axis on."""
     width = len(covariance)
+    if np.trace(covariance) <= least:
+        return np.full(width, np.nan)
     if width > DENSE:
-        start = near[0] if near else np.random.default_rng(0).standard_normal(width)
+        start = (
+            near[0]
+            if near and np.isfinite(near[0]).all()
+            else np.random.default_rng(0).standard_normal(width)
+        )
         with contextlib.suppress(ArpackNoConvergence):  # two that are almost as large: all of them, then
             return np.asarray(eigsh(covariance, k=1, v0=start)[1][:, 0])
     return np.asarray(eigh(covariance, subset_by_index=(width - 1, width - 1))[1][:, 0])

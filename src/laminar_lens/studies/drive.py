@@ -97,6 +97,10 @@ def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
     answer = study.answer(measured)
     if not isinstance(answer, Answer):
         raise InputError(f"answer of study {study.kind!r} returned {shown(answer)}; expected an Answer")
+    if not isinstance(answer.sentence, str) or not answer.sentence.strip() or "\n" in answer.sentence:
+        raise InputError(
+            f"answer of study {study.kind!r} has sentence {shown(answer.sentence)}; expected one line of text"
+        )
     own = study.settings(measured)
     settings = {**about["texts"], **own, **about["settings"], **own}
     provenance = {**about["provenance"], "settings": settings}
@@ -117,22 +121,31 @@ def answer_again(result: StudyResult, changed: Mapping[str, Any]) -> StudyResult
     if study is None or any(part is None for part in parts.values()):
         raise InputError(f"this {result.kind} result does not hold what was measured: run the study again")
     measured = {name: part for name, part in parts.items() if part is not None}
-    answers = {name: _again(study, part, changed) for name, part in measured.items()}
+    measured = {name: _asked_anew(study, part, changed) for name, part in measured.items()}
+    answers = {
+        name: answered(replace(of_fields(study, part), **changed), part) for name, part in measured.items()
+    }
     return type(result)(make_tree(answers, measured, described=described(tree), groups=groups_of(tree)))
 
 
-def _again(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
-    """The labelled answer to a measurement under other options of its study."""
-    about = plain_json(dict, ABOUT, measured.attrs[ABOUT])
-    kept, known = plain_json(dict, "fields", about["fields"]), [one.name for one in fields(study)]
-    given = {name: kept[name] for name in known if name in kept}
+def of_fields(study: type[Study], measured: xr.Dataset) -> Study:
+    """The study with the options that a measurement was last answered under."""
+    kept = plain_json(dict, "fields", plain_json(dict, ABOUT, measured.attrs[ABOUT])["fields"])
+    return study(**{one.name: kept[one.name] for one in fields(study) if one.name in kept})
+
+
+def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
+    """The measurement, to be answered under other options of its study."""
+    about, known = plain_json(dict, ABOUT, measured.attrs[ABOUT]), [one.name for one in fields(study)]
     for name in changed:
         if name not in known:
             has = f"it has {', '.join(known)}" if known else "it has none of its own"
             raise InputError(f"{name}= is no option of a {study.kind} study; {has}")
         if name in study.remeasured:
             raise InputError(f"{name}= decides what is measured: run the study again with it")
-    return answered(study(**{**given, **changed}), measured)
+    given = {**plain_json(dict, "fields", about["fields"]), **changed}
+    made = {name: _plain(value) for name, value in given.items()}
+    return measured.assign_attrs({ABOUT: {**about, "fields": made}})
 
 
 def _prepared(study: Study, model: Any, texts: Any, options: Options, progress: Progress | None) -> Run:
@@ -205,7 +218,7 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
     taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
     settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
     if "layers" in study.options:
-        settings["layers"] = measured["layer"].values.tolist()
+        settings["layers"] = _layers(study, measured)
     settings |= {"geometry": run.geometry.name}
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
     info = {**model, **measured.attrs.pop("info", {})}
@@ -224,6 +237,17 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
         "observed": texts.ends("").strip(),
     }
     return measured.assign_attrs({ABOUT: about, "seed": run.options.seed})
+
+
+def _layers(study: Study, measured: xr.Dataset) -> list[int]:
+    """The hidden states that were measured."""
+    if "layer" not in measured.coords:
+        raise InputError(
+            f"measure of study {study.kind!r} returned no coordinate 'layer': give the hidden states that "
+            "were measured, or leave 'layers' out of its options"
+        )
+    found: list[int] = measured["layer"].values.tolist()
+    return found
 
 
 def _plain(value: Any) -> Any:

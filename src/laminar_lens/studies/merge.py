@@ -1,6 +1,6 @@
 """One result from several: texts that were measured anywhere, in parts, answered together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult, make_tree, texts_fingerprint
 from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import described, measured_of, names
-from laminar_lens.studies.drive import ABOUT, answered
+from laminar_lens.studies.drive import ABOUT, answered, of_fields
 from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.study import Study
 
@@ -28,7 +28,8 @@ def merge(parts: Any) -> StudyResult:
     texts by each other, such as by exchanging their beginnings, its parts cannot be merged.
 
     Args:
-        parts: results with their measurements, in the order of the texts.
+        parts: results with their measurements, in the order of the texts; answered again under the options
+            that they were last answered under.
 
     Raises:
         InputError: fewer than two parts, parts that do not fit together (the message says where), a text that
@@ -44,27 +45,38 @@ def merge(parts: Any) -> StudyResult:
         about = merged_about(study, found)
         whole = study.merge(found).assign_attrs({ABOUT: about, "seed": found[0].attrs["seed"]})
         measured[name] = whole
-        answers[name] = answered(study(**plain_json(dict, "fields", about["fields"])), whole)
+        answers[name] = answered(of_fields(study, whole), whole)
     made: StudyResult = type(parts[0])(make_tree(answers, measured, described=described(first)))
     return made
 
 
 def by_text(
-    study: type[Study], parts: Sequence[xr.Dataset], rules: dict[str, Callable[[Any], Any]]
+    study: type[Study],
+    parts: Sequence[xr.Dataset],
+    rules: dict[str, Callable[[Any], Any]],
+    most: Mapping[str, int] | None = None,
 ) -> xr.Dataset:
     """Texts one after another; what has no text is the same in all, or merged by its rule.
+
+    Args:
+        study: of the parts.
+        parts: measurements of some texts each.
+        rules: by variable, the whole's values from those of the parts.
+        most: by axis, such as "random_text", how many of the first texts one run measures there.
 
     Raises:
         InputError: a variable or attribute that is not the same, and has no rule.
     """
     variables, first = {}, parts[0]
+    every = {name for part in parts for name in part.variables}
+    if lacks := sorted(str(name) for name in every if any(name not in part.variables for part in parts)):
+        raise InputError(f"parts of a {study.kind} study: one lacks {lacks[0]!r}; measure all alike")
     for name, one in first.variables.items():
-        if any(name not in part.variables for part in parts):
-            raise InputError(f"parts of a {study.kind} study: one lacks {name!r}; measure all alike")
         values = [part[name].values for part in parts]
         axis = next((dim for dim in one.dims if dim in TEXT_AXES), None)
         if axis is not None:
-            merged = np.concatenate(values, axis=one.dims.index(axis))
+            at, texts = one.dims.index(axis), slice((most or {}).get(str(axis)))
+            merged = np.concatenate(values, axis=at)[(slice(None),) * at + (texts,)]
         elif str(name) in rules:
             merged = rules[str(name)](values)
         elif all(np.array_equal(values[0], other) for other in values[1:]):
@@ -75,11 +87,20 @@ def by_text(
             )
         variables[str(name)] = xr.Variable(one.dims, merged, one.attrs)
     coords = {str(name): variables.pop(str(name)) for name in first.coords}
-    own = {key: value for key, value in first.attrs.items() if key != ABOUT}
+    return xr.Dataset(variables, coords, _same_attrs(study, parts))
+
+
+def _same_attrs(study: type[Study], parts: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """The attributes of a measurement, beside what its labels are made from.
+
+    Raises:
+        InputError: one that is not the same in all.
+    """
+    own = {str(key): value for key, value in parts[0].attrs.items() if key != ABOUT}
     for key, value in own.items():
         if any(key not in part.attrs or not np.array_equal(part.attrs[key], value) for part in parts):
             raise InputError(f"parts of a {study.kind} study differ in {key}: measure all alike")
-    return xr.Dataset(variables, coords, own)
+    return own
 
 
 def merged_about(study: type[Study], parts: Sequence[xr.Dataset]) -> dict[str, Any]:
@@ -97,15 +118,26 @@ def merged_about(study: type[Study], parts: Sequence[xr.Dataset]) -> dict[str, A
     tokens = np.concatenate([part["token_id"].values for part in parts])
     n_texts, digest = texts_fingerprint(tokens)
     counts = {key: sum(about["texts"][key] for about in abouts) for key in COUNTED}
-    model = [about["provenance"]["model"].get("weights_sha256") for about in abouts]
-    if len(set(model)) > 1:
-        raise InputError("parts are of different weights: measure all with one model")
+    _check_models([about["provenance"]["model"] for about in abouts])
     return {
         **first,
         "texts": {**first["texts"], **counts},
         "notes": list(dict.fromkeys(note for about in abouts for note in about["notes"])),
         "provenance": {**first["provenance"], "n_texts": n_texts, "texts_sha256": digest},
     }
+
+
+def _check_models(models: Sequence[dict[str, Any]]) -> None:
+    """Refuses another model, and what has the same name and is another: a geometry that was fitted on other
+    texts, an intervention with other vectors."""
+    same = {
+        "weights_sha256": "parts are of different weights: measure all with one model",
+        "geometry": "parts are measured in geometries that were fitted apart: fit one, and give it to all",
+        "interventions": "parts have interventions that differ, such as in their vectors: measure all alike",
+    }
+    for key, said in same.items():
+        if any(model.get(key) != models[0].get(key) for model in models):
+            raise InputError(said)
 
 
 def _check_parts(parts: Any) -> None:

@@ -375,6 +375,16 @@ class TestKeepingCosts:
     def test_axis_of_what_is_not_finite(self) -> None:
         assert np.isnan(leading_axis_turn(np.full((2, 4, 3), np.nan))).all()
 
+    @pytest.mark.parametrize("width", [3, DENSE + 1])
+    def test_what_does_not_vary_has_no_axis(self, seed: int, width: int) -> None:
+        """An intervention may remove all that varies, or all behind a position."""
+        rng = np.random.default_rng(seed)
+        same = np.full((5, 8, width), 1.0) * rng.normal(size=width)
+        for x in (np.zeros_like(same), same, same.astype(np.float32)):
+            assert np.isnan(leading_axis_turn(x)).all()
+        same[:, :2] = rng.normal(size=(5, 2, width))
+        assert np.isfinite(leading_axis_turn(same)).tolist() == [True, False, False, False]
+
 
 class TestSinks:
     def states(self, seed: int) -> np.ndarray:

@@ -47,6 +47,24 @@ def test_another_tolerance_is_the_study_with_it(
     assert result.settings["tau"] == 0.05
 
 
+def test_an_answer_keeps_its_options(result: ll.StudyResult, tmp_path: Path) -> None:
+    """Asked again without options, from a file or merged, it is the answer under those it was given last."""
+    wide = result.answer(tau=0.3)
+    for again in (wide.answer(), ll.load_result(wide.save(tmp_path / "wide.nc")).answer()):
+        assert (again.sentence, again.settings) == (wide.sentence, wide.settings)
+        assert again.numbers_sha256 == wide.numbers_sha256
+    assert result.answer().settings["tau"] == 0.05
+
+
+def test_parts_are_merged_under_the_options_of_their_answers(novella: Any) -> None:
+    rows = torch.randint(3, 300, (50, 8), generator=torch.Generator().manual_seed(3))
+    parts = [ll.warmup_study(novella, part, random_init=False) for part in (rows[:36], rows[36:])]
+    wide = [part.answer(tau=0.3) for part in parts]
+    assert ll.merge(wide).settings["tau"] == 0.3
+    with pytest.raises(InputError, match=re.escape("differ in tau: 0.3, 0.05")):
+        ll.merge([wide[0], parts[1]])
+
+
 def test_without_options_the_answer_is_the_same(path: Path, result: ll.StudyResult) -> None:
     assert ll.load_result(path).answer().numbers_sha256 == result.numbers_sha256
 

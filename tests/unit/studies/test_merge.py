@@ -1,12 +1,15 @@
 """Parts of a study that were measured apart, and what cannot be put together."""
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import laminar_lens as ll
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import fit_geometry
 from laminar_lens.studies.sinks.study import Sinks
 from laminar_lens.studies.warmup.study import Warmup
 
@@ -65,3 +68,42 @@ def test_another_model_is_no_part(novella: Any, tokens: torch.Tensor, half: ll.S
     twin = ll.run(Sinks(), ll.random_twin(novella), tokens[20:], **HOW)
     with pytest.raises(InputError, match="different weights"):
         ll.merge([half, twin])
+
+
+@pytest.mark.parametrize("study", [Warmup(), Sinks()])
+def test_what_is_measured_on_the_first_texts_alone_is_of_the_first_alone(novella: Any, study: Any) -> None:
+    """Random weights on 100 texts or 60, other geometries on 200, leading axes on 32."""
+    rows = torch.randint(3, 300, (230, 6), generator=torch.Generator().manual_seed(8))
+    how = {"geometries": ["centred"]} if "geometries" in study.options else {}
+    whole, *parts = (ll.run(study, novella, part, **how) for part in (rows, rows[:40], rows[40:]))
+    merged = ll.merge(parts)
+    assert whole.measured is not None
+    assert merged.measured is not None
+    for name, one in whole.measured.variables.items():
+        exact = "text" in " ".join(map(str, one.dims)) or one.dtype.kind != "f"
+        same = np.testing.assert_array_equal if exact else partial(np.testing.assert_allclose, rtol=1e-6)
+        same(merged.measured[name].values, one.values, err_msg=str(name))
+    assert merged.sentence == whole.sentence
+
+
+def test_leading_axes_are_of_the_first_part(novella: Any, tokens: torch.Tensor) -> None:
+    parts = [ll.run(Warmup(), novella, rows, random_init=False) for rows in (tokens[:20], tokens[20:])]
+    with pytest.raises(InputError, match="part 0 of a warmup study has 20 texts"):
+        ll.merge(parts)
+
+
+def test_the_same_name_of_something_else_is_no_part(novella: Any, tokens: torch.Tensor) -> None:
+    """A geometry that was fitted on other texts; a patch of other states."""
+    first, rest = tokens[:24], tokens[24:]
+    fits = [fit_geometry(novella, "centred", texts=rows + 300, skip=0) for rows in (first, rest)]
+    patches = [ll.patch_residual(ll.capture_residuals(novella, rows), layers=[3]) for rows in (first, rest)]
+    for name, given, words in (
+        ("geometry", fits, "geometries that were fitted apart"),
+        ("interventions", patches, "interventions that differ"),
+    ):
+        parts = [
+            ll.run(Sinks(), novella, rows, random_init=False, **{name: one})
+            for rows, one in zip((first, rest), given, strict=True)
+        ]
+        with pytest.raises(InputError, match=words):
+            ll.merge(parts)

@@ -79,3 +79,32 @@ def test_what_it_does_not_take_is_refused_before_a_pass(novella: Any) -> None:
         STUDIES.add("spin", Turning)
     with pytest.raises(InputError, match="geometry 'center' is unknown"):
         run(Turning(), novella, geometry="center")
+
+
+@dataclass(frozen=True)
+class Odd(Turning):
+    """What a first draft returns: no layers, or a sentence that is none."""
+
+    said: str = "Fine."
+    drop: str = ""
+
+    def measure(self, run: Any) -> xr.Dataset:
+        return super().measure(run).drop_vars(self.drop or [])
+
+    def answer(self, measured: xr.Dataset) -> Answer:
+        return Answer(measured.mean("text"), self.said)
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        (Odd(drop="layer"), "returned no coordinate 'layer'"),
+        (Odd(said="Two\nlines."), "expected one line of text"),
+        (Odd(said=""), "has sentence ''"),
+    ],
+)
+@pytest.mark.usefixtures("known")
+def test_what_a_study_lacks_is_one_line(novella: Any, odd: Odd, words: str) -> None:
+    with pytest.raises(InputError, match=words) as error:
+        run(odd, novella, **HOW)
+    assert "\n" not in str(error.value)

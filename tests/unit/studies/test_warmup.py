@@ -352,6 +352,27 @@ class TestSentence:
         assert "from them in layers 2–4 and 7 (pair 15: 0." in text
         assert "no number of first tokens can be named" in text
 
+    def test_of_few_texts_that_drift_it_is_not_said_that_they_lie_close(self, seed: int) -> None:
+        text = self.said(seed, 30, np.linspace(2.0, 0, 24))
+        assert text.startswith("Undetermined: ")
+        assert "seems to lie outside ±0.05 rad (0." in text
+        assert "more texts would rather show drift" in text
+        assert "so close" not in text
+
+    @pytest.mark.parametrize("layers", [(6, 0, 0), (6, 2, None)])
+    def test_what_is_enough_counts_the_bos_and_names_no_layer_without_a_bound(
+        self, layers: tuple[int | None, ...]
+    ) -> None:
+        """Where no token was shown to stand apart, too, the number counts position 0."""
+        curve, each = np.zeros((3, 12)), tuple(Answer("bracketed", 0, k, None, "none") for k in layers)
+        overall, ends = Answer("bracketed", 0, 6, None, "none"), [curve] * 5
+        answer = WarmupAnswer(0.05, 400, 0, (8, 12), curve, *ends, each, overall, np.array([0.05]), ())
+        text = sentence(answer, [], [2, 3, 5], bos=1)
+        assert text.startswith("Leave out the first 6 tokens: enough in every layer (95%)")
+        assert text.endswith(" Position 0 is the BOS.")
+        assert ("layers 3 and 5" in text) == (None not in layers)
+        assert not sentence(answer, [], [2, 3, 5]).endswith("BOS.")
+
     def shown(self, delta: Any, low: Any, high: Any, k: int, *, grouped: bool = False) -> str:
         """What is said of these curves [layer, pair] where no effect was named."""
         fine = Answer("exact", k, k, None, "mixed")

@@ -143,7 +143,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
 
 
 def alike_claim(warmup: Any) -> Claim:
-    """C7: the warm-up's own three-valued answer, read at `FROM` tokens."""
+    """C7: the warm-up's own answer, read at `FROM` tokens."""
     if warmup is None:
         return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out (warmup=False).")
     k_lo, k_hi = warmup.k_lo, warmup.k_hi

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.studies.merge import by_text
+from laminar_lens.studies.sinks.measure import RANDOM_TEXTS
 from laminar_lens.studies.study import Study
 
 
@@ -23,4 +24,4 @@ def merged(study: type[Study], parts: Sequence[xr.Dataset]) -> xr.Dataset:
         "token": lambda values: vocabulary,
         "word": lambda values: words[where],
     }
-    return by_text(study, parts, rules)
+    return by_text(study, parts, rules, {"random_text": RANDOM_TEXTS})

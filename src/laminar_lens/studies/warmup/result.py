@@ -28,7 +28,7 @@ from laminar_lens.studies.masks import (
 
 
 class WarmupResult(StudyResult):
-    """The three-valued answer of `warmup_study`, with its curves; see `mask` for using it elsewhere.
+    """The answer of `warmup_study`, with its curves; see `mask` for using it elsewhere.
 
     With several conditions, the answer is that of the plain run; `condition(name)` has another's.
     """
@@ -125,8 +125,8 @@ class WarmupResult(StudyResult):
 
         Raises:
             InputError: drift, no upper bound, or not exact with `strict`; a layer that was not measured;
-                neither tokens nor states, or
-                states of other tokens; a model that the warm-up was not measured on.
+                neither tokens nor states, or states of other tokens; a model that the warm-up was not
+                measured on.
         """
         if tokens is None and states is None:
             raise InputError(

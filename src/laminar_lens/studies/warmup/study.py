@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
+from laminar_lens.errors import InputError
 from laminar_lens.studies.fields import TAU, option
 from laminar_lens.studies.options import USUAL_TEXTS
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
@@ -69,9 +70,17 @@ class Warmup(Study):
 
     @classmethod
     def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
+        from laminar_lens.studies.geometries import MOST_TEXTS
         from laminar_lens.studies.merge import by_text
+        from laminar_lens.studies.warmup.measure import AXIS_TEXTS, RANDOM_TEXTS
 
-        return by_text(cls, parts, {"axis_turn": lambda values: values[0]})  # of the first texts
+        if (n := parts[0].sizes["text"]) < AXIS_TEXTS:
+            raise InputError(
+                f"part 0 of a warmup study has {n} texts, and leading axes are measured on the first "
+                f"{AXIS_TEXTS}: begin with a part of so many"
+            )
+        most = {"random_text": RANDOM_TEXTS, "compared_text": MOST_TEXTS}
+        return by_text(cls, parts, {"axis_turn": lambda values: values[0]}, most)
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         return {"tau": self.tau, "reference": list(measured.attrs["window"])}

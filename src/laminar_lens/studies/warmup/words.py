@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval
-from laminar_lens.stats.warmup import WarmupAnswer
+from laminar_lens.stats.warmup import Answer, WarmupAnswer
 from laminar_lens.stats.warmup_shape import Effect
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import decimal, interval
@@ -38,7 +38,8 @@ def sentence(
     """
     texts = f"{answer.n:,} {'independent ' if grouped else ''}texts"
     said = _said(answer, found, layers, texts)
-    return f"{said} Position 0 is the BOS." if bos and "position" in said else said
+    counted = any(word in said for word in ("position", "Leave out", "leaving out"))
+    return f"{said} Position 0 is the BOS." if bos and counted else said
 
 
 def _said(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], texts: str) -> str:
@@ -71,8 +72,12 @@ def _enough(answer: WarmupAnswer, layers: Sequence[int], k: int, least: int) -> 
     usual = sorted(each)[len(each) // 2]
     if usual == k:
         return said
-    fewer = [layer for layer, one in zip(layers, answer.layers, strict=True) if (one.k_hi or 0) <= usual]
+    fewer = [layer for layer, one in zip(layers, answer.layers, strict=True) if _is_enough(one, usual)]
     return f"{said}, {usual} {'is' if usual == 1 else 'are'} enough in {named_layers(fewer)}"
+
+
+def _is_enough(layer: Answer, k: int) -> bool:
+    return layer.k_hi is not None and layer.k_hi <= k
 
 
 def _necessary(least: int) -> str:
@@ -158,10 +163,7 @@ def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequenc
     overall = answer.overall
     k_lo = overall.k_lo or 0
     if overall.n_needed is None:
-        needed = (
-            f"the last pairs that are tested lie so close to ±{answer.tau:g} rad that a million texts would "
-            "not do"
-        )
+        needed = _beyond(answer, layers)
     else:
         needed = f"by these, about {overall.n_needed:,} would show one"
     text = (
@@ -172,6 +174,18 @@ def _undetermined(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequenc
         size = _effects(answer, found, layers, k_lo, texts)
         text += f" At least {_tokens(k_lo)} must go: {size}."
     return text
+
+
+def _beyond(answer: WarmupAnswer, layers: Sequence[int]) -> str:
+    """Why no number of texts is named: a mean just inside the tolerance, or one outside, not yet shown."""
+    size = np.abs(answer.delta[:, answer.reference[0] - 1])
+    row, tau = int(size.argmax()), f"±{answer.tau:g} rad"
+    if size[row] < answer.tau:
+        return f"the last pairs that are tested lie so close to {tau} that a million texts would not do"
+    return (
+        f"the last pair that is tested seems to lie outside {tau} ({decimal(float(size[row]))} rad in layer "
+        f"{layers[row]}): more texts would rather show drift"
+    )
 
 
 def _decided_now(answer: WarmupAnswer) -> str:
