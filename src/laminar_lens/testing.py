@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import numpy as np
 import xarray as xr
 
 import laminar_lens as ll
+from laminar_lens.cli.commands import study_command
 from laminar_lens.errors import LaminarLensError
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.drive import run
+from laminar_lens.studies.fields import declared, left_out
 from laminar_lens.studies.registry import STUDIES
 from laminar_lens.studies.study import Study
 
@@ -28,6 +31,7 @@ FEW: Mapping[str, Any] = {"n_texts": 24, "length": 12, "geometries": False, "ran
 """Options of a quick run, those that a study takes."""
 HEAVY = ("torch", "transformer_lens", "plotly", "xarray")
 CHANGED = "changed"
+CHANGES = {CHANGED: ll.remove_write("mlp", 1)}
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Case:
     @property
     def result(self) -> StudyResult:
         """Plain, and with the writes of one block removed."""
-        return self.run(CHANGED, interventions={CHANGED: ll.remove_write("mlp", 1)})
+        return self.run(CHANGED, interventions=CHANGES)
 
 
 def check_study(study: Study, model: Any = None, texts: Any = None, **options: Any) -> None:
@@ -78,10 +82,21 @@ def make_case(study: Study, model: Any = None, texts: Any = None, **options: Any
 
 
 def is_known(case: Case) -> None:
-    """It is found by its kind, and its options are its fields."""
+    """It is found by its kind."""
     kind = type(case.study).kind
     assert kind in STUDIES.names(), f"{kind!r} is not registered: use @ll.register, or an entry point"
     assert STUDIES.get(kind) is type(case.study), f"another class is registered as {kind!r}"
+
+
+def has_a_command(case: Case) -> None:
+    """Every field is an option of its command, or says why it is none."""
+    study = type(case.study)
+    written = {way for one in study_command(study).params for way in one.opts}
+    for name, one in declared(study).items():
+        assert one.flag in written or name in written, f"its command lacks {one.flag}"
+    both = {*declared(study), *left_out(study)}
+    for field_ in fields(study):
+        assert field_.name in both or not field_.init, f"{field_.name} is no option, and no reason is given"
 
 
 def repeats_itself(case: Case) -> None:
@@ -169,9 +184,11 @@ def has_conditions(case: Case) -> None:
 def has_geometries(case: Case) -> None:
     """Another geometry is measured, and said."""
     if "geometry" in case.study.options:
-        found = case.run("centred", geometry="centred")
+        found = case.run("centred", geometry="centred", interventions=CHANGES)
         assert found.settings["geometry"] == "centred", "the settings lack the geometry"
-        assert found.measured_sha256 != case.run().measured_sha256, "a geometry changes nothing measured"
+        for name in found.conditions:
+            both = {one.condition(name).measured_sha256 for one in (found, case.result)}
+            assert len(both) == 2, f"a geometry changes nothing measured under {name!r}"
 
 
 def merges(case: Case) -> None:
@@ -182,18 +199,15 @@ def merges(case: Case) -> None:
         return
     tokens = ll.sample_tokens(case.model, 64, 12, seed=7)
     given = (tokens, tokens[:40], tokens[40:])
-    whole, *parts = (run(case.study, case.model, rows, **case.options) for rows in given)
+    more = {**case.options, "interventions": CHANGES}
+    whole, *parts = (run(case.study, case.model, rows, **more) for rows in given)
     found = ll.merge(parts)
+    assert found.conditions == whole.conditions, "conditions are lost"
     assert found.settings == whole.settings, "settings of the merged parts and of the whole differ"
     assert found.provenance["texts_sha256"] == whole.provenance["texts_sha256"], "they are of other texts"
     assert found.sentence == whole.sentence, "sentences of the merged parts and of the whole differ"
-    assert whole.measured is not None
-    assert found.measured is not None
-    for name, one in whole.measured.variables.items():  # a mean of means is rounded otherwise
-        values, merged = one.values, found.measured[name].values
-        exact = "text" in one.dims or one.dtype.kind != "f"
-        same = np.array_equal if exact else partial(np.allclose, rtol=1e-6)
-        assert same(values, merged, equal_nan=one.dtype.kind == "f"), f"{name} of the parts and of the whole"
+    for condition in whole.conditions:
+        _same_measured(found.condition(condition).measured, whole.condition(condition).measured)
     said = _refusal(partial(ll.merge, [parts[0], parts[0]]))
     assert "text 0 of part 1 is text 0 of part 0" in said, f"a text is counted twice: {said!r}"
 
@@ -215,10 +229,13 @@ def is_shown(case: Case) -> None:
 
 
 def is_recorded(case: Case) -> None:
-    """Provenance and settings say what was done; units stand at every number of the answer."""
+    """Provenance and settings say what was done, and the measurement which seed its answer draws with."""
     settings, provenance = case.run().settings, case.run().provenance
     for name in ("model", "seed", "texts_sha256"):
         assert name in provenance, f"the provenance lacks {name}"
+    seeded = case.run("seeded", seed=5)
+    assert seeded.measured is not None
+    assert seeded.provenance["seed"] == seeded.measured.attrs["seed"] == 5, "the seed is not recorded"
     for one in fields(case.study):  # an object, such as texts, is recorded by its hash
         if getattr(case.study, one.name) is not None:
             assert one.name in settings, f"the settings lack {one.name}"
@@ -227,7 +244,7 @@ def is_recorded(case: Case) -> None:
 def imports_nothing_heavy(case: Case) -> None:
     """Its module imports neither torch nor what draws before there is work."""
     module = type(case.study).__module__
-    if module == "__main__" or not _is_installed(module):
+    if module == "__main__" or find_spec(module) is None:
         return
     code = f"import sys, {module}; print(*[one for one in {HEAVY!r} if one in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -238,7 +255,15 @@ def imports_nothing_heavy(case: Case) -> None:
 CONTRACT: dict[str, Callable[[Case], None]] = {
     one.__name__: one
     for one in (
-        *(is_known, repeats_itself, saves, answers_again, draws_nothing_while_answering, refuses_few_texts),
+        *(
+            is_known,
+            has_a_command,
+            repeats_itself,
+            saves,
+            answers_again,
+            draws_nothing_while_answering,
+            refuses_few_texts,
+        ),
         *(bears_nan, has_conditions, has_geometries, merges, is_shown, is_recorded, imports_nothing_heavy),
     )
 }
@@ -249,6 +274,14 @@ def _same(a: StudyResult, b: StudyResult, what: str) -> None:
     assert a.numbers_sha256 == b.numbers_sha256, f"{what} differ in their numbers"
     assert a.measured_sha256 == b.measured_sha256, f"{what} differ in what was measured"
     assert a.sentence == b.sentence, f"{what} differ in their sentence"
+
+
+def _same_measured(merged: Any, whole: Any) -> None:
+    for name, one in whole.variables.items():  # a mean of means is rounded otherwise
+        exact = "text" in one.dims or one.dtype.kind != "f"
+        same = np.array_equal if exact else partial(np.allclose, rtol=1e-6)
+        equal = same(one.values, merged[name].values, equal_nan=one.dtype.kind == "f")
+        assert equal, f"{name} of the parts and of the whole"
 
 
 def _refusal(call: Callable[[], Any]) -> str:
@@ -265,9 +298,3 @@ def _without_first(variable: xr.DataArray) -> xr.DataArray:
     values = variable.values.copy()
     values[0] = np.nan
     return variable.copy(data=values)
-
-
-def _is_installed(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None

@@ -29,8 +29,8 @@ ORDER = [
     {"report"},
     {"results"},
     {"studies"},
-    {"testing"},
     {"cli"},
+    {"testing"},
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

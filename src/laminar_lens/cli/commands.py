@@ -51,7 +51,7 @@ class Commands(TyperGroup):
 def _command(name: str) -> Any:
     """The command of a study; of another package's only its name."""
     if name in STUDIES.shipped:
-        return _study_command(STUDIES.get(name))
+        return study_command(STUDIES.get(name))
     return _parsed(name, lambda: None, f"A study of {STUDIES.source(name)}.")
 
 
@@ -59,7 +59,7 @@ def _foreign(name: str) -> Any:
     """The command of another package's study; InputError for whatever keeps it from being one."""
     study = STUDIES.get(name)
     try:
-        return _study_command(study)
+        return study_command(study)
     except InputError:
         raise
     except Exception as error:
@@ -72,7 +72,7 @@ def _parsed(name: str, call: Any, help: str, epilog: str | None = None) -> Any:
     return typer.main.get_command(alone)
 
 
-def _study_command(study: type[Study]) -> Any:
+def study_command(study: type[Study]) -> Any:
     """The command of a study.
 
     Raises:

@@ -119,6 +119,9 @@ def merged_about(study: type[Study], parts: Sequence[xr.Dataset]) -> dict[str, A
     n_texts, digest = texts_fingerprint(tokens)
     counts = {key: sum(about["texts"][key] for about in abouts) for key in COUNTED}
     _check_models([about["provenance"]["model"] for about in abouts])
+    if len(seeds := {about["provenance"]["seed"] for about in abouts}) > 1:
+        given = " and ".join(map(str, sorted(seeds)))
+        raise InputError(f"parts of a {study.kind} study have the seeds {given}: measure all with one")
     return {
         **first,
         "texts": {**first["texts"], **counts},

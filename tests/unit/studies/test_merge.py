@@ -51,6 +51,7 @@ def test_what_does_not_fit_together_is_named(
     others = {
         "differ in prepend_bos: False, True": ll.run(Sinks(), novella, rest, prepend_bos=True, **HOW),
         "differ in length: 10, 9": ll.run(Sinks(), novella, rest[:, :9], **HOW),
+        "have the seeds 0 and 3": ll.run(Sinks(), novella, rest, seed=3, **HOW),
         "differ in conditions": ll.run(Sinks(), novella, rest, random_init=False),
         "differ in kind": ll.run(Warmup(), novella, rest, **HOW),
         "with groups": ll.run(Sinks(), novella, rest, groups=[k // 2 for k in range(28)], **HOW),
