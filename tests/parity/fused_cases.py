@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens import kernels
-from laminar_lens.errors import BackendError
+from laminar_lens.errors import BackendError, ShapeError
 from laminar_lens.kernels import fused_launch
 from tests.parity.test_kernels import NORMS, assert_close, vectors_at
 from tests.tolerances import LENGTH
@@ -225,7 +225,8 @@ def test_empty_input(device: str) -> None:
         0,
         5,
     )
-    assert kernels.pairwise_angles(torch.zeros(0, 8, device=device), backend="fused").shape == (0, 0)
+    with pytest.raises(ShapeError, match="pos is 0"):
+        kernels.pairwise_angles(torch.zeros(0, 8, device=device), backend="fused")
     none = torch.zeros(0, 2, dtype=torch.long, device=device)
     assert kernels.pair_angles(torch.zeros(2, 3, 8, device=device), none, backend="fused").shape == (2, 0)
 

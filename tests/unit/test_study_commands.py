@@ -82,7 +82,7 @@ def test_the_same_thing_is_the_same_option_everywhere() -> None:
     for kind in STUDIES.shipped:
         study = STUDIES.get(kind)
         if "n_texts" in study.options:
-            assert options_of(kind)["n_texts"].help.endswith(f"Default: {study.n_texts}.")
+            assert options_of(kind)["n_texts"].help.endswith(f"(default: {study.n_texts}).")
     assert len({options["tau"].help for options in commands.values() if "tau" in options}) == 1
 
 
@@ -134,7 +134,7 @@ class Spin(Study):
             raise InputError(f"above={self.above} is negative: give 0 or more")
 
     def measure(self, run):
-        batches = list(run.angles(measures=("rotation",)))
+        batches = list(run.angle_batches(measures=("rotation",)))
         turned = np.concatenate([one.angles["rotation"] for one in batches], axis=1).swapaxes(0, 1)
         values = {"turn": (("text", "layer", "pos"), self.factor * turned)}
         return xr.Dataset(values, {"layer": list(batches[0].layers[1:])}, {"info": batches[0].info})
@@ -224,7 +224,7 @@ def test_the_study_of_a_package_has_a_command(capsys: pytest.CaptureFixture[str]
         "One of plain, trimmed.",
         "--skipped LIST For example 1,3,8. [default: 0,2]",
         "--factor X Angles are multiplied by this.",
-        "How many texts the model writes. Default: 31.",
+        "texts that the model writes (default: 31).",
         "--random --no-random",
         "Not on the command line: table (no text gives dict",
     ):

@@ -9,7 +9,7 @@ import pytest
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import fit_geometry
 from laminar_lens.models import load_model
-from laminar_lens.studies import grid
+from laminar_lens.studies.warmup import grid
 from laminar_lens.studies.warmup.grid import sensitivity_grid
 from laminar_lens.studies.warmup.study import warmup_study
 

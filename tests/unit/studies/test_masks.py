@@ -213,7 +213,7 @@ def test_the_command_takes_the_warm_up_s_word(tmp_path: Path, capsys: pytest.Cap
         assert json.loads(shown.out)["notes"]
     else:
         assert status == 2
-        assert "so no position rule exists" in shown.err
+        assert "no number of first tokens was shown to be enough" in shown.err
 
 
 @pytest.mark.parametrize(
