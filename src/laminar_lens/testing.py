@@ -106,7 +106,7 @@ def repeats_itself(case: Case) -> None:
 
 
 def saves(case: Case) -> None:
-    """A file holds all of it: the same bytes, sentence, settings, tables and figures."""
+    """A file holds all of it: numbers, sentence, settings, warnings, tables; it answers as they did."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = ll.load_result(case.result.save(Path(folder) / "result.nc"))
         assert type(loaded) is type(case.result), f"it loads as a {type(loaded).__name__}"
@@ -213,7 +213,7 @@ def merges(case: Case) -> None:
 
 
 def is_shown(case: Case) -> None:
-    """Sentence, tables, figures and page: in 80 columns, and without anything from the network."""
+    """Sentence, tables and figures, in a terminal of 80 columns and on the page."""
     found = case.result
     assert found.sentence.strip().endswith("."), f"the sentence is no sentence: {found.sentence!r}"
     wide = [line for line in str(found.summary()).splitlines() if len(line) > 80]
@@ -255,16 +255,20 @@ def imports_nothing_heavy(case: Case) -> None:
 CONTRACT: dict[str, Callable[[Case], None]] = {
     one.__name__: one
     for one in (
-        *(
-            is_known,
-            has_a_command,
-            repeats_itself,
-            saves,
-            answers_again,
-            draws_nothing_while_answering,
-            refuses_few_texts,
-        ),
-        *(bears_nan, has_conditions, has_geometries, merges, is_shown, is_recorded, imports_nothing_heavy),
+        is_known,
+        has_a_command,
+        repeats_itself,
+        saves,
+        answers_again,
+        draws_nothing_while_answering,
+        refuses_few_texts,
+        bears_nan,
+        has_conditions,
+        has_geometries,
+        merges,
+        is_shown,
+        is_recorded,
+        imports_nothing_heavy,
     )
 }
 """Every clause by its name."""

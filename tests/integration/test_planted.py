@@ -1,6 +1,7 @@
 """A warm-up planted in a model's weights is found through the whole library, in both TransformerLens
 generations."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ def test_the_study_answers_with_length_layers_and_sign(strength: float, k: int, 
     if k:
         said = re.search(rf" are (\S+) rad {sign} in layers 2–3 \(95% CI ", warm.sentence)
         assert said
-        assert round(abs(float(said[1]) - abs(strength)), 6) <= 0.02  # two decimals: 0.98 is 0.02 off
+        [effect] = json.loads(warm.dataset.attrs["effects"])
+        estimate = abs(effect["mean"]["estimate"])
+        assert estimate == pytest.approx(abs(strength), abs=0.02)
+        assert said[1] == f"{estimate:.2f}"
         shift = warm.dataset["paired_shift"].values[list(planted.PLANTED_LAYERS)]
         np.testing.assert_allclose(shift, excess[list(planted.PLANTED_LAYERS), 0], atol=0.03)
 

@@ -316,7 +316,7 @@ class TestSentence:
         size = re.match(
             r"Leave out the first token: enough in every layer, and necessary \(95%\)\. "
             r"Pairs with position 0 are (\S+) rad wider in layers 3–4 and 7 "
-            r"\(95% CI (\S+)–(\S+), 400 texts\)\.",
+            r"\(95% CI (\S+)–(\S+), on 200 of 400 texts\)\.",
             text,
         )
         assert size
@@ -423,4 +423,6 @@ class TestSentence:
         first = "Leave out the first 7 tokens: enough in the one layer measured, and necessary (95%). "
         assert text.startswith(first)
         assert re.match(r"Pairs with position 0 are 0\.3\d rad wider in layer 0 \(", text[len(first) :])
-        assert text.endswith("2,000 texts), and the difference fades over the first 7 pairs.")
+        assert text.endswith(
+            "on 1,000 of 2,000 texts); the last pair that is shown to stand apart starts at position 6."
+        )

@@ -20,8 +20,6 @@ from laminar_lens.models.folder.weights import stored_weights
 
 __all__ = ["check_folder"]
 
-_WHICH = "give the folder that holds the model's config.json and weights"
-
 
 def check_folder(folder: Path, *, embedded: bool = False) -> None:
     """Refuses a Hugging Face folder that cannot be loaded, as far as its files tell.

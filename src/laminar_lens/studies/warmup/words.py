@@ -11,8 +11,7 @@ from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import decimal, interval
 
 MANY_PAIRS = 4
-"""Beyond so many pairs a mean over them says little: the first pair is named, and that the difference
-fades."""
+"""Beyond so many pairs a mean over them says little: the first is named, and the last that stands apart."""
 
 
 def named_pairs(k: int) -> int:
@@ -117,17 +116,22 @@ def _bounds(low: float, high: float, sign: str) -> str:
 
 def _effects(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], k: int, texts: str) -> str:
     """Layers, size and interval of each effect; the largest single difference where half of the texts named
-    none."""
-    fading = "" if named_pairs(k) == k else f", and the difference fades over the first {k} pairs"
+    none; and where more pairs than are named were shown to stand apart, the last of them."""
+    last = (
+        ""
+        if named_pairs(k) == k
+        else f"; the last pair that is shown to stand apart starts at position {k - 1}"
+    )
     if not found:
-        return f"{_largest(answer, layers, k)} ({texts}){fading}"
+        return f"{_largest(answer, layers, k)} ({texts}){last}"
     parts = []
     for effect in found:
         where = named_layers(layers[row] for row in effect.layers)
         size, bounds = _size(effect.interval, effect.sign), _ci(effect.interval, effect.sign)
         parts.append(f"{size} rad {effect.sign} in {where} ({bounds}{{}})")
-    sizes = " and ".join(parts).format(f", {texts}", *[""] * (len(parts) - 1))
-    return f"{_pairs(named_pairs(k))} are {sizes}{fading}"
+    measured = f", on {found[0].interval.n:,} of {texts}"  # the others chose the layers
+    sizes = " and ".join(parts).format(measured, *[""] * (len(parts) - 1))
+    return f"{_pairs(named_pairs(k))} are {sizes}{last}"
 
 
 def _largest(answer: WarmupAnswer, layers: Sequence[int], k: int) -> str:
