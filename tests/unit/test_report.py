@@ -9,7 +9,7 @@ import pytest
 
 from laminar_lens.errors import ResultError
 from laminar_lens.report import figure_page, render
-from laminar_lens.report.page import script_json
+from laminar_lens.report.drawing import script_json
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.tokens import token_data
 from tests.synthetic import sequential_dataset, warmup_dataset
