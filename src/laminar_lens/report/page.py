@@ -18,6 +18,7 @@ from laminar_lens.report.pages import MARK
 from laminar_lens.tables import Table
 from laminar_lens.words import estimate_text
 
+
 def render(result: Any) -> str:
     """The whole page as text: sentence, claims, warnings, figures, tokens, tables, provenance.
 

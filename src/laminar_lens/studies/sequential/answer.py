@@ -9,6 +9,7 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.pairs import BASELINES
 from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.sinks import both_sinks
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sequential.claims import answer_claims, sentence
@@ -100,6 +101,7 @@ def _dataset(
     variables |= _target_statistics(variables, seed)
     variables |= _baseline_statistics(measured.layers, baselines)
     variables |= _mode_statistics(baselines[chosen], seed)
+    variables |= _two_sinks(measured, baselines[chosen], chosen)
     coords: dict[str, Any] = {
         "layer": ("layer", list(measured.layers), {"long_name": "hidden state"}),
         "prompt": np.arange(len(measured.text)),
@@ -255,6 +257,19 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
     made = {name: _rad(("layer",), values, name.replace("_", " ")) for name, values in numbers.items()}
     made |= {name: xr.Variable(("layer",), values) for name, values in plain.items()}
     return made | _first_shift(single, pairs, seed)
+
+
+def _two_sinks(measured: Measurement, found: Baseline, chosen: str) -> Variables:
+    """Where both tokens of a pair of the chosen baseline are sinks; nothing of pairs from other texts."""
+    if measured.length is None or chosen == "matched":
+        return {}
+    usual = quantile(measured.length[:, :, 1:].swapaxes(1, 2), 0.5)
+    texts, pairs = np.arange(len(usual[0]))[:, None], found.pairs[0]
+    ratio = measured.length[:, texts, np.maximum(pairs, 0)] / usual[:, :, None]
+    typical = quantile(measured.angle.reshape(len(ratio), -1), 0.5)
+    both = both_sinks(ratio, found.angle[:, :, 0], typical) & (pairs >= 0).all(-1)
+    about = {"long_name": f"whether both tokens of the {chosen} baseline pair are sinks"}
+    return {"two_sinks": xr.Variable(("layer", "prompt"), both.astype(np.int8), about)}
 
 
 def _first_shift(single: np.ndarray, pairs: np.ndarray, seed: int) -> Variables:
