@@ -1,4 +1,4 @@
-"""A figure as a page holds it: its JSON without what would become markup, small, and the library that draws it."""
+"""A figure as a page holds it: small JSON without any markup of its texts, and the library that draws it."""
 
 import base64
 import gzip
@@ -14,12 +14,12 @@ import numpy as np
 import plotly.offline
 
 BUNDLE = "plotlyjs/plotly-cartesian.min.js.gz"
-"""plotly.js 4.1.1 (MIT) with the traces below, of the npm package plotly.js-cartesian-dist-min: a third of the
-whole library, which plotly's own package has nothing smaller than."""
-BUNDLED = frozenset(
-    ("bar", "box", "contour", "heatmap", "histogram", "histogram2d", "histogram2dcontour", "image", "pie")
-    + ("scatter", "scatterternary", "violin")
-)
+"""plotly.js 4.1.1 (MIT) with the traces below, of the npm package plotly.js-cartesian-dist-min: a third of
+the whole library, which is all that plotly's own package has."""
+BUNDLED = {
+    *("bar", "box", "contour", "heatmap", "histogram", "histogram2d", "histogram2dcontour", "image", "pie"),
+    *("scatter", "scatterternary", "violin"),
+}
 DRAWN = frozenset(("y", "z", "array", "arrayminus"))
 """Numbers that are seen as places or colours and said with few digits: half the precision shows the same."""
 FEWEST = 16

@@ -129,7 +129,9 @@ function drawTokens() {
 // A table that is wider than its box says so, and keeps its first columns in sight.
 function markWideTables() {
   for (const box of document.querySelectorAll(".scroll")) {
-    box.classList.toggle("wide", box.scrollWidth > box.clientWidth + 1);
+    const wide = box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("wide", wide);
+    box.tabIndex = wide ? 0 : -1;  // the arrow keys scroll it
     const first = box.querySelector("th");
     if (first) box.style.setProperty("--first", first.offsetWidth + "px");
   }

@@ -10,7 +10,7 @@ function channels(colour) {
   return colour.match(/[\d.]+/g).map(Number);
 }
 
-function toLab(rgb) {  // Oklab: https://bottosson.github.io/posts/oklab/
+function toLab(rgb) {  // Oklab, by Björn Ottosson
   const [r, g, b] = rgb.map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
   const [l, m, s] = [
     0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
-from laminar_lens.figures.view import FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
+from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
 from laminar_lens.results.complete import from_json
 from laminar_lens.studies.sequential.figures import (
     baseline_split,
@@ -121,6 +121,7 @@ VIEW = View(
             {name: _of_warmup(make) for name, make in warmup.FIGURES.items()},
             {"by_layer": _of_warmup(warmup.by_layer)},
         ),
+        CHOICES,
     ),
     inputs="prompts",
     contrast="position_angle",

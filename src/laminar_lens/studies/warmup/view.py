@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
-from laminar_lens.figures.view import FIRST, GEOMETRIES, LATER, Part, Section, View
+from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, LATER, Part, Section, View
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.warmup.figures import (
     cost,
@@ -109,7 +109,11 @@ FIGURES = {
 }
 VIEW = View(
     title="Warm-up study",
-    sections=(GEOMETRIES, Section("Warm-up", FIGURES, {"by_tolerance": by_tolerance, "by_layer": by_layer})),
+    sections=(
+        GEOMETRIES,
+        Section("Warm-up", FIGURES, {"by_tolerance": by_tolerance, "by_layer": by_layer}),
+        CHOICES,
+    ),
     contrast="angle",
     parts=(Part("first pair", "angle", FIRST), Part("later pairs", "angle", LATER)),
     geometries={
