@@ -45,6 +45,7 @@ LOADED = named(
         ),
         "bridge": switch("TransformerBridge, also on TransformerLens 3.", MODEL),
         "trust_remote_code": switch("Let the model's own code run.", MODEL),
+        "keep_paths": switch("Results say where the model's files are, not only its name.", MODEL),
     }
 )
 PROMPTS = named(

@@ -26,6 +26,7 @@ class ModelChoice:
     dtype: str = "float32"
     bridge: bool | None = None
     trust_remote_code: bool = False
+    keep_paths: bool = False
 
 
 @dataclass(frozen=True)

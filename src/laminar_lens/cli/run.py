@@ -116,6 +116,7 @@ def _load(choice: ModelChoice, progress: Progress) -> Any:
         dtype=choice.dtype,
         bridge=choice.bridge,
         trust_remote_code=choice.trust_remote_code,
+        keep_paths=choice.keep_paths,
     )
     progress(label, 1, 1)
     return model

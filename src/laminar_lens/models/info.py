@@ -1,6 +1,7 @@
 """What a model is: size, positions, BOS, and whether its weights were processed so that angles turn."""
 
 import dataclasses
+import os
 import warnings
 from typing import Any
 from weakref import WeakSet
@@ -25,6 +26,7 @@ _FOLDED = {"LNPre", "RMSPre"}
 class ModelInfo:
     """A model in words and numbers, as results record it.
 
+    `path` is where it was loaded from, if `load_model` was asked to keep that.
     `file`, `file_sha256` and `quantisation` are of a model that was read from one file of quantised weights:
     the numbers are of these weights, dequantised.
     """
@@ -48,10 +50,12 @@ class ModelInfo:
     file: str | None = None
     file_sha256: str | None = None
     quantisation: str | None = None
+    path: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON-safe values."""
-        return dataclasses.asdict(self)
+        """The fields as JSON-safe values; `path` only where it is kept."""
+        found = dataclasses.asdict(self)
+        return found if self.path else {name: value for name, value in found.items() if name != "path"}
 
 
 def describe(model: HookedModel) -> ModelInfo:
@@ -86,6 +90,7 @@ def describe(model: HookedModel) -> ModelInfo:
         file=file.name if file else None,
         file_sha256=file.sha256 if file else None,
         quantisation=file.quantisation if file else None,
+        path=source.path if source else None,
     )
 
 
@@ -201,11 +206,13 @@ def warn_if_processed(model: HookedModel) -> None:
 
 
 def describe_name(model: HookedModel, otherwise: str = "the model") -> str:
-    """The model's name, with the checkpoint that it is; `otherwise` where it has none."""
+    """The model's name, with the checkpoint that it is; `otherwise` where it has none. Of a folder's path only
+    the last part: where it lies on this machine is nobody's business."""
     source = SOURCES.get(model)
     if source is not None:
         return source.name
     name, step = str(getattr(model.cfg, "model_name", None) or otherwise), checkpoint(model)
+    name = os.path.basename(os.path.normpath(name)) if name.startswith(("/", "~", ".")) or os.path.isdir(name) else name
     return f"{name} ({step})" if step else name
 
 

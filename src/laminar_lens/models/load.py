@@ -6,6 +6,7 @@ Torch is imported once the name is known to be a model's.
 import contextlib
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def load_model(
     bridge: bool | None = None,
     trust_remote_code: bool = False,
     processed: bool = False,
+    keep_paths: bool = False,
 ) -> Any:
     """A TransformerLens model whose residual stream is the original's: weights are not processed.
 
@@ -49,6 +51,8 @@ def load_model(
         trust_remote_code: run Python code that comes with the weights. Never done unless asked for.
         processed: apply TransformerLens's default processing (LayerNorm folded, writing weights centred).
             This turns angles by degrees; it is recorded, and captures and studies warn.
+        keep_paths: results say where on this machine the model's folder or file is; by default they only have
+            its name.
 
     Raises:
         ModelError: unknown name (with near matches), missing or half-written weights, a package that is not
@@ -78,7 +82,8 @@ def load_model(
         if processed:
             process(model)
     model.eval()
-    SOURCES[model] = source
+    told = str(path.resolve()) if keep_paths and path is not None else None
+    SOURCES[model] = replace(source, path=told)
     for limit in source.limits:
         warnings.warn(limit, UserWarning, stacklevel=2)
     return model

@@ -79,7 +79,7 @@ class _Compared:
     limits: tuple[str, ...] = ()
 
     def __init__(self, source: Original, hooked: Any) -> None:
-        self._source, self._hooked, self._name = source, hooked, source.name
+        self._source, self._hooked, self._name = source, hooked, source.place
 
     def build(self, hf: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
         """TransformerLens's model; a bridge holds a Hugging Face model of its own."""
@@ -133,7 +133,7 @@ class _Compared:
         refuse_if_apart(found, most, reference, self._name, on_hooked)
         kind = str(reference.states[0].dtype).removeprefix("torch.")
         self.comparison = f"with Hugging Face, in {kind}, {reference.probe.text.shape[1]} tokens"
-        self.limits = limits(model, reference, most, self._name, on_hooked)
+        self.limits = limits(model, reference, most, self._source.name, on_hooked)
 
 
 def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:

@@ -22,7 +22,8 @@ class Original(Protocol):
     """A model on this machine, before TransformerLens.
 
     Attributes:
-        name: in messages and results.
+        name: in results: no path.
+        place: in messages.
         short: TransformerLens's `model_name`.
         bytes: of the weights, where they are not quantised.
         tokenizer: Hugging Face's own.
@@ -32,6 +33,7 @@ class Original(Protocol):
     """
 
     name: str
+    place: str
     short: str
     bytes: int
     tokenizer: Any
@@ -59,8 +61,10 @@ class FolderOriginal:
         from transformers import AutoTokenizer
 
         self._folder, self.device, self._trust = folder, device, trust_remote_code
-        self.name = EMBEDDED if folder == NOVELLA else str(folder)
         self.short = folder.resolve().name
+        taken = folder != NOVELLA and self.short in (EMBEDDED, SMOLLM2)
+        self.name = f"{self.short} (a folder)" if taken else self.short
+        self.place = EMBEDDED if folder == NOVELLA else str(folder)
         self.bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in _WEIGHTS)
         self.tokenizer = _folder_tokenizer(AutoTokenizer, folder, trust_remote_code)
 
@@ -92,6 +96,7 @@ class GgufOriginal:
         header = check_gguf(path)
         self.device = device
         self.name, self.short, self.bytes = label(path, header, given), path.stem, 4 * header.n_values
+        self.place = self.name
         self.tokenizer = gguf_tokenizer(path)
         self._weights = Weights(path, header, self.name)
         self.file: File | None = File(path.name, _sha256(path), _quantisation(header))

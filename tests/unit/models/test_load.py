@@ -33,7 +33,8 @@ def copied(tiny_gpt2: Path, tmp_path: Path) -> Path:
 def test_folders_load(kind: str, bridge: bool | None, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(kind)
     info = describe(load_model(str(folder), bridge=bridge))
-    assert info.name == str(folder)
+    assert info.name == folder.name
+    assert "path" not in info.as_dict()
     assert (info.n_layers, info.d_model, info.n_ctx, info.bos_token_id) == (3, 32, 64, 0)
     assert info.generation == ("HookedTransformer" if HAS_HOOKED and not bridge else "TransformerBridge")
     assert info.weight_processing == "none"
