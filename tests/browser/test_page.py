@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from laminar_lens.report.screenshot import FLAGS, chromium_path
+from laminar_lens.report.pictures import FLAGS, chromium_path
 from laminar_lens.results import StudyResult
 from tests.synthetic import sequential_dataset, warmup_dataset
 
@@ -159,13 +159,23 @@ def test_fits_a_phone(browser, tmp_path, study):
     page.close()
 
 
-def test_screenshot_of_one_figure(tmp_path):
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_every_figure_as_a_file(tmp_path, kind):
     pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    saved = StudyResult(sequential_dataset(n_layers=3, n_prompts=4)).save(tmp_path / "study.nc")
-    command = [sys.executable, "-m", "laminar_lens.report.screenshot", str(saved), "k.png"]
-    subprocess.run(
-        [*command, "--figure", "warmup_k", "--width", "600"], check=True, timeout=200, cwd=tmp_path
+    study = StudyResult(sequential_dataset(n_layers=3, n_prompts=4))
+    saved, folder = study.save(tmp_path / "study.nc"), tmp_path / "new" / "figures"
+    command = [sys.executable, "-m", "laminar_lens", "show", str(saved), "--quiet", "--figures", str(folder)]
+    said = subprocess.run(
+        [*command, "--format", kind], check=True, timeout=300, capture_output=True, text=True
     )
-    raw = (tmp_path / "k.png").read_bytes()
-    assert raw.startswith(b"\x89PNG")
-    assert int.from_bytes(raw[16:20], "big") == 1200
+    assert said.stdout.split() == [str(folder / f"{name}.{kind}") for name in study.figures()]
+    raw = (folder / f"warmup_k.{kind}").read_bytes()
+    if kind == "png":
+        assert raw.startswith(b"\x89PNG")
+        assert int.from_bytes(raw[16:20], "big") == 1800
+    elif kind == "pdf":
+        assert raw.startswith(b"%PDF")
+        assert raw.count(b"/Type /Page\n") == 1
+    else:
+        assert b"tokens to leave out (k)" in raw
+        assert raw.startswith(b"<svg")

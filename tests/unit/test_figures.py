@@ -238,10 +238,10 @@ def test_a_matched_pair_is_another_texts(dataset):
 
 def test_mixture_hover_names_the_layer(dataset, drawn):
     trace = named(drawn["mixture"], "without")
+    assert "layer %{x:.0f}:" in trace.hovertemplate
     angles = dataset["baseline_angle"].values
     for x, y, text in zip(trace.x, trace.y, trace.customdata, strict=True):
-        layer = round(x)
-        assert text.endswith(f"layer {layer}")
+        layer = round(x)  # as "%{x:.0f}" says it
         assert y == angles[layer, int(text.split(":")[0].removeprefix("prompt "))]
 
 

@@ -100,6 +100,8 @@ def _show(request: ShowRequest) -> None:
         if again:
             study = study.answer(**options_again(study.kind, request.options))
         made = {} if request.page is None else {"page": study.report(request.page)}
+        folder, kind = request.figures
+        made |= {} if folder is None else study.write_figures(folder, kind)
     files = made if request.quiet or again else {"result": request.path, **made}
     with written(made.values()):
         _tell(study, Output(request.path.parent, request.json, request.quiet), files)

@@ -206,13 +206,17 @@ def warn_if_processed(model: HookedModel) -> None:
 
 
 def describe_name(model: HookedModel, otherwise: str = "the model") -> str:
-    """The model's name, with the checkpoint that it is; `otherwise` where it has none. Of a folder's path only
-    the last part: where it lies on this machine is nobody's business."""
+    """The model's name, with the checkpoint that it is; `otherwise` where it has none. Of a path only the last
+    part: results are passed on, and where a model lies is of this machine."""
     source = SOURCES.get(model)
     if source is not None:
         return source.name
     name, step = str(getattr(model.cfg, "model_name", None) or otherwise), checkpoint(model)
-    name = os.path.basename(os.path.normpath(name)) if name.startswith(("/", "~", ".")) or os.path.isdir(name) else name
+    name = (
+        os.path.basename(os.path.normpath(name))
+        if name.startswith(("/", "~", ".")) or os.path.isdir(name)
+        else name
+    )
     return f"{name} ({step})" if step else name
 
 

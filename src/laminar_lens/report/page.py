@@ -10,7 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from laminar_lens import __version__
 from laminar_lens.axes import PLAIN
-from laminar_lens.errors import ResultError
 from laminar_lens.figures.style import SHADES
 from laminar_lens.figures.view import View, placed
 from laminar_lens.report.drawing import library, on_page, script_json, spec_json, spec_of
@@ -53,16 +52,9 @@ def render(result: Any) -> str:
     return page
 
 
-def figure_page(result: Any, name: str) -> str:
-    """A page with one figure and nothing else, for pictures.
-
-    Raises:
-        ResultError: the result has no such figure.
-    """
-    figures = result.figures()
-    if name not in figures:
-        raise ResultError(f"no figure {name!r} in this result; it has {', '.join(figures)}")
-    spec = spec_of(figures[name])
+def figure_page(figure: Any) -> str:
+    """A page with one figure and nothing else, for pictures."""
+    spec = spec_of(figure)
     page: str = _template("figure.html.jinja").render(spec=spec_json(spec), plotly=library([spec]))
     return page
 

@@ -171,6 +171,24 @@ class StudyResult(Numbers):
 
         return write_text(path, render(self))
 
+    @checked()
+    @complete
+    def write_figures(self, folder: str | os.PathLike[str], format: str = "svg") -> dict[str, Path]:
+        """Write every figure as a file of its own, drawn by a Chromium that is installed, with Playwright
+        (`pip install 'laminar-lens[figures]'`); the files by the figures' names.
+
+        Args:
+            folder: made where it is not there.
+            format: "svg", "png" (twice 900 pixels wide) or "pdf".
+
+        Raises:
+            InputError: another format.
+            ResultError: there is no Chromium or no Playwright, or a file cannot be written.
+        """
+        from laminar_lens.report.pictures import write_figures
+
+        return write_figures(self, Path(folder), format)
+
     @complete
     def _repr_html_(self) -> str:
         from laminar_lens.results.notebook import as_html
