@@ -104,7 +104,10 @@ def test_pairs_of_two_sinks_are_named_where_the_study_knows_them(dataset):
     told = dataset.copy(deep=True).assign(two_sinks=(("layer", "prompt"), both))
     told["baseline_angle"].values[2:5, 7] = 0.1, 0.12, 0.2
     figure = baseline_split(told)
-    assert "1 line is a pair of two sinks in layers 2–4, 0.10–0.20 rad apart" in figure.layout.meta["caption"]
+    assert (
+        "1 line (prompt 7) is a pair of two sinks in layers 2–4, 0.10–0.20 rad"
+        in figure.layout.meta["caption"]
+    )
     texts = {text for trace in figure.data for text in trace.customdata or () if "two sinks" in text}
     assert len(texts) == 1
     assert texts.pop().startswith("prompt 7: ")

@@ -21,7 +21,7 @@ WITHOUT_FIRST = "#009E73"
 RANDOM = "#A6468A"
 """Okabe and Ito's palette (the last darkened for thin lines): told apart with any kind of colour vision."""
 
-EARLY = ("#B8860B", "#8B5FBF", "#3B82C4")
+EARLY = ("#8B5FBF", "#2F7FC1", "#C23B87")
 """Positions 1 to 3, beside position 0."""
 
 BASELINES = {"published": BASELINE, "adjacent": "#D55E00", "matched": "#009E73", "by_position": "#A6468A"}
@@ -51,6 +51,9 @@ TEMPLATE = go.layout.Template(
         },
         "margin": {"l": 72, "r": 60, "t": 96, "b": 56},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(255,255,255,0)", "color": RULE, "activecolor": INK},
+        "sliderdefaults": {"bgcolor": RULE, "bordercolor": RULE, "tickcolor": RULE, "activebgcolor": SOFT},
+        "updatemenudefaults": {"bgcolor": "white", "bordercolor": RULE},
         "xaxis": {
             "showgrid": False, "zeroline": False, "showline": True, "linecolor": RULE, "ticks": "outside",
             "tickcolor": RULE, "ticklen": 5, "tickangle": 0, "title": {"standoff": 10},

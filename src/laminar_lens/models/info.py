@@ -206,8 +206,8 @@ def warn_if_processed(model: HookedModel) -> None:
 
 
 def describe_name(model: HookedModel, otherwise: str = "the model") -> str:
-    """The model's name, with the checkpoint that it is; `otherwise` where it has none. Of a path only the last
-    part: results are passed on, and where a model lies is of this machine."""
+    """The model's name, with the checkpoint that it is; `otherwise` where it has none. Of a path only the
+    last part: results are passed on, and where a model lies is of this machine."""
     source = SOURCES.get(model)
     if source is not None:
         return source.name

@@ -139,7 +139,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | dict):
-        return ", ".join(map(str, value)) or "none"
+        named = [one.get("name", one) if isinstance(one, dict) else one for one in value]
+        return ", ".join(map(str, named)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str) and value != value.strip():

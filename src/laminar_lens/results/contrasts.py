@@ -128,7 +128,7 @@ def contrast_table(rows: Sequence[dict[str, Any]]) -> Table:
     columns = (
         Column("condition", tuple(values["condition"]), wide=True),
         Column("what", tuple(values["what"]), wide=True),
-        Column.of("difference", estimate, ends),
+        Column.of("difference", estimate, ends, answer=True),
         Column.of("texts", number, {"n": values["n"]}),
     )
     return Table("contrasts", "Against the plain run (mean over texts and layers)", columns, NOTE)

@@ -19,6 +19,7 @@ function forPhones({data, layout}) {
   const bar = data.map(t => t.marker && t.marker.colorbar).find(Boolean);
   layout.margin = {...layout.margin, l: 52, r: bar ? 62 : 40};
   if (bar) { bar.x = 1.03; layout.yaxis2.visible = false; }  // degrees and the bar do not fit beside each other
+  for (const t of data) if (t.texttemplate && t.x.length > 5) delete t.texttemplate;  // the cells are too small
   for (const t of data) if (t.error_y && t.marker.symbol === "line-ew") { t.marker.size *= 0.4; t.error_y.width *= 0.4; }
   const ticks = layout.xaxis.tickvals || [], fewer = list => list.filter((_, i) => i % Math.ceil(ticks.length / 7) === 0);
   if (ticks.length > 8) {

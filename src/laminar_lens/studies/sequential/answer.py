@@ -9,7 +9,6 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.pairs import BASELINES
 from laminar_lens.stats.bootstrap import Interval
-from laminar_lens.stats.sinks import both_sinks
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sequential.claims import answer_claims, sentence
@@ -19,6 +18,7 @@ from laminar_lens.studies.sequential.comparison import (
     compare,
     mean,
     modes_by_layer,
+    pairs_of_sinks,
     quantile,
     without_position,
 )
@@ -43,7 +43,7 @@ _BY_BASELINE = {
     "stratified_difference_high": "its simultaneous band over layers, upper end",
     "stratified_difference_p": "p of its sign-flip test, adjusted for the maximum over layers",
 }
-WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k"}
+WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k", "tolerance": "warmup_tolerance"}
 
 
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
@@ -263,11 +263,7 @@ def _two_sinks(measured: Measurement, found: Baseline, chosen: str) -> Variables
     """Where both tokens of a pair of the chosen baseline are sinks; nothing of pairs from other texts."""
     if measured.length is None or chosen == "matched":
         return {}
-    usual = quantile(measured.length[:, :, 1:].swapaxes(1, 2), 0.5)
-    texts, pairs = np.arange(len(usual[0]))[:, None], found.pairs[0]
-    ratio = measured.length[:, texts, np.maximum(pairs, 0)] / usual[:, :, None]
-    typical = quantile(measured.angle.reshape(len(ratio), -1), 0.5)
-    both = both_sinks(ratio, found.angle[:, :, 0], typical) & (pairs >= 0).all(-1)
+    both = pairs_of_sinks(measured.length, found.pairs[0], found.angle[:, :, 0], measured.angle)
     about = {"long_name": f"whether both tokens of the {chosen} baseline pair are sinks"}
     return {"two_sinks": xr.Variable(("layer", "prompt"), both.astype(np.int8), about)}
 

@@ -129,8 +129,8 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
             bundle(figure, layers, angles[:, mask].T, chosen, name=label, color=color, opacity=0.6)
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     line(
-        figure, layers, mean, name="mean over both, all draws", color=_DARK, width=3.0, dash="5px,4px",
-        hover="mean over both, layer %{x}: %{y:.3f} rad",
+        figure, layers, mean, name="mean over all, every draw", color=_DARK, width=3.0, dash="5px,4px",
+        hover="mean over all, layer %{x}: %{y:.3f} rad",
     )  # fmt: skip
     if said:
         rows, columns = np.nonzero(dataset["two_sinks"].values)
@@ -151,8 +151,10 @@ def _two_sinks(dataset: xr.Dataset) -> tuple[list[str], str]:
     each = [
         f"<br>two sinks in {named_layers(layers[rows].tolist())}" if rows.any() else "" for rows in both.T
     ]
-    angles, n = dataset["baseline_angle"].values[both], int(both.any(axis=0).sum())
-    few = "1 line is a pair" if n == 1 else f"{n} lines are pairs"
+    angles, rows = dataset["baseline_angle"].values[both], np.flatnonzero(both.any(axis=0))
+    prompts = ", ".join(map(str, rows))
+    few = f"{len(rows)} lines (prompts {prompts}) are pairs"
+    few = f"1 line (prompt {prompts}) is a pair" if len(rows) == 1 else few
     where = named_layers(layers[both.any(axis=1)].tolist())
     apart = f"{interval(angles.min(), angles.max())} rad apart"
     return each, f" {few} of two sinks in {where}, {apart}: both vectors are long and point the same way."
