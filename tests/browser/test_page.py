@@ -168,7 +168,8 @@ OUTSIDE = """() => [...document.querySelectorAll(".plot")].filter(plot => {
   const box = plot.getBoundingClientRect();
   return [...plot.querySelectorAll("text")].some(text => {
     const at = text.getBoundingClientRect();
-    return at.width && (at.left < box.left - 1 || at.right > box.right + 1 || at.top < box.top - 1 || at.bottom > box.bottom + 1);
+    const across = at.left < box.left - 1 || at.right > box.right + 1;
+    return at.width && (across || at.top < box.top - 1 || at.bottom > box.bottom + 1);
   });
 }).map(plot => plot.dataset.figure)"""
 """Figures with a text that is cut off."""
@@ -179,9 +180,11 @@ def test_a_wide_table_scrolls_in_its_box_and_keeps_its_answer_in_sight(browser, 
     box = page.locator(".scroll:has(#table-by_layer)")
     assert "wide" in box.get_attribute("class")
     assert "scroll" in box.evaluate("box => getComputedStyle(box, '::before').content")
-    places = """box => { box.scrollLeft = 9999; const left = box.getBoundingClientRect().left; return [
-      box.scrollLeft, ...[1, 2].map(k => box.querySelector(`tbody td:nth-child(${k})`).getBoundingClientRect().left - left)
-    ]; }"""
+    places = """box => {
+      box.scrollLeft = 9999;
+      const left = cell => cell.getBoundingClientRect().left - box.getBoundingClientRect().left;
+      return [box.scrollLeft, ...[1, 2].map(k => left(box.querySelector(`tbody td:nth-child(${k})`)))];
+    }"""
     scrolled, first, answer = box.evaluate(places)
     assert scrolled > 50
     assert first == pytest.approx(0, abs=1)
@@ -232,10 +235,8 @@ def test_figures_are_seen_in_both_themes_and_follow_a_change(browser, tmp_path, 
     assert contrast(first["label"], first["paper"]) > 10
     assert min(contrast(line, first["paper"]) for line in first["lines"]) > 3
     page.emulate_media(color_scheme="light" if theme == "dark" else "dark")
-    page.wait_for_function(
-        "was => getComputedStyle(document.querySelector('[data-figure=target_by_layer] .xtick text')).fill != was",
-        arg=first["label"],
-    )
+    label = "getComputedStyle(document.querySelector('[data-figure=target_by_layer] .xtick text')).fill"
+    page.wait_for_function(f"was => {label} != was", arg=first["label"])
     other = colours(page)
     assert {name for name in first if first[name] == other[name]} == set()
     assert seen["console"] == []
@@ -248,10 +249,11 @@ def test_a_line_is_named_on_hover_and_click(browser, tmp_path):
     page.locator("#figure-baseline_split").scroll_into_view_if_needed()
     place = page.evaluate(
         """() => {
-      const plot = document.querySelector("[data-figure=baseline_split]"), trace = plot.data.find(t => t.meta === "each");
+      const plot = document.querySelector("[data-figure=baseline_split]");
+      const trace = plot.data.find(one => one.meta === "each");
       const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
-      return {name: trace.customdata[1],
-        x: box.left + xaxis._offset + xaxis.l2p(trace.x[1]), y: box.top + yaxis._offset + yaxis.l2p(trace.y[1])};
+      const x = box.left + xaxis._offset + xaxis.l2p(trace.x[1]);
+      return {name: trace.customdata[1], x, y: box.top + yaxis._offset + yaxis.l2p(trace.y[1])};
     }"""
     )
     words = html.unescape(re.sub(r"<[^>]*>", " ", place["name"]))
@@ -279,6 +281,8 @@ def test_buttons_of_a_figure_do_not_cover_its_legend(visited):
     plot = page.locator("[data-figure=target_by_layer]")
     plot.scroll_into_view_if_needed()
     plot.hover()
+    titles = plot.locator(".modebar-btn").evaluate_all("all => all.map(button => button.dataset.title)")
+    assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Autoscale", "Reset axes"], "none uploads"
     bar, legend = (plot.locator(name).bounding_box() for name in (".modebar", ".legend"))
     assert bar["height"] > 10
     assert bar["y"] + bar["height"] <= legend["y"] + 1

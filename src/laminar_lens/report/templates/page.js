@@ -72,7 +72,7 @@ async function drawFigures() {
     place.style.height = layout.height + "px";
     await Plotly.react(place, data, layout, {
       responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d"],
+      modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "sendChartToCloud"],
       toImageButtonOptions: {filename: place.dataset.figure, scale: 2},
     });
     if (!drawn && data.some(trace => trace.meta === "each")) namePicked(place, data.length - 1);
