@@ -205,7 +205,9 @@ def _escaped(text: str) -> str:
 
 
 def _class(column: Column) -> str:
-    named = [name for name, is_one in (("words", column.words), ("answer", column.answer)) if is_one]
+    longest = max(map(len, column.cells), default=0)
+    kinds = {"words": column.words, "long": column.wide and longest > FOLDED_WIDTH, "answer": column.answer}
+    named = [name for name, is_one in kinds.items() if is_one]
     return f' class="{" ".join(named)}"' if named else ""
 
 

@@ -30,12 +30,14 @@ def grid_table(frame: "pd.DataFrame") -> Table:
     """What `sensitivity_grid` returned, one row a combination, for `StudyResult.attach`; its CSV and JSON
     have every column."""
     values = frame.astype(object).where(frame.notna(), None)
-    columns = [_column(str(name), [_plain(one) for one in values[name]]) for name in values]
+    usual = str(frame["note"].mode()[0])  # said once, and in the rows only what is theirs
+    answer = "k_hi" if "k_hi" in frame and frame["k_hi"].notna().any() else "k_lo"
+    columns = [_column(str(name), [_plain(one) for one in values[name]], usual, answer) for name in values]
     order = list(SHOWN)
     columns.sort(
         key=lambda one: order.index(name) if (name := next(iter(one.values))) in order else len(order)
     )
-    return Table("grid", "Sensitivity to the choices made", tuple(columns), NOTE)
+    return Table("grid", "Sensitivity to the choices made", tuple(columns), f"{NOTE} {usual}".strip())
 
 
 NOTE = (
@@ -44,14 +46,14 @@ NOTE = (
 )
 
 
-def _column(name: str, values: list[Any]) -> Column:
+def _column(name: str, values: list[Any], usual: str, answer: str) -> Column:
     """One that is not shown where nothing is known of any row."""
     title = SHOWN.get(name)
-    if title is None or not {*values} - {"", None}:
+    if title is None or not {*values} - {"", None, *([usual] if name == "note" else [])}:
         return Column(name, values={name: values})
     spare = SPARE.index(title) + 1 if title in SPARE else 0
-    cells = tuple(map(_cell, values))
-    return Column(title, cells, "", name == "note", spare, answer=name == "k_hi", values={name: values})
+    cells = tuple("" if name == "note" and one == usual else _cell(one) for one in values)
+    return Column(title, cells, "", name == "note", spare, answer=name == answer, values={name: values})
 
 
 def _plain(value: Any) -> Any:

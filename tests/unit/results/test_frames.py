@@ -51,7 +51,7 @@ def test_conditions_stand_one_below_the_other():
     result = StudyResult(make_tree({"plain": plain, "cut": cut}, described={"cut": [{"label": "cut(5)"}]}))
     frame = result.to_dataframe("delta")
     assert list(frame["condition"].unique()) == ["plain", "cut"]
-    assert list(frame)[0] == "condition"
+    assert next(iter(frame)) == "condition"
     there = frame.query("condition == 'cut' and layer == 3 and pair == 2")["delta"].item()
     assert there == cut["delta"].sel(layer=3, pair=2)
 

@@ -133,8 +133,9 @@ function markWideTables() {
     const wide = box.scrollWidth > box.clientWidth + 1;
     box.classList.toggle("wide", wide);
     box.tabIndex = wide ? 0 : -1;  // the arrow keys scroll it
-    const first = box.querySelector("th");
-    if (first) box.style.setProperty("--first", first.offsetWidth + "px");
+    const [first, answer] = ["th", "th.answer"].map(which => (box.querySelector(which) || {}).offsetWidth || 0);
+    box.style.setProperty("--first", first + "px");
+    box.classList.toggle("keeps", wide && first + answer < 0.75 * box.clientWidth);  // room to see others
   }
 }
 
