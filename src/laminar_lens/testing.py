@@ -76,7 +76,7 @@ def check_study(study: Study, model: Any = None, texts: Any = None, **options: A
 
 def make_case(study: Study, model: Any = None, texts: Any = None, **options: Any) -> Case:
     """The study, the embedded model where none is given, and options of a quick run."""
-    few = {name: value for name, value in FEW.items() if name in study.options}
+    few = {name: value for name, value in FEW.items() if name not in study.without}
     given = ll.load_model("novella") if model is None else model
     return Case(study, given, texts, {**few, **options})
 
@@ -183,7 +183,7 @@ def has_conditions(case: Case) -> None:
 
 def has_geometries(case: Case) -> None:
     """Another geometry is measured, and said."""
-    if "geometry" in case.study.options:
+    if "geometry" not in case.study.without:
         found = case.run("centred", geometry="centred", interventions=CHANGES)
         assert found.settings["geometry"] == "centred", "the settings lack the geometry"
         for name in found.conditions:

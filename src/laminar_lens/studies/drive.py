@@ -215,9 +215,9 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
         and measured.sizes.get("text") == len(texts.rows)
     ):
         measured = measured.assign(token_id=(("text", "token"), texts.hashed))
-    taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
+    taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name not in study.without]
     settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
-    if "layers" in study.options:
+    if "layers" not in study.without:
         settings["layers"] = _layers(study, measured)
     settings |= {"geometry": run.geometry.name}
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
@@ -244,7 +244,7 @@ def _layers(study: Study, measured: xr.Dataset) -> list[int]:
     if "layer" not in measured.coords:
         raise InputError(
             f"measure of study {study.kind!r} returned no coordinate 'layer': give the hidden states that "
-            "were measured, or leave 'layers' out of its options"
+            "were measured, or name 'layers' in its `without`"
         )
     found: list[int] = measured["layer"].values.tolist()
     return found
