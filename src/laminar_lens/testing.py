@@ -181,6 +181,22 @@ def has_conditions(case: Case) -> None:
     assert found.measured_sha256 != case.run().measured_sha256, "an intervention changes nothing measured"
 
 
+def checks_interventions_first(case: Case) -> None:
+    """An intervention for a block that the model lacks is refused before anything runs."""
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    n = int(case.model.cfg.n_layers)
+    ran: list[Any] = []
+    counted = register_module_forward_pre_hook(lambda module, given: ran.append(module))
+    try:
+        more = {**case.options, "interventions": ll.remove_write("mlp", n)}
+        said = _refusal(partial(run, case.study, case.model, case.texts, **more))
+    finally:
+        counted.remove()
+    assert str(n) in said, f"an intervention in block {n} of {n} is refused with: {said!r}"
+    assert not ran, f"an intervention in block {n} of {n} is refused after {len(ran)} modules ran"
+
+
 def has_geometries(case: Case) -> None:
     """Another geometry is measured, and said."""
     if "geometry" not in case.study.without:
@@ -264,6 +280,7 @@ CONTRACT: dict[str, Callable[[Case], None]] = {
         refuses_few_texts,
         bears_nan,
         has_conditions,
+        checks_interventions_first,
         has_geometries,
         merges,
         is_shown,

@@ -88,7 +88,7 @@ class Dimensions(Study):
             "removed": self.removed,
             "random draws": measured.sizes["draw"],
             "geometry": str(measured["geometry"].values[0]),
-            "geometries": measured.attrs["described"],
+            "compared": measured["geometry"].values.tolist(),
         }
 
 

@@ -7,7 +7,7 @@ from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
 from laminar_lens.studies.sinks.writes import NOT_APPLICABLE, erasing_words, writing_words
-from laminar_lens.words import interval, percent
+from laminar_lens.words import interval, share
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
@@ -48,13 +48,9 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
         "undetermined": "Whether attention rests on it is undetermined: some head may, and none is shown to "
         f"give it over {HEAD_SHARE}",
     }
-    ends = interval(claim.low, claim.high, 0, write=_percent)
+    ends = interval(claim.low, claim.high, 0, write=share)
     ci = f" (95% CI {ends})" if np.isfinite(claim.low) else ""
-    return f"{words[claim.verdict]} on average; in a text {_percent(claim.estimate)} of the heads do{ci}."
-
-
-def _percent(share: float, digits: int = 0) -> str:
-    return percent(share, digits + (0 < share < 0.1))
+    return f"{words[claim.verdict]} on average; in a text {share(claim.estimate)} of the heads do{ci}."
 
 
 def _beside_words(claim: Claim) -> str:
