@@ -70,7 +70,7 @@ class Study(ABC):
     result: ClassVar[str] = "laminar_lens.results:StudyResult"
     """"module:Class" of its results."""
     without: ClassVar[Mapping[str, str]] = BY_ITSELF
-    """Shared options that it does not take, each with its reason, as `without_reason` says it."""
+    """Shared options that it does not take, each with the reason."""
     n_texts: ClassVar[int] = 200
     """How many texts the model writes where nobody says it."""
     together: ClassVar[str] = ""
