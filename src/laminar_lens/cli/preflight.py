@@ -46,7 +46,13 @@ def check_study(request: StudyRequest, does: Command) -> None:
     does.fits(request, Known(length))
     if isinstance(request.texts, str | None):
         _check_number(request)
-    elif length is not None and (tokenizer := _tokenizer(choice)):
+    elif length is not None and not {"document_starts", "groups"} & set(options):  # which cut and join texts
+        _check_files(request, does, length)
+
+
+def _check_files(request: StudyRequest, does: Command, length: int) -> None:
+    """Refuses files with too few texts of that length, where the tokenizer is there to tell."""
+    if tokenizer := _tokenizer(request.model):
         texts = _texts_or_files(request.texts)
         check_texts(texts, tokenizer, length, request.study.least, whole=does.is_whole(request))
 

@@ -48,8 +48,8 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
         "undetermined": "Whether attention rests on it is undetermined: some head may, and none is shown to "
         f"give it over {HEAD_SHARE}",
     }
-    ends = interval(claim.low, claim.high, 0, write=share)
-    ci = f" (95% CI {ends})" if np.isfinite(claim.low) else ""
+    shown = np.isfinite(claim.low)
+    ci = f" (95% CI {interval(claim.low, claim.high, 0, write=share)})" if shown else ""
     return f"{words[claim.verdict]} on average; in a text {share(claim.estimate)} of the heads do{ci}."
 
 
