@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -183,18 +183,22 @@ def has_conditions(case: Case) -> None:
 
 def checks_interventions_first(case: Case) -> None:
     """An intervention for a block that the model lacks is refused before anything runs."""
-    from torch.nn.modules.module import register_module_forward_pre_hook
+    model, n, ran = case.model, int(case.model.cfg.n_layers), []
+    forward = model.forward
 
-    n = int(case.model.cfg.n_layers)
-    ran: list[Any] = []
-    counted = register_module_forward_pre_hook(lambda module, given: ran.append(module))
+    @wraps(forward)
+    def counted(*given: Any, **how: Any) -> Any:
+        ran.append(given)
+        return forward(*given, **how)
+
+    model.forward = counted
     try:
         more = {**case.options, "interventions": ll.remove_write("mlp", n)}
-        said = _refusal(partial(run, case.study, case.model, case.texts, **more))
+        said = _refusal(partial(run, case.study, model, case.texts, **more))
     finally:
-        counted.remove()
+        del model.forward
     assert str(n) in said, f"an intervention in block {n} of {n} is refused with: {said!r}"
-    assert not ran, f"an intervention in block {n} of {n} is refused after {len(ran)} modules ran"
+    assert not ran, f"an intervention in block {n} of {n} is refused after {len(ran)} forward passes"
 
 
 def has_geometries(case: Case) -> None:
