@@ -273,24 +273,9 @@ def imports_nothing_heavy(case: Case) -> None:
 
 
 CONTRACT: dict[str, Callable[[Case], None]] = {
-    one.__name__: one
-    for one in (
-        is_known,
-        has_a_command,
-        repeats_itself,
-        saves,
-        answers_again,
-        draws_nothing_while_answering,
-        refuses_few_texts,
-        bears_nan,
-        has_conditions,
-        checks_interventions_first,
-        has_geometries,
-        merges,
-        is_shown,
-        is_recorded,
-        imports_nothing_heavy,
-    )
+    name: one
+    for name, one in list(globals().items())
+    if getattr(one, "__annotations__", None) == {"case": Case, "return": None}
 }
 """Every clause by its name."""
 

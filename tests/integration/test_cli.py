@@ -167,7 +167,9 @@ def test_the_same_seed_gives_the_same_numbers(
 
 
 def test_donors_of_a_file(tiny_gpt2: Path, prompts: Path, tmp_path: Path) -> None:
-    texts = [f"In the morning {name} drove to the old house by the river." for name in ("he", "they", "a boy")]
+    texts = [
+        f"In the morning {name} drove to the old house by the river." for name in ("he", "they", "a boy")
+    ]
     donors = tmp_path / "donors.jsonl"
     donors.write_text("\n".join(json.dumps({"body": text}) for text in texts), encoding="utf-8")
     plain = "--no-warmup --no-random --no-geometries --n-draws 3 --n-perm 9 --quiet"

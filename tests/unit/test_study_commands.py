@@ -111,7 +111,7 @@ def test_the_same_thing_is_the_same_option_in_every_command() -> None:
 
 @pytest.mark.parametrize("kind", STUDIES.shipped)
 def test_the_same_thing_is_the_same_argument_in_python(kind: str) -> None:
-    """Name, default and type of what studies share, in one order; a study's own fields with their defaults."""
+    """Name, default and type of what studies share, in one order; beside that, the study's own fields."""
     study, door = STUDIES.get(kind), door_of(kind)
     given = signature(door).parameters
     shared = [one for one in fields(Options) if one.name not in study.without]
@@ -122,8 +122,7 @@ def test_the_same_thing_is_the_same_argument_in_python(kind: str) -> None:
         assert given[one.name].kind is Parameter.KEYWORD_ONLY
         assert given[one.name].default == one.default, one.name
         assert given[one.name].annotation == one.type, one.name
-    assert [*given][0] == "model"
-    assert [*given][-1] == "progress"
+    assert (next(iter(given)), next(reversed(given))) == ("model", "progress")
     assert len(given) == 3 + len(shared) + len(fields(study))  # with model, texts and progress
 
 

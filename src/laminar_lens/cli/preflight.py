@@ -145,8 +145,8 @@ def check_layers(choice: ModelChoice, options: Mapping[str, Any]) -> None:
     layers = options.get("layers") or ()
     if n_layers is not None and any(layer > n_layers for layer in layers):
         raise InputError(
-            f"--layers {','.join(ranges(layers, '-'))} is out of range: {choice.name} has hidden states 0 (the embedding) to "
-            f"{n_layers}; choose among them"
+            f"--layers {','.join(ranges(layers, '-'))} is out of range: {choice.name} has hidden states 0 "
+            f"(the embedding) to {n_layers}; choose among them"
         )
 
 

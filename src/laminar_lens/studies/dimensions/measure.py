@@ -7,7 +7,7 @@ they do, so that a dimension is not credited with the noise it was chosen for.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch

@@ -73,8 +73,8 @@ class Sequential(Study):
     n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
     donors: Any = option(
         None,
-        "Texts of the matched baseline, from outside the study: passages, sampled or a file. Default: those of "
-        "the warm-up.",
+        "Texts for the matched baseline, none of them a prompt: passages, sampled or a file. Default: those "
+        "of the warm-up.",
         "NAME|FILE[:FIELD]",
         texts_outside,
     )

@@ -150,8 +150,8 @@ def _in_the_embedding(facts: Facts) -> str:
     if facts.peak == 0:
         return "It is longest in the embedding already."
     return (
-        f"In the embedding already it has {facts.embedded:.0%} of its length in layer {facts.longest}, where it "
-        "is longest against the median."
+        f"In the embedding already it has {facts.embedded:.0%} of its length in layer {facts.longest}, where "
+        "it is longest against the median."
     )
 
 
