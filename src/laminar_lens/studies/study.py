@@ -56,8 +56,8 @@ class Study(ABC):
 
     A subclass is a frozen dataclass. What every study shares (texts, BOS, layers, geometry, interventions,
     seed) is no field, see `laminar_lens.studies.options.Options`; `without` names what of that it does not
-    take, and why. Its command has an option for every field, see `laminar_lens.studies.fields`; its documentation up to
-    "Attributes:" is the command's help.
+    take, and why. Its command has an option for every field, see `laminar_lens.studies.fields`; its
+    documentation up to "Attributes:" is the command's help.
     """
 
     kind: ClassVar[str]
