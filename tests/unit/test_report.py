@@ -8,9 +8,11 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
+from laminar_lens.cli import show
 from laminar_lens.errors import InputError, ResultError
 from laminar_lens.report import figure_page, render
 from laminar_lens.report.drawing import library, packed, script_json, spec_of
+from laminar_lens.report.pictures import FORMATS
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.tokens import token_data
 from tests.synthetic import sequential_dataset, warmup_dataset
@@ -285,3 +287,7 @@ def test_a_page_names_the_numbers_it_was_made_from(result, page, tmp_path):
     assert page_numbers(tmp_path / "none.html") is None
     (tmp_path / "other.html").write_text("<!DOCTYPE html>")
     assert page_numbers(tmp_path / "other.html") is None
+
+
+def test_the_command_knows_the_formats_of_figures():
+    assert tuple(FORMATS) == show.FORMATS
