@@ -76,7 +76,7 @@ def describe(model: HookedModel) -> ModelInfo:
         vocab_size=int(cfg.d_vocab),
         generation="TransformerBridge" if hasattr(model, "original_model") else "HookedTransformer",
         weight_processing=weight_processing(model),
-        device=str(cfg.device),
+        device=", ".join(dict.fromkeys(str(one.device) for one in model.parameters())),
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         positions=_POSITIONS.get(positions, positions),
         bos_token_id=bos_token_id(model),

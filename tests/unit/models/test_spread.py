@@ -1,0 +1,80 @@
+"""Models that are spread over devices, or that run elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import laminar_lens as ll
+import laminar_lens.models.load as load
+from laminar_lens.errors import InputError
+from laminar_lens.geometry import fit_geometry
+from tests.split import SECOND, spread
+
+HAS_HOOKED = load._hooked_transformer(None) is not None
+GENERATIONS = [None, True] if HAS_HOOKED else [True]
+TOKENS = torch.randint(0, 300, (6, 24), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module", params=GENERATIONS)
+def bridge(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def close(found: Any, wanted: Any) -> None:
+    torch.testing.assert_close(torch.as_tensor(found), torch.as_tensor(wanted), equal_nan=True, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tiny_gpt2", "tiny_llama"])
+def test_a_spread_model_is_measured_where_its_layers_are(
+    kind: str, bridge: Any, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    whole, model = (ll.load_model(folder, bridge=bridge) for _ in range(2))
+    about = ll.describe(whole)
+    kinds = ("sequential", "rotation", "norm", "turning")
+
+    def measured(one: Any) -> list[Any]:
+        states = ll.capture_residuals(one, TOKENS, final_norm=True)
+        meter = ll.AngleMeter(one, measures=kinds)
+        with torch.no_grad():
+            one.run_with_hooks(TOKENS, return_type=None, fwd_hooks=meter.hooks())
+        sinks = ll.sink_study(one, TOKENS, random_init=False).dataset
+        why = ll.why_study(one, TOKENS, random_init=False).dataset
+        read = fit_geometry(one, "layernormed", texts=TOKENS)
+        return [
+            states.values,
+            *(value.cpu() for value in meter.result().values()),
+            *(sinks[name].values for name in ("norm", "attention_first", "write")),
+            why["angle"].values,
+            read.apply(2, states.values[2]),
+            ll.sample_tokens(one, 3, 10),
+        ]
+
+    right = measured(whole)
+    with spread(model, first=1):
+        there = ll.describe(model)
+        assert there.device == f"cpu, {SECOND}"
+        assert there.weights_sha256 == about.weights_sha256
+        for found, wanted in zip(measured(model), right, strict=True):
+            close(found, wanted)
+
+
+def test_the_second_device_of_these_tests_is_one() -> None:
+    """What is on two devices does not go together, and what is on the second computes the same."""
+    from tests.split import TwoDevices
+
+    with TwoDevices():
+        here, there = torch.arange(3.0), torch.arange(3.0).to(SECOND)
+        assert there.device == SECOND
+        assert torch.equal((there * 2).to("cpu"), here * 2)
+        with pytest.raises(RuntimeError, match="same device"):
+            here + there
+
+
+def test_weights_that_are_not_in_memory_are_refused(tiny_gpt2: Path) -> None:
+    model = ll.load_model(tiny_gpt2)
+    model.blocks[1].to("meta")
+    with pytest.raises(InputError, match=r"weight 'blocks\.1\..*' .* not in memory"):
+        ll.capture_residuals(model, TOKENS)
