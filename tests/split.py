@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-SECOND = torch.device("xla:1")  # which no machine of these tests has
+SECOND = torch.device("lazy:1")  # a kind that every build of torch knows, and no machine has
 MOVE, COPY = torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default
 
 
@@ -58,17 +58,21 @@ def moved(value: Any, device: torch.device) -> Any:
     return tree_map(lambda one: one.to(device) if isinstance(one, torch.Tensor) else one, value)
 
 
-@contextmanager
-def spread(model: Any, first: int, device: torch.device = SECOND) -> Iterator[None]:
-    """The blocks from `first` on, and what follows them, are on another device, as Accelerate would put
-    them: what a part is given is moved to where it is."""
+def follows(part: torch.nn.Module, device: torch.device) -> None:
+    """What a part is given is moved to where it is."""
 
     def follow(module: Any, args: Any, kwargs: Any) -> Any:
         return moved(args, device), moved(kwargs, device)
 
-    parts = [*model.blocks[first:], model.ln_final, model.unembed]
+    follow.__module__ = "accelerate.hooks"  # for which it stands: it is no stranger's
+    part.register_forward_pre_hook(follow, with_kwargs=True)
+
+
+@contextmanager
+def spread(model: Any, first: int, device: torch.device = SECOND) -> Iterator[None]:
+    """The blocks from `first` on and the final norm are on another device, as Accelerate would put them."""
     with TwoDevices():
-        for part in parts:
+        for part in (*model.blocks[first:], model.ln_final):
             for module in part.modules():
                 for name, weight in module._parameters.items():
                     if weight is not None:
@@ -76,5 +80,6 @@ def spread(model: Any, first: int, device: torch.device = SECOND) -> Iterator[No
                         module._parameters[name] = there
                 for name, buffer in module._buffers.items():
                     module._buffers[name] = None if buffer is None else buffer.to(device)
-            part.register_forward_pre_hook(follow, with_kwargs=True)
+            follows(part, device)
+        follows(model.unembed, torch.device("cpu"))
         yield

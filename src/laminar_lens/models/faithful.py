@@ -37,12 +37,15 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What Hugging Face computes: hidden states of the probe, and of a short text."""
+    """What Hugging Face computes: hidden states of the probe, of a short text, and of a shorter one that
+    begins with the BOS."""
 
     probe: Probe
     states: list[Tensor]
     short: Tensor
     short_states: list[Tensor]
+    shorter: Tensor
+    shorter_states: list[Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +77,17 @@ def make_probe(config: Any, parameters: int, device: Any) -> Probe:
         length = min(2 * length, context)
     length = max([length, *(end for end in wanted if cost.allows(end, TURNING))])
     generator = torch.Generator().manual_seed(0)
-    vocabulary, bos = _text_config(config).vocab_size, getattr(_text_config(config), "bos_token_id", None)
-    text = torch.randint(0, vocabulary, (1, length), generator=generator)
-    if isinstance(bos, int) and 0 <= bos < vocabulary:
-        text[0, 0] = bos
-    return Probe(text.to(device), tuple(turn for end, turn in wanted.items() if end > length))
+    text = torch.randint(0, _text_config(config).vocab_size, (1, length), generator=generator)
+    return Probe(_begun(text, config).to(device), tuple(turn for end, turn in wanted.items() if end > length))
+
+
+def _begun(text: Tensor, config: Any) -> Tensor:
+    """A text with the BOS for its first token, where the configuration has one."""
+    bos = getattr(_text_config(config), "bos_token_id", None)
+    if isinstance(bos, int) and 0 <= bos < _text_config(config).vocab_size:
+        text = text.clone()
+        text[:, 0] = bos
+    return text
 
 
 class _Cost:
@@ -109,7 +118,8 @@ def make_reference(hf: Any, name: str) -> Reference:
     refuse_if_moved(short_states, _hf_states(hf, other), name)
     states = _hf_states(hf, probe.text)
     _refuse_if_not_finite(states, name)
-    return Reference(probe, states, short, short_states)
+    shorter = _begun(short[:, : -(short.shape[1] // 3)], hf.config)
+    return Reference(probe, states, short, short_states, shorter, _hf_states(hf, shorter))
 
 
 def _refuse_if_not_finite(states: list[Tensor], name: str) -> None:
@@ -179,23 +189,22 @@ def limits(
 
 
 def _padded_distance(model: HookedModel, reference: Reference) -> float:
-    """The largest angle in a batch of the short text, and of the probe's beginning with padding on its
-    left."""
-    short, n_layers = reference.short, int(model.cfg.n_layers)
-    padding = short.shape[1] // 3
-    rest = short.shape[1] - padding
-    tokens = torch.cat([short, torch.cat([short[:, :padding], reference.probe.text[:, :rest]], dim=1)])
+    """The largest angle in a batch of the short text, and of the shorter with padding on its left."""
+    short, shorter = reference.short, reference.shorter
+    padding = short.shape[1] - shorter.shape[1]
+    tokens = torch.cat([short, torch.cat([short[:, :padding], shorter], dim=1)])
     mask = torch.ones_like(tokens)
     mask[1, :padding] = 0
     found: dict[int, Tensor] = {}
-    hooks = state_hooks(model, range(n_layers + 1), found.__setitem__, final_norm=True)
+    layers = range(int(model.cfg.n_layers) + 1)
+    hooks = state_hooks(model, layers, found.__setitem__, final_norm=True)
     with torch.no_grad():
         model.run_with_hooks(tokens, return_type=None, fwd_hooks=hooks, attention_mask=mask)
-    whole = [_angles(found[layer][:1], theirs) for layer, theirs in enumerate(reference.short_states)]
-    behind = [
-        _angles(found[layer][1:, padding:], theirs[:, :rest]) for layer, theirs in enumerate(reference.states)
-    ]
-    return float(torch.cat([*whole, *behind], dim=1).max())
+    apart = []
+    for layer in layers:
+        apart.append(_angles(found[layer][:1], reference.short_states[layer]).max())
+        apart.append(_angles(found[layer][1:, padding:], reference.shorter_states[layer]).max())
+    return float(torch.stack(apart).max())
 
 
 def _hf_states(hf: Any, tokens: Tensor) -> list[Tensor]:

