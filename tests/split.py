@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -28,11 +29,28 @@ class Second(torch.Tensor):
         return run(func, args, kwargs or {})
 
 
-class TwoDevices(TorchDispatchMode):
-    """While it is active, tensors can be made on the second device, and moved there."""
+class Operations(TorchDispatchMode):
+    """Sees every operation."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(func, args, kwargs or {})
+
+
+class Literals(TorchFunctionMode):
+    """`torch.tensor`, which is no operation."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.tensor and (device := kwargs.pop("device", None)) is not None:
+            return func(*args, **kwargs).to(device)
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def two_devices() -> Iterator[None]:
+    """Tensors can be made on the second device, and moved there."""
+    with Literals(), Operations():
+        yield
 
 
 def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -71,7 +89,7 @@ def follows(part: torch.nn.Module, device: torch.device) -> None:
 @contextmanager
 def spread(model: Any, first: int, device: torch.device = SECOND) -> Iterator[None]:
     """The blocks from `first` on and the final norm are on another device, as Accelerate would put them."""
-    with TwoDevices():
+    with two_devices():
         for part in (*model.blocks[first:], model.ln_final):
             for module in part.modules():
                 for name, weight in module._parameters.items():

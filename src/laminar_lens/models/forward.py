@@ -44,8 +44,9 @@ def check_model(model: HookedModel) -> None:
         )
     if not hasattr(model, "parameters"):
         raise InputError(
-            f"model is a {type(model).__name__}, which runs elsewhere: its weights cannot be told apart, and its "
-            "run cannot be changed; load the model itself, for example with laminar_lens.load_model"
+            f"model is a {type(model).__name__}, which runs elsewhere, so that its weights and its run are out "
+            "of reach: load the model here with laminar_lens.load_model, or give what its run_with_cache returns "
+            "to residuals_from_cache"
         )
     if away := next((name for name, weight in model.named_parameters() if weight.is_meta), None):
         raise InputError(

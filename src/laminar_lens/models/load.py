@@ -163,11 +163,11 @@ def _load_named(
     where, revision = official or name, given["revision"]
     if hooked is not None and where.startswith(OWN):
         return _load_own(where, name, hooked, dtype, check, given)
-    if given["checkpoint"] is not None:
-        revision = revision_of(where, given["checkpoint"])
+    if (step := given["checkpoint"]) is not None:
+        revision = revision_of(where, step)
     files = cached(where, revision)
     original = PretrainedOriginal(
-        name,
+        name if step is None else f"{name} (step {step})",
         where,
         device=given["device"] or "cpu",
         device_map=given["device_map"],
@@ -175,7 +175,11 @@ def _load_named(
         files=files,
         trust_remote_code=given["trust"],
     )
-    return load_original(original, hooked, dtype=dtype, check=files is not None if check is None else check)
+    check = files is not None if check is None else check
+    model, source = load_original(original, hooked, dtype=dtype, check=check)
+    if step is not None:
+        model.cfg.checkpoint_value, model.cfg.checkpoint_label_type = step, "step"
+    return model, source
 
 
 def _load_own(
