@@ -10,12 +10,12 @@ from laminar_lens.models.hooked import HookedModel
 
 
 def build_hooked(
-    hf: Any, tokenizer: Any, hooked: Any, name: str, dtype: torch.dtype, *, official: str | None = None
+    hf: Any, tokenizer: Any, hooked: Any, name: str, dtype: torch.dtype, *, official: Any = None
 ) -> Any:
     """A HookedTransformer with the weights of a Hugging Face model, unprocessed.
 
     `from_pretrained` refuses local folders, so the steps it consists of are taken one by one. TransformerLens
-    knows some architectures by their `official` names alone. Any other configuration goes through a folder of
+    knows some architectures by their `official` names (and revisions) alone. Any other configuration goes through a folder of
     its own, as it looks for words like "llama" in the path.
     """
     from transformer_lens import loading_from_pretrained as loading
@@ -25,8 +25,7 @@ def build_hooked(
         if hf.config.model_type == "gpt2":
             hf.config.n_ctx = hf.config.n_positions  # transformers 5 no longer saves it
         hf.config.save_pretrained(folder)
-        where = official or folder
-        state_of = {} if official is None else {"revision": getattr(hf.config, "_commit_hash", None)}
+        where, state_of = (folder, {}) if official is None else (official[0], {"revision": official[1]})
         cfg = loading.get_pretrained_model_config(where, fold_ln=False, device=device, dtype=dtype, **state_of)
         set_context(cfg, hf.config, ("standard",))
         state = loading.get_pretrained_state_dict(where, cfg, hf, dtype=dtype)

@@ -18,6 +18,7 @@ class HeldOriginal:
 
     file: File | None = None
     limits: tuple[str, ...] = ()
+    revision: str | None = None
     exact = False  # its tables of rotary positions were made in the dtype that it has
 
     def __init__(self, hf: Any, tokenizer: Any, *, device: str | None, copied: bool) -> None:

@@ -90,24 +90,27 @@ def revision_of(official: str, checkpoint: int) -> str:
         )
     steps = get_checkpoint_labels(official)[0]
     if checkpoint not in steps:
-        near = sorted(steps, key=lambda step: abs(step - checkpoint))[:2]
+        near = min(steps, key=lambda step: abs(step - checkpoint))
         raise InputError(
-            f"checkpoint={checkpoint} is none of {official!r}, whose steps go from {steps[0]:,} to "
-            f"{steps[-1]:,}: the nearest are {' and '.join(map(str, sorted(near)))}"
+            f"checkpoint={checkpoint} is none of {official!r}, whose steps go from {steps[0]:,} to {steps[-1]:,}: the "
+            f"nearest is {near}"
         )
     return form.format(checkpoint)
 
 
 def cached(name: str, revision: str | None) -> Path | None:
     """The folder of the local cache with the whole weights of a Hub model; None where there is none."""
+    folder = snapshot(name, revision)
+    try:
+        return folder if folder and stored_weights(folder, read_json(folder / "config.json")) else None
+    except FolderError:
+        return None
+
+
+def snapshot(name: str, revision: str | None) -> Path | None:
+    """The folder of the local cache for one state of a Hub model, named after its commit; None where not even
+    its configuration is here."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json", revision=revision)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    try:
-        stored_weights(folder, read_json(folder / "config.json"))
-    except FolderError:
-        return None
-    return folder
+    return Path(config).parent if isinstance(config, str) else None

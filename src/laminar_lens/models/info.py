@@ -63,12 +63,11 @@ def describe(model: HookedModel) -> ModelInfo:
     check_model(model)
     cfg = model.cfg
     source = SOURCES.get(model)
-    hf = getattr(getattr(model, "original_model", None), "config", None)
     positions = str(getattr(cfg, "positional_embedding_type", None) or "unknown")
     file = source.file if source else None
     return ModelInfo(
         name=describe_name(model, "unnamed"),
-        revision=source.revision if source else getattr(hf, "_commit_hash", None),
+        revision=source.revision if source else None,
         checkpoint=checkpoint(model),
         n_layers=int(cfg.n_layers),
         d_model=int(cfg.d_model),

@@ -93,7 +93,8 @@ def load_model(
         raise InputError("device_map= spreads a bridge over devices: add bridge=True")
     path = None if held else names.local_path(name_or_path)
     label = type(name_or_path).__name__ if held else str(name_or_path)
-    with quiet(), torch.random.fork_rng(), _one_line(label, path, on_hooked=hooked is not None):
+    state = "" if revision is None else f" at revision {shown(revision)}"
+    with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=hooked is not None):
         if held:
             model, source = _load_held(name_or_path, tokenizer, hooked, kind, check, given, processed)
         elif path is not None:
@@ -225,8 +226,9 @@ def _dtype(dtype: Any) -> "torch.dtype":
 
 
 @contextlib.contextmanager
-def _one_line(name: Any, path: Path | None, *, on_hooked: bool) -> Iterator[None]:
-    """Whatever a library says while loading becomes one line of ours; `path` is None for a Hub model."""
+def _one_line(name: Any, path: Path | None, state: str = "", *, on_hooked: bool) -> Iterator[None]:
+    """Whatever a library says while loading becomes one line of ours; `path` is None for a Hub model, of
+    which `state` may have been chosen."""
     try:
         yield
     except LaminarLensError:
@@ -234,10 +236,10 @@ def _one_line(name: Any, path: Path | None, *, on_hooked: bool) -> Iterator[None
     except BaseException as error:
         if not is_failure(error):
             raise
-        raise ModelError(_said(error, str(name), path, on_hooked)) from error
+        raise ModelError(_said(error, str(name), path, state, on_hooked)) from error
 
 
-def _said(error: BaseException, name: str, path: Path | None, on_hooked: bool) -> str:
+def _said(error: BaseException, name: str, path: Path | None, state: str, on_hooked: bool) -> str:
     """What a library's error means, in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in reason:
@@ -251,7 +253,7 @@ def _said(error: BaseException, name: str, path: Path | None, on_hooked: bool) -
     if isinstance(error, OSError) and path is None:
         hint = "" if names.official_name(name) else names.suggestion(name)
         return (
-            f"model {name!r} is not in the local Hugging Face cache and could not be downloaded"
+            f"model {name!r}{state} is not in the local Hugging Face cache and could not be downloaded"
             f"{hint} ({reason.partition('. ')[0][:160]}); give a folder with a model, or 'novella', "
             "which comes with this package"
         )

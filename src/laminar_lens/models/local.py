@@ -55,7 +55,7 @@ def load_original(source: Original, hooked: Any, *, dtype: torch.dtype, check: b
     config = compared.config or model.original_model.config
     return model, Source(
         source.name,
-        getattr(config, "_commit_hash", None),
+        source.revision,
         config,
         has_bos,
         adds_bos,

@@ -12,6 +12,7 @@ from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.gguf import Header, check_gguf
 from laminar_lens.models.gguf.tokenizer import gguf_tokenizer, split_limit, with_bos
 from laminar_lens.models.gguf.weights import Weights
+from laminar_lens.models.hub import snapshot
 from laminar_lens.models.smollm2 import SMOLLM2
 from laminar_lens.models.sources import File
 
@@ -29,6 +30,7 @@ class Original(Protocol):
         exact: whether it can be made in float64, with all its tables.
         tokenizer: Hugging Face's own; None where TransformerLens finds it.
         device: where it runs.
+        revision: its commit, where it is of the Hub.
         file: where the weights are one file that is no Hugging Face folder.
         limits: what is to be said of it, in sentences.
     """
@@ -39,6 +41,7 @@ class Original(Protocol):
     exact: bool
     tokenizer: Any
     device: str
+    revision: str | None
     file: File | None
     limits: tuple[str, ...]
 
@@ -82,24 +85,25 @@ class PretrainedOriginal:
         weights = [] if files is None else [file for file in files.iterdir() if file.suffix in _WEIGHTS]
         self.bytes = sum(file.stat().st_size for file in weights) if weights else sys.maxsize
         self._where, self._how = where, {"trust_remote_code": trust_remote_code}
-        self._official = where if isinstance(where, str) else None
+        self._official, self.revision = where if isinstance(where, str) else None, revision
         if isinstance(where, str):
             self.short = where.rpartition("/")[2]
-            self.tokenizer = self._one_state(where, revision)
+            self.tokenizer = self._one_state(where)
         else:
             self.short = where.resolve().name
             self._how["local_files_only"] = True
             self.tokenizer = _folder_tokenizer(where, self._how)
 
-    def _one_state(self, where: str, revision: str | None) -> Any:
+    def _one_state(self, where: str) -> Any:
         """Lets all that follows read one commit; returns its tokenizer where one was chosen, as otherwise
         TransformerLens finds the model's."""
         from transformers import AutoConfig, AutoTokenizer
 
-        config = AutoConfig.from_pretrained(where, revision=revision, **self._how)
-        check_decoder(config, self.name)
-        self._how["revision"] = getattr(config, "_commit_hash", None) or revision
-        return None if revision is None else AutoTokenizer.from_pretrained(where, **self._how)
+        chosen = self.revision
+        check_decoder(AutoConfig.from_pretrained(where, revision=chosen, **self._how), self.name)
+        found = snapshot(where, chosen)
+        self.revision = self._how["revision"] = found.name if found else chosen
+        return None if chosen is None else AutoTokenizer.from_pretrained(where, **self._how)
 
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """Read again each time."""
@@ -116,13 +120,14 @@ class PretrainedOriginal:
             device_map=self._device_map,
             dtype=dtype,
             tokenizer=tokenizer,
-            revision=self._how.get("revision"),
+            revision=self.revision,
             trust_remote_code=self._how["trust_remote_code"],
         )
 
     def convert(self, hf: Any, hooked: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
         """As TransformerLens converts it by its name, if it has one."""
-        return build_hooked(hf, tokenizer, hooked, self.short, dtype, official=self._official)
+        official = self._official and (self._official, self.revision)
+        return build_hooked(hf, tokenizer, hooked, self.short, dtype, official=official)
 
     def lensed_tokenizer(self) -> Any:
         """The same, which TransformerLens reads again from the folder where it has to."""
@@ -145,6 +150,7 @@ class GgufOriginal:
     """A .gguf file, whose weights are read and dequantised once; see `Original`."""
 
     exact = True
+    revision: str | None = None
 
     def __init__(self, path: Path, given: str, device: str) -> None:
         header = check_gguf(path)

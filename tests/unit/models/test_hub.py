@@ -12,13 +12,14 @@ from laminar_lens.cli import main
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models import describe, load_model
 from laminar_lens.models.hub import cached
+from laminar_lens.models.names import official_name
 from tests.conftest import build_tokenizer
 from tests.hub_cache import put
 
 HAS_HOOKED = load._hooked_transformer(None) is not None
 GENERATIONS = [None, True] if HAS_HOOKED else [True]
 TEXT = "He gave her the book."
-PYTHIA, GPT2 = "EleutherAI/pythia-70m", "openai-community/gpt2"
+PYTHIA = "EleutherAI/pythia-70m"
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_revision_and_a_checkpoint_are_other_weights(
 
 
 def test_a_converter_that_differs_is_refused_with_the_first_layer(cache: Path, make_model_folder: Any) -> None:
-    put(cache, GPT2, make_model_folder("gpt2", scale_attn_weights=False), "main")
+    put(cache, str(official_name("gpt2")), make_model_folder("gpt2", scale_attn_weights=False), "main")
     said = refused(ModelError, "gpt2", bridge=True)
     assert "'gpt2': TransformerLens does not compute what Hugging Face does" in said
     assert "first in hidden state 1, beginning at token 1 of 64" in said
@@ -85,8 +86,8 @@ def test_a_state_that_is_not_there_is_named(cache: Path, tiny_neox: Path, bridge
         ModelError, PYTHIA, revision="nowhere", bridge=bridge
     )
     assert "checkpoint=1001 is none of" in refused(InputError, PYTHIA, checkpoint=1001, bridge=bridge)
-    assert "the nearest are 1000 and 2000" in refused(InputError, PYTHIA, checkpoint=1001, bridge=bridge)
-    assert "lists no training checkpoints of 'openai-community/gpt2'" in refused(
+    assert "the nearest is 1000" in refused(InputError, PYTHIA, checkpoint=1001, bridge=bridge)
+    assert "lists no training checkpoints of" in refused(
         InputError, "gpt2", checkpoint=3, bridge=bridge
     )
 
@@ -120,11 +121,24 @@ def test_the_command_line_says_it_in_its_words(
         assert (said in error, error.count("\n")) == (True, 1), error
 
 
-@pytest.mark.parametrize("spread", [{"": "cpu"}, {"transformer.h": "cpu", "transformer": "cpu", "lm_head": "cpu"}])
-def test_a_device_map_reaches_the_bridge(tiny_gpt2: Path, spread: dict[str, str]) -> None:
+@pytest.mark.parametrize("spread", ["auto", {"": "cpu"}, {"transformer": "cpu", "lm_head": "cpu"}])
+def test_a_device_map_reaches_the_bridge(
+    tiny_gpt2: Path, spread: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    asked: list[Any] = []
+    boot = TransformerBridge.boot_transformers
+
+    def seen(*given: Any, **how: Any) -> Any:
+        asked.append((how["device_map"], how["device"]))
+        return boot(*given, **how)
+
+    monkeypatch.setattr(TransformerBridge, "boot_transformers", seen)
     model = load_model(tiny_gpt2, bridge=True, device_map=spread)
-    assert model.original_model.hf_device_map == spread
-    assert describe(model).device == "cpu"
+    assert set(map(repr, asked)) == {repr((spread, None))}
+    if not torch.cuda.is_available():
+        assert describe(model).device == "cpu"
     assert torch.equal(states(model), states(load_model(tiny_gpt2, bridge=True)))
 
 
