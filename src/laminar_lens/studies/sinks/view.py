@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import Section, View
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.sinks.figures import activations, attention, beside, lengths, writes
@@ -27,7 +28,8 @@ def position_0(dataset: xr.Dataset) -> Table | None:
 
 
 def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:
-    """Of the block before each layer; the embedding has none."""
+    """Of the block that each layer comes out of; the embedding has none."""
+    without = dataset.sizes["layer"] - dataset.sizes["block"]
     mean, low = dataset["attention_first"].values, dataset["attention_first_low"].values
     over = [int((row > HEAD_SHARE).sum()) if np.isfinite(row).all() else None for row in low]
     heads, columns = (
@@ -39,7 +41,7 @@ def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:
             "resting_heads": first["resting_heads"].values.tolist(),
         },
     )
-    block, top, more, share = ({name: [None, *values]} for name, values in columns.items())
+    block, top, more, share = ({name: [*[None] * without, *values]} for name, values in columns.items())
     return [
         Column.of("block", number, block),
         Column.of("top head", number, top),
@@ -63,6 +65,14 @@ VIEW = View(
             {"sink_writes": writes, "sink_activations": activations, "sink_tokens": beside},
         ),
     ),
+    geometries={
+        "length": Headline(
+            "length of position 0",
+            "How long position 0 is, by geometry",
+            "length (times the text's median)",
+            unit="times",
+        )
+    },
     claims_title="What attention-sink research claims, on this model",
     contrast="ratio",
 )

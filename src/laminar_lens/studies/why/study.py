@@ -1,5 +1,6 @@
 """Why first pairs stand apart: decided by cutting the context, restarting positions, or both."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -7,7 +8,7 @@ from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.studies.fields import TAU, TEXT, option
-from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.why.command import places as read_places
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ class Why(Study):
     view: ClassVar[str] = "laminar_lens.studies.why.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.why.result:WhyResult"
     together: ClassVar[str] = "texts exchange their beginnings with each other"
-    options: ClassVar[tuple[str, ...]] = tuple(name for name in EVERY_OPTION if name != "prepend_bos")
+    without: ClassVar[Mapping[str, str]] = {
+        "prepend_bos": "a pair with a BOS has no counterpart inside a text"
+    }
     n_texts: ClassVar[int] = DEFAULT_TEXTS
     least: ClassVar[int] = 4  # texts exchange their beginnings
     command: ClassVar[str] = "laminar_lens.studies.why.command:WhyCommand"
@@ -116,7 +119,7 @@ class Why(Study):
         }
 
 
-@checked()
+@checked(Why.without)
 def why_study(
     model: Any,
     texts: Any = None,
