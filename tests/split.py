@@ -1,4 +1,4 @@
-"""Models spread over two devices, where a machine has one: tensors on the second say so, and meet no others."""
+"""Models spread over two devices where there is one: tensors on the second say so, and meet no others."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +68,9 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     made = func(*inner[0], **inner[1])
     if func is COPY or func._schema.is_mutable:
         return args[0]
-    return tree_map(lambda one: Second(one) if isinstance(one, torch.Tensor) else one, made) if there else made
+    return (
+        tree_map(lambda one: Second(one) if isinstance(one, torch.Tensor) else one, made) if there else made
+    )
 
 
 def moved(value: Any, device: torch.device) -> Any:

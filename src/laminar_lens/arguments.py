@@ -141,7 +141,9 @@ def device_map(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return text(name, value)
     places = value.items() if isinstance(value, Mapping) else ()
-    named = all(isinstance(part, str) and (isinstance(at, str) or _index(at) is not None) for part, at in places)
+    named = all(
+        isinstance(part, str) and (isinstance(at, str) or _index(at) is not None) for part, at in places
+    )
     if not places or not named:
         raise InputError(
             f"{name} is {shown(value)}; expected 'auto', or the devices of a model's parts, for example "

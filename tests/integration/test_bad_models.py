@@ -1,4 +1,4 @@
-"""Models that cannot be measured: one line with what is wrong and what to do, exit status 2, nothing written."""
+"""Models that cannot be measured: one line that says why and what to do, exit status 2, nothing written."""
 
 import json
 import shutil
@@ -74,7 +74,10 @@ def encoder_decoder(whole: Path, folder: Path) -> Path:
         (of_an_unknown_architecture, "its architecture 'abacus' is none that Hugging Face reads"),
         (with_another_tokenizer, "327 tokens, but the model's vocabulary 320: it is another's"),
         (without_a_shard, "the weights model-00002-of-"),
-        (adapter, "it holds an adapter of 'some/base' (adapter_config.json), which is no model by itself: merge"),
+        (
+            adapter,
+            "it holds an adapter of 'some/base' (adapter_config.json), which is no model by itself: merge",
+        ),
         (adapter_beside_its_base, "it holds an adapter of 'some/base'"),
         (encoder, "is not causal: "),
         (encoder_decoder, "config.json is of an encoder-decoder (t5): give a causal language model"),

@@ -96,7 +96,9 @@ def model_choice(given: Mapping[str, Any]) -> ModelChoice:
     from laminar_lens.models.hub import check_choice
 
     how = {name: given[name] for name in LOADED}
-    check_choice(given["model"], **{name: how[name] for name in ("device", "device_map", "revision", "checkpoint")})
+    check_choice(
+        given["model"], **{name: how[name] for name in ("device", "device_map", "revision", "checkpoint")}
+    )
     return ModelChoice(given["model"], **how | {"bridge": how["bridge"] or None})
 
 

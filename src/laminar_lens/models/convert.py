@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from laminar_lens.models.context import set_context
-from laminar_lens.models.hooked import HookedModel
 
 
 def build_hooked(
@@ -15,8 +14,8 @@ def build_hooked(
     """A HookedTransformer with the weights of a Hugging Face model, unprocessed.
 
     `from_pretrained` refuses local folders, so the steps it consists of are taken one by one. TransformerLens
-    knows some architectures by their `official` names (and revisions) alone. Any other configuration goes through a folder of
-    its own, as it looks for words like "llama" in the path.
+    knows some architectures by their `official` names alone (given with the revision). Any other
+    configuration goes through a folder of its own, as it looks for words like "llama" in the path.
     """
     from transformer_lens import loading_from_pretrained as loading
 
@@ -26,7 +25,9 @@ def build_hooked(
             hf.config.n_ctx = hf.config.n_positions  # transformers 5 no longer saves it
         hf.config.save_pretrained(folder)
         where, state_of = (folder, {}) if official is None else (official[0], {"revision": official[1]})
-        cfg = loading.get_pretrained_model_config(where, fold_ln=False, device=device, dtype=dtype, **state_of)
+        cfg = loading.get_pretrained_model_config(
+            where, fold_ln=False, device=device, dtype=dtype, **state_of
+        )
         set_context(cfg, hf.config, ("standard",))
         state = loading.get_pretrained_state_dict(where, cfg, hf, dtype=dtype)
     cfg.model_name = name
@@ -36,12 +37,7 @@ def build_hooked(
     set_context(model.cfg, hf.config)
     # `load_and_process_state_dict` would load one tensor at a time, each through every module: half the time.
     model.load_state_dict(loading.fill_missing_keys(model, state), strict=False)
-    clear_unused_positions(model)
-    return model.to(device)
-
-
-def clear_unused_positions(model: HookedModel) -> None:
-    """TransformerLens gives a model with ALiBi a table of positions that nothing reads and nothing fills:
-    what lay in memory would be part of its fingerprint."""
-    if model.cfg.positional_embedding_type == "alibi":
+    if cfg.positional_embedding_type == "alibi":
+        # A table that nothing reads, and nothing fills: what lay in memory would be part of the fingerprint.
         torch.nn.init.zeros_(model.pos_embed.W_pos)
+    return model.to(device)

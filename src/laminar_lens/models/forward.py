@@ -44,15 +44,11 @@ def check_model(model: HookedModel) -> None:
         )
     if not hasattr(model, "parameters"):
         raise InputError(
-            f"model is a {type(model).__name__}, which runs elsewhere, so that its weights and its run are out "
-            "of reach: load the model here with laminar_lens.load_model, or give what its run_with_cache returns "
-            "to residuals_from_cache"
+            f"model is a {type(model).__name__}, which runs elsewhere, so that its weights and its run are "
+            "out of reach: load the model here with laminar_lens.load_model, or give what its run_with_cache "
+            "returns to residuals_from_cache"
         )
-    if away := next((name for name, weight in model.named_parameters() if weight.is_meta), None):
-        raise InputError(
-            f"the weight {away!r} of the model is not in memory (it is on 'meta', as where weights are offloaded): "
-            "load the model without offloading"
-        )
+    check_in_memory(model)
     for name, module in model.named_modules() if isinstance(model, torch.nn.Module) else ():
         rates = (
             getattr(module, "attention_dropout", 0),
@@ -73,6 +69,19 @@ def where_it_is(module: Any) -> Callable[[Tensor], Tensor]:
         return out
 
     return call
+
+
+def check_in_memory(model: Any) -> None:
+    """Refuses a model, of TransformerLens or of Hugging Face, whose weights are somewhere else.
+
+    Raises:
+        InputError: names the first one.
+    """
+    if away := next((name for name, weight in model.named_parameters() if weight.is_meta), None):
+        raise InputError(
+            f"the weight {away!r} of the model is not in memory (it is on 'meta', as where weights are "
+            "offloaded): load the model without offloading"
+        )
 
 
 def check_reached(model: HookedModel, interventions: Sequence[Intervention], last: int) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from laminar_lens.errors import InputError, ModelError
+from laminar_lens.errors import InputError
 from laminar_lens.models.convert import build_hooked
+from laminar_lens.models.forward import check_in_memory
 from laminar_lens.models.gguf.tokenizer import with_bos
 from laminar_lens.models.originals import bridge_around, check_decoder
 from laminar_lens.models.sources import File
@@ -25,8 +26,8 @@ class HeldOriginal:
         """With `copied`, the weights are, so that they can be changed.
 
         Raises:
-            InputError: no tokenizer of Hugging Face.
-            ModelError: weights are not in memory.
+            InputError: no tokenizer of Hugging Face, or weights that are not in memory.
+            ModelError: an encoder-decoder.
         """
         from transformers import PreTrainedTokenizerBase
 
@@ -37,12 +38,7 @@ class HeldOriginal:
                 f"tokenizer is a {type(tokenizer).__name__}; give the tokenizer of {self.name!r} with it: "
                 "tokenizer=AutoTokenizer.from_pretrained(…)"
             )
-        away = next((name for name, weight in hf.named_parameters() if weight.is_meta), None)
-        if away is not None:
-            raise ModelError(
-                f"model {self.name!r}: the weight {away!r} is not in memory (it is on 'meta', as where weights are "
-                "offloaded): load the model without offloading"
-            )
+        check_in_memory(hf)
         check_decoder(hf.config, self.name)
         self._hf, self._copied = hf, copied
         self.tokenizer = tokenizer
@@ -50,7 +46,9 @@ class HeldOriginal:
         self.device = device or str(hf.device)
         self._moved = device is not None and torch.device(device) != hf.device
         if self._moved and getattr(hf, "hf_device_map", None):
-            raise InputError(f"device={device!r}: the model is spread over devices already; leave device= out")
+            raise InputError(
+                f"device={device!r}: the model is spread over devices already; leave device= out"
+            )
 
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """A model of the same weights, with eager attention; only those of another dtype or device are

@@ -44,8 +44,8 @@ def check_choice(
         raise InputError("device= and device_map= both say where the model goes: give one of them")
     if device_map is not None and path is not None and path.is_file():
         raise InputError(
-            f"device_map= spreads a folder or a model of the Hub, but {shown(str(name))} is one file, which is "
-            "read onto one device: give device="
+            f"device_map= spreads a folder or a model of the Hub, but {shown(str(name))} is one file, read "
+            "onto one device: give device="
         )
     if tokenizer is not None:
         raise InputError(
@@ -67,8 +67,22 @@ def check_held(model: Any, **given: Any) -> None:
     """
     if what := next((name for name, value in given.items() if value is not None), None):
         raise InputError(
-            f"{what}={shown(given[what])} is for loading, but this {type(model).__name__} is in memory: load it so, "
-            f"or leave {what}= out"
+            f"{what}={shown(given[what])} is for loading, but this {type(model).__name__} is in memory: load "
+            f"it so, or leave {what}= out"
+        )
+
+
+def check_own(name: str, check: Any, revision: Any) -> None:
+    """Refuses what takes Hugging Face to read a model that it does not read.
+
+    Raises:
+        InputError: names the argument.
+    """
+    if check or revision is not None:
+        what = "check=True" if check else f"revision={shown(revision)}"
+        raise InputError(
+            f"{what}: {name!r} is in a format of TransformerLens's own, which Hugging Face does not read: "
+            "leave it out"
         )
 
 
@@ -85,15 +99,15 @@ def revision_of(official: str, checkpoint: int) -> str:
     form = next((form for start, form in _REVISIONS.items() if official.startswith(start)), None)
     if form is None:
         raise InputError(
-            f"checkpoint={checkpoint}: TransformerLens lists no training checkpoints of {official!r}: leave it out, or "
-            "give revision="
+            f"checkpoint={checkpoint}: TransformerLens lists no training checkpoints of {official!r}: leave "
+            "it out, or give revision="
         )
     steps = get_checkpoint_labels(official)[0]
     if checkpoint not in steps:
         near = min(steps, key=lambda step: abs(step - checkpoint))
         raise InputError(
-            f"checkpoint={checkpoint} is none of {official!r}, whose steps go from {steps[0]:,} to {steps[-1]:,}: the "
-            f"nearest is {near}"
+            f"checkpoint={checkpoint} is none of {official!r}, whose steps go from {steps[0]:,} to "
+            f"{steps[-1]:,}: the nearest is {near}"
         )
     return form.format(checkpoint)
 

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from laminar_lens.arguments import checked, shown
 from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import names
-from laminar_lens.models.hub import OWN, cached, check_choice, check_held, is_held, revision_of
+from laminar_lens.models.hub import (
+    OWN,
+    cached,
+    check_choice,
+    check_held,
+    check_own,
+    is_held,
+    revision_of,
+)
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
 
@@ -75,32 +83,33 @@ def load_model(
             other states for padded texts.
     """
     held = is_held(name_or_path)
-    given = {"revision": revision, "checkpoint": checkpoint, "device_map": device_map}
+    how = {"revision": revision, "checkpoint": checkpoint, "device_map": device_map}
     if held:
-        check_held(name_or_path, **given)
+        check_held(name_or_path, **how)
     else:
         names.check_name(name_or_path)
-        check_choice(name_or_path, device=device, tokenizer=tokenizer, **given)
+        check_choice(name_or_path, device=device, tokenizer=tokenizer, **how)
     import torch
 
     from laminar_lens.models.causality import check_causal
     from laminar_lens.models.devices import device_name
 
-    given |= {"device": device if device is None else device_name(device), "trust": trust_remote_code}
-    kind = _dtype(name_or_path.dtype if held and dtype is None else dtype or "float32")
-    hooked = _hooked_transformer(True if held and bridge is None else bridge)
-    if hooked is not None and device_map is not None:
+    how |= {"device": device if device is None else device_name(device), "trust": trust_remote_code}
+    how |= {"dtype": _dtype(name_or_path.dtype if held and dtype is None else dtype or "float32")}
+    how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge), "check": check}
+    on_hooked = how["hooked"] is not None
+    if on_hooked and device_map is not None:
         raise InputError("device_map= spreads a bridge over devices: add bridge=True")
     path = None if held else names.local_path(name_or_path)
     label = type(name_or_path).__name__ if held else str(name_or_path)
     state = "" if revision is None else f" at revision {shown(revision)}"
-    with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=hooked is not None):
+    with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=on_hooked):
         if held:
-            model, source = _load_held(name_or_path, tokenizer, hooked, kind, check, given, processed)
+            model, source = _load_held(name_or_path, tokenizer, copied=processed, **how)
         elif path is not None:
-            model, source = _load_local(path, label, hooked, kind, check, given)
+            model, source = _load_local(path, label, **how)
         else:
-            model, source = _load_named(label, hooked, kind, check, given)
+            model, source = _load_named(label, **how)
         check_causal(model, source.name)
         if processed:
             process(model)
@@ -120,40 +129,57 @@ def process(model: Any) -> None:
 
 
 def _load_held(
-    hf: Any, tokenizer: Any, hooked: Any, dtype: "torch.dtype", check: Any, given: dict[str, Any], copied: bool
+    hf: Any, tokenizer: Any, *, device: Any, copied: bool, hooked: Any, dtype: Any, check: Any, **_: Any
 ) -> tuple[Any, Source]:
     """A model that is in memory."""
     from laminar_lens.models.held import HeldOriginal
     from laminar_lens.models.local import load_original
 
-    original = HeldOriginal(hf, tokenizer, device=given["device"], copied=copied)
+    original = HeldOriginal(hf, tokenizer, device=device, copied=copied)
     return load_original(original, hooked, dtype=dtype, check=check is not False)
 
 
 def _load_local(
-    path: Path, label: str, hooked: Any, dtype: "torch.dtype", check: Any, given: dict[str, Any]
+    path: Path,
+    label: str,
+    *,
+    device: Any,
+    device_map: Any,
+    trust: bool,
+    hooked: Any,
+    dtype: Any,
+    check: Any,
+    **_: Any,
 ) -> tuple[Any, Source]:
     """A model of a folder or file on this machine."""
     from laminar_lens.models.local import load_original
-    from laminar_lens.models.originals import GgufOriginal, PretrainedOriginal
+    from laminar_lens.models.originals import GgufOriginal, Place, PretrainedOriginal
 
-    device = given["device"] or "cpu"
+    place = Place(device or "cpu", device_map)
     with _one_line(label, path, on_hooked=False):
         if path.is_dir():
             name = names.EMBEDDED if path == names.NOVELLA else str(path)
-            how = {"device_map": given["device_map"], "trust_remote_code": given["trust"]}
-            original: Any = PretrainedOriginal(name, path, device=device, files=path, **how)
+            original: Any = PretrainedOriginal(name, path, place, files=path, trust_remote_code=trust)
         else:
-            original = GgufOriginal(path, label, device)
+            original = GgufOriginal(path, label, place.device)
     return load_original(original, hooked, dtype=dtype, check=check is not False)
 
 
 def _load_named(
-    name: str, hooked: Any, dtype: "torch.dtype", check: Any, given: dict[str, Any]
+    name: str,
+    *,
+    revision: str | None,
+    checkpoint: int | None,
+    device: Any,
+    device_map: Any,
+    trust: bool,
+    hooked: Any,
+    dtype: Any,
+    check: Any,
 ) -> tuple[Any, Source]:
     """A model of the Hub or of its local cache."""
     from laminar_lens.models.local import load_original
-    from laminar_lens.models.originals import PretrainedOriginal
+    from laminar_lens.models.originals import Place, PretrainedOriginal
 
     official = names.official_name(name)
     if hooked is not None and official is None:
@@ -161,40 +187,20 @@ def _load_named(
             f"model {name!r} is not one that HookedTransformer knows{names.suggestion(name)}; "
             "bridge=True loads any Hub model that the bridge supports"
         )
-    where, revision = official or name, given["revision"]
+    where, place = official or name, Place(device or "cpu", device_map)
     if hooked is not None and where.startswith(OWN):
-        return _load_own(where, name, hooked, dtype, check, given)
-    if (step := given["checkpoint"]) is not None:
-        revision = revision_of(where, step)
+        check_own(name, check, revision)
+        how = {"checkpoint_value": checkpoint, "device": place.device, "dtype": dtype}
+        return hooked.from_pretrained_no_processing(where, **how), Source(name)
+    label = name if checkpoint is None else f"{name} (step {checkpoint})"
+    revision = revision if checkpoint is None else revision_of(where, checkpoint)
     files = cached(where, revision)
-    original = PretrainedOriginal(
-        name if step is None else f"{name} (step {step})",
-        where,
-        device=given["device"] or "cpu",
-        device_map=given["device_map"],
-        revision=revision,
-        files=files,
-        trust_remote_code=given["trust"],
-    )
+    original = PretrainedOriginal(label, where, place, revision, files=files, trust_remote_code=trust)
     check = files is not None if check is None else check
     model, source = load_original(original, hooked, dtype=dtype, check=check)
-    if step is not None:
-        model.cfg.checkpoint_value, model.cfg.checkpoint_label_type = step, "step"
+    if checkpoint is not None:
+        model.cfg.checkpoint_value, model.cfg.checkpoint_label_type = checkpoint, "step"
     return model, source
-
-
-def _load_own(
-    official: str, name: str, hooked: Any, dtype: "torch.dtype", check: Any, given: dict[str, Any]
-) -> tuple[Any, Source]:
-    """A model in TransformerLens's own format, which Hugging Face does not read."""
-    if check or given["revision"] is not None:
-        what = "check=True" if check else f"revision={given['revision']!r}"
-        raise InputError(
-            f"{what}: {name!r} is in a format of TransformerLens's own, which Hugging Face does not read: leave it out"
-        )
-    state = {"checkpoint_value": given["checkpoint"]}
-    model = hooked.from_pretrained_no_processing(official, device=given["device"] or "cpu", dtype=dtype, **state)
-    return model, Source(name)
 
 
 def _hooked_transformer(bridge: bool | None) -> Any:

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from laminar_lens.errors import ModelError
 from laminar_lens.models.causality import note_causal
 from laminar_lens.models.exact import AllFloat64
 from laminar_lens.models.faithful import (

@@ -1,5 +1,6 @@
 """Hugging Face's model and tokenizer as a folder, a .gguf file or the Hub holds them."""
 
+import dataclasses
 import hashlib
 import sys
 from pathlib import Path
@@ -58,6 +59,14 @@ class Original(Protocol):
         """The tokenizer to give to TransformerLens, which changes it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a model goes: one device, or a map of its parts to several."""
+
+    device: str = "cpu"
+    device_map: Any = None
+
+
 class PretrainedOriginal:
     """A Hugging Face folder, or a model of the Hub; see `Original`."""
 
@@ -69,10 +78,9 @@ class PretrainedOriginal:
         self,
         name: str,
         where: Path | str,
-        *,
-        device: str,
-        device_map: Any = None,
+        place: Place,
         revision: str | None = None,
+        *,
         files: Path | None = None,
         trust_remote_code: bool = False,
     ) -> None:
@@ -81,10 +89,11 @@ class PretrainedOriginal:
         Raises:
             ModelError: an encoder-decoder, or no tokenizer.
         """
-        self.name, self.device, self._device_map = name, device, device_map
+        self.name, self.device, self._place = name, place.device, place
         weights = [] if files is None else [file for file in files.iterdir() if file.suffix in _WEIGHTS]
         self.bytes = sum(file.stat().st_size for file in weights) if weights else sys.maxsize
-        self._where, self._how = where, {"trust_remote_code": trust_remote_code}
+        self._where = where
+        self._how: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         self._official, self.revision = where if isinstance(where, str) else None, revision
         if isinstance(where, str):
             self.short = where.rpartition("/")[2]
@@ -107,8 +116,7 @@ class PretrainedOriginal:
 
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """Read again each time."""
-        place = {"device": self.device, "device_map": self._device_map}
-        return load_hf(self._where, self.name, dtype=dtype, **place, **self._how)
+        return load_hf(self._where, self.name, dtype=dtype, place=self._place, **self._how)
 
     def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
         """A bridge reads the folder, or the Hub, itself."""
@@ -116,8 +124,8 @@ class PretrainedOriginal:
 
         return TransformerBridge.boot_transformers(
             str(self._where),
-            device=self.device if self._device_map is None else None,
-            device_map=self._device_map,
+            device=self.device if self._place.device_map is None else None,
+            device_map=self._place.device_map,
             dtype=dtype,
             tokenizer=tokenizer,
             revision=self.revision,
@@ -131,7 +139,9 @@ class PretrainedOriginal:
 
     def lensed_tokenizer(self) -> Any:
         """The same, which TransformerLens reads again from the folder where it has to."""
-        return self.tokenizer if self.tokenizer is None or self._official is None else with_bos(self.tokenizer)
+        return (
+            self.tokenizer if self.tokenizer is None or self._official is None else with_bos(self.tokenizer)
+        )
 
 
 def check_decoder(config: Any, name: str) -> None:
@@ -213,8 +223,7 @@ def load_hf(
     name: str = "",
     *,
     dtype: torch.dtype,
-    device: str = "cpu",
-    device_map: Any = None,
+    place: Place = Place(),
     **how: Any,
 ) -> Any:
     """The Hugging Face model of a folder or a Hub name, with eager attention, as hooks need it; `name` is for
@@ -231,7 +240,7 @@ def load_hf(
         hf, report = AutoModelForCausalLM.from_pretrained(
             where,
             dtype=dtype,
-            device_map=device_map,
+            device_map=place.device_map,
             attn_implementation="eager",
             output_loading_info=True,
             **how,
@@ -240,14 +249,14 @@ def load_hf(
         if "Unrecognized configuration class" not in str(error):
             raise
         raise ModelError(
-            f"model {name!r}: its config.json is not of a causal language model that Hugging Face knows; give one "
-            "of which it is"
+            f"model {name!r}: its config.json is not of a causal language model that Hugging Face knows; "
+            "give one of which it is"
         ) from error
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"model {name!r}: the weights lack {len(missing)} of the model's tensors, first {missing[0]!r}"
         )
-    return (hf.to(device) if device_map is None else hf).eval()
+    return (hf.to(place.device) if place.device_map is None else hf).eval()
 
 
 def _folder_tokenizer(folder: Path, how: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Models of the Hub, out of a cache that lies here: which state, whether it is compared, and what is refused."""
+"""Models of the Hub, out of a cache that lies here: their states, the comparison, and what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,9 @@ def test_a_revision_and_a_checkpoint_are_other_weights(
     assert describe(load_model(PYTHIA, bridge=bridge)).weights_sha256 != right
 
 
-def test_a_converter_that_differs_is_refused_with_the_first_layer(cache: Path, make_model_folder: Any) -> None:
+def test_a_converter_that_differs_is_refused_with_the_first_layer(
+    cache: Path, make_model_folder: Any
+) -> None:
     put(cache, str(official_name("gpt2")), make_model_folder("gpt2", scale_attn_weights=False), "main")
     said = refused(ModelError, "gpt2", bridge=True)
     assert "'gpt2': TransformerLens does not compute what Hugging Face does" in said
@@ -87,9 +89,7 @@ def test_a_state_that_is_not_there_is_named(cache: Path, tiny_neox: Path, bridge
     )
     assert "checkpoint=1001 is none of" in refused(InputError, PYTHIA, checkpoint=1001, bridge=bridge)
     assert "the nearest is 1000" in refused(InputError, PYTHIA, checkpoint=1001, bridge=bridge)
-    assert "lists no training checkpoints of" in refused(
-        InputError, "gpt2", checkpoint=3, bridge=bridge
-    )
+    assert "lists no training checkpoints of" in refused(InputError, "gpt2", checkpoint=3, bridge=bridge)
 
 
 def test_what_a_model_does_not_take_is_refused_by_name(tiny_gpt2: Path) -> None:

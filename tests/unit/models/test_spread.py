@@ -110,7 +110,9 @@ def test_a_remote_model_is_refused_and_its_cache_is_not(tiny_gpt2: Path) -> None
     remote = RemoteBridge(model.adapter, None, driver)
     model.cfg.device = "cpu"  # which the remote one's adapter shares, and has none of
     for measure in (ll.capture_residuals, ll.warmup_study, ll.AngleMeter, ll.describe, ll.random_twin):
-        with pytest.raises(InputError, match="a RemoteBridge, which runs elsewhere.*residuals_from_cache") as error:
+        with pytest.raises(
+            InputError, match=r"a RemoteBridge, which runs elsewhere.*residuals_from_cache"
+        ) as error:
             measure(*(remote, TOKENS) if measure in (ll.capture_residuals, ll.warmup_study) else (remote,))
         assert "\n" not in str(error.value)
     cache = driver.forward(TOKENS, capture=sorted(driver.supported_hook_points)).captured

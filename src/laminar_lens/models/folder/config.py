@@ -41,7 +41,8 @@ def check_config(config: dict[str, Any], stored: Stored) -> None:
     _check_types(config)
     if config.get("is_encoder_decoder") is True:
         raise FolderError(
-            f"config.json is of an encoder-decoder ({config.get('model_type')})", "give a causal language model"
+            f"config.json is of an encoder-decoder ({config.get('model_type')})",
+            "give a causal language model",
         )
     parts = [config]
     if isinstance(inner := config.get("text_config"), dict):
