@@ -1,7 +1,6 @@
 """What a model is: size, positions, BOS, and whether its weights were processed so that angles turn."""
 
 import dataclasses
-import os
 import warnings
 from typing import Any
 from weakref import WeakSet
@@ -14,6 +13,7 @@ from laminar_lens.models.context import context_length
 from laminar_lens.models.fingerprint import fingerprint
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.names import without_path
 from laminar_lens.models.sources import SOURCES
 
 _WARNED: "WeakSet[Any]" = WeakSet()
@@ -67,12 +67,11 @@ def describe(model: HookedModel) -> ModelInfo:
     check_model(model)
     cfg = model.cfg
     source = SOURCES.get(model)
-    hf = getattr(getattr(model, "original_model", None), "config", None)
     positions = str(getattr(cfg, "positional_embedding_type", None) or "unknown")
     file = source.file if source else None
     return ModelInfo(
         name=describe_name(model, "unnamed"),
-        revision=source.revision if source else getattr(hf, "_commit_hash", None),
+        revision=source.revision if source else None,
         checkpoint=checkpoint(model),
         n_layers=int(cfg.n_layers),
         d_model=int(cfg.d_model),
@@ -80,7 +79,7 @@ def describe(model: HookedModel) -> ModelInfo:
         vocab_size=int(cfg.d_vocab),
         generation="TransformerBridge" if hasattr(model, "original_model") else "HookedTransformer",
         weight_processing=weight_processing(model),
-        device=str(cfg.device),
+        device=", ".join(dict.fromkeys(str(one.device) for one in model.parameters())),
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         positions=_POSITIONS.get(positions, positions),
         bos_token_id=bos_token_id(model),
@@ -206,17 +205,11 @@ def warn_if_processed(model: HookedModel) -> None:
 
 
 def describe_name(model: HookedModel, otherwise: str = "the model") -> str:
-    """The model's name, with the checkpoint that it is; `otherwise` where it has none. Of a path only the
-    last part: results are passed on, and where a model lies is of this machine."""
+    """The model's name, with the checkpoint that it is, without a path; `otherwise` where it has none."""
     source = SOURCES.get(model)
     if source is not None:
         return source.name
-    name, step = str(getattr(model.cfg, "model_name", None) or otherwise), checkpoint(model)
-    name = (
-        os.path.basename(os.path.normpath(name))
-        if name.startswith(("/", "~", ".")) or os.path.isdir(name)
-        else name
-    )
+    name, step = without_path(str(getattr(model.cfg, "model_name", None) or otherwise)), checkpoint(model)
     return f"{name} ({step})" if step else name
 
 
