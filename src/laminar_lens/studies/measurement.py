@@ -48,15 +48,17 @@ class Adjacent:
 
 @dataclass(frozen=True)
 class Measured(Adjacent):
-    """Adjacent pairs, and the pairs and rotations that were asked for by name.
+    """Adjacent pairs, and the pairs and rotations that were asked for by name, with lengths.
 
     Attributes:
         pair_angle: by name, [layer text draw] in radians; NaN where the pair is −1.
         rotation: [layer text occurrence] of the asked tokens since the layer before; NaN in layer 0.
+        length: [layer text pos] of each token's vector, NaN after the end.
     """
 
     pair_angle: dict[str, np.ndarray]
     rotation: np.ndarray
+    length: np.ndarray
 
 
 def adjacent_angles(
@@ -91,20 +93,23 @@ def measured_angles(
     batches = _Batches(how.layers, len(texts))
     chosen: list[np.ndarray] = []
     turned: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
     layers = None if how.layers is None else with_previous(how.layers)
-    measures = ("sequential", "rotation")
+    measures = ("sequential", "rotation", "norm")
     for batch in _stream(
         model, texts, measures, how, layers, pairs=wanted, label="capturing prompts", progress=progress
     ):
         rows = batches.add(batch)
         chosen.append(batch.angles["pair"][rows])
         turned.append(_rotations(batch, rows, tokens[batch.indices]))
+        lengths.append(batch.angles["norm"][rows])
     at = np.cumsum([0, *(pairs[name].shape[1] for name in names)])
     every = batches.in_order(chosen)
     return Measured(
         **batches.common(),
         pair_angle={name: every[:, :, at[k] : at[k + 1]] for k, name in enumerate(names)},
         rotation=batches.in_order(turned),
+        length=batches.in_order(lengths),
     )
 
 
