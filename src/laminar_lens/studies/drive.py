@@ -21,7 +21,6 @@ from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
-from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
 from laminar_lens.results.complete import plain_json
@@ -188,9 +187,7 @@ def _accept(study: Study, run: Run) -> None:
 
 
 def _check_reached(run: Run) -> None:
-    check_reached(
-        run.model, run.changes, increasing_layers(run.options.layers, int(run.model.cfg.n_layers))[-1]
-    )
+    check_reached(run.model, run.changes, run.layers[-1])
 
 
 def _check_changes(run: Run) -> None:

@@ -9,7 +9,6 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import restart
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.selection import increasing_layers
 from laminar_lens.stats.why_effects import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
@@ -90,7 +89,7 @@ def measure(run: Run, at: Any) -> xr.Dataset:
 def _how(run: Run, at: Any) -> dict[str, Any]:
     """How the cells are measured, trained weights or random ones."""
     return {
-        "layers": increasing_layers(run.options.layers, int(run.model.cfg.n_layers)),
+        "layers": run.layers,
         "at": at,
         "has_positions": _can_restart(run.model, run.notes),
         "final_norm": run.options.final_norm,
