@@ -154,10 +154,19 @@ def _angles(measured: Measurement, baselines: Mapping[str, Baseline], chosen: st
 
 def _curves(measured: Measurement) -> Variables:
     null, random_curve = mean(measured.permuted_angle, axis=1), measured.random_curve
+    angle, deep = measured.angle, measured.layer > 0
+    finite = np.isfinite(angle)
+    ends = np.quantile(angle[finite], (0.005, 0.995)) if finite.any() else (0.0, np.pi)
+    name = "mean angle, positions permuted within each text"
     curves = {
-        "position_angle": _rad(("layer", "prompt", "pair"), measured.angle, "angle of each adjacent pair"),
-        "null_position_angle": _rad(
-            ("layer", "pair"), null, "mean angle, positions permuted within each text"
+        "position_angle": _rad(("layer", "prompt", "pair"), angle, "angle of each adjacent pair"),
+        "position_mean": _rad(("layer", "pair"), mean(angle, axis=1), "mean angle of each adjacent pair"),
+        "position_prompts": xr.Variable(("pair",), finite.any(axis=0).sum(axis=0)),
+        "angle_low": _rad((), ends[0], "0.5% of the angles of adjacent pairs are smaller"),
+        "angle_high": _rad((), ends[1], "0.5% of the angles of adjacent pairs are larger"),
+        "null_position_angle": _rad(("layer", "pair"), null, name),
+        "null_position_mean": _rad(
+            ("pair",), mean(null[deep] if deep.any() else null, axis=0), f"{name}, over layers with context"
         ),
     }
     if random_curve is not None:

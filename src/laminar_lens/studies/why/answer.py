@@ -58,6 +58,7 @@ def answer(dataset: xr.Dataset, tau: float) -> Answer:
     )
     where = np.unique(cells.at[keep]).tolist()
     words = sentence(said, layers, int(keep.sum()), where, has_positions=has_positions)
+    variables |= _drawn(said, cells.reference[keep])
     attrs = _attributes(said, cells, keep, layers, has_positions)
     made = xr.Dataset(variables, _coords(layers, trend), attrs).assign(_geometries(found, seed))
     notes = (*(() if keep.all() else (lost,)), *_trend_note(trend))
@@ -159,6 +160,15 @@ def _effects(answer: WhyAnswer) -> dict[str, xr.Variable]:
         "effect_band_low": stack(answer.bands, "low", "lower limit, simultaneous over layers"),
         "effect_band_high": stack(answer.bands, "high", "upper limit, simultaneous over layers"),
         "effect_text": xr.Variable(("effect",), np.array(list(EFFECTS.values()))),
+    }
+
+
+def _drawn(answer: WhyAnswer, reference: np.ndarray) -> dict[str, xr.Variable]:
+    """What figures set the rest against."""
+    half = answer.intervals["E11"].estimate / 2
+    return {
+        "half_E11": _rad(("layer",), half, "half of E11, mean over texts"),
+        "reference_mean": _rad(("layer",), reference.mean(axis=0), "mean angle of the reference pairs"),
     }
 
 
