@@ -74,8 +74,8 @@ def attention(dataset: xr.Dataset) -> go.Figure | None:
     figure = new_figure(
         "Attention to position 0, by head",
         "A cell is one head: the mean, over the positions of a text, of what they give to position 0. "
-        f"Attention spread evenly would be {float(dataset['attention_even']):.2f}; a head rests on position 0 "
-        "above 0.3.",
+        f"Attention spread evenly would be {float(dataset['attention_even']):.2f}; a head rests on "
+        "position 0 above 0.3.",
         x="block",
     )
     values = dataset["attention_first"].values
@@ -137,7 +137,7 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
         "A block without a bar does not show what it writes.",
         x="block",
     )
-    blocks, write = dataset["block"].values, dataset["write"].values
+    blocks, write, rest = (dataset[name].values for name in ("block", "write", "write_rest"))
     for row, (name, color) in enumerate(_COMPONENTS.values()):
         figure.add_trace(
             go.Bar(
@@ -147,7 +147,7 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
         )  # fmt: skip
         figure.add_trace(
             go.Scatter(
-                x=blocks, y=dataset["write_rest"].values[:, row], name=f"{name}, rest of the text", mode="lines+markers",
+                x=blocks, y=rest[:, row], name=f"{name}, rest of the text", mode="lines+markers",
                 line={"color": color, "width": 1.4, "dash": "3px,3px"}, marker={"size": 5},
                 hovertemplate=f"{name} of block %{{x}}, rest: %{{y:.3g}}<extra></extra>",
             )
