@@ -53,6 +53,11 @@ class PromptBatches:
         """Tokens of the longest prompt."""
         return max(map(len, self.rows))
 
+    @property
+    def texts_only(self) -> list[list[int]]:
+        """Token ids of each prompt without a BOS that was put before it."""
+        return [row[int(bool(self.info["prepend_bos"])) :] for row in self.rows]
+
     def indices(self) -> list[tuple[int, ...]]:
         """Indices of prompts of equal length, shortest first, in batches."""
         by_length: dict[int, list[int]] = {}
@@ -79,9 +84,9 @@ def prompt_batches(
     model: HookedModel,
     prompts: Any,
     *,
-    prepend_bos: bool,
-    final_norm: bool,
-    layers: Any,
+    prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Any = None,
     mask: Any = None,
     batch_size: Any = None,
     interventions: Any = None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from laminar_lens.studies.run import Run
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.texts import Texts
 
+R = TypeVar("R", bound=StudyResult)
+
 ABOUT = "about"
 """Attribute of a measurement: what the result's labels are made from."""
 
@@ -56,6 +58,17 @@ def run(
     if not isinstance(study, Study):
         raise InputError(f"study is {shown(study)}; expected a study with its options, such as Sinks()")
     return drive(study, model, texts, options_of(study, options), progress)
+
+
+def asked(study: type[Study], kind: type[R], model: Any, texts: Any, given: Mapping[str, Any]) -> R:
+    """As `run`, for the public function of a study: `given` are its arguments by name, the study's own
+    options and those that studies share."""
+    own, options = (
+        {one.name: given[one.name] for one in fields(of) if one.name in given} for of in (study, Options)
+    )
+    found = run(study(**own), model, texts, progress=given["progress"], **options)
+    assert isinstance(found, kind)
+    return found
 
 
 def drive(study: Study, model: Any, texts: Any, options: Options, progress: Progress | None) -> StudyResult:

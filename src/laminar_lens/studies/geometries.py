@@ -78,10 +78,9 @@ def angles_by_geometry(
     """
     batches = prompt_batches(model, prompts, batch_size=None, **run)
     layers = tuple(sorted(set(batches.layers)))
-    bos = int(batches.info["prepend_bos"] is True)
     width = batches.longest - 1 if pairs is None else pairs.shape[1]
     for geometry in geometries.values():
-        geometry.check_others([row[bos:] for row in batches.rows])
+        geometry.check_others(batches.texts_only)
     found = np.full((len(geometries), len(layers), len(batches.rows), width), np.nan)
     how: dict[str, Any] = {"layers": layers, "backend": backend, "final_norm": batches.final_norm}
     how["measures"] = ("sequential",) if pairs is None else ()

@@ -140,21 +140,7 @@ def dimension_study(
 
     Source: arXiv 2109.04404 (contributions, rogue dimensions).
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.drive import asked
 
-    return run(
-        Dimensions(removed),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        interventions=interventions,
-        geometry=geometry,
-        progress=progress,
-    )
+    return asked(Dimensions, StudyResult, model, texts, locals())

@@ -201,20 +201,7 @@ def sequential_study(
         InputError: an argument or prompt that does not fit; the message names it.
         CaptureError: an activation that is not finite.
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.drive import asked
 
-    return run(
-        Sequential(target, occurrence, regex, baseline, skip, n_draws, n_perm, donors, n_donors, warmup),
-        model,
-        prompts,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        backend=backend,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
+    return asked(Sequential, StudyResult, model, prompts, locals())

@@ -113,20 +113,7 @@ def sink_study(
 
     Source: arXiv 2410.10781 (attention), arXiv 2402.17762 (massive activations).
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.drive import asked
 
-    return run(
-        Sinks(),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        prepend_bos=prepend_bos,
-        seed=seed,
-        random_init=random_init,
-        interventions=interventions,
-        geometry=geometry,
-        progress=progress,
-    )
+    return asked(Sinks, StudyResult, model, texts, locals())

@@ -151,27 +151,7 @@ def warmup_study(
 
     Source: docs/definition.md, §3.
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.studies.drive import asked
     from laminar_lens.studies.warmup.result import WarmupResult
 
-    found = run(
-        Warmup(tau, reference),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        backend=backend,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
-    assert isinstance(found, WarmupResult)
-    return found
+    return asked(Warmup, WarmupResult, model, texts, locals())

@@ -179,26 +179,7 @@ def why_study(
 
     Source: docs/definition.md, §4.
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.studies.drive import asked
     from laminar_lens.studies.why.result import WhyResult
 
-    found = run(
-        Why(tau, at),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        backend=backend,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
-    assert isinstance(found, WhyResult)
-    return found
+    return asked(Why, WhyResult, model, texts, locals())
