@@ -3,9 +3,9 @@
 The interventions themselves are in `laminar_lens.interventions`; `changes` makes them ready for a pass.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -154,6 +154,14 @@ class Intervention:
 
     def __str__(self) -> str:
         return self.label
+
+
+if TYPE_CHECKING:
+    Several = Intervention | Sequence[Intervention] | None
+    Interventions = Several | Mapping[str, Several]
+    """One, a list that is applied together, or lists by the name of a condition."""
+else:  # refused in words of ours
+    Interventions = Any
 
 
 def _short(value: Any) -> str:

@@ -27,6 +27,7 @@ from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.names import EMBEDDED
 from laminar_lens.models.originals import Original
 from laminar_lens.models.sources import Source
+from laminar_lens.texts.tokenization import Tokenizer
 
 SMALL_BYTES = 2**26
 """Weights of a model that is compared in float64 at once, which takes up to four times as much memory for
@@ -81,7 +82,7 @@ class _Compared:
     def __init__(self, source: Original, hooked: Any) -> None:
         self._source, self._hooked, self._name = source, hooked, source.name
 
-    def build(self, hf: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def build(self, hf: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """TransformerLens's model; a bridge holds a Hugging Face model of its own."""
         if self._hooked is None:
             return self._source.bridge(dtype, tokenizer)
@@ -93,7 +94,7 @@ class _Compared:
         self.config = hf.config
         return hf
 
-    def in_float64(self, tokenizer: Any) -> Any:
+    def in_float64(self, tokenizer: Tokenizer) -> Any:
         """Hugging Face's model in float64, with which TransformerLens agrees; None where float64 cannot be.
 
         Raises:
@@ -112,7 +113,7 @@ class _Compared:
             return None
         return hf
 
-    def in_dtype(self, dtype: torch.dtype, tokenizer: Any) -> tuple[Any, Any]:
+    def in_dtype(self, dtype: torch.dtype, tokenizer: Tokenizer) -> tuple[Any, Any]:
         """Hugging Face's model (None for a bridge, which holds its own) and TransformerLens's, compared in
         `dtype`; where rounding leaves a doubt, in float64 if memory holds both once more."""
         hf = self._hugging_face(dtype)
@@ -136,7 +137,7 @@ class _Compared:
         self.limits = limits(model, reference, most, self._name, on_hooked)
 
 
-def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:
+def _adds_bos(tokenizer: Tokenizer, name: str) -> tuple[str, str]:
     """What is known of a BOS in training: see `bos_training`. TransformerLens changes a HookedTransformer's
     tokenizer, so it is asked here."""
     if name == EMBEDDED:
@@ -158,7 +159,9 @@ def check_decoder(config: Any, name: str) -> None:
         )
 
 
-def build_hooked(hf: Any, tokenizer: Any, hooked: Any, *, device: str, dtype: torch.dtype, name: str) -> Any:
+def build_hooked(
+    hf: Any, tokenizer: Tokenizer | None, hooked: Any, *, device: str, dtype: torch.dtype, name: str
+) -> Any:
     """A HookedTransformer with the weights of a Hugging Face model, unprocessed.
 
     `from_pretrained` refuses local folders, so the steps it consists of are taken one by one. The

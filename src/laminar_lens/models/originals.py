@@ -13,6 +13,7 @@ from laminar_lens.models.gguf.weights import Weights
 from laminar_lens.models.names import EMBEDDED, NOVELLA
 from laminar_lens.models.smollm2 import SMOLLM2
 from laminar_lens.models.sources import File
+from laminar_lens.texts.tokenization import Tokenizer
 
 _WEIGHTS = (".safetensors", ".bin")
 
@@ -42,7 +43,7 @@ class Original(Protocol):
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """Hugging Face's model, with eager attention."""
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A TransformerBridge of it."""
 
     def lensed_tokenizer(self) -> Any:
@@ -68,7 +69,7 @@ class FolderOriginal:
         """Read again each time."""
         return load_hf(self._folder, device=self.device, dtype=dtype, trust_remote_code=self._trust)
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A bridge reads the folder itself."""
         from transformer_lens.model_bridge import TransformerBridge
 
@@ -101,7 +102,7 @@ class GgufOriginal:
         """Made of the weights that were read."""
         return self._weights.model(dtype).to(self.device)
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A bridge around a model of its own."""
         from transformer_lens.model_bridge import TransformerBridge
 

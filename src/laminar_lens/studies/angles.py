@@ -6,12 +6,14 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import PLAIN, Progress
-from laminar_lens.geometry import named_geometry
+from laminar_lens.axes import PLAIN, Progress, Prompts, Wholes
+from laminar_lens.geometry import GeometryLike, named_geometry
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
 from laminar_lens.measures import AXES as TOKEN_AXES
 from laminar_lens.measures import MEASURES
+from laminar_lens.models.edits import Interventions
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import processing_note
 from laminar_lens.models.selection import with_previous
 from laminar_lens.models.surroundings import surrounding_notes
@@ -30,16 +32,16 @@ if TYPE_CHECKING:
 
 @checked()
 def angle_table(
-    model: Any,
-    prompts: Any,
+    model: HookedModel,
+    prompts: Prompts,
     *,
     what: str = "sequential",
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     progress: Progress | None = None,
 ) -> xr.Dataset | xr.DataTree:
     """Angles of every prompt, layer and place, with tokens as coordinates.

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from laminar_lens.arguments import checked, shown
-from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.axes import PLAIN, Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import check_name
 from laminar_lens.interventions.conditions import as_conditions, named_progress
@@ -18,6 +18,7 @@ from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
 from laminar_lens.models.edits import check_interventions
 from laminar_lens.models.forward import check_model, check_reached
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
@@ -41,7 +42,12 @@ ABOUT = "about"
 
 @checked()
 def run(
-    study: Study, model: Any, texts: Any = None, *, progress: Progress | None = None, **options: Any
+    study: Study,
+    model: HookedModel,
+    texts: Prompts = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> StudyResult:
     """Measures a study and answers it.
 
@@ -60,7 +66,9 @@ def run(
     return drive(study, model, texts, options_of(study, options), progress)
 
 
-def asked(study: type[Study], kind: type[R], model: Any, texts: Any, given: Mapping[str, Any]) -> R:
+def asked(
+    study: type[Study], kind: type[R], model: HookedModel, texts: Prompts, given: Mapping[str, Any]
+) -> R:
     """As `run`, for the public function of a study: `given` are its arguments by name, the study's own
     options and those that studies share."""
     own, options = (
@@ -71,7 +79,9 @@ def asked(study: type[Study], kind: type[R], model: Any, texts: Any, given: Mapp
     return found
 
 
-def drive(study: Study, model: Any, texts: Any, options: Options, progress: Progress | None) -> StudyResult:
+def drive(
+    study: Study, model: HookedModel, texts: Prompts, options: Options, progress: Progress | None
+) -> StudyResult:
     """As `run`, with all options."""
     check_model(model)
     check_seed(options.seed)
@@ -160,7 +170,9 @@ def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, 
     return measured.assign_attrs({ABOUT: {**about, "fields": made}})
 
 
-def _prepared(study: Study, model: Any, texts: Any, options: Options, progress: Progress | None) -> Run:
+def _prepared(
+    study: Study, model: HookedModel, texts: Prompts, options: Options, progress: Progress | None
+) -> Run:
     """The plain run with its texts, before any geometry is fitted."""
     made = Run(model, options, progress=progress)
     processing = processing_note(model)

@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from laminar_lens.arguments import texts
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometries
 from laminar_lens.meter import AngleMeter
@@ -63,7 +63,7 @@ def check_apart(source: Any, geometry: Geometry) -> None:
 
 def angles_by_geometry(
     model: HookedModel,
-    prompts: Any,
+    prompts: Prompts,
     geometries: Mapping[str, Geometry],
     run: Mapping[str, Any],
     *,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.measures import MEASURES
@@ -47,7 +47,7 @@ class AngleBatch:
 
 def iter_angles(
     model: HookedModel,
-    prompts: Any,
+    prompts: Prompts,
     measures: Iterable[str],
     *,
     pairs: np.ndarray | None = None,

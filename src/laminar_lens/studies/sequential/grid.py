@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import find_targets
 from laminar_lens.studies.measurement import measured_angles
 from laminar_lens.studies.run import Run
@@ -13,7 +14,7 @@ from laminar_lens.studies.sequential.comparison import mean, modes_by_layer
 from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
 
 
-def checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str, ...]:
+def checked_prompts(model: HookedModel, prompts: Any, settings: Settings) -> tuple[str, ...]:
     """The prompts, all of which have a target: only what BOS or norm rule out becomes a note."""
     texts = check_settings(prompts, settings)
     if settings.baseline == "matched":

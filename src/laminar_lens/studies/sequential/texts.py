@@ -12,6 +12,7 @@ from laminar_lens.geometry import RAW
 from laminar_lens.interventions.conditions import Conditions, as_conditions, portable
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.models.context import context_length
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import without_pads
 from laminar_lens.models.passages import GIVEN, check_language, named_texts, windows
 from laminar_lens.results import json_safe
@@ -55,7 +56,7 @@ def warmup_part(run: Run, warmup: Any) -> WarmupResult | None:
     return warmup
 
 
-def check_warmup_texts(model: Any) -> None:
+def check_warmup_texts(model: HookedModel) -> None:
     """Refuses a model that the passages are no texts for, before anything is run."""
     if named_texts(model, None) == PASSAGES:
         check_language(model, "give warmup= a result of warmup_study on other texts, or warmup=False")
@@ -133,7 +134,7 @@ def _own_donors(run: Run, named: str | None, n: int, length: int, least: int) ->
     return SAMPLED, written
 
 
-def _passages(model: Any, n: int, least: int, length: int, seed: int) -> Tensor:
+def _passages(model: HookedModel, n: int, least: int, length: int, seed: int) -> Tensor:
     """Tokens [text pos] of n passages, or of all that have so many.
 
     Raises:

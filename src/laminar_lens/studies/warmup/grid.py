@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked, each, flag, number, shown
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
-from laminar_lens.geometry import Geometry, check_name, named_geometry
+from laminar_lens.geometry import Geometry, GeometryLike, check_name, named_geometry
 from laminar_lens.models.fingerprint import fingerprint
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_same_weights
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.stats.warmup import NO_K, reference_pairs
@@ -37,26 +38,26 @@ REFERENCES = WINDOWS
 
 @checked(bos=each(flag), final_norm=each(flag), tau=each(number))
 def sensitivity_grid(
-    model: Any,
-    prompts: Any = None,
-    texts: Any = None,
+    model: HookedModel,
+    prompts: Prompts = None,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    groups: Any = None,
+    groups: Labels = None,
     target: str = " her",
     occurrence: str = "error",
     regex: bool = False,
     baseline: str = "published",
     skip: int = 0,
-    layers: Any = None,
+    layers: Wholes = None,
     bos: Any = (False, True),
     final_norm: Any = (False, True),
     tau: Any = TOLERANCES,
     reference: Any = REFERENCES,
     seed: int = 0,
     backend: str = "auto",
-    geometry: Any = "raw",
+    geometry: GeometryLike = "raw",
     progress: Progress | None = None,
 ) -> "pd.DataFrame":
     """The warm-up's answer for every combination of choices, and the prompts' angles beside it.

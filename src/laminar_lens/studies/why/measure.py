@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import restart
 from laminar_lens.models.hooked import HookedModel
@@ -50,7 +51,7 @@ class Measurement:
         return tuple(int(layer) for layer in self.layer)
 
 
-def measure(run: Run, at: Any) -> xr.Dataset:
+def measure(run: Run, at: Wholes) -> xr.Dataset:
     """All cells of every text in the study's geometry and those beside it, and of a few with random
     weights."""
     rows = run.tokens.tolist()
@@ -86,7 +87,7 @@ def measure(run: Run, at: Any) -> xr.Dataset:
     )
 
 
-def _how(run: Run, at: Any) -> dict[str, Any]:
+def _how(run: Run, at: Wholes) -> dict[str, Any]:
     """How the cells are measured, trained weights or random ones."""
     return {
         "layers": run.layers,
