@@ -20,7 +20,7 @@ def unknown_token(tokenizer: Tokenizer | None, *, from_text: bool) -> int | None
         from_text: whether the tokens were made from text; in token ids such an id may be what else it is.
     """
     name, token = getattr(tokenizer, "unk_token", None), getattr(tokenizer, "unk_token_id", None)
-    if name is None or token is None:
+    if tokenizer is None or name is None or token is None:
         return None
     if all(str(getattr(tokenizer, other, None)) != str(name) for other in OTHER_USES):
         return int(token)

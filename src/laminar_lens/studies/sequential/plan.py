@@ -208,7 +208,7 @@ def check_tokens(plan: Plan, captured: np.ndarray, *, bos: int) -> None:
             )
 
 
-def _all_targets(tokenizer: Tokenizer | None, texts: Sequence[str], settings: Settings) -> list[list[Target]]:
+def _all_targets(tokenizer: Tokenizer, texts: Sequence[str], settings: Settings) -> list[list[Target]]:
     """Every occurrence: "first" and "last" choose the pair, but none of the others is a non-target."""
     return find_targets(tokenizer, texts, settings.target, "all", settings.regex)
 
