@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     """One label a text; None: each is by itself."""
     Starts = int | Sequence[Sequence[bool]] | NDArray[Any] | Tensor | None
     """Where documents start in packed rows: a token id, or bool [text pos]."""
+    Names = bool | str | Sequence[str] | None
+    """Some by name; True for all."""
     Mask = Sequence[Sequence[bool]] | NDArray[Any] | Tensor | None
     """bool [text pos]."""
 else:  # what a user gives is refused in words of ours, by `arguments` and where it is read
-    Wholes = Prompts = Labels = Starts = Mask = Any
+    Wholes = Prompts = Labels = Starts = Names = Mask = Any
 
 PLAIN = "plain"
 """The condition without interventions, which every study has."""

@@ -21,7 +21,7 @@ Source: docs/definition.md, §3.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -35,6 +35,12 @@ from laminar_lens.stats.warmup_intervals import intervals
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, Needed, correlated_normals, last
 
 Array = np.ndarray
+
+if TYPE_CHECKING:
+    Window = str | slice | tuple[int, int] | None
+    """Pairs that others are compared with: by a name, or from the first to the one behind the last."""
+else:  # refused in words of ours
+    Window = Any
 
 NO_K = -1
 """Stands for "no finite k" in integer arrays."""
@@ -94,7 +100,7 @@ def warmup(
     theta: ArrayLike,
     *,
     tau: float = 0.05,
-    reference: str | slice | tuple[int, int] | None = None,
+    reference: Window = None,
     groups: ArrayLike | None = None,
     level: float = 0.95,
     n_boot: int = 1999,

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import MOST_DRAWS, checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Names, Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import OCCURRENCES
 from laminar_lens.studies.fields import TEXT, between, listed, no_option, one_of, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS
@@ -15,9 +16,12 @@ from laminar_lens.studies.study import Answer, Study
 if TYPE_CHECKING:
     import xarray as xr
 
+    from laminar_lens.geometry import GeometryLike
+    from laminar_lens.models.edits import Interventions
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.sequential.plan import Plan, Settings
+    from laminar_lens.studies.warmup.result import WarmupResult
 
 N_DONORS = 128
 
@@ -136,8 +140,8 @@ class Sequential(Study):
 
 @checked()
 def sequential_study(
-    model: Any,
-    prompts: Any,
+    model: HookedModel,
+    prompts: Prompts,
     *,
     target: Any = " her",
     occurrence: Any = "error",
@@ -147,17 +151,17 @@ def sequential_study(
     seed: int = 0,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
-    donors: Any = None,
+    layers: Wholes = None,
+    donors: Prompts = None,
     n_donors: int = N_DONORS,
-    warmup: Any = None,
+    warmup: "WarmupResult | bool | None" = None,
     random_init: bool = True,
     n_draws: int = 200,
     n_perm: int = 10_000,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: "Interventions" = None,
+    geometry: "GeometryLike" = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "StudyResult":
     """Measure a target's sequential angle against its baselines, layer by layer, and answer the claims C1–C7.

@@ -7,15 +7,18 @@ measures each part on the model at hand, and can answer that there is no sink.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Progress, Prompts, Starts
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from laminar_lens.geometry import GeometryLike
+    from laminar_lens.models.edits import Interventions
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
@@ -68,18 +71,18 @@ class Sinks(Study):
 
 @checked()
 def sink_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
-    groups: Any = None,
+    document_starts: Starts = None,
+    groups: Labels = None,
     prepend_bos: bool = False,
     seed: int = 0,
     random_init: bool = True,
-    interventions: Any = None,
-    geometry: Any = "raw",
+    interventions: "Interventions" = None,
+    geometry: "GeometryLike" = "raw",
     progress: Progress | None = None,
 ) -> "StudyResult":
     """Whether position 0, or another token, is a sink: by length, by attention, by massive activations.

@@ -17,7 +17,7 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_same_weights
 from laminar_lens.models.surroundings import surrounding_notes
-from laminar_lens.stats.warmup import NO_K, reference_pairs
+from laminar_lens.stats.warmup import NO_K, Window, reference_pairs
 from laminar_lens.studies.geometries import check_apart
 from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.options import Options
@@ -141,7 +141,7 @@ def _measured(run: Run) -> xr.Dataset:
     return to_dataset(by_position(run, label)[0], seed=run.options.seed)
 
 
-def _answered(measured: xr.Dataset, tau: float, reference: Any, note: str) -> dict[str, Any]:
+def _answered(measured: xr.Dataset, tau: float, reference: Window, note: str) -> dict[str, Any]:
     """One cell: the measurement's answer, or why texts of this length have none."""
     try:
         window = reference_pairs(measured.sizes["pair"], reference)
@@ -164,7 +164,7 @@ def _answered(measured: xr.Dataset, tau: float, reference: Any, note: str) -> di
     }
 
 
-def _window(reference: Any) -> str:
+def _window(reference: Window) -> str:
     """A reference as it is called: by name, or by its first and last pair."""
     if isinstance(reference, tuple):
         return f"{reference[0]}-{reference[1] - 1}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.conditions import portable
 from laminar_lens.models.edits import check_interventions
-from laminar_lens.stats.warmup import reference_pairs
+from laminar_lens.stats.warmup import Window, reference_pairs
 from laminar_lens.stats.warmup_shape import leading_axis_turn
 from laminar_lens.studies.geometries import MOST_TEXTS
 from laminar_lens.studies.measured import Axes, to_dataset
@@ -53,7 +53,7 @@ class Measurement:
     group: Annotated[np.ndarray, Axes("text")] | None = None
 
 
-def measure(run: Run, reference: Any) -> xr.Dataset:
+def measure(run: Run, reference: Window) -> xr.Dataset:
     """Angles of every text, of the same text started anew at the reference window, and leading axes of a
     few."""
     found, info = by_position(run, "angles by position", reference)
@@ -70,7 +70,7 @@ def measure(run: Run, reference: Any) -> xr.Dataset:
     )
 
 
-def by_position(run: Run, label: str, reference: Any = None) -> tuple[Measurement, dict[str, Any]]:
+def by_position(run: Run, label: str, reference: Window = None) -> tuple[Measurement, dict[str, Any]]:
     """What the answer rests on, without what is reported beside it, and how it was captured."""
     bos = int(run.options.prepend_bos)
     window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, option
 from laminar_lens.studies.options import USUAL_TEXTS
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
@@ -16,6 +17,9 @@ from laminar_lens.studies.warmup.command import window
 if TYPE_CHECKING:
     import xarray as xr
 
+    from laminar_lens.geometry import GeometryLike
+    from laminar_lens.models.edits import Interventions
+    from laminar_lens.stats.warmup import Window
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.warmup.result import WarmupResult
 
@@ -88,24 +92,24 @@ class Warmup(Study):
 
 @checked()
 def warmup_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
+    document_starts: Starts = None,
     tau: float = 0.05,
-    reference: Any = None,
-    groups: Any = None,
+    reference: "Window" = None,
+    groups: Labels = None,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: "Interventions" = None,
+    geometry: "GeometryLike" = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "WarmupResult":
     """How many first tokens stand apart from the rest of their texts: exact, bracketed,

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, TEXT, option
 from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
 from laminar_lens.studies.why.command import places as read_places
@@ -13,6 +14,8 @@ from laminar_lens.studies.why.command import places as read_places
 if TYPE_CHECKING:
     import xarray as xr
 
+    from laminar_lens.geometry import GeometryLike
+    from laminar_lens.models.edits import Interventions
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.texts import Texts
     from laminar_lens.studies.why.result import WhyResult
@@ -118,23 +121,23 @@ class Why(Study):
 
 @checked()
 def why_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
-    at: Any = None,
+    document_starts: Starts = None,
+    at: Wholes = None,
     tau: float = 0.05,
-    groups: Any = None,
+    groups: Labels = None,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: "Interventions" = None,
+    geometry: "GeometryLike" = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "WhyResult":
     """Why the first pair of a text stands apart: position, context, either, jointly, none or undetermined.
