@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,26 @@ def save_random_model(folder: Path, kind: str, *, seed: int = 0, **overrides: An
                     parameter.copy_(0.15 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     return folder
+
+
+@cache
+def without_hub() -> str:
+    """Why tests that download a model cannot run; empty where they can."""
+    if os.environ.get("LAMINAR_LENS_NETWORK") != "1":
+        return "downloads models from a hub: LAMINAR_LENS_NETWORK=1 runs it"
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info("gpt2", timeout=20)
+    except Exception as error:
+        return f"no model hub can be reached ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of the network are skipped, with the reason, where there is none."""
+    if item.get_closest_marker("network") and (reason := without_hub()):
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from laminar_lens.errors import InputError
@@ -167,10 +168,13 @@ def each(check: Check) -> Check:
     return several
 
 
-def checked(**own: Check | None) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+def checked(
+    without: Mapping[str, str] = MappingProxyType({}), /, **own: Check | None
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Checks a public function's arguments by their names, before anything else happens.
 
     Args:
+        without: arguments of its siblings that it does not take, and why.
         own: checks of parameters that mean something else in this function; None for no check.
     """
 
@@ -185,6 +189,9 @@ def checked(**own: Check | None) -> Callable[[Callable[_P, _R]], Callable[_P, _R
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
+                for name in kwargs:
+                    if name in without:
+                        raise InputError(f"{run.__name__} takes no {name}=: {without[name]}") from None
                 return run(*args, **kwargs)  # Python's own words for a missing or unknown argument
             for name, value in bound.arguments.items():
                 check = checks.get(name)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def check_study(study: Study, model: Any = None, texts: Any = None, **options: A
 
 def make_case(study: Study, model: Any = None, texts: Any = None, **options: Any) -> Case:
     """The study, the embedded model where none is given, and options of a quick run."""
-    few = {name: value for name, value in FEW.items() if name in study.options}
+    few = {name: value for name, value in FEW.items() if name not in study.without}
     given = ll.load_model("novella") if model is None else model
     return Case(study, given, texts, {**few, **options})
 
@@ -181,9 +181,29 @@ def has_conditions(case: Case) -> None:
     assert found.measured_sha256 != case.run().measured_sha256, "an intervention changes nothing measured"
 
 
+def checks_interventions_first(case: Case) -> None:
+    """An intervention for a block that the model lacks is refused before anything runs."""
+    model, n, ran = case.model, int(case.model.cfg.n_layers), []
+    forward = model.forward
+
+    @wraps(forward)
+    def counted(*given: Any, **how: Any) -> Any:
+        ran.append(given)
+        return forward(*given, **how)
+
+    model.forward = counted
+    try:
+        more = {**case.options, "interventions": ll.remove_write("mlp", n)}
+        said = _refusal(partial(run, case.study, model, case.texts, **more))
+    finally:
+        del model.forward
+    assert str(n) in said, f"an intervention in block {n} of {n} is refused with: {said!r}"
+    assert not ran, f"an intervention in block {n} of {n} is refused after {len(ran)} forward passes"
+
+
 def has_geometries(case: Case) -> None:
     """Another geometry is measured, and said."""
-    if "geometry" in case.study.options:
+    if "geometry" not in case.study.without:
         found = case.run("centred", geometry="centred", interventions=CHANGES)
         assert found.settings["geometry"] == "centred", "the settings lack the geometry"
         for name in found.conditions:
@@ -253,23 +273,9 @@ def imports_nothing_heavy(case: Case) -> None:
 
 
 CONTRACT: dict[str, Callable[[Case], None]] = {
-    one.__name__: one
-    for one in (
-        is_known,
-        has_a_command,
-        repeats_itself,
-        saves,
-        answers_again,
-        draws_nothing_while_answering,
-        refuses_few_texts,
-        bears_nan,
-        has_conditions,
-        has_geometries,
-        merges,
-        is_shown,
-        is_recorded,
-        imports_nothing_heavy,
-    )
+    name: one
+    for name, one in list(globals().items())
+    if getattr(one, "__annotations__", None) == {"case": Case, "return": None}
 }
 """Every clause by its name."""
 

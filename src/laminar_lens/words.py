@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 MOST_DIGITS = 3
 """So many more digits are given, at most, to tell the ends of an interval apart."""
+LEAST = 1e-6
+"""What is smaller is written with a power of ten."""
 
 
 def decimal(value: Any, digits: int = 2) -> str:
@@ -31,6 +34,15 @@ def percent(share: Any, digits: int = 0) -> str:
     return decimal(100 * float(share), digits) + "%"
 
 
+def share(value: Any, digits: int = 0) -> str:
+    """A share of 1 in per cent, with one more digit below a tenth; a dash where there is none.
+
+    >>> share(0.62), share(0.0006), share(0)
+    ('62%', '0.1%', '0%')
+    """
+    return "–" if _missing(value) else percent(value, digits + (0 < value < 0.1))
+
+
 def radians(value: float, low: float = math.nan, high: float = math.nan, digits: int = 3) -> str:
     """An angle with its interval, where there is one: `0.123 [0.121, 0.125]`; a dash where there is none."""
     shown = decimal(value, digits) if math.isfinite(value) else "–"
@@ -54,7 +66,7 @@ def interval(
 
 def number(value: Any, digits: int = 3) -> str:
     """A number for a table: few digits, a true minus sign, a dash where there is none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if _missing(value):
         return "–"
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
@@ -62,18 +74,22 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def estimate_text(row: Mapping[str, Any]) -> str:
-    """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1"."""
+    """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1".
+
+    A unit that begins with "of" is what shares are of: `62% [58%, 66%] of texts`.
+    """
     values = [row.get(name) for name in ("estimate", "low", "high")]
     known = [float(value) for value in values if value is not None and math.isfinite(value)]
     if known and all(value.is_integer() for value in known) and max(map(abs, known)) > 1:
         values = [None if value is None or not math.isfinite(value) else int(value) for value in values]
-    estimate, low, high = map(number, values)
+    unit = row.get("unit") or ""
+    write, digits = (share, 0) if unit.startswith("of ") else (number, 3)
+    estimate, low, high = (write(value, digits) for value in values)
     if estimate == "–":
         return "–"
     ends = "" if low == high == "–" else f" [{low}, {high}]"
     if low == high != "–" and isinstance(values[1], float) and isinstance(values[2], float):
-        ends = f" [{interval(values[1], values[2], 3, join=', ', write=_number)}]"
-    unit = row.get("unit") or ""
+        ends = f" [{interval(values[1], values[2], digits, join=', ', write=write)}]"
     return f"{estimate}{ends} {'' if unit == '1' else unit}".rstrip()
 
 
@@ -82,12 +98,16 @@ def estimate(value: Any, low: Any = None, high: Any = None, unit: str = "") -> s
     return estimate_text({"estimate": value, "low": low, "high": high, "unit": unit})
 
 
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
 def _number(value: float, digits: int) -> str:
     more = max(0, digits - 3)
     if abs(value) >= 100:
         text = f"{value:,.{more}f}"
     elif value != 0 and abs(value) < 10**-digits:
-        text = f"{value:.1g}"
+        text = f"{value:.1g}" if abs(value) < LEAST else format(Decimal(f"{value:.1g}"), "f")
     else:
         return decimal(value, digits if abs(value) < 1 else more + 2 if abs(value) < 10 else more + 1)
     return text.replace("-", "−")

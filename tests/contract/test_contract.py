@@ -7,7 +7,8 @@ import pytest
 
 import laminar_lens as ll
 from laminar_lens.studies.registry import STUDIES
-from laminar_lens.testing import CONTRACT, Case, make_case
+from laminar_lens.studies.study import Study
+from laminar_lens.testing import CONTRACT, Case, checks_interventions_first, make_case
 from tests.contract.turning import Turning
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -28,3 +29,25 @@ def case(request: pytest.FixtureRequest, novella: Any) -> Case:
 @pytest.mark.parametrize("clause", CONTRACT.values(), ids=CONTRACT)
 def test_contract(case: Case, clause: Callable[[Case], None]) -> None:
     clause(case)
+
+
+@pytest.mark.parametrize("texts", ["sampled", "passages"])
+def test_interventions_that_are_checked_late_break_it(
+    texts: str, novella: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the check before the first pass, the plain run comes first: positive control of the clause."""
+    checks_interventions_first(make_case(Turning(), novella, texts))
+    for module in ("drive", "texts"):
+        monkeypatch.setattr(f"laminar_lens.studies.{module}.check_conditions", lambda *given, **how: None)
+    with pytest.raises(AssertionError, match=r"block 8 of 8 is refused after \d+ forward passes"):
+        checks_interventions_first(make_case(Turning(), novella, texts))
+
+
+def test_a_study_that_runs_the_model_to_choose_its_texts_breaks_it(novella: Any) -> None:
+    class Early(Turning):
+        def texts(self, run: Any, given: Any) -> Any:
+            ll.capture_residuals(run.model, ["He gave her the book."])
+            return Study.texts(self, run, given)
+
+    with pytest.raises(AssertionError, match=r"is refused after \d+ forward passes"):
+        checks_interventions_first(make_case(Early(), novella))

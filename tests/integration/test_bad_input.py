@@ -78,7 +78,7 @@ CASES = {
     "unknown baseline": Case("--baseline publishd", ("--baseline 'publishd'", "did you mean published?")),
     "negative skip": Case("--skip -1", ("--skip -1", "0 or more")),
     "skip leaves nothing": Case("--skip 60", ("--skip 60 leaves no target pair",)),
-    "layer out of range": Case("--layers 0,4", ("--layers 4 is out of range", "hidden states 0", "to 3")),
+    "layer out of range": Case("--layers 0,4", ("--layers 0,4 is out of range", "hidden states 0", "to 3")),
     "output under a file": Case("--out {prompts}/sub", ("cannot write to", "is a file", "--out")),
     "output is a file": Case("--out {prompts}", ("cannot write to", "is a file", "--out")),
     "one prompt": Case("", ("has one prompt", "at least 2 prompts"), "They saw her.\n"),

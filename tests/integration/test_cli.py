@@ -166,6 +166,22 @@ def test_the_same_seed_gives_the_same_numbers(
     assert hashes[0] == hashes[1]
 
 
+def test_donors_of_a_file(tiny_gpt2: Path, prompts: Path, tmp_path: Path) -> None:
+    texts = [
+        f"In the morning {name} drove to the old house by the river." for name in ("he", "they", "a boy")
+    ]
+    donors = tmp_path / "donors.jsonl"
+    donors.write_text("\n".join(json.dumps({"body": text}) for text in texts), encoding="utf-8")
+    plain = "--no-warmup --no-random --no-geometries --n-draws 3 --n-perm 9 --quiet"
+    where = ["--model", tiny_gpt2, "--prompts", prompts, "--out", tmp_path]
+    assert main(["sequential", *plain.split(), *map(str, where), "--donors", f"{donors}:body"]) == 0
+    how = {"warmup": False, "random_init": False, "n_draws": 3, "n_perm": 9}
+    same = ll.sequential_study(ll.load_model(tiny_gpt2), ll.read_prompts(prompts), donors=texts, **how)
+    found = ll.load_result(tmp_path / "sequential.nc")
+    assert found.numbers_sha256 == same.numbers_sha256
+    assert found.settings["donors"] == "given"
+
+
 @pytest.mark.parametrize("what", ["sequential", "rotation", "turning", "step", "pairwise"])
 def test_angles_are_dumped(
     what: str, tiny_gpt2: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

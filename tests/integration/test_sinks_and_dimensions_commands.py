@@ -66,14 +66,41 @@ def test_a_run_writes_the_result_and_its_page(
 def test_the_command_is_the_study(study: str, tiny_gpt2: Path, texts: Path, tmp_path: Path) -> None:
     """Options that only one of them has arrive too; one text a line, as in Python."""
     special, chosen = {
-        "sinks": (["--no-random"], {"random_init": False}),
-        "dimensions": (["--layers", "1,3", "--final-norm"], {"layers": [1, 3], "final_norm": True}),
+        "sinks": (["--no-random"], {"random_init": False, "geometries": True}),
+        "dimensions": ([], {}),
     }[study]
+    special += ["--layers", "1,3", "--final-norm"]
+    chosen |= {"layers": [1, 3], "final_norm": True}
     options = ["--texts", str(texts), "--length", "10", "--geometry", "centred", "-q", "--out", str(tmp_path)]
     assert main([study, "--model", str(tiny_gpt2), *options, *special]) == 0
     function = {"sinks": ll.sink_study, "dimensions": ll.dimension_study}[study]
     same = function(ll.load_model(tiny_gpt2), texts, length=10, geometry="centred", **chosen)
     assert ll.load_result(tmp_path / f"{study}.nc").numbers_sha256 == same.numbers_sha256
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_packed_rows_and_groups(study: str, tiny_gpt2: Path, tmp_path: Path) -> None:
+    """Documents behind token 0, and a label for each row, of a field of its own."""
+    who = ("He", "She", "They", "We", "I", "Somebody", "A boy", "The teacher", "My brother", "No one")
+    packed = [
+        "".join(f"<|endoftext|>{one} gave {it} the book by the old river." for it in ("her", "him", "them"))
+        for one in who
+    ]
+    labels = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "i"]
+    file = tmp_path / "rows.jsonl"
+    rows = [{"text": text, "by": label} for text, label in zip(packed, labels, strict=True)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    options = ["--document-starts", "0", "--groups", f"{file}:by", "--length", "8", "-q"]
+    given = ["--model", str(tiny_gpt2), "--texts", str(file), "--out", str(tmp_path)]
+    assert main([study, *given, *options]) == 0
+    found = ll.load_result(tmp_path / f"{study}.nc")
+    more = {"geometries": True} if study == "sinks" else {}
+    function = {"sinks": ll.sink_study, "dimensions": ll.dimension_study}[study]
+    how = {"document_starts": 0, "groups": labels, "length": 8}
+    same = function(ll.load_model(tiny_gpt2), packed, **how, **more)
+    assert found.numbers_sha256 == same.numbers_sha256
+    assert (found.settings["document_starts"], found.settings["grouped"]) == (0, True)
+    assert found.settings["n_texts"] == 3 * len(who)
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -106,16 +133,18 @@ BOTH = (
     ("--out {texts}", "is a file; give a folder with --out"),
     ("--texts {texts}", "0 of 6 texts in --texts have 64 tokens"),
     ("--tau 0.1", "No such option: --tau"),
-    ("--backend eager", "No such option: --backend"),
+    ("--backend eager", "--backend is no option of"),
 )
 REFUSED = [
     *((study, *case) for study in STUDIES for case in BOTH),
     ("sinks", "--n-texts 1", "--n-texts 1 is too small: give 2 or more"),
-    ("sinks", "--layers 1", "No such option: --layers"),
-    ("sinks", "--final-norm", "No such option: --final-norm"),
+    ("sinks", "--layers 3-9", "--layers 3-9 is out of range"),
+    ("sinks", "--texts {texts} --groups ./none.txt", "--groups file './none.txt' does not exist"),
+    ("sinks", "--document-starts -1", "--document-starts -1 is too small: give 0 or more"),
     ("dimensions", "--n-texts 3", "--n-texts 3 is too small: give 4 or more"),
     ("dimensions", "--layers 9", "--layers 9 is out of range"),
-    ("dimensions", "--no-random", "No such option: --no-random"),
+    ("dimensions", "--no-random", "--no-random is no option of dimensions: it compares with"),
+    ("sequential", "--donors ./none.txt", "--donors file './none.txt' does not exist"),
     (
         "dimensions",
         "--texts {texts} --texts {texts} --length 10",

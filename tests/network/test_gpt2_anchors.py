@@ -12,6 +12,8 @@ are of one sample of web text, ours of four novels: if only `test_…_elsewhere`
 """
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -29,14 +31,7 @@ GROWTH, GROWTH_BLOCKS = 1.045, (4, 41)
 MASSIVE_DIMENSION = 447  # of gpt2: arXiv 2402.17762, 2503.22329
 LENGTH = 1023  # and a BOS
 
-network = [
-    pytest.mark.network,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(
-        os.environ.get("LAMINAR_LENS_NETWORK") != "1",
-        reason="downloads the GPT-2 family from a model hub: LAMINAR_LENS_NETWORK=1 runs it",
-    ),
-]
+network = [pytest.mark.network, pytest.mark.timeout(3600)]
 MODELS = [pytest.param(name, marks=network) for name in FAMILY]
 
 
@@ -118,6 +113,19 @@ def test_deviations_are_their_definition(novella: Any) -> None:
         assert rest[block] == pytest.approx(np.sqrt((own**2).mean()), rel=1e-5)
     # without its MLP, a block's output is what attention left
     assert mid[3] == pytest.approx(float(within.values[4, 0, 0].double().std()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"), [("0", "LAMINAR_LENS_NETWORK=1 runs it"), ("1", "no model hub can be reached")]
+)
+def test_without_a_hub_they_are_skipped(chosen: str, reason: str) -> None:
+    """Nothing listens at port 9 of this machine."""
+    nowhere = {"LAMINAR_LENS_NETWORK": chosen, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "grows"]
+    done = subprocess.run(command, env={**os.environ, **nowhere}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 skipped" in done.stdout
+    assert reason in done.stdout
 
 
 def test_position_0_depends_on_no_text(novella: Any) -> None:

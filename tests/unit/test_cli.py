@@ -600,8 +600,8 @@ def folder(tmp_path: Path) -> ModelChoice:
 
 def test_layers_beyond_the_model_are_refused(folder: ModelChoice) -> None:
     preflight.check_layers(folder, {"layers": (0, 3)})
-    with pytest.raises(InputError, match=r"--layers 4 is out of range.*0 \(the embedding\) to 3"):
-        preflight.check_layers(folder, {"layers": (2, 4)})
+    with pytest.raises(InputError, match=r"--layers 2,4-6 is out of range.*0 \(the embedding\) to 3"):
+        preflight.check_layers(folder, {"layers": (2, 4, 5, 6)})
 
 
 def test_a_length_beyond_the_context_is_refused(folder: ModelChoice) -> None:

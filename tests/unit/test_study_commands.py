@@ -2,10 +2,12 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from laminar_lens.cli import main
 from laminar_lens.cli.app import app
 from laminar_lens.cli.commands import Commands
 from laminar_lens.errors import InputError
+from laminar_lens.studies.command import command_of
 from laminar_lens.studies.fields import declared, left_out
 from laminar_lens.studies.options import Options
 from laminar_lens.studies.registry import STUDIES
@@ -63,27 +66,90 @@ def test_the_command_line_knows_no_study_by_name() -> None:
 def test_every_field_of_a_shipped_study_is_an_option_or_says_why_not(kind: str) -> None:
     study = STUDIES.get(kind)
     assert {one.name for one in fields(study)} == set(declared(study)) | set(left_out(study))
-    assert set(left_out(study)) <= {"donors"}
+    assert not left_out(study)
     assert set(declared(study)) <= set(options_of(kind))
 
 
-def test_the_same_thing_is_the_same_option_everywhere() -> None:
-    """Name, help and metavar; how many texts are written is told with the study's own number."""
+def door_of(kind: str) -> Any:
+    """The public function of a shipped study: the one of its module that the package shows."""
+    module = STUDIES.get(kind).__module__
+    return next(
+        one for one in (getattr(ll, name) for name in ll.__all__) if getattr(one, "__module__", "") == module
+    )
+
+
+def written(one: Any) -> tuple[Any, ...]:
+    """How an option of the parser is written and explained; how many texts is told with a study's own
+    number."""
+    help = re.sub(r"default: \d+", "default: N", str(one.help))
+    return (*one.opts, *one.secondary_opts, help, one.metavar, one.default, one.is_flag)
+
+
+def test_the_same_thing_is_the_same_option_in_every_command() -> None:
+    """Whatever two studies' commands both have is written, explained and left out alike; the other commands
+    have the shared options so, too."""
     group: Any = typer.main.get_command(app)
     commands = {name: options_of(name) for name in group.commands}
-    for name, one in declared(Options).items():
-        if name == "n_texts":
-            continue
-        having = {kind: options for kind, options in commands.items() if name in options}
-        assert {options[name].opts[0] for options in having.values()} == {one.flag}
-        assert {options[name].help for options in having.values()} == {one.help}
-        assert {options[name].metavar for options in having.values()} == {one.metavar}
-        assert {kind for kind in STUDIES.shipped if name in STUDIES.get(kind).options} <= set(having)
+    shared = set(declared(Options))
+    ways: dict[str, set[tuple[Any, ...]]] = {}
+    for command, options in commands.items():
+        for name, one in options.items():
+            if command in STUDIES.shipped or name in shared:
+                ways.setdefault(name, set()).add(written(one))
+    assert {name: found for name, found in ways.items() if len(found) > 1} == {}
     for kind in STUDIES.shipped:
-        study = STUDIES.get(kind)
-        if "n_texts" in study.options:
-            assert options_of(kind)["n_texts"].help.endswith(f"(default: {study.n_texts}).")
-    assert len({options["tau"].help for options in commands.values() if "tau" in options}) == 1
+        study, options = STUDIES.get(kind), commands[kind]
+        lacks = shared - set(options)
+        assert lacks == {name for name in shared if name in study.without} - set(command_of(study).own)
+        text = {"prompts"} if "n_texts" in study.without else {"texts"}
+        own = {*declared(study), *command_of(study).own}
+        everywhere = set.intersection(*map(set, (commands[kind] for kind in STUDIES.shipped)))
+        assert set(options) == everywhere | own | text | (shared - set(study.without))
+        if "n_texts" not in study.without:
+            assert options["n_texts"].help.endswith(f"(default: {study.n_texts}).")
+
+
+@pytest.mark.parametrize("kind", STUDIES.shipped)
+def test_the_same_thing_is_the_same_argument_in_python(kind: str) -> None:
+    """Name, default and type of what studies share, in one order; beside that, the study's own fields."""
+    study, door = STUDIES.get(kind), door_of(kind)
+    given = signature(door).parameters
+    shared = [one for one in fields(Options) if one.name not in study.without]
+    assert [name for name in given if name in {one.name for one in fields(Options)}] == [
+        one.name for one in shared
+    ]
+    for one in (*shared, *fields(study)):
+        assert given[one.name].kind is Parameter.KEYWORD_ONLY
+        assert given[one.name].default == one.default, one.name
+        assert given[one.name].annotation == one.type, one.name
+    assert (next(iter(given)), next(reversed(given))) == ("model", "progress")
+    assert len(given) == 3 + len(shared) + len(fields(study))  # with model, texts and progress
+
+
+@pytest.mark.parametrize("kind", STUDIES.shipped)
+def test_what_a_study_does_not_take_is_said_by_name(
+    kind: str, novella: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its documentation, in help, and where it is given: in Python, to `run` and on the command line."""
+    study, door = STUDIES.get(kind), door_of(kind)
+    assert set(study.without) <= {one.name for one in fields(Options)}
+    assert main([kind, "--help"]) == 0
+    help = " ".join(capsys.readouterr().out.split())
+    for name, reason in study.without.items():
+        assert f"`{name}`" in door.__doc__
+        with pytest.raises(InputError, match=re.escape(f"{door.__name__} takes no {name}=: {reason}")):
+            door(novella, **{name: None})
+        with pytest.raises(InputError, match=re.escape(f"{name}= is no option of a {kind} study: {reason}")):
+            ll.run(study(), novella, **{name: None})
+        flag = declared(Options)[name].flag
+        if name not in command_of(study).own:
+            assert f"{flag} ({reason})" in help
+            assert main([kind, flag, "1"]) == 2
+            said = capsys.readouterr().err
+            assert f"{flag} is no option of {kind}: {reason}" in said
+            assert said.count("\n") == 1
+    for name, reason in left_out(Options).items():
+        assert f"{name} ({reason})" in help
 
 
 # ------------------------------------------------------------------------------------------- other packages
@@ -116,7 +182,7 @@ class Spin(Study):
 
     kind: ClassVar[str] = "spin"
     title: ClassVar[str] = "Spin study"
-    options: ClassVar[tuple[str, ...]] = ("n_texts", "length", "layers", "seed", "random_init")
+    without: ClassVar[dict[str, str]] = {"prepend_bos": "it spins alone", "geometries": "it has one"}
     n_texts: ClassVar[int] = 31
 
     above: float = 0.1
@@ -226,10 +292,11 @@ def test_the_study_of_a_package_has_a_command(capsys: pytest.CaptureFixture[str]
         "--factor X Angles are multiplied by this.",
         "texts that the model writes (default: 31).",
         "--random --no-random",
-        "Not on the command line: table (no text gives dict",
+        "Not on the command line: table (no text gives dict), interventions (objects, given in Python).",
     ):
         assert words in said.replace("│ ", ""), words
-    assert "--bos" not in said
+    assert "--bos" not in said.partition("Not in this study")[0]
+    assert "Not in this study: --bos (it spins alone), --geometries (it has one)." in said
     assert "Attributes" not in said
 
 

@@ -10,7 +10,7 @@ from laminar_lens import __version__
 from laminar_lens.cli import faults, parser, screen, streams
 from laminar_lens.cli.angles import OPTIONS as OF_ANGLES
 from laminar_lens.cli.angles import angles
-from laminar_lens.cli.commands import Commands
+from laminar_lens.cli.commands import Commands, why_not
 from laminar_lens.cli.mask import OPTIONS as OF_MASK
 from laminar_lens.cli.mask import mask
 from laminar_lens.cli.requests import Request
@@ -96,6 +96,9 @@ def _usage(error: Any) -> str:
     message = str(error.format_message()).strip()
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "laminar-lens"
+    kind, flag = command.rpartition(" ")[2], str(getattr(error, "option_name", ""))
+    if reason := why_not(kind, flag):
+        return f"{flag} is no option of {kind}: {reason}"
     return f"{message.rstrip('.')}; see {command} --help"
 
 

@@ -24,7 +24,7 @@ from laminar_lens.cli.requests import StudyRequest
 from laminar_lens.errors import InputError
 from laminar_lens.studies.command import command_of
 from laminar_lens.studies.fields import Option, declared, left_out, needed
-from laminar_lens.studies.options import shared
+from laminar_lens.studies.options import Options, shared
 from laminar_lens.studies.registry import STUDIES
 from laminar_lens.studies.study import Study
 
@@ -66,9 +66,9 @@ def _foreign(name: str) -> Any:
         raise InputError(f"study {name!r} has no command: {type(error).__name__}: {error}") from error
 
 
-def _parsed(name: str, call: Any, help: str, epilog: str | None = None) -> Any:
+def _parsed(name: str, call: Any, help: str, epilog: str = "") -> Any:
     alone = typer.Typer(add_completion=False)
-    alone.command(name, help=escape(help), epilog=epilog and escape(epilog))(call)
+    alone.command(name, help=escape(help), epilog=escape(epilog) or None)(call)
     return typer.main.get_command(alone)
 
 
@@ -92,7 +92,7 @@ def study_command(study: type[Study]) -> Any:
 
 def _options(study: type[Study]) -> dict[str, Option]:
     """All that a study's command takes, in the order of its help."""
-    texts = TEXTS if "n_texts" in study.options else PROMPTS
+    texts = PROMPTS if "n_texts" in study.without else TEXTS
     parts = (WHICH, texts, declared(study), command_of(study).own, shared(study), LOADED, OUT, SAID)
     every = [(name, one) for part in parts for name, one in part.items()]
     taken = ["--help", *(name for name, _ in every), *(way for _, one in every for way in one.ways)]
@@ -109,7 +109,7 @@ def _options(study: type[Study]) -> dict[str, Option]:
 def _asked(study: type[Study], given: dict[str, Any]) -> StudyRequest:
     """What is asked of a study, checked."""
     does, texts, name = command_of(study), given.get("texts"), None
-    if "n_texts" not in study.options:
+    if "n_texts" in study.without:
         prompts = given["prompts"] or checks.prompts(None)
         texts, name = prompts.texts, prompts.name
     own = those_of(does.own, given)
@@ -128,7 +128,23 @@ def _asked(study: type[Study], given: dict[str, Any]) -> StudyRequest:
     return request
 
 
-def _epilog(study: type[Study]) -> str | None:
-    """What is said of fields that are no option."""
-    said = [f"{name} ({reason})" for name, reason in left_out(study).items()]
-    return f"Not on the command line: {', '.join(said)}." if said else None
+def _epilog(study: type[Study]) -> str:
+    """What is said of fields and shared options that its command does not have."""
+    left, has = {**left_out(study), **left_out(Options)}, _options(study)
+    parts = {
+        "Not on the command line": {name: left[name] for name in left if name not in study.without},
+        "Not in this study": {
+            one.flag: study.without[name]
+            for name, one in declared(Options).items()
+            if name in study.without and name not in has
+        },
+    }
+    said = {title: ", ".join(f"{name} ({why})" for name, why in of.items()) for title, of in parts.items()}
+    return " ".join(f"{title}: {names}." for title, names in said.items() if names)
+
+
+def why_not(kind: str, flag: str) -> str:
+    """Why the command of a shipped study lacks an option that others have; empty where nothing is said."""
+    study = STUDIES.get(kind) if kind in STUDIES.shipped else None
+    found = [name for name, one in declared(Options).items() if flag in one.ways]
+    return "" if study is None else next((study.without[name] for name in found if name in study.without), "")

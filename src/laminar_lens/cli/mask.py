@@ -10,7 +10,7 @@ from laminar_lens.studies.options import MOST, USUAL_TEXTS, counted, some
 
 FILES = ("masks.safetensors", "masks.json")
 
-SHARED = {"n_texts": counted(USUAL_TEXTS), **some("prepend_bos", "layers", "seed")}
+SHARED = {"n_texts": counted(USUAL_TEXTS), **some("document_starts", "prepend_bos", "layers", "seed")}
 TEXTS = Option(
     "The texts to mask: one a line, UTF-8.", "FILE", lambda _, name: checks.prompts([name]), str, panel=TEXT
 )

@@ -18,6 +18,7 @@ from laminar_lens.models.context import config_context
 from laminar_lens.models.families import family_of
 from laminar_lens.models.gguf import gguf_config
 from laminar_lens.models.names import WRITES_ITS_TEXTS, local_path
+from laminar_lens.models.selection import ranges
 from laminar_lens.studies.command import Command, Known
 from laminar_lens.studies.options import LONGEST, SHORTEST
 from laminar_lens.texts.files import holds_records, read_texts
@@ -45,7 +46,13 @@ def check_study(request: StudyRequest, does: Command) -> None:
     does.fits(request, Known(length))
     if isinstance(request.texts, str | None):
         _check_number(request)
-    elif length is not None and (tokenizer := _tokenizer(choice)):
+    elif length is not None and not {"document_starts", "groups"} & set(options):  # which cut and join texts
+        _check_files(request, does, length)
+
+
+def _check_files(request: StudyRequest, does: Command, length: int) -> None:
+    """Refuses files with too few texts of that length, where the tokenizer is there to tell."""
+    if tokenizer := _tokenizer(request.model):
         texts = _texts_or_files(request.texts)
         check_texts(texts, tokenizer, length, request.study.least, whole=does.is_whole(request))
 
@@ -135,11 +142,11 @@ def check_layers(choice: ModelChoice, options: Mapping[str, Any]) -> None:
     """Refuses a layer that the model does not have, where its folder tells how many it has."""
     config = _config(choice)
     n_layers = _number(config, family_of(config).layer_keys)
-    beyond = [layer for layer in options.get("layers") or () if n_layers is not None and layer > n_layers]
-    if beyond:
+    layers = options.get("layers") or ()
+    if n_layers is not None and any(layer > n_layers for layer in layers):
         raise InputError(
-            f"--layers {beyond[0]} is out of range: {choice.name} has hidden states 0 (the embedding) to "
-            f"{n_layers}; choose among them"
+            f"--layers {','.join(ranges(layers, '-'))} is out of range: {choice.name} has hidden states 0 "
+            f"(the embedding) to {n_layers}; choose among them"
         )
 
 

@@ -15,7 +15,7 @@ from laminar_lens.cli.options import SAID
 from laminar_lens.cli.parser import NUMBERS
 from laminar_lens.cli.requests import ShowRequest
 from laminar_lens.errors import InputError
-from laminar_lens.studies.fields import OUTPUT, Option, declared, named
+from laminar_lens.studies.fields import OUTPUT, Option, declared, listed, named
 from laminar_lens.studies.registry import study_of
 
 UNDECLARED = {"ignore_unknown_options": True}
@@ -46,16 +46,13 @@ def options_again(kind: str, given: Mapping[str, str]) -> dict[str, Any]:
         InputError: an option that does not answer this study again, or a value of the wrong kind.
     """
     study = study_of(kind)
-    options = {} if study is None else declared(study)
-    known = {
-        one.flag: (name, one)
-        for name, one in options.items()
-        if study is not None and name not in study.remeasured
-    }
+    every = {} if study is None else {one.flag: (name, one) for name, one in declared(study).items()}
+    known = {flag: one for flag, one in every.items() if study and one[0] not in study.remeasured}
     for option in given:
         if option not in known:
-            has = f"has {', '.join(known)}" if known else "cannot be answered again with other options"
-            raise InputError(f"{option} is no option to show this result with: a {kind} result {has}")
+            why = "decides what is measured" if option in every else "is no option of this result"
+            takes = f"takes {listed([*known])}" if known else "takes no options"
+            raise InputError(f"{option} {why}: without the model, the answer of a {kind} study {takes}")
     return {known[option][0]: _value(known[option][1], text) for option, text in given.items()}
 
 

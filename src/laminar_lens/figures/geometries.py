@@ -10,6 +10,7 @@ from laminar_lens.figures.style import (
     BASELINE,
     INK,
     RANDOM,
+    SOFT,
     TARGET,
     WITH_FIRST,
     WITHOUT_FIRST,
@@ -38,12 +39,14 @@ class Headline:
         what: its name in tables.
         title, axis: of its figure.
         zero: whether 0 is where nothing happens.
+        unit: of the number; what is no angle is a ratio, drawn on a logarithmic axis.
     """
 
     what: str
     title: str
     axis: str
     zero: bool = False
+    unit: str = "rad"
 
 
 def by_geometry(name: str, headline: Headline, dataset: xr.Dataset) -> go.Figure | None:
@@ -64,11 +67,14 @@ def by_geometry(name: str, headline: Headline, dataset: xr.Dataset) -> go.Figure
         part = dataset.sel(geometry=label)
         band = [part[f"{name}{end}"].values for end in ("", "_low", "_high")]
         mean_and_band(
-            figure, layers, *band, name=label, color=COLOURS[label], opacity=0.14,
+            figure, layers, *band, name=label, color=COLOURS.get(label, SOFT), opacity=0.14,
             dash="7px,6px" if label == "raw" else "solid",
-            hover=f"layer %{{x}}, {label}: %{{y:.3f}} rad",
+            hover=f"layer %{{x}}, {label}: %{{y:.3f}} {headline.unit}",
         )  # fmt: skip
     layer_axis(figure, layers.tolist())
+    if headline.unit != "rad":
+        figure.update_yaxes(title={"text": headline.axis}, type="log", dtick="D1")
+        return figure
     seen = [dataset[f"{name}{end}"].values for end in ("", "_low", "_high")]
     angle_axis(
         figure, [np.concatenate([np.ravel(part) for part in seen])], title=headline.axis, zero=headline.zero

@@ -5,8 +5,10 @@ from typing import Any
 
 from laminar_lens.axes import PLAIN, Progress
 from laminar_lens.errors import InputError
-from laminar_lens.models.edits import Intervention, as_interventions
+from laminar_lens.models.edits import Intervention, as_interventions, check_interventions
+from laminar_lens.models.forward import check_reached
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.selection import increasing_layers
 
 Conditions = dict[str, tuple[Intervention, ...]]
 
@@ -37,6 +39,22 @@ def as_conditions(given: Any) -> Conditions:
         if not found[name]:
             raise InputError(f"condition {name!r} has no intervention; give at least one")
     return found
+
+
+def check_conditions(
+    model: HookedModel, conditions: Conditions, lengths: Sequence[int], *, prepend_bos: bool, layers: Any
+) -> None:
+    """Refuses interventions that do not fit the model, texts of these lengths (BOS included) or each other,
+    or that begin after the last hidden state that is measured.
+
+    Raises:
+        InputError: names the intervention.
+    """
+    last = increasing_layers(layers, int(model.cfg.n_layers))[-1]
+    for changes in conditions.values():
+        if changes:
+            check_interventions(model, changes, lengths, prepend_bos=prepend_bos)
+            check_reached(model, changes, last)
 
 
 def notes(

@@ -1,7 +1,7 @@
 """Which hidden states and positions a caller asks for: `layers` are hidden states, in whatever form."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from laminar_lens.arguments import wholes
@@ -31,19 +31,35 @@ def written_numbers(option: str, text: str, what: str, why_not: str) -> tuple[in
     return tuple(sorted(chosen))
 
 
+def ranges(numbers: Iterable[int], dash: str = "–") -> list[str]:
+    """Whole numbers in increasing order, neighbours together.
+
+    >>> ranges([2, 3, 4, 7])
+    ['2–4', '7']
+    """
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return [f"{one[0]}{dash}{one[-1]}" if len(one) > 1 else str(one[0]) for one in found]
+
+
 def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
     """Hidden states as numbers 0 … n_layers, in the order given; all of them for None.
 
     Raises:
-        InputError: names the layer that is out of range, and the range.
+        InputError: names a layer that is out of range, or the range of several, and those there are.
     """
     if layers is None:
         return tuple(range(n_layers + 1))
-    wanted = []
-    for layer in wholes("layers", layers):
+    wanted, given = [], wholes("layers", layers)
+    for layer in given:
         if not -n_layers - 1 <= layer <= n_layers:
+            of = f" (of layers {', '.join(ranges(set(given)))})" if given[1:] else ""
             raise InputError(
-                f"layer {layer} is out of range: this model has hidden states 0 … {n_layers} "
+                f"layer {layer} is out of range{of}: this model has hidden states 0 … {n_layers} "
                 f"(or −1 … {-n_layers - 1} from the end)"
             )
         wanted.append(layer if layer >= 0 else n_layers + 1 + layer)

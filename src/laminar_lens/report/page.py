@@ -170,6 +170,8 @@ def _sentences(text: str) -> tuple[str, str]:
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         name = f"{prefix}{key}"
+        if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+            value = {str(number): one for number, one in enumerate(value, 1)} if value[1:] else value[0]
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{name} · ")
         else:

@@ -38,7 +38,7 @@ def geometry_rows(dataset: xr.Dataset, headlines: Mapping[str, Headline]) -> lis
                 key: float(dataset[f"geometry_{name}{end}"].values[k, row]) for key, end in ENDS.items()
             }
             about = {"geometry": geometry, "what": headlines[name].what, "layer": int(layers[row])}
-            rows.append({**about, **numbers, "unit": "rad"})
+            rows.append({**about, **numbers, "unit": headlines[name].unit})
     return rows
 
 
@@ -56,7 +56,8 @@ def geometry_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _column(head: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     values = {head + end: [row[key] for row in rows] for key, end in ENDS.items()}
-    return Column.of(head, partial(estimate, unit="rad"), values, unit="rad", wide=True)
+    unit = rows[0]["unit"]
+    return Column.of(head, partial(estimate, unit=unit), values, unit=unit, wide=True)
 
 
 def _note(rows: Sequence[Mapping[str, Any]]) -> str:

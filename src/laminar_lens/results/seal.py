@@ -32,8 +32,7 @@ def check_seal(path: str | os.PathLike[str]) -> None:
         with open(path, "rb") as file:
             if file.read(len(_HDF5)) != _HDF5:
                 raise ResultError(
-                    f"{path} cannot be read as netCDF: it is truncated, damaged or of another kind; run the "
-                    "study again"
+                    f"{path} is no netCDF file, as results are: give the .nc file that a study wrote"
                 )
             left = file.seek(0, os.SEEK_END) - _LENGTH
             file.seek(0)

@@ -162,7 +162,10 @@ def read_tree(path: str | os.PathLike[str]) -> xr.DataTree:
 def _check_format(path: str | os.PathLike[str], found: object) -> None:
     match = re.fullmatch(rf"{FORMAT_NAME}/(\d+)", str(found))
     if match is None:
-        raise ResultError(f"{path} is not a Laminar Lens result (it has no format attribute {FORMAT!r})")
+        raise ResultError(
+            f"{path} is not a Laminar Lens result (it has no format attribute {FORMAT!r}): give the .nc file "
+            "that a study wrote"
+        )
     if int(match[1]) > FORMAT_VERSION:
         raise ResultError(
             f"{path} has format {found!r}, written by a newer Laminar Lens; upgrade (this reads {FORMAT!r})"

@@ -12,16 +12,16 @@ from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import PLAIN, Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import check_name
-from laminar_lens.interventions.conditions import as_conditions, named_progress
+from laminar_lens.interventions.conditions import as_conditions, check_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
-from laminar_lens.models.edits import check_interventions
-from laminar_lens.models.forward import check_model, check_reached
+from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
+from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
 from laminar_lens.results.complete import plain_json
@@ -89,12 +89,14 @@ def drive(
     for name, changes in conditions.items():
         _accept(study, Run(model, options, condition=name, changes=changes))
     plain = _prepared(study, model, texts, options, progress)
+    assert plain.texts is not None
+    bos = options.prepend_bos
+    lengths = [len(row) + int(bos) for row in plain.rows]
+    check_conditions(model, conditions, lengths, prepend_bos=bos, layers=options.layers)
     runs = {name: _under(plain, name, changes) for name, changes in conditions.items()}
     for one in runs.values():
-        _check_changes(one)
         study.check(one)
     measured_in = _geometries(study, plain)
-    assert plain.texts is not None
     check_apart(plain.texts.settings.get("texts"), measured_in["geometry"])
     runs = {name: replace(one, **measured_in) for name, one in runs.items()}
     measured = {name: _measured(study, one) for name, one in runs.items()}
@@ -201,26 +203,13 @@ def _accept(study: Study, run: Run) -> None:
     resolve_backend(options.backend, torch.zeros(1, device=model.cfg.device))
     if options.final_norm:
         check_final_norm(model)
-    if options.layers is not None:
-        _check_reached(run)
+    increasing_layers(options.layers, int(model.cfg.n_layers))
     chosen_geometries(options.geometries)
     if isinstance(options.geometry, str):
         check_name(options.geometry)
     else:
         study.geometry(run)
     study.accepts(run)
-
-
-def _check_reached(run: Run) -> None:
-    check_reached(run.model, run.changes, run.layers[-1])
-
-
-def _check_changes(run: Run) -> None:
-    if run.changes:
-        bos = run.options.prepend_bos
-        lengths = [len(row) + int(bos) for row in run.rows]
-        check_interventions(run.model, run.changes, lengths, prepend_bos=bos)
-        _check_reached(run)
 
 
 def _measured(study: Study, run: Run) -> xr.Dataset:
@@ -237,10 +226,12 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
         and measured.sizes.get("text") == len(texts.rows)
     ):
         measured = measured.assign(token_id=(("text", "token"), texts.hashed))
-    taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name in study.options]
+    taken = [name for name in ("prepend_bos", "final_norm", "random_init") if name not in study.without]
     settings: dict[str, Any] = {name: getattr(run.options, name) for name in taken}
-    if "layers" in study.options:
+    if "layers" not in study.without:
         settings["layers"] = _layers(study, measured)
+    if "geometries" not in study.without:
+        settings["geometries"] = list(run.beside)
     settings |= {"geometry": run.geometry.name}
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
     info = {**model, **measured.attrs.pop("info", {})}
@@ -266,7 +257,7 @@ def _layers(study: Study, measured: xr.Dataset) -> list[int]:
     if "layer" not in measured.coords:
         raise InputError(
             f"measure of study {study.kind!r} returned no coordinate 'layer': give the hidden states that "
-            "were measured, or leave 'layers' out of its options"
+            "were measured, or name 'layers' in its `without`"
         )
     found: list[int] = measured["layer"].values.tolist()
     return found

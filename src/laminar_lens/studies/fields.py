@@ -161,7 +161,7 @@ def choice(flag: str, value: str, allowed: Sequence[str]) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """`a, b or c`."""
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def one_of(*allowed: str) -> Read:

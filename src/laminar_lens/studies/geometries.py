@@ -1,6 +1,6 @@
 """How a study's headline changes with the geometry in which angles are measured: all of them in one pass."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from laminar_lens.meter import AngleMeter
 from laminar_lens.models.batches import prompt_batches
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.passes import each_batch, run_batch
-from laminar_lens.stats.bootstrap import mean_interval
+from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.studies.columns import with_ends
 from laminar_lens.texts.passages import PASSAGES
 
@@ -105,22 +105,27 @@ def by_geometry(
     geometries: Iterable[str],
     groups: np.ndarray | None,
     seed: int,
+    *,
+    units: str = "rad",
+    interval: Callable[..., Interval] = mean_interval,
 ) -> dict[str, xr.Variable]:
-    """Means over texts of quantities [geometry layer text] in radians, with 95% intervals.
+    """Means over texts of quantities [geometry layer text], with 95% intervals.
 
     Args:
         values: by name, the numbers and what they are.
         geometries: names, in the order of the first axis.
         groups: one label a text.
         seed: of the bootstrap.
+        units: of the quantities.
+        interval: gives a mean [text …] with its interval.
     """
     found: dict[str, xr.Variable] = {}
     axes = ("geometry", "layer")
     for name, (quantity, meaning) in values.items():
-        interval = mean_interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
-        columns = with_ends(f"geometry_{name}", axes, interval, meaning, "rad")
+        ends = interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
+        columns = with_ends(f"geometry_{name}", axes, ends, meaning, units)
         for one in columns.values():
-            one.attrs["withheld"] = interval.withheld
+            one.attrs["withheld"] = ends.withheld
         found |= columns
     found["geometry"] = xr.Variable(("geometry",), list(geometries))
     return found

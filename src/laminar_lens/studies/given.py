@@ -59,6 +59,8 @@ def given_rows(
     if not files:
         labels = group_labels(groups, max(owners) + 1)
         return rows, None if labels is None else labels[np.array(owners)]
+    if groups is not None:
+        raise InputError("groups= goes with single texts: of several files of text, each is a group")
     cut = [[row[i : i + length] for i in range(0, len(row) - length + 1, length)] for row in rows]
     windows = [window for found in cut for window in found]
     if not windows:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from laminar_lens.models.selection import ranges
+
 
 def named_layers(layers: Iterable[int]) -> str:
     """`layers 2–4 and 7`; every layer that is meant is named.
@@ -9,13 +11,7 @@ def named_layers(layers: Iterable[int]) -> str:
     >>> named_layers([2, 3, 4, 7]), named_layers([5])
     ('layers 2–4 and 7', 'layer 5')
     """
-    rows = sorted(layers)
-    runs: list[list[int]] = []
-    for layer in rows:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    parts = [f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
-    listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1] if parts else ""]))
+    rows = list(layers)
+    *most, last = ranges(rows) or [""]
+    listed = " and ".join(filter(None, [", ".join(most), last]))
     return f"layer{'s' if len(rows) > 1 else ''} {listed}" if rows else "no layer"

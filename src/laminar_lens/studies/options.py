@@ -16,6 +16,7 @@ from laminar_lens.studies.fields import (
     choice,
     declared,
     listed,
+    no_option,
     one_of,
     option,
 )
@@ -35,6 +36,13 @@ rad."""
 def written_layers(flag: str, text: str) -> tuple[int, ...] | None:
     """`"0,3-5"` as (0, 3, 4, 5), in order and without repeats; an empty text, all layers, as None."""
     return written_numbers(flag, text, "layer", "no model has so many hidden states")
+
+
+def labels(flag: str, path: str) -> tuple[str, ...]:
+    """The groups of texts, in the order of the texts."""
+    from laminar_lens.texts.files import read_texts
+
+    return read_texts(path, f"{flag} file", "label").texts
 
 
 def counted(default: int, least: int = 2) -> Option:
@@ -57,11 +65,11 @@ class Options:
         n_texts: how many passages are measured, all by default, or how many texts the model writes, the
             study's own number by default.
         length: tokens a text; None is the default, or what the context allows.
-        document_starts: where documents start in packed rows; a token id, or bool [text pos].
+        document_starts: where documents start in packed rows; a token id, or bool [text pos] in Python.
         groups: one label a text; texts of one group count as one observation.
         prepend_bos, final_norm, layers: as in `capture_residuals`.
         seed: of every random draw.
-        random_init: measure the same architecture with random weights beside it.
+        random_init: also measure the same architecture with random weights beside it.
         backend: of the angle kernels.
         interventions: one, a list, or a mapping from names to lists.
         geometry: in which angles are measured.
@@ -76,8 +84,21 @@ class Options:
         between(SHORTEST, MOST),
         panel=TEXT,
     )
-    document_starts: Any = None
-    groups: Any = None
+    document_starts: Any = option(
+        None,
+        "Id of the token that starts a document: packed texts are cut there.",
+        "ID",
+        between(0, MOST),
+        kind=int,
+        panel=TEXT,
+    )
+    groups: Any = option(
+        None,
+        "One label a text, one a line, or a field of records; texts of one group count as one observation.",
+        "FILE[:FIELD]",
+        labels,
+        panel=TEXT,
+    )
     prepend_bos: bool = option(
         False, "Put the beginning-of-text token in front; it then is position 0.", flag="--bos", panel=MODEL
     )
@@ -94,7 +115,7 @@ class Options:
     backend: str = option(
         "auto", f"Angle kernels: {listed(BACKENDS)}.", "NAME", one_of(*BACKENDS), panel=MODEL
     )
-    interventions: Any = None
+    interventions: Any = no_option(None, "objects, given in Python")
     geometry: Any = option(
         "raw",
         f"In which angles and lengths are measured: {listed(GEOMETRIES.shipped)}.",
@@ -113,7 +134,7 @@ def some(*names: str) -> dict[str, Option]:
 def shared(study: Any) -> dict[str, Option]:
     """The options of a command that its study shares with others."""
     options = declared(Options) | {"n_texts": counted(study.n_texts, study.least)}
-    return {name: one for name, one in options.items() if name in study.options}
+    return {name: one for name, one in options.items() if name not in study.without}
 
 
 def options_of(study: Any, given: dict[str, Any]) -> Options:
@@ -122,10 +143,9 @@ def options_of(study: Any, given: dict[str, Any]) -> Options:
     Raises:
         InputError: an option that there is not, or that this study does not take.
     """
-    known = {one.name for one in fields(Options)}
+    known = [one.name for one in fields(Options) if one.name not in study.without]
     for name in given:
-        if name not in known or name not in study.options:
-            raise InputError(
-                f"{name}= is no option of a {study.kind} study; it takes {', '.join(study.options)}"
-            )
+        if name not in known:
+            why = f": {study.without[name]}" if name in study.without else f"; it takes {', '.join(known)}"
+            raise InputError(f"{name}= is no option of a {study.kind} study{why}")
     return Options(**given)

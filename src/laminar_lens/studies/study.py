@@ -18,14 +18,11 @@ if TYPE_CHECKING:
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.texts import Chosen
 
-USUAL_OPTIONS = (
-    *("n_texts", "length", "document_starts", "groups", "prepend_bos", "final_norm", "layers", "seed"),
-    *("backend", "interventions", "geometry"),
-)
-"""What `Run` and `drive` do for every study."""
-
-EVERY_OPTION = (*USUAL_OPTIONS, "random_init", "geometries")
-"""With what a study does by itself: by `Run.twin` and `Run.angles_beside`."""
+BY_ITSELF = {
+    "random_init": "it measures no random weights",
+    "geometries": "it compares no geometries",
+}
+"""Options that `Run` and `drive` do not do for a study: it does, by `Run.twin` and `Run.beside`."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +55,9 @@ class Study(ABC):
     runs nothing.
 
     A subclass is a frozen dataclass. What every study shares (texts, BOS, layers, geometry, interventions,
-    seed) is no field: `options` names what of it the study takes, see `laminar_lens.studies.options.Options`.
-    Its command has an option for every field, see `laminar_lens.studies.fields`; its documentation up to
-    "Attributes:" is the command's help.
+    seed) is no field, see `laminar_lens.studies.options.Options`; `without` names what of that it does not
+    take, and why. Its command has an option for every field, see `laminar_lens.studies.fields`; its
+    documentation up to "Attributes:" is the command's help.
     """
 
     kind: ClassVar[str]
@@ -71,7 +68,8 @@ class Study(ABC):
     """"module:NAME" of its figures and tables; a curve with its band without one."""
     result: ClassVar[str] = "laminar_lens.results:StudyResult"
     """"module:Class" of its results."""
-    options: ClassVar[tuple[str, ...]] = USUAL_OPTIONS
+    without: ClassVar[Mapping[str, str]] = BY_ITSELF
+    """Shared options that it does not take, each with the reason."""
     n_texts: ClassVar[int] = 200
     """How many texts the model writes where nobody says it."""
     together: ClassVar[str] = ""

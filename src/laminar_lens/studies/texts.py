@@ -10,6 +10,7 @@ from torch import Tensor
 
 from laminar_lens.axes import Progress, Prompts, Starts
 from laminar_lens.errors import InputError
+from laminar_lens.interventions.conditions import as_conditions, check_conditions
 from laminar_lens.models import sample_tokens
 from laminar_lens.models.context import context_length
 from laminar_lens.models.hooked import HookedModel
@@ -154,6 +155,10 @@ def _sampled(
     wanted = _length(options.length, room, LONGEST)
     if n_texts < 2:
         raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {USUAL_TEXTS}")
+    changes, bos = as_conditions(options.interventions), options.prepend_bos
+    check_conditions(
+        model, changes, [wanted + int(bos)] * n_texts, prepend_bos=bos, layers=options.layers
+    )  # before the model writes
     tokens = sample_tokens(model, n_texts, wanted, seed=options.seed, progress=progress)
     labels = group_labels(options.groups, n_texts)
     return replace(_checked(model, tokens, labels, "model", (), reach, notes), source=SAMPLED)

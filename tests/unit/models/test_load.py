@@ -1,7 +1,6 @@
 """load_model and describe: names, folders, faithfulness to Hugging Face, and every refusal in one line."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -305,10 +304,6 @@ def test_the_other_generation_by_name(tiny_gpt2: Path) -> None:
 
 
 @pytest.mark.network
-@pytest.mark.skipif(
-    os.environ.get("LAMINAR_LENS_NETWORK") != "1",
-    reason="downloads gpt2 from a model hub: LAMINAR_LENS_NETWORK=1 runs it",
-)
 @pytest.mark.parametrize("bridge", [None, True])
 def test_a_hub_model_loads_and_is_not_processed(bridge: bool | None) -> None:
     info = describe(load_model("gpt2", bridge=bridge))

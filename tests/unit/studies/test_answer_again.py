@@ -165,8 +165,11 @@ def test_show_writes_the_page_of_the_new_answer(
         (["--tau"], "'--tau' is no option of show, or lacks its value"),
         (["--jsno"], "'--jsno' is no option of show"),
         (["-x"], "'-x' is no option of show"),
-        (["--taux", "1"], "--taux is no option to show this result with: a warmup result has --tau"),
-        (["--reference", "3-5"], "--reference is no option to show this result with"),
+        (
+            ["--taux", "1"],
+            "--taux is no option of this result: without the model, the answer of a warmup study takes --tau",
+        ),
+        (["--reference", "3-5"], "--reference decides what is measured: without the model, the answer"),
         (["other.nc"], "show takes one FILE"),
     ],
 )

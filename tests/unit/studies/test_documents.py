@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import laminar_lens as ll
+from laminar_lens.cli import main
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.studies.documents import (
     cut_rows,
@@ -205,6 +207,16 @@ class TestMasks:
         assert "have token 0" in token_masks(model, ids, skip=2).notes[0]
         with pytest.raises(InputError, match="packed rows hold a BOS of their own"):
             token_masks(model, ids, skip=2, document_starts=E, prepend_bos=True)
+
+    def test_mask_files_by_command(self, model: Any, tiny_gpt2: Path, tmp_path: Path) -> None:
+        rows = [f"<|endoftext|>{one} gave her it.<|endoftext|>{one} drove him." for one in ("He", "They")]
+        (tmp_path / "rows.txt").write_text("\n".join(rows), encoding="utf-8")
+        given = ["--text", tmp_path / "rows.txt", "--model", tiny_gpt2, "--out", tmp_path, "--skip", "1"]
+        assert main(["mask", *map(str, given), "--document-starts", "0", "--quiet"]) == 0
+        found = load_file(tmp_path / "masks.safetensors")
+        same = token_masks(model, rows, skip=1, document_starts=0)
+        assert found["keep"].bool().equal(same.keep)
+        assert not found["keep"].bool()[found["tokens"] == 0].any()
 
     def test_a_results_mask(self, model: Any) -> None:
         rows = documents()

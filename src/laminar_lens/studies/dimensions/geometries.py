@@ -44,8 +44,8 @@ class Compared:
             step.check_others(rows)
 
     def describe(self) -> dict[str, Any]:
-        """Its name and its steps, JSON-safe."""
-        return {"name": self.name, "steps": [step.describe() for step in self.steps]}
+        """Its steps, JSON-safe."""
+        return {step.name: step.describe() for step in self.steps}
 
 
 def compared(run: Run, skip: int) -> list[Compared]:

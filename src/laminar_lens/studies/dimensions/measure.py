@@ -7,7 +7,7 @@ they do, so that a dimension is not credited with the noise it was chosen for.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -100,7 +100,6 @@ class Measurement:
     n_after: int
     n_texts: int
     body_from: int
-    described: list[dict[str, Any]]
     group: Annotated[np.ndarray, Axes("text")] | None = None
 
     @property
@@ -153,10 +152,9 @@ def measure(run: Run, removed: int) -> xr.Dataset:
             n_after=after.n,
             n_texts=len(run.tokens),
             body_from=skip,
-            described=[one.describe() for one in geometries],
             group=None if run.groups is None else run.groups[use],
         ),
-        info=runs[0].info,
+        info={**runs[0].info, "geometry": {one.name: one.describe() for one in geometries}},
     )
 
 

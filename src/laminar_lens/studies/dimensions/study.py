@@ -1,5 +1,6 @@
 """Which dimensions make the cosine between two tokens, and what the angle is without them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,7 +10,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import between, option
 from laminar_lens.studies.options import MOST
-from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,9 +39,11 @@ class Dimensions(Study):
     title: ClassVar[str] = "Dimension study"
     view: ClassVar[str] = "laminar_lens.studies.dimensions.view:VIEW"
     together: ClassVar[str] = "half of the texts choose the dimensions, the others are measured"
-    options: ClassVar[tuple[str, ...]] = tuple(
-        name for name in EVERY_OPTION if name not in ("random_init", "backend", "geometries")
-    )
+    without: ClassVar[Mapping[str, str]] = {
+        "random_init": "it compares with dimensions at random",
+        "backend": "its angles are sums over dimensions, and no kernel of angles runs",
+        "geometries": "it compares its geometry with the same one centred",
+    }
     n_texts: ClassVar[int] = DEFAULT_TEXTS
     least: ClassVar[int] = 4  # one half chooses what the other measures
     remeasured: ClassVar[tuple[str, ...]] = ("removed",)
@@ -87,11 +90,11 @@ class Dimensions(Study):
             "removed": self.removed,
             "random draws": measured.sizes["draw"],
             "geometry": str(measured["geometry"].values[0]),
-            "geometries": measured.attrs["described"],
+            "compared": measured["geometry"].values.tolist(),
         }
 
 
-@checked()
+@checked(Dimensions.without)
 def dimension_study(
     model: HookedModel,
     texts: Prompts = None,
@@ -131,6 +134,9 @@ def dimension_study(
             "layernormed, centred" beside "layernormed"); beside "centred" and "standardised", where nothing
             is left to remove, stands nothing.
         progress: called as `progress(label, done, total)`.
+
+    There is no `random_init` (it compares with dimensions at random), no `geometries` (with its own geometry,
+    centred) and no `backend` (angles are sums over dimensions).
 
     Returns:
         A result of kind "dimensions" with claims D1–D4 (D4 "not applicable" without a centred geometry beside

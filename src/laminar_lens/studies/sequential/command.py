@@ -31,6 +31,14 @@ def part(flag: str, wanted: bool) -> bool | None:
     return None if wanted else False
 
 
+def texts_outside(flag: str, name: str) -> str | tuple[str, ...]:
+    """Donors as the study takes them: by name, or the texts of a file."""
+    from laminar_lens.texts.files import read_texts
+    from laminar_lens.texts.passages import NAMED
+
+    return name if name in NAMED else read_texts(name, f"{flag} file").texts
+
+
 class SequentialCommand(WithGrid):
     """With a grid, and the options of the warm-up part."""
 

@@ -1,5 +1,6 @@
 """The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,9 +9,9 @@ from laminar_lens.axes import Names, Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import OCCURRENCES
-from laminar_lens.studies.fields import TEXT, between, listed, no_option, one_of, option
+from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS
-from laminar_lens.studies.sequential.command import baseline, part
+from laminar_lens.studies.sequential.command import baseline, part, texts_outside
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ class Sequential(Study):
     title: ClassVar[str] = "Sequential-angle study"
     view: ClassVar[str] = "laminar_lens.studies.sequential.view:VIEW"
     together: ClassVar[str] = "pairs are drawn for the prompts together"
-    options: ClassVar[tuple[str, ...]] = (
-        *("prepend_bos", "final_norm", "layers", "seed", "random_init", "backend", "interventions"),
-        *("geometry", "geometries"),
-    )
+    without: ClassVar[Mapping[str, str]] = {
+        "n_texts": "all prompts are measured",
+        "length": "prompts are measured as long as they are",
+        "document_starts": "a prompt is one document",
+        "groups": "each prompt is one observation",
+    }
     command: ClassVar[str] = "laminar_lens.studies.sequential.command:SequentialCommand"
     remeasured: ClassVar[tuple[str, ...]] = (
         *("target", "occurrence", "regex", "skip", "n_draws", "donors", "n_donors", "warmup"),
@@ -72,7 +75,13 @@ class Sequential(Study):
     )
     n_draws: int = option(200, "Draws of each random baseline.", "N", between(1, MOST_DRAWS))
     n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
-    donors: Any = no_option(None, "texts or token ids, given in Python")
+    donors: Any = option(
+        None,
+        "Texts for the matched baseline, none of them a prompt: passages, sampled or a file. Default: those "
+        "of the warm-up.",
+        "NAME|FILE[:FIELD]",
+        texts_outside,
+    )
     n_donors: int = option(
         N_DONORS, "Donors that the model writes where no warm-up does.", "N", between(1, MOST_TEXTS)
     )
@@ -138,7 +147,7 @@ class Sequential(Study):
         }
 
 
-@checked()
+@checked(Sequential.without)
 def sequential_study(
     model: HookedModel,
     prompts: Prompts,
@@ -148,16 +157,16 @@ def sequential_study(
     regex: bool = False,
     baseline: Any = "published",
     skip: Any = 0,
-    seed: int = 0,
-    prepend_bos: bool = False,
-    final_norm: bool = False,
-    layers: Wholes = None,
     donors: Prompts = None,
     n_donors: int = N_DONORS,
     warmup: "WarmupResult | bool | None" = None,
-    random_init: bool = True,
     n_draws: int = 200,
     n_perm: int = 10_000,
+    prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Wholes = None,
+    seed: int = 0,
+    random_init: bool = True,
     backend: str = "auto",
     interventions: "Interventions" = None,
     geometry: "GeometryLike" = "raw",
@@ -175,19 +184,19 @@ def sequential_study(
         baseline: "published", "adjacent", "matched" or "by_position": the one whose modes are analysed. All
             are compared with the target.
         skip: leaves out pairs that begin in the first `skip` positions.
-        seed: of every random draw; the same seed gives the same numbers.
-        prepend_bos: puts the model's BOS at position 0.
-        final_norm: takes the last hidden state after the final norm, as the original did.
-        layers: hidden states, all by default.
         donors: texts, or token ids [text pos], from outside the study for `matched`; by default the texts of
             the warm-up part, or, without it, `n_donors` passages ("passages"), or texts that the model
             writes ("sampled": novella's, and where the passages do not fit). Each prompt has donors of its
             own, at least two where they are not given.
         warmup: an earlier `warmup_study` of this model, None to run one, False to leave it out (C7 is then
             undetermined).
-        random_init: also measures the same architecture with random weights.
         n_draws: seeded draws of each random baseline; the first is the published single draw.
         n_perm: sign flips of each test.
+        prepend_bos: puts the model's BOS at position 0.
+        final_norm: takes the last hidden state after the final norm, as the original did.
+        layers: hidden states, all by default.
+        seed: of every random draw; the same seed gives the same numbers.
+        random_init: also measures the same architecture with random weights.
         backend: of the angle kernels.
         interventions: one, a list (applied together), or a mapping from names to lists, such as
             `[cut(5), restart(5)]`; prompts, donors and warm-up are measured again under each, on an axis
@@ -197,6 +206,9 @@ def sequential_study(
         geometries: also how the headline changes with the geometry: True for all, or some names; computed on
             at most 200 texts, one pass for all.
         progress: called as (label, done, total).
+
+    There is no `n_texts` and no `length` (all prompts are measured, as long as they are), no `groups` and no
+    `document_starts` (each prompt is one observation and one document).
 
     Returns:
         A result of kind "sequential". Angles are radians in [0, π]; NaN where a prompt has no such pair.

@@ -1,19 +1,22 @@
 """From what a sink study measured to its dataset: every length, share and write with its interval."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from laminar_lens.models.families import WRITES
-from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.columns import BAND, column, with_ends
+from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sinks.claims import answer_claims
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.measure import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks
+from laminar_lens.studies.sinks.measure import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks, length_ratios
 from laminar_lens.studies.sinks.words import sentence
 from laminar_lens.studies.study import Answer
 
@@ -26,11 +29,9 @@ def answer(dataset: xr.Dataset) -> Answer:
     measured, seed = of_dataset(Sinks, dataset), int(dataset.attrs["seed"])
     groups = measured.group
     ratio = length_ratios(measured.norm)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(ratio)
     facts = Facts(
         ratio=ratio,
-        by_place=_exponential(simultaneous_band(logs, groups=groups, seed=seed)),
+        by_place=_of_ratios(simultaneous_band, ratio, groups=groups, seed=seed),
         heads=_heads(measured, groups, seed),
         first=measured.first,
         massive=_massive(measured),
@@ -46,11 +47,12 @@ def answer(dataset: xr.Dataset) -> Answer:
         | _writes(facts)
         | _tokens(facts)
         | _random(measured)
+        | _geometries(measured, seed)
     )
-    n_layers, length = measured.norm.shape[1], measured.norm.shape[2]
+    length = measured.norm.shape[2]
     coords = {
-        "layer": np.arange(n_layers),
-        "block": np.arange(n_layers - 1),
+        "layer": measured.layer,
+        "block": measured.block,
         "pos": np.arange(length),
         "variant": list(VARIANTS),
         "component": list(WRITES),
@@ -59,17 +61,11 @@ def answer(dataset: xr.Dataset) -> Answer:
     return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims), claims)
 
 
-def length_ratios(norm: np.ndarray) -> np.ndarray:
-    """Each length over the median of its text in that layer, [text layer pos]; NaN where that is 0."""
-    typical = np.median(norm, axis=-1, keepdims=True)
-    nothing = np.full(norm.shape, np.nan, np.float32)
-    return np.asarray(np.divide(norm, typical, out=nothing, where=typical > 0))
-
-
-def _exponential(band: Interval) -> Interval:
-    """An interval of logarithms as one of ratios."""
-    ends = {name: np.exp(getattr(band, name)) for name in ("estimate", "low", "high")}
-    return replace(band, **ends)
+def _of_ratios(interval: Callable[..., Interval], ratios: np.ndarray, **how: Any) -> Interval:
+    """The geometric mean over texts [text …] with the interval of its logarithm."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        band = interval(np.log(ratios), **how)
+    return replace(band, **{name: np.exp(getattr(band, name)) for name in ("estimate", "low", "high")})
 
 
 def _heads(measured: Sinks, groups: np.ndarray | None, seed: int) -> Interval | None:
@@ -230,6 +226,21 @@ def _tokens(facts: Facts) -> dict[str, xr.Variable]:
             for name, one in columns.items()
         },
     }
+
+
+def _geometries(measured: Sinks, seed: int) -> dict[str, xr.Variable]:
+    """Position 0's length over the text's median in every geometry."""
+    if measured.beside is None or measured.geometries is None:
+        return {}
+    meaning = "length of position 0 over the text's median, geometric mean over texts"
+    return by_geometry(
+        {"length": (measured.beside, meaning)},
+        measured.geometries.tolist(),
+        measured.group,
+        seed,
+        units="1",
+        interval=partial(_of_ratios, mean_interval),
+    )
 
 
 def _random(measured: Sinks) -> dict[str, xr.Variable]:

@@ -62,25 +62,25 @@ def answer_claims(facts: Facts) -> dict[str, Claim]:
 
 def length_claim(facts: Facts) -> Claim:
     """S1."""
-    band, row = facts.by_place, facts.peak
+    band, row, layer = facts.by_place, facts.peak, facts.longest
     found = float(band.estimate[row, 0]), float(band.low[row, 0]), float(band.high[row, 0])
     if facts.long_layers:
         where = f"In {named_layers(facts.long_layers)} it is over {NORM_RATIO:g} times the median"
-        return Claim("holds", *found, "times", f"{where}; most in layer {row}.")
+        return Claim("holds", *found, "times", f"{where}; most in layer {layer}.")
     verdict = "fails" if facts.absent else "undetermined"
-    said = f"At most {found[0]:.2f} times the text's median, in layer {row}.{because(band.withheld)}"
+    said = f"At most {found[0]:.2f} times the text's median, in layer {layer}.{because(band.withheld)}"
     return Claim(verdict, *found, "times", said)
 
 
 def attention_claim(facts: Facts) -> Claim:
     """S2: the verdict by head, the estimate over all heads."""
     if facts.heads is None or facts.measured.resting is None:
-        return Claim("undetermined", *NOTHING, "", "The model shows no attention.")
+        return Claim("undetermined", *NOTHING, "", facts.unseen)
     share = facts.measured.resting[:, :, 0].mean(1)
     overall = within_shares(mean_interval(share, groups=facts.groups, seed=facts.seed))
     above, below = facts.heads.low > HEAD_SHARE, facts.heads.high < HEAD_SHARE
     verdict = "holds" if above.any() else "fails" if below.all() else "undetermined"
-    blocks = np.flatnonzero(above.any(axis=1)).tolist()
+    blocks = facts.measured.block[above.any(axis=1)].tolist()
     where = f", in {named_layers(blocks).replace('layer', 'block')}" if blocks else ""
     over = f"by their mean over texts of {length_words(facts)}"
     said = [
@@ -114,7 +114,7 @@ def _where(facts: Facts, row: int) -> str:
     listed = ", ".join(map(str, dimensions[:5]))
     more = f" and {len(dimensions) - 5} more" if len(dimensions) > 5 else ""
     named = f", dimension{'s' if len(dimensions) > 1 else ''} {listed}{more}" if listed else ""
-    return f", most of them in {named_layers(layers.tolist())}{named}"
+    return f", most of them in {named_layers(facts.measured.layer[layers].tolist())}{named}"
 
 
 def beside_claim(facts: Facts) -> Claim:

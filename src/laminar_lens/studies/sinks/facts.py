@@ -40,8 +40,14 @@ class Facts:
         return self.measured.geometry
 
     @property
+    def layers(self) -> list[int]:
+        """The hidden states that were measured."""
+        found: list[int] = self.measured.layer.tolist()
+        return found
+
+    @property
     def peak(self) -> int:
-        """The hidden state in which position 0 is longest against the median.
+        """Row of the hidden state in which position 0 is longest against the median.
 
         Raises:
             CaptureError: it has no length in any.
@@ -57,12 +63,38 @@ class Facts:
     @property
     def long_layers(self) -> list[int]:
         """Hidden states in which position 0 is shown to be a sink by its length."""
-        return [int(row) for row in np.flatnonzero(self.by_place.low[:, 0] > NORM_RATIO)]
+        return [self.layers[row] for row in np.flatnonzero(self.by_place.low[:, 0] > NORM_RATIO)]
+
+    @property
+    def longest(self) -> int:
+        """The hidden state in which position 0 is longest against the median."""
+        return self.layers[self.peak]
+
+    @property
+    def chosen(self) -> bool:
+        """Whether only some of the model's hidden states were measured."""
+        return len(self.layers) <= self.measured.last
+
+    def stretch(self, *, written: bool) -> slice:
+        """Rows of the blocks before the hidden state where it is longest, or of those after it."""
+        at = int(np.searchsorted(self.measured.block, self.longest))
+        return slice(0, at) if written else slice(at, None)
+
+    def is_whole(self, *, written: bool) -> bool:
+        """Whether every hidden state up to that one was measured, or from it on."""
+        if written:
+            return self.peak == self.longest
+        return len(self.layers) - self.peak == self.measured.last + 1 - self.longest
 
     @property
     def absent(self) -> bool:
         """Whether position 0 is shown to be no sink by its length in any layer."""
         return bool((self.by_place.high[:, 0] < NORM_RATIO).all())
+
+    @property
+    def unseen(self) -> str:
+        """Why no attention was measured."""
+        return "The model shows no attention." if len(self.measured.block) else "No block was measured."
 
     @cached_property
     def sinks(self) -> np.ndarray:
@@ -72,8 +104,8 @@ class Facts:
     @cached_property
     def embedded(self) -> float:
         """Position 0's length in the embedding over that in `peak`, if shown to be more than half; 0 if not,
-        or if there is no sink."""
-        if self.absent:
+        if there is no sink, or if the embedding was not measured."""
+        if self.absent or self.layers[0] > 0:
             return 0.0
         norm = self.measured.norm[:, :, 0]
         there = norm[:, self.peak]
@@ -86,7 +118,7 @@ class Facts:
         """What writes to position 0 are shares of, and its name."""
         norm = self.measured.norm[:, :, 0]
         grown = float((norm[:, self.peak] - norm[:, 0]).mean())
-        if grown > 0 and not self.embedded:
+        if grown > 0 and not self.embedded and self.layers[0] == 0:
             return grown, "its growth to the longest"
         return float(norm[:, self.peak].mean()), "its length where it is longest against the median"
 
@@ -105,7 +137,8 @@ class Facts:
 
     def undecomposed(self, blocks: slice) -> list[int]:
         """Those of some blocks whose steps could not be decomposed into their writes."""
-        inside = range(self.ratio.shape[1] - 1)[blocks]
-        if self.writes is None:
-            return list(inside)
-        return [block for block in inside if not np.isfinite(self.writes.estimate[block]).all()]
+        inside = self.measured.block[blocks]
+        if self.writes is not None:
+            inside = inside[~np.isfinite(self.writes.estimate[blocks]).all(axis=1)]
+        found: list[int] = inside.tolist()
+        return found

@@ -120,8 +120,9 @@ def activations(dataset: xr.Dataset) -> go.Figure | None:
     if len(values) <= 14:
         figure.update_traces(text=names.T, texttemplate="%{text}", textfont={"size": 11})
     layer_axis(figure, dataset["layer"].values.tolist())
-    step = (dataset["layer"].values[-1] or 1) / max(1, len(values) - 1)
-    figure.update_xaxes(range=[-0.55 * step, float(dataset["layer"].values[-1]) + 0.55 * step])
+    first, last = float(dataset["layer"].values[0]), float(dataset["layer"].values[-1])
+    half = 0.55 * ((last - first) / (len(values) - 1) if last > first else 1)
+    figure.update_xaxes(range=[first - half, last + half])
     figure.update_yaxes(title={"text": "position"}, autorange="reversed", dtick=1)
     return figure
 

@@ -2,11 +2,14 @@
 
 Of every hidden state only numbers by text, layer and position are kept; a block's writes live until its
 output is there. Lengths and activations are those of a geometry; what blocks write adds up to the residual
-vectors themselves, so that it is measured in raw alone.
+vectors themselves, so that it is measured in raw alone. Of layers that are chosen, the blocks are those that
+they come out of.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -48,6 +51,8 @@ class Sinks:
         token, word: every token that occurs, and its text.
         geometry: its name.
         bos: whether position 0 is a BOS.
+        last: number of the model's last hidden state; `final_norm` says whether it is taken after the norm.
+        layer, block: hidden states, and the blocks that they come out of.
         received: mean over texts of the mean attention that later positions (and itself) pay to a position;
             None where the model shows no attention.
         first: the same of position 0, by text.
@@ -57,6 +62,7 @@ class Sinks:
         error: largest distance of a step from its writes' sum, relative to the longest of input, output and
             writes at that position; NaN where one of them is not finite, which checks nothing.
         random_norm, random_resting: norm and resting, with random weights.
+        beside: position 0's length over the text's median, in each geometry beside the study's own.
         group: of each text, where texts of one group count as one.
     """
 
@@ -69,8 +75,12 @@ class Sinks:
     token_id: Annotated[np.ndarray, Axes("text pos")]
     token: Annotated[np.ndarray, Axes("vocabulary")]
     word: Annotated[np.ndarray, Axes("vocabulary")]
+    layer: Annotated[np.ndarray, Axes("layer")]
+    block: Annotated[np.ndarray, Axes("block")]
     geometry: str
     bos: bool
+    last: int
+    final_norm: bool
     received: Annotated[np.ndarray, Axes("block head pos", "1")] | None = None
     first: Annotated[np.ndarray, Axes("text block head", "1")] | None = None
     resting: Annotated[np.ndarray, Axes("text block pos", "1")] | None = None
@@ -78,6 +88,8 @@ class Sinks:
     error: Annotated[np.ndarray, Axes("block", "1")] | None = None
     random_norm: Annotated[np.ndarray, Axes("random_text layer pos", RESIDUAL)] | None = None
     random_resting: Annotated[np.ndarray, Axes("random_text block pos", "1")] | None = None
+    beside: Annotated[np.ndarray, Axes("geometry layer text", "1")] | None = None
+    geometries: Annotated[np.ndarray, Axes("geometry")] | None = None
     group: Annotated[np.ndarray, Axes("text")] | None = None
 
 
@@ -89,7 +101,7 @@ def measure(run: Run) -> xr.Dataset:
         CaptureError: a residual vector is not finite.
     """
     batches = run.batches()
-    found = measure_sinks(batches, run.geometry, run.notes, progress=run.progress)
+    found = measure_sinks(batches, run.geometry, run.notes, run.beside, progress=run.progress)
     found.group = run.groups
     if run.options.random_init and (random := run.once("random weights", lambda: _random(run))) is not None:
         found.random_norm, found.random_resting = random.norm, random.resting
@@ -109,88 +121,117 @@ def measure_sinks(
     run: PromptBatches,
     geometry: Geometry,
     notes: list[str],
+    beside: Mapping[str, Geometry] = MappingProxyType({}),
     *,
     label: str = "sinks",
     progress: Progress | None = None,
 ) -> Sinks:
     """Runs texts of one length once; `notes` get what could not be measured, and why."""
-    geometry.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
+    for one in (geometry, *beside.values()):
+        one.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
     wanted = (ATTENTION, *(WRITES if geometry.name == "raw" else ()))
-    watched = [kind for kind in wanted if fires(run, kind, notes)]
-    out = _empty(run, geometry, watched)
+    blocks = [layer - 1 for layer in run.layers if layer > 0]
+    watched = [kind for kind in wanted if blocks and fires(run, kind, blocks, notes)]
+    out = _empty(run, geometry, watched, beside)
     for indices in each_batch(run, label, progress):
-        _Pass(run, geometry, out, indices).measure(watched)
+        _Pass(run, geometry, tuple(beside.values()), out, indices).measure(watched)
     if out.write is not None and out.error is not None:
-        refuse_broken_steps(out.write, out.error, next(run.model.parameters()).dtype, notes)
+        dtype = next(run.model.parameters()).dtype
+        refuse_broken_steps(out.write, out.error, out.block, dtype, notes)
     return out
 
 
-def _empty(run: PromptBatches, geometry: Geometry, watched: Sequence[str]) -> Sinks:
+def _empty(
+    run: PromptBatches, geometry: Geometry, watched: Sequence[str], beside: Mapping[str, Geometry]
+) -> Sinks:
     """Room for every number."""
-    n, length = len(run.rows), run.longest
-    blocks, width = int(run.model.cfg.n_layers), int(run.model.cfg.d_model)
+    layer = np.array(sorted(set(run.layers)))
+    block = layer[layer > 0] - 1
+    n, length, layers, blocks = len(run.rows), run.longest, len(layer), len(block)
+    of_dimensions = (len(VARIANTS), layers, int(run.model.cfg.d_model))
     heads = int(run.model.cfg.n_heads) if ATTENTION in watched else 0
     writes = all(kind in watched for kind in WRITES)
     tokens = np.array(run.rows)
-    known = torch.from_numpy(np.unique(tokens))[None]
-    words = token_strings(getattr(run.model, "tokenizer", None), known, torch.ones_like(known).bool())[0]
+    token, word = _vocabulary(run, tokens)
+    room = partial(np.zeros, dtype=np.float32)
     return Sinks(
-        norm=np.zeros((n, blocks + 1, length), np.float32),
-        value=np.zeros((n, blocks + 1, length), np.float32),
-        dimension=np.zeros((n, blocks + 1, length), np.int32),
-        median=np.zeros((n, blocks + 1), np.float32),
-        massive=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
-        massive_first=np.zeros((len(VARIANTS), blocks + 1, width), np.int64),
+        norm=room((n, layers, length)),
+        value=room((n, layers, length)),
+        dimension=np.zeros((n, layers, length), np.int32),
+        median=room((n, layers)),
+        massive=np.zeros(of_dimensions, np.int64),
+        massive_first=np.zeros(of_dimensions, np.int64),
         token_id=tokens,
-        token=known[0].numpy(),
-        word=np.array(words, dtype=object),
+        token=token,
+        word=word,
+        layer=layer,
+        block=block,
         geometry=geometry.name,
         bos=bool(run.info["prepend_bos"]),
+        last=int(run.model.cfg.n_layers),
+        final_norm=run.final_norm,
         received=np.zeros((blocks, heads, length)) if heads else None,
-        first=np.zeros((n, blocks, heads), np.float32) if heads else None,
-        resting=np.zeros((n, blocks, length), np.float32) if heads else None,
+        first=room((n, blocks, heads)) if heads else None,
+        resting=room((n, blocks, length)) if heads else None,
         write=np.full((n, blocks, len(WRITES), length), np.nan, np.float32) if writes else None,
         error=np.zeros(blocks) if writes else None,
+        beside=room((len(beside), layers, n)) if beside else None,
+        geometries=np.array(list(beside)) if beside else None,
     )
+
+
+def _vocabulary(run: PromptBatches, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every token that occurs, and its text."""
+    known = torch.from_numpy(np.unique(tokens))[None]
+    words = token_strings(getattr(run.model, "tokenizer", None), known, torch.ones_like(known).bool())[0]
+    return known[0].numpy(), np.array(words, dtype=object)
 
 
 class _Pass:
     """One forward pass of one batch, written into `out`."""
 
-    def __init__(self, run: PromptBatches, geometry: Geometry, out: Sinks, indices: Sequence[int]) -> None:
-        self.run, self.geometry, self.out, self.indices = run, geometry, out, list(indices)
+    def __init__(
+        self,
+        run: PromptBatches,
+        geometry: Geometry,
+        beside: Sequence[Geometry],
+        out: Sinks,
+        indices: Sequence[int],
+    ) -> None:
+        self.run, self.geometry, self.beside = run, geometry, beside
+        self.out, self.indices = out, list(indices)
         self.length = len(run.rows[self.indices[0]])
-        self.previous: Tensor | None = None
-        self.written: dict[str, Tensor] = {}
+        self.seen: dict[str, Tensor] = {}
 
     def measure(self, watched: Sequence[str]) -> None:
         family = family_of(self.run.model.cfg)
-        blocks = range(self.out.norm.shape[1] - 1)
+        kinds = [kind for kind in watched if kind == ATTENTION]
+        kinds += [] if self.out.write is None else ["before", *WRITES, "after"]
         watch: list[Watch] = [
-            (family.hook(kind, block), self._reader(block, kind)) for block in blocks for kind in watched
+            (family.hook(kind, block), partial(self.passing, row, kind))
+            for row, block in enumerate(self.out.block.tolist())
+            for kind in kinds
         ]
         run_batch(self.run, self.indices, self.state, watch=watch)
 
-    def _reader(self, block: int, kind: str) -> Callable[[Tensor, Any], None]:
-        def read(value: Tensor, hook: Any) -> None:
-            if kind == ATTENTION:
-                self.attention(block, value)
-            else:
-                # what interventions put before the text is left out
-                self.written[kind] = value.detach()[:, -self.length :].clone()
-
-        return read
+    def passing(self, row: int, kind: str, value: Tensor, hook: Any) -> None:
+        """What passes a hook point of a block; what interventions put before the text is left out."""
+        if kind == ATTENTION:
+            self.attention(row, value)
+        elif kind == "after":
+            self.step(row, _widened(value.detach()[:, -self.length :]))
+        else:
+            self.seen[kind] = value.detach()[:, -self.length :].clone()
 
     def state(self, layer: int, state: Tensor) -> None:
-        raw = state.detach()
-        self.vectors(layer, _widened(self.geometry.apply(layer, raw)))
-        if self.out.write is not None:
-            x = _widened(raw)
-            if layer > 0:
-                self.step(layer - 1, x)
-            self.previous = x.clone()
+        row, raw = int(np.searchsorted(self.out.layer, layer)), state.detach()
+        self.vectors(row, _widened(self.geometry.apply(layer, raw)))
+        for at, geometry in enumerate(self.beside):
+            assert self.out.beside is not None
+            norm = _widened(geometry.apply(layer, raw)).norm(dim=-1).cpu().numpy()
+            self.out.beside[at, row, self.indices] = length_ratios(norm)[:, 0]
 
-    def vectors(self, layer: int, x: Tensor) -> None:
+    def vectors(self, at: int, x: Tensor) -> None:
         """Lengths and largest coordinates of the vectors that are compared."""
         size = x.abs()
         norm = x.norm(dim=-1)
@@ -199,14 +240,14 @@ class _Pass:
         typical = norm.median(dim=1).values
         for row, limit in enumerate(_limits(median, typical)):
             found = size > limit[:, None, None]
-            self.out.massive[row, layer] += found.any(dim=1).sum(dim=0).cpu().numpy()
-            self.out.massive_first[row, layer] += found[:, 0].sum(dim=0).cpu().numpy()
-        self.out.norm[self.indices, layer] = norm.cpu().numpy()
-        self.out.value[self.indices, layer] = largest.values.cpu().numpy()
-        self.out.dimension[self.indices, layer] = largest.indices.cpu().numpy()
-        self.out.median[self.indices, layer] = median.cpu().numpy()
+            self.out.massive[row, at] += found.any(dim=1).sum(dim=0).cpu().numpy()
+            self.out.massive_first[row, at] += found[:, 0].sum(dim=0).cpu().numpy()
+        self.out.norm[self.indices, at] = norm.cpu().numpy()
+        self.out.value[self.indices, at] = largest.values.cpu().numpy()
+        self.out.dimension[self.indices, at] = largest.indices.cpu().numpy()
+        self.out.median[self.indices, at] = median.cpu().numpy()
 
-    def attention(self, block: int, pattern: Tensor) -> None:
+    def attention(self, row: int, pattern: Tensor) -> None:
         """Mean attention that the queries from a position on pay to it.
 
         Source: arXiv 2410.10781, section 3: α_k = 1/(T − k) · Σ_{i ≥ k} A[i, k].
@@ -218,27 +259,25 @@ class _Pass:
         assert out.received is not None
         assert out.first is not None
         assert out.resting is not None
-        out.received[block] += received.sum(axis=0) / len(out.norm)
-        out.first[self.indices, block] = received[:, :, 0]
-        out.resting[self.indices, block] = (received > HEAD_SHARE).mean(axis=1)
+        out.received[row] += received.sum(axis=0) / len(out.norm)
+        out.first[self.indices, row] = received[:, :, 0]
+        out.resting[self.indices, row] = (received > HEAD_SHARE).mean(axis=1)
 
-    def step(self, block: int, post: Tensor) -> None:
+    def step(self, at: int, post: Tensor) -> None:
         """What each component did to the length: ‖post‖ − ‖pre‖ is the sum over them, exactly, of
         ⟨pre + post, write⟩ / (‖pre‖ + ‖post‖), where the step is the sum of the writes."""
-        assert self.previous is not None
         assert self.out.write is not None
         assert self.out.error is not None
-        pre = self.previous.to(post.device)
-        writes = [self.written.pop(name).to(post) for name in WRITES]
+        pre, *writes = (self.seen.pop(name).to(post) for name in ("before", *WRITES))
         lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
         tiny = torch.finfo(lengths.dtype).tiny
         rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
         rest[~lengths.isfinite().all(0)] = torch.nan
         # unlike max(), np.maximum keeps a NaN
-        self.out.error[block] = np.maximum(self.out.error[block], float(rest.max()))
+        self.out.error[at] = np.maximum(self.out.error[at], float(rest.max()))
         both, total = pre + post, (lengths[0] + lengths[1]).clamp(min=tiny)
         for row, write in enumerate(writes):
-            self.out.write[self.indices, block, row] = ((both * write).sum(-1) / total).cpu().numpy()
+            self.out.write[self.indices, at, row] = ((both * write).sum(-1) / total).cpu().numpy()
 
 
 def _widened(x: Tensor) -> Tensor:
@@ -252,3 +291,10 @@ def _limits(
     """What a coordinate must exceed to be massive, by variant."""
     relative = RELATIVE * median
     return relative.clamp(min=FLOOR), relative, NORMS * typical
+
+
+def length_ratios(norm: np.ndarray) -> np.ndarray:
+    """Each length over the median of its text in that layer, [… pos]; NaN where that is 0."""
+    typical = np.median(norm, axis=-1, keepdims=True)
+    nothing = np.full(norm.shape, np.nan, np.float32)
+    return np.asarray(np.divide(norm, typical, out=nothing, where=typical > 0))

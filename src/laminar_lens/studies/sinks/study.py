@@ -5,14 +5,14 @@ blocks, in a few dimensions, that attention rests there, and that it is erased b
 measures each part on the model at hand, and can answer that there is no sink.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Labels, Progress, Prompts, Starts
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,9 +35,7 @@ class Sinks(Study):
     kind: ClassVar[str] = "sinks"
     title: ClassVar[str] = "Sink study"
     view: ClassVar[str] = "laminar_lens.studies.sinks.view:VIEW"
-    options: ClassVar[tuple[str, ...]] = tuple(
-        name for name in EVERY_OPTION if name not in ("final_norm", "layers", "backend", "geometries")
-    )
+    without: ClassVar[Mapping[str, str]] = {"backend": "it measures lengths, and no kernel of angles runs"}
     n_texts: ClassVar[int] = DEFAULT_TEXTS
 
     def notes(self, run: "Run") -> list[str]:
@@ -69,7 +67,7 @@ class Sinks(Study):
         return answer(measured)
 
 
-@checked()
+@checked(Sinks.without)
 def sink_study(
     model: HookedModel,
     texts: Prompts = None,
@@ -79,15 +77,16 @@ def sink_study(
     document_starts: Starts = None,
     groups: Labels = None,
     prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
     interventions: "Interventions" = None,
     geometry: "GeometryLike" = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "StudyResult":
     """Whether position 0, or another token, is a sink: by length, by attention, by massive activations.
-
-    Every hidden state and block is measured, before the final norm.
 
     Args:
         model: any causal TransformerLens model.
@@ -97,12 +96,20 @@ def sink_study(
         document_starts: cuts packed rows into their documents, as in `warmup_study`.
         prepend_bos: puts the model's BOS first; it is then position 0, and a text one token longer than
             `length` (give 63 to count attention over 64).
+        final_norm: takes the last hidden state after the final norm; whether a sink is erased before is then
+            not answered.
+        layers: hidden states, all by default; attention and writes are those of the blocks that they come out
+            of. Who writes a sink is answered where all layers up to the longest are measured, who erases it
+            where all after it are.
         seed: of the texts, the bootstrap and the random twin.
         random_init: measure the same architecture with random weights beside it.
         interventions: change the run, as in `warmup_study`: one, a list, or a mapping name → list.
         geometry: in which lengths and activations are measured, as in `warmup_study`; attention does not
             depend on it. Who writes and erases a sink is answered in raw alone, where writes add up.
+        geometries: also position 0's length in others: True for all, or some names; of the same passes.
         progress: called as `progress(label, done, total)`.
+
+    There is no `backend`: lengths are measured, and no kernel of angles runs.
 
     Returns:
         A result of kind "sinks" with claims S1–S6. Lengths are relative to the median length of the same

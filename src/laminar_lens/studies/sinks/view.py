@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import Section, View
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.sinks.figures import activations, attention, beside, lengths, writes
@@ -26,9 +27,10 @@ def position_0(dataset: xr.Dataset) -> Table | None:
 
 
 def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:
-    """Of the block before each layer; the embedding has none."""
+    """Of the block that each layer comes out of; the embedding has none."""
+    without = dataset.sizes["layer"] - dataset.sizes["block"]
     heads, names = dataset.sizes["head"], ("block", "top_head", "heads_over", "resting_heads")
-    block, top, over, share = ({name: [None, *first[name].values.tolist()]} for name in names)
+    block, top, over, share = ({name: [*[None] * without, *first[name].values.tolist()]} for name in names)
     over["heads_over"] = [None if n == -1 else n for n in over["heads_over"]]
     return [
         Column.of("block", number, block),
@@ -53,6 +55,14 @@ VIEW = View(
             {"sink_writes": writes, "sink_activations": activations, "sink_tokens": beside},
         ),
     ),
+    geometries={
+        "length": Headline(
+            "length of position 0",
+            "How long position 0 is, by geometry",
+            "length (times the text's median)",
+            unit="times",
+        )
+    },
     claims_title="What attention-sink research claims, on this model",
     contrast="ratio",
 )

@@ -6,15 +6,15 @@ from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.writes import erasing_words, writing_words
-from laminar_lens.words import interval, percent
+from laminar_lens.studies.sinks.writes import NOT_APPLICABLE, erasing_words, writing_words
+from laminar_lens.words import interval, share
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     """The answer in one or two sentences."""
     n = len(facts.ratio)
     long, rests, beside = claims["S1"], claims["S2"], claims["S6"]
-    size = f"{long.estimate:.1f} times the text's median length, in layer {facts.peak}"
+    size = f"{long.estimate:.1f} times the text's median length, in layer {facts.longest}"
     ci = (
         f" (95% band {interval(long.low, long.high, 1)}, {n} texts)"
         if np.isfinite(long.low)
@@ -22,15 +22,18 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     )
     if long.verdict == "holds":
         text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}"
-        if facts.geometry == "raw":
-            text += f"; {writing_words(facts)}; {erasing_words(facts)}"
+        text += "" if claims["S4"].verdict == NOT_APPLICABLE else f"; {writing_words(facts)}"
+        text += "" if claims["S5"].verdict == NOT_APPLICABLE else f"; {erasing_words(facts)}"
         text += "."
     elif long.verdict == "fails":
         text = f"No sink at position 0 by length: at most {size}{ci}."
     else:
         text = f"Undetermined whether position 0 is a sink: {size}{ci}."
-    if facts.geometry != "raw":
-        text = f"In the geometry {facts.geometry!r}, {text[0].lower()}{text[1:]}"
+    where = [f"in the geometry {facts.geometry!r}"] if facts.geometry != "raw" else []
+    where += [f"of {named_layers(facts.layers)}"] if facts.chosen else []
+    if where:
+        said = ", ".join([*where, text[0].lower() + text[1:]])
+        text = said[0].upper() + said[1:]
     return f"{text} {_attention_words(facts, rests)}{_beside_words(beside)}"
 
 
@@ -45,13 +48,9 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
         "undetermined": "Whether attention rests on it is undetermined: some head may, and none is shown to "
         f"give it over {HEAD_SHARE}",
     }
-    ends = interval(claim.low, claim.high, 0, write=_percent)
-    ci = f" (95% CI {ends})" if np.isfinite(claim.low) else ""
-    return f"{words[claim.verdict]} on average; in a text {_percent(claim.estimate)} of the heads do{ci}."
-
-
-def _percent(share: float, digits: int = 0) -> str:
-    return percent(share, digits + (0 < share < 0.1))
+    shown = np.isfinite(claim.low)
+    ci = f" (95% CI {interval(claim.low, claim.high, 0, write=share)})" if shown else ""
+    return f"{words[claim.verdict]} on average; in a text {share(claim.estimate)} of the heads do{ci}."
 
 
 def _beside_words(claim: Claim) -> str:

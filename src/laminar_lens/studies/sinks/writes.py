@@ -17,7 +17,7 @@ NOT_APPLICABLE = "not applicable"
 
 def writing_claim(facts: Facts, long: Claim) -> Claim:
     """S4: MLPs' share of the growth from the embedding to the longest."""
-    if why := _not_applicable(facts, long):
+    if why := _not_applicable(facts, long, written=True):
         return Claim(NOT_APPLICABLE, *NOTHING, "", why)
     if facts.embedded:
         return Claim("fails", *NOTHING, "", _in_the_embedding(facts))
@@ -26,7 +26,7 @@ def writing_claim(facts: Facts, long: Claim) -> Claim:
 
 def erasing_claim(facts: Facts, long: Claim) -> Claim:
     """S5: whether it is gone in the last hidden state, and MLPs' share of its decline."""
-    if why := _not_applicable(facts, long):
+    if why := _not_applicable(facts, long, written=False):
         return Claim(NOT_APPLICABLE, *NOTHING, "", why)
     low, high = facts.by_place.low[-1, 0], facts.by_place.high[-1, 0]
     if low > NORM_RATIO:
@@ -38,15 +38,22 @@ def erasing_claim(facts: Facts, long: Claim) -> Claim:
     return claim
 
 
-def _not_applicable(facts: Facts, long: Claim) -> str:
-    """Why nothing can be said of who writes and erases it; empty if it can."""
+def _not_applicable(facts: Facts, long: Claim, *, written: bool) -> str:
+    """Why nothing can be said of who writes it, or erases it; empty if it can."""
     if long.verdict == "fails":
         return "There is no such vector."
-    return "" if facts.geometry == "raw" else "What blocks write adds up in the geometry 'raw' only."
+    if facts.geometry != "raw":
+        return "What blocks write adds up in the geometry 'raw' only."
+    if not facts.is_whole(written=written):
+        where = f"up to layer {facts.longest}" if written else f"after layer {facts.longest}"
+        return f"Not every layer {where}, where it is longest, is measured."
+    if facts.measured.final_norm and (not written or facts.longest == facts.measured.last):
+        return "The last hidden state is taken after the final norm, which no block writes."
+    return ""
 
 
 def _by_mlps(facts: Facts, *, written: bool) -> Claim:
-    blocks, moved = _stretch(facts, written=written), _moved(facts, written=written)
+    blocks, moved = facts.stretch(written=written), _moved(facts, written=written)
     verb = "grow" if written else "shrink"
     if moved.high <= 0:
         return Claim("fails", *NOTHING, "", _unmoved(facts, written=written))
@@ -82,11 +89,11 @@ def named_blocks(facts: Facts, *, written: bool) -> tuple[str, bool]:
     if facts.writes is None:
         return "", False
     inside = np.zeros(len(facts.writes.estimate), dtype=bool)
-    inside[_stretch(facts, written=written)] = True
+    inside[facts.stretch(written=written)] = True
     big = facts.writes.low > WRITER if written else facts.writes.high < -WRITER
     parts, made = [], float(facts.writes.estimate[big & inside[:, None]].sum())
     for row, name in enumerate(WRITES):
-        found = np.flatnonzero(big[:, row] & inside).tolist()
+        found = facts.measured.block[big[:, row] & inside].tolist()
         if found:
             parts.append(f"{'MLPs' if name == 'mlp' else 'attention'} of {_named(found)}")
     whole = float(np.nansum(facts.writes.estimate[inside]))
@@ -98,7 +105,7 @@ def writing_words(facts: Facts) -> str:
     if facts.embedded:
         first = 0 in facts.long_layers
         return "in the embedding already" if first else "its length is the embedding's, the others shrink"
-    blocks, (names, most) = _stretch(facts, written=True), named_blocks(facts, written=True)
+    blocks, (names, most) = facts.stretch(written=True), named_blocks(facts, written=True)
     if gaps := _gaps(facts, blocks):
         return f"written{'' if names else ','} {_by(names)} ({gaps})"
     return f"written by {names}" if most else f"written {_in_steps(names)}"
@@ -106,7 +113,7 @@ def writing_words(facts: Facts) -> str:
 
 def erasing_words(facts: Facts) -> str:
     """Who erases it, for the sentence."""
-    blocks, (names, most) = _stretch(facts, written=False), named_blocks(facts, written=False)
+    blocks, (names, most) = facts.stretch(written=False), named_blocks(facts, written=False)
     gaps = _gaps(facts, blocks)
     if not gaps and most:
         return f"erased by {names}"
@@ -122,11 +129,6 @@ def erasing_words(facts: Facts) -> str:
 
 def _by(names: str) -> str:
     return f"by {names}" if names else "by which block is not known"
-
-
-def _stretch(facts: Facts, *, written: bool) -> slice:
-    """The blocks before the hidden state where it is longest, or those after it."""
-    return slice(0, facts.peak) if written else slice(facts.peak, None)
 
 
 def _gaps(facts: Facts, blocks: slice) -> str:
@@ -148,15 +150,15 @@ def _in_the_embedding(facts: Facts) -> str:
     if facts.peak == 0:
         return "It is longest in the embedding already."
     return (
-        f"In the embedding already it has {facts.embedded:.0%} of its length in layer {facts.peak}, where it "
-        "is longest against the median."
+        f"In the embedding already it has {facts.embedded:.0%} of its length in layer {facts.longest}, where "
+        "it is longest against the median."
     )
 
 
 def _unmoved(facts: Facts, *, written: bool) -> str:
     if written:
-        return f"Its length does not grow up to layer {facts.peak}: that of the others falls."
+        return f"Its length does not grow up to layer {facts.longest}: that of the others falls."
     if facts.peak == facts.ratio.shape[1] - 1:
         return "It is longest against the median in the last hidden state."
-    after = f"Its length does not shrink after layer {facts.peak}"
+    after = f"Its length does not shrink after layer {facts.longest}"
     return f"{after}: it falls against the median because the others grow."

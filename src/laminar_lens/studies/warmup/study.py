@@ -1,7 +1,7 @@
 """How many first tokens to leave out of a statistic on this model: measured on texts, answered in one
 sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +11,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, option
 from laminar_lens.studies.options import USUAL_TEXTS
-from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.warmup.command import window
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Warmup(Study):
     title: ClassVar[str] = "Warm-up study"
     view: ClassVar[str] = "laminar_lens.studies.warmup.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.warmup.result:WarmupResult"
-    options: ClassVar[tuple[str, ...]] = EVERY_OPTION
+    without: ClassVar[Mapping[str, str]] = {}
     n_texts: ClassVar[int] = DEFAULT_TEXTS
     command: ClassVar[str] = "laminar_lens.studies.warmup.command:WarmupCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)

@@ -1,5 +1,6 @@
 """Why first pairs stand apart: decided by cutting the context, restarting positions, or both."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,7 +9,7 @@ from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, TEXT, option
-from laminar_lens.studies.study import EVERY_OPTION, Answer, Study
+from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.why.command import places as read_places
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class Why(Study):
     view: ClassVar[str] = "laminar_lens.studies.why.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.why.result:WhyResult"
     together: ClassVar[str] = "texts exchange their beginnings with each other"
-    options: ClassVar[tuple[str, ...]] = tuple(name for name in EVERY_OPTION if name != "prepend_bos")
+    without: ClassVar[Mapping[str, str]] = {
+        "prepend_bos": "a pair with a BOS has no counterpart inside a text"
+    }
     n_texts: ClassVar[int] = DEFAULT_TEXTS
     least: ClassVar[int] = 4  # texts exchange their beginnings
     command: ClassVar[str] = "laminar_lens.studies.why.command:WhyCommand"
@@ -119,7 +122,7 @@ class Why(Study):
         }
 
 
-@checked()
+@checked(Why.without)
 def why_study(
     model: HookedModel,
     texts: Prompts = None,
