@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     """Where documents start in packed rows: a token id, or bool [text pos]."""
     Names = bool | str | Sequence[str] | None
     """Some by name; True for all."""
+    Window = str | slice | tuple[int, int] | None
+    """Pairs that others are compared with: by a name, or from the first to the one behind the last."""
     Mask = Sequence[Sequence[bool]] | NDArray[Any] | Tensor | None
     """bool [text pos]."""
 else:  # what a user gives is refused in words of ours, by `arguments` and where it is read
-    Wholes = Prompts = Labels = Starts = Names = Mask = Any
+    Wholes = Prompts = Labels = Starts = Names = Window = Mask = Any
 
 PLAIN = "plain"
 """The condition without interventions, which every study has."""

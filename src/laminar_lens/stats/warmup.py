@@ -21,7 +21,7 @@ Source: docs/definition.md, §3.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,18 +29,13 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from laminar_lens.arguments import number, shown, wholes
+from laminar_lens.axes import Window
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup_intervals import intervals
 from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding, Needed, correlated_normals, last
 
 Array = np.ndarray
-
-if TYPE_CHECKING:
-    Window = str | slice | tuple[int, int] | None
-    """Pairs that others are compared with: by a name, or from the first to the one behind the last."""
-else:  # refused in words of ours
-    Window = Any
 
 NO_K = -1
 """Stands for "no finite k" in integer arrays."""

@@ -9,14 +9,13 @@ from laminar_lens.axes import Labels, Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import between, option
-from laminar_lens.studies.options import MOST
+from laminar_lens.studies.options import MOST, GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from laminar_lens.geometry import Geometry, GeometryLike
-    from laminar_lens.models.edits import Interventions
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
@@ -108,8 +107,8 @@ def dimension_study(
     final_norm: bool = False,
     layers: Wholes = None,
     seed: int = 0,
-    interventions: "Interventions" = None,
-    geometry: "GeometryLike" = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     progress: Progress | None = None,
 ) -> "StudyResult":
     """The few dimensions that make a cosine, if there are any: in the first pair, between position 0 and the

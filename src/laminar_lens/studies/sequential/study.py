@@ -10,19 +10,16 @@ from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import OCCURRENCES
 from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
-from laminar_lens.studies.options import MOST, MOST_TEXTS
+from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.sequential.command import baseline, part, texts_outside
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from laminar_lens.geometry import GeometryLike
-    from laminar_lens.models.edits import Interventions
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.sequential.plan import Plan, Settings
-    from laminar_lens.studies.warmup.result import WarmupResult
 
 N_DONORS = 128
 
@@ -75,7 +72,7 @@ class Sequential(Study):
     )
     n_draws: int = option(200, "Draws of each random baseline.", "N", between(1, MOST_DRAWS))
     n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
-    donors: Any = option(
+    donors: Prompts = option(
         None,
         "Texts for the matched baseline, none of them a prompt: passages, sampled or a file. Default: those "
         "of the warm-up.",
@@ -159,7 +156,7 @@ def sequential_study(
     skip: Any = 0,
     donors: Prompts = None,
     n_donors: int = N_DONORS,
-    warmup: "WarmupResult | bool | None" = None,
+    warmup: Any = None,
     n_draws: int = 200,
     n_perm: int = 10_000,
     prepend_bos: bool = False,
@@ -168,8 +165,8 @@ def sequential_study(
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: "Interventions" = None,
-    geometry: "GeometryLike" = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     geometries: Names = None,
     progress: Progress | None = None,
 ) -> "StudyResult":

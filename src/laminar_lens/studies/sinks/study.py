@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from laminar_lens.geometry import GeometryLike
-    from laminar_lens.models.edits import Interventions
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
@@ -81,8 +80,8 @@ def sink_study(
     layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
-    interventions: "Interventions" = None,
-    geometry: "GeometryLike" = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     geometries: Names = None,
     progress: Progress | None = None,
 ) -> "StudyResult":

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked, each, flag, number, shown
-from laminar_lens.axes import Labels, Progress, Prompts, Wholes
+from laminar_lens.axes import Labels, Progress, Prompts, Wholes, Window
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import Geometry, GeometryLike, check_name, named_geometry
 from laminar_lens.models.fingerprint import fingerprint
@@ -17,7 +17,7 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_same_weights
 from laminar_lens.models.surroundings import surrounding_notes
-from laminar_lens.stats.warmup import NO_K, Window, reference_pairs
+from laminar_lens.stats.warmup import NO_K, reference_pairs
 from laminar_lens.studies.geometries import check_apart
 from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.options import Options

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from laminar_lens.axes import Window
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.conditions import portable
 from laminar_lens.models.edits import check_interventions
-from laminar_lens.stats.warmup import Window, reference_pairs
+from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.warmup_shape import leading_axis_turn
 from laminar_lens.studies.geometries import MOST_TEXTS
 from laminar_lens.studies.measured import Axes, to_dataset

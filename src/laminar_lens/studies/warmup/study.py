@@ -6,20 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes, Window
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, option
-from laminar_lens.studies.options import USUAL_TEXTS
+from laminar_lens.studies.options import USUAL_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.warmup.command import window
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from laminar_lens.geometry import GeometryLike
-    from laminar_lens.models.edits import Interventions
-    from laminar_lens.stats.warmup import Window
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.warmup.result import WarmupResult
 
@@ -45,7 +42,7 @@ class Warmup(Study):
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 
     tau: float = option(0.05, *TAU)
-    reference: Any = option(
+    reference: Window = option(
         None,
         "Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
         "A-B",
@@ -99,7 +96,7 @@ def warmup_study(
     length: int | None = None,
     document_starts: Starts = None,
     tau: float = 0.05,
-    reference: "Window" = None,
+    reference: Window = None,
     groups: Labels = None,
     prepend_bos: bool = False,
     final_norm: bool = False,
@@ -107,8 +104,8 @@ def warmup_study(
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: "Interventions" = None,
-    geometry: "GeometryLike" = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     geometries: Names = None,
     progress: Progress | None = None,
 ) -> "WarmupResult":

@@ -9,14 +9,13 @@ from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, TEXT, option
+from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.why.command import places as read_places
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from laminar_lens.geometry import GeometryLike
-    from laminar_lens.models.edits import Interventions
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.texts import Texts
     from laminar_lens.studies.why.result import WhyResult
@@ -51,7 +50,7 @@ class Why(Study):
     remeasured: ClassVar[tuple[str, ...]] = ("at",)
 
     tau: float = option(0.05, *TAU)
-    at: Any = option(
+    at: Wholes = option(
         None,
         "Positions of the pair inside a text, for example 42-62. Default: the last third of a text.",
         "LIST",
@@ -138,8 +137,8 @@ def why_study(
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: "Interventions" = None,
-    geometry: "GeometryLike" = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     geometries: Names = None,
     progress: Progress | None = None,
 ) -> "WhyResult":
