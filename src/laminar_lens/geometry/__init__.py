@@ -174,7 +174,7 @@ def geometry_note(geometry: GeometryLike) -> str:
     )
 
 
-def check_name(name: Any) -> str:
+def check_name(name: object) -> str:
     """The name of a geometry; InputError for another."""
     REGISTRY.get(name)
     return str(name)

@@ -164,7 +164,7 @@ else:  # refused in words of ours
     Interventions = Any
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(repr, value[:4]))}{', …' if len(value) > 4 else ''}]"
     text = repr(value)
@@ -219,7 +219,7 @@ def check_interventions(
         )
 
 
-def as_interventions(given: Any) -> tuple[Intervention, ...]:
+def as_interventions(given: object) -> tuple[Intervention, ...]:
     """One intervention, several, or None, as a tuple.
 
     Raises:

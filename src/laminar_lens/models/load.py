@@ -93,7 +93,12 @@ def process(model: Any) -> None:
 
 
 def _load_local(
-    path: Path, given: str, hooked: Any, device: str, dtype: "torch.dtype", trust: bool
+    path: Path,
+    given: str,
+    hooked: Any,
+    device: str,
+    dtype: "torch.dtype",
+    trust: bool,
 ) -> tuple[Any, Source]:
     """A model of a folder or file on this machine."""
     from laminar_lens.models.local import load_local
@@ -177,7 +182,7 @@ def _dtype(dtype: Any) -> "torch.dtype":
 
 
 @contextlib.contextmanager
-def _one_line(name: Any, path: Path | None, *, on_hooked: bool) -> Iterator[None]:
+def _one_line(name: object, path: Path | None, *, on_hooked: bool) -> Iterator[None]:
     """Whatever a library says while loading becomes one line of ours; `path` is None for a Hub model."""
     try:
         yield

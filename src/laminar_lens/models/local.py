@@ -22,7 +22,7 @@ from laminar_lens.models.faithful import (
     make_reference,
     refuse_if_apart,
 )
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.hooked import HFConfig, HFModel, HookedModel
 from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.names import EMBEDDED
 from laminar_lens.models.originals import Original
@@ -82,7 +82,7 @@ class _Compared:
     def __init__(self, source: Original, hooked: Any) -> None:
         self._source, self._hooked, self._name = source, hooked, source.name
 
-    def build(self, hf: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+    def build(self, hf: HFModel, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """TransformerLens's model; a bridge holds a Hugging Face model of its own."""
         if self._hooked is None:
             return self._source.bridge(dtype, tokenizer)
@@ -147,7 +147,7 @@ def _adds_bos(tokenizer: Tokenizer, name: str) -> tuple[str, str]:
     return "unknown", "the model's own tokenizer puts no BOS before a text"
 
 
-def check_decoder(config: Any, name: str) -> None:
+def check_decoder(config: HFConfig, name: str) -> None:
     """Refuses a model that writes one text while it reads another in both directions.
 
     Raises:
@@ -160,7 +160,13 @@ def check_decoder(config: Any, name: str) -> None:
 
 
 def build_hooked(
-    hf: Any, tokenizer: Tokenizer | None, hooked: Any, *, device: str, dtype: torch.dtype, name: str
+    hf: HFModel,
+    tokenizer: Tokenizer | None,
+    hooked: Any,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    name: str,
 ) -> Any:
     """A HookedTransformer with the weights of a Hugging Face model, unprocessed.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from laminar_lens.stats.bootstrap import Interval
 
@@ -11,12 +12,14 @@ CI = ("lower 95% limit", "upper 95% limit")
 BAND = ("lower limit of its simultaneous 95% band", "upper limit of its simultaneous 95% band")
 
 
-def column(dims: tuple[str, ...], values: Any, name: str, units: str = "1", **attrs: Any) -> xr.Variable:
+def column(
+    dims: tuple[str, ...], values: ArrayLike, name: str, units: str = "1", **attrs: Any
+) -> xr.Variable:
     """Numbers with what they are."""
     return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": name, **attrs})
 
 
-def radians(dims: tuple[str, ...], values: Any, name: str, withheld: str = "") -> xr.Variable:
+def radians(dims: tuple[str, ...], values: ArrayLike, name: str, withheld: str = "") -> xr.Variable:
     """Angles with what they are, and why an interval's end is missing."""
     return column(dims, values, name, "rad", **({"withheld": withheld} if withheld else {}))
 

@@ -174,7 +174,7 @@ def _token(starts: Any) -> int | None:
     return None
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return not torch.as_tensor(value).is_floating_point() and torch.as_tensor(value).dtype != torch.bool
 
 

@@ -16,6 +16,7 @@ from laminar_lens.interventions.conditions import as_conditions, check_condition
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
+from laminar_lens.models.edits import Intervention
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, describe
@@ -190,7 +191,7 @@ def _geometries(study: Study, plain: Run) -> dict[str, Any]:
     return {"beside": beside, "geometry": study.geometry(plain)}
 
 
-def _under(plain: Run, name: str, changes: Any) -> Run:
+def _under(plain: Run, name: str, changes: tuple[Intervention, ...]) -> Run:
     """The run under a condition, with notes of its own."""
     notes = [*plain.notes, *intervention_notes(plain.model, changes, plain.rows)]
     progress = named_progress(plain.progress, name)
@@ -263,7 +264,7 @@ def _layers(study: Study, measured: xr.Dataset) -> list[int]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """An option as a file holds it; None for what it cannot hold, which only decides what is measured."""
     simple = (bool, int, float, str, type(None))
     value = value.item() if isinstance(value, np.generic) else value

@@ -24,7 +24,7 @@ MOST_TEXTS = 200
 """So many texts are measured in every geometry: the comparison is beside the study, not the study."""
 
 
-def chosen_geometries(given: Any) -> tuple[str, ...]:
+def chosen_geometries(given: object) -> tuple[str, ...]:
     """Names to compare: none for None or False, all for True; "raw" is always the first.
 
     Raises:
@@ -48,7 +48,7 @@ def fitted(
     return fit_geometries(model, names, **how, seed=seed, progress=progress) if names else {}
 
 
-def check_apart(source: Any, geometry: Geometry) -> None:
+def check_apart(source: object, geometry: Geometry) -> None:
     """Refuses to measure the passages in a geometry that was fitted on them.
 
     Raises:

@@ -233,7 +233,7 @@ def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _json(value: Any, indent: int | None = None) -> str:
+def _json(value: object, indent: int | None = None) -> str:
     """JSON that UTF-8 can hold: half a surrogate pair as its escape."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return text.encode("utf-8", errors="backslashreplace").decode()

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.axes import PLAIN, Progress, Prompts
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.interventions import Intervention
@@ -109,7 +109,7 @@ class Run:
 
     def angle_batches(
         self,
-        tokens: Any = None,
+        tokens: Prompts = None,
         measures: Iterable[str] = ("sequential",),
         *,
         label: str = "angles",
@@ -131,7 +131,7 @@ class Run:
             **how,
         )
 
-    def angles_beside(self, tokens: Any, *, pairs: np.ndarray | None = None) -> np.ndarray:
+    def angles_beside(self, tokens: Prompts, *, pairs: np.ndarray | None = None) -> np.ndarray:
         """Angles [geometry layer text pair] in every geometry beside the study's own, in one pass."""
         return angles_by_geometry(
             self.model,
@@ -143,7 +143,7 @@ class Run:
             progress=self.progress,
         )
 
-    def batches(self, tokens: Any = None) -> PromptBatches:
+    def batches(self, tokens: Prompts = None) -> PromptBatches:
         """The texts in batches of equal length, for what no other method measures."""
         return prompt_batches(self.model, self.tokens if tokens is None else tokens, **self.captured)
 

@@ -100,7 +100,7 @@ class Sequential(Study):
         if self.n_perm < 1:
             raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
 
-    def texts(self, run: "Run", given: Any) -> "Plan":
+    def texts(self, run: "Run", given: Prompts) -> "Plan":
         from laminar_lens.studies.sequential.plan import make_plan
 
         plan = make_plan(getattr(run.model, "tokenizer", None), given, self.chosen(run))

@@ -75,7 +75,7 @@ class Why(Study):
                 )
         check_interventions(run.model, run.changes, [2])
 
-    def texts(self, run: "Run", given: Any) -> "Texts":
+    def texts(self, run: "Run", given: Prompts) -> "Texts":
         from laminar_lens.studies.texts import chosen_texts
         from laminar_lens.studies.why.cells import reach
 
