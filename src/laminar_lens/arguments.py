@@ -136,6 +136,22 @@ def path(name: str, value: object) -> Any:
     return value
 
 
+def device_map(name: str, value: Any) -> Any:
+    """A text, or devices by the names of a model's parts."""
+    if isinstance(value, str):
+        return text(name, value)
+    places = value.items() if isinstance(value, Mapping) else ()
+    named = all(
+        isinstance(part, str) and (isinstance(at, str) or _index(at) is not None) for part, at in places
+    )
+    if not places or not named:
+        raise InputError(
+            f"{name} is {shown(value)}; expected 'auto', or the devices of a model's parts, for example "
+            "{'model.embed_tokens': 'cuda:0', 'model.layers.0': 1}"
+        )
+    return dict(places)
+
+
 def function(name: str, value: object) -> Any:
     """What can be called."""
     if not callable(value):
@@ -268,14 +284,16 @@ def _within(least: int, most: int) -> int:
 
 BY_NAME: dict[str, Check | None] = {
     **dict.fromkeys(("prepend_bos", "final_norm", "random_init", "regex", "strict", "gradient"), flag),
-    **dict.fromkeys(("bridge", "processed", "trust_remote_code"), flag),
+    **dict.fromkeys(("bridge", "processed", "trust_remote_code", "check"), flag),
     **dict.fromkeys(("n_texts", "length", "removed", "skip", "n"), whole),
     **dict.fromkeys(("batch_size", "n_donors"), functools.partial(whole, least=1)),
     **dict.fromkeys(("n_draws", "n_perm"), functools.partial(whole, most=MOST_DRAWS)),
     **dict.fromkeys(("layers", "positions", "at", "dimensions"), wholes),
     **dict.fromkeys(("temperature", "norm_ratio", "min_cosine"), number),
-    **dict.fromkeys(("occurrence", "baseline", "backend", "what", "name", "a", "b"), text),
+    **dict.fromkeys(("occurrence", "baseline", "backend", "what", "name", "a", "b", "revision"), text),
     **dict.fromkeys(("mask", "padding"), truths),
+    "checkpoint": functools.partial(whole, least=0),
+    "device_map": device_map,
     "measures": texts,
     "pairs": places,
     "path": path,

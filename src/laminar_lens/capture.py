@@ -25,7 +25,7 @@ from laminar_lens.models.batches import (
 from laminar_lens.models.devices import device_name
 from laminar_lens.models.edits import Interventions
 from laminar_lens.models.families import family_of
-from laminar_lens.models.forward import check_model, residual_states
+from laminar_lens.models.forward import check_model, residual_states, where_it_is
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, check_same_weights
 from laminar_lens.models.memory import Need, check_fits
@@ -233,8 +233,8 @@ def residuals_from_cache(
             )
         check_final_norm(model)
         with torch.no_grad():
-            states[n_layers] = model.ln_final(states[n_layers])
-    return torch.stack([states[layer] for layer in wanted])
+            states[n_layers] = where_it_is(model.ln_final)(states[n_layers])
+    return torch.stack([states[layer].to(states[wanted[0]].device) for layer in wanted])
 
 
 def _plan(

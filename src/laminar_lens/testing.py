@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.cli.commands import study_command
@@ -158,12 +157,13 @@ def bears_nan(case: Case) -> None:
     """A text with NaN changes the answer or is refused in one line; no sentence says "nan"."""
     measured = case.run().measured
     assert measured is not None, "the result does not hold what was measured"
-    by_text = [
-        name
+    by_text = {
+        name: one.values
         for name, one in measured.data_vars.items()
         if one.dtype.kind == "f" and one.ndim and one.dims[0] in ("text", "prompt")
-    ]
-    holed = measured.assign({name: _without_first(measured[name]) for name in by_text})
+    }
+    first_gone = {name: np.concatenate([one[:1] * np.nan, one[1:]]) for name, one in by_text.items()}
+    holed = measured.assign({name: measured[name].copy(data=one) for name, one in first_gone.items()})
     refused = _refusal(lambda: case.study.answer(holed))
     assert "\n" not in refused, f"a text with NaN is refused in several lines: {refused!r}"
     if refused:
@@ -302,10 +302,3 @@ def _refusal(call: Callable[[], Any]) -> str:
     except LaminarLensError as error:
         return str(error)
     return ""
-
-
-def _without_first(variable: xr.DataArray) -> xr.DataArray:
-    """The variable with NaN in its first text."""
-    values = variable.values.copy()
-    values[0] = np.nan
-    return variable.copy(data=values)

@@ -39,12 +39,26 @@ WHICH = named(
 )
 LOADED = named(
     {
-        "device": Option("cpu, cuda, cuda:1 or mps.", "NAME", checks.device, str, "cpu", panel=MODEL),
+        "device": Option(
+            "cpu (default), cuda, cuda:1 or mps.", "NAME", checks.device, str, None, panel=MODEL
+        ),
+        "device_map": Option(
+            "Spread over devices: auto, balanced or sequential.", "HOW", None, str, None, panel=MODEL
+        ),
         "dtype": Option(
             f"{listed(checks.DTYPES)}.", "NAME", one_of(*checks.DTYPES), str, "float32", panel=MODEL
         ),
         "bridge": switch("TransformerBridge, also on TransformerLens 3.", MODEL),
         "trust_remote_code": switch("Let the model's own code run.", MODEL),
+        "revision": Option("Branch, tag or commit of a Hub model.", "NAME", None, str, None, panel=MODEL),
+        "checkpoint": Option(
+            "Step of its training, where TransformerLens lists them.", "STEP", None, int, None, panel=MODEL
+        ),
+        "check": Option(
+            "Compare with Hugging Face first; by default where the weights are here.",
+            *(None, None, bool, None),
+            panel=MODEL,
+        ),
     }
 )
 PROMPTS = named(
@@ -79,7 +93,12 @@ SAID = named({"json": switch("Only the summary, as JSON, on standard output.", O
 
 def model_choice(given: Mapping[str, Any]) -> ModelChoice:
     """Which model, and how it is loaded, from the options `WHICH` and `LOADED`."""
+    from laminar_lens.models.hub import check_choice
+
     how = {name: given[name] for name in LOADED}
+    check_choice(
+        given["model"], **{name: how[name] for name in ("device", "device_map", "revision", "checkpoint")}
+    )
     return ModelChoice(given["model"], **how | {"bridge": how["bridge"] or None})
 
 

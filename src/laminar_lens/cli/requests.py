@@ -19,13 +19,17 @@ class Output:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model, and how it is loaded."""
+    """Which model, and how it is loaded: the arguments of `load_model`."""
 
     name: str = "novella"
-    device: str = "cpu"
+    device: str | None = None
     dtype: str = "float32"
     bridge: bool | None = None
     trust_remote_code: bool = False
+    revision: str | None = None
+    checkpoint: int | None = None
+    device_map: str | None = None
+    check: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -109,13 +109,8 @@ def _load(choice: ModelChoice, progress: Progress) -> Any:
     progress(label, 0, 0)
     from laminar_lens.models import load_model
 
-    model = load_model(
-        choice.name,
-        device=choice.device,
-        dtype=choice.dtype,
-        bridge=choice.bridge,
-        trust_remote_code=choice.trust_remote_code,
-    )
+    how = {name: value for name, value in vars(choice).items() if name != "name"}
+    model = load_model(choice.name, **how)
     progress(label, 1, 1)
     return model
 

@@ -30,16 +30,17 @@ def context_length(model: HookedModel) -> int:
     return config_context(getattr(original, "config", None)) or int(model.cfg.n_ctx)
 
 
-def set_context(cfg: Any, config: HFConfig) -> None:
-    """Gives a HookedTransformer's configuration the context of the Hugging Face one: TransformerLens puts one
-    number for all models of some families (2,048 for Qwen3 and Mistral).
+def set_context(cfg: Any, config: HFConfig, kinds: tuple[str, ...] = ("rotary", "alibi")) -> None:
+    """Gives a HookedTransformer's configuration the context of the Hugging Face one, where its positions are
+    of these kinds: TransformerLens puts one number for all models of some families (2,048 for Qwen3 and
+    Mistral, 512 for TinyStories).
 
     To be called once the model is there: rotary tables then grow with the texts, whatever the context says,
-    and ALiBi's unused table of positions stays short. A table of learned positions is as long as it was made,
-    so there the configuration stays.
+    and ALiBi's unused table of positions stays short. A table of learned positions is as long as it is made,
+    so for those ("standard") before.
     """
     context = config_context(config)
-    if context is not None and cfg.positional_embedding_type in ("rotary", "alibi"):
+    if context is not None and cfg.positional_embedding_type in kinds:
         cfg.n_ctx = context
 
 

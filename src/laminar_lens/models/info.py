@@ -63,12 +63,11 @@ def describe(model: HookedModel) -> ModelInfo:
     check_model(model)
     cfg = model.cfg
     source = SOURCES.get(model)
-    hf = getattr(getattr(model, "original_model", None), "config", None)
     positions = str(getattr(cfg, "positional_embedding_type", None) or "unknown")
     file = source.file if source else None
     return ModelInfo(
         name=describe_name(model, "unnamed"),
-        revision=source.revision if source else getattr(hf, "_commit_hash", None),
+        revision=source.revision if source else None,
         checkpoint=checkpoint(model),
         n_layers=int(cfg.n_layers),
         d_model=int(cfg.d_model),
@@ -76,7 +75,7 @@ def describe(model: HookedModel) -> ModelInfo:
         vocab_size=int(cfg.d_vocab),
         generation="TransformerBridge" if hasattr(model, "original_model") else "HookedTransformer",
         weight_processing=weight_processing(model),
-        device=str(cfg.device),
+        device=", ".join(dict.fromkeys(str(one.device) for one in model.parameters())),
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         positions=_POSITIONS.get(positions, positions),
         bos_token_id=bos_token_id(model),

@@ -117,7 +117,7 @@ def _write(
     token = first[:, None].to(device)
     written: list[Tensor] = []
     for index in range(draws.shape[1]):
-        logits = (step(token).float() / temperature).masked_fill_(barred, -torch.inf)
+        logits = (step(token).to(device, torch.float32) / temperature).masked_fill_(barred, -torch.inf)
         share = torch.softmax(logits, dim=-1).cumsum(dim=-1)
         if not torch.isfinite(share[:, -1]).all():
             row = int((~torch.isfinite(share[:, -1])).nonzero()[0])
@@ -177,29 +177,27 @@ class _Cache:
 
     def __init__(self, model: HookedModel, batch: int, room: int) -> None:
         heads = int(getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads)
-        like = next(model.parameters())
-        self.entries = [
-            _Entry(like.new_empty(2, batch, heads, room, int(model.cfg.d_head)))
-            for _ in range(int(model.cfg.n_layers))
-        ]
-        self._mask = torch.ones(batch, 0, dtype=torch.int, device=like.device)
+        empty = torch.empty(2, batch, heads, 0, int(model.cfg.d_head))
+        self.entries = [_Entry(empty, room) for _ in range(int(model.cfg.n_layers))]
+        self._mask = torch.ones(batch, 0, dtype=torch.int)
 
     def __getitem__(self, layer: int) -> "_Entry":
         return self.entries[layer]
 
     def append_attention_mask(self, mask: Tensor) -> Tensor:
-        self._mask = torch.cat([self._mask, torch.ones_like(mask, dtype=torch.int)], dim=1)
+        self._mask = torch.cat([self._mask.to(mask.device), torch.ones_like(mask, dtype=torch.int)], dim=1)
         return self._mask
 
 
 class _Entry:
-    """One layer's keys and values in room taken once; given out as [batch pos head d_head], kept with heads
-    outside positions, as the attention's matrix product reads them without a copy."""
+    """One layer's keys and values in room taken once, where the layer is; given out as
+    [batch pos head d_head], kept with heads outside positions, as the attention's matrix product reads them
+    without a copy."""
 
     frozen = False
 
-    def __init__(self, room: Tensor) -> None:
-        self._room = room
+    def __init__(self, empty: Tensor, length: int) -> None:
+        self._room, self._length = empty, length
         self._used = 0
 
     @property
@@ -208,6 +206,9 @@ class _Entry:
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         end = self._used + keys.shape[1]
+        if not self._used:
+            batch, _, heads, width = keys.shape
+            self._room = keys.new_empty(2, batch, heads, self._length, width)
         self._room[0, :, :, self._used : end] = keys.transpose(1, 2)
         self._room[1, :, :, self._used : end] = values.transpose(1, 2)
         self._used = end

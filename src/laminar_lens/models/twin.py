@@ -7,10 +7,10 @@ import torch
 
 from laminar_lens.arguments import checked
 from laminar_lens.errors import ModelError
+from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HFConfig, HookedModel
 from laminar_lens.models.info import describe_name
-from laminar_lens.models.local import build_hooked
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
 from laminar_lens.stats.streams import stream
@@ -71,10 +71,9 @@ def _bridge_twin(model: HookedModel, config: HFConfig) -> Any:
 
 
 def _hooked_twin(model: HookedModel, config: HFConfig) -> Any:
-    dtype, device = next(model.parameters()).dtype, str(model.cfg.device)
-    hf = _random_hf(config, dtype)
-    name = str(model.cfg.model_name)
-    return build_hooked(hf, model.tokenizer, type(model), device=device, dtype=dtype, name=name)
+    dtype = next(model.parameters()).dtype
+    hf = _random_hf(config, dtype).to(model.cfg.device)
+    return build_hooked(hf, model.tokenizer, type(model), str(model.cfg.model_name), dtype)
 
 
 def _bare_twin(model: HookedModel) -> Any:

@@ -55,7 +55,7 @@ def test_no_context_is_an_attention_mask(model, hf, from_later):
 def test_positions_are_position_ids(tiny_gpt2, change, positions, bridge):
     from laminar_lens.models.originals import load_hf
 
-    tokens, hf = some_tokens(), load_hf(tiny_gpt2, device="cpu", dtype=torch.float32)
+    tokens, hf = some_tokens(), load_hf(tiny_gpt2, dtype=torch.float32)
     found = states(load(tiny_gpt2, bridge=bridge), tokens, change)
     agrees(found, hf_states(hf, tokens, positions=torch.tensor(positions)))
 

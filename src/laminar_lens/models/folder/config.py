@@ -39,6 +39,11 @@ def check_config(config: dict[str, Any], stored: Stored) -> None:
         FolderError: with the field, its value, and what was expected.
     """
     _check_types(config)
+    if config.get("is_encoder_decoder") is True:
+        raise FolderError(
+            f"config.json is of an encoder-decoder ({config.get('model_type')})",
+            "give a causal language model",
+        )
     parts = [config]
     if isinstance(inner := config.get("text_config"), dict):
         _check_types(inner, "text_config.")

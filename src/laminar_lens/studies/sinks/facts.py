@@ -8,6 +8,7 @@ import numpy as np
 from laminar_lens.errors import CaptureError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO
+from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.measure import Sinks
 
 HALF = 0.5
@@ -90,6 +91,13 @@ class Facts:
     def absent(self) -> bool:
         """Whether position 0 is shown to be no sink by its length in any layer."""
         return bool((self.by_place.high[:, 0] < NORM_RATIO).all())
+
+    @property
+    def of_blocks(self) -> str:
+        """Of which blocks heads are, where not of all."""
+        if not self.chosen:
+            return ""
+        return f" of {named_layers(self.measured.block.tolist()).replace('layer', 'block')}"
 
     @property
     def unseen(self) -> str:

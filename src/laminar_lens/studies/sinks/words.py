@@ -34,27 +34,29 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     if where:
         said = ", ".join([*where, text[0].lower() + text[1:]])
         text = said[0].upper() + said[1:]
-    return f"{text} {_attention_words(facts, rests)}{_beside_words(beside)}"
+    return f"{text} {_attention_words(facts, rests)}{_beside_words(facts, beside)}"
 
 
 def _attention_words(facts: Facts, claim: Claim) -> str:
     """S2: for how many heads it is shown, and beside it how many rest there in a text."""
     if facts.heads is None:
         return claim.evidence
-    above = int((facts.heads.low > HEAD_SHARE).sum())
+    above, of = int((facts.heads.low > HEAD_SHARE).sum()), facts.of_blocks
     words = {
-        "holds": f"Attention rests on it: {above} of {facts.heads.low.size} heads give it over {HEAD_SHARE}",
-        "fails": f"Attention does not rest on it: no head gives it over {HEAD_SHARE}",
-        "undetermined": "Whether attention rests on it is undetermined: some head may, and none is shown to "
-        f"give it over {HEAD_SHARE}",
+        "holds": f"Attention rests on it: {above} of {facts.heads.low.size} heads{of} give it over "
+        f"{HEAD_SHARE}",
+        "fails": f"Attention does not rest on it: no head{of} gives it over {HEAD_SHARE}",
+        "undetermined": f"Whether attention rests on it is undetermined: some head{of} may, and none is "
+        f"shown to give it over {HEAD_SHARE}",
     }
     shown = np.isfinite(claim.low)
     ci = f" (95% CI {interval(claim.low, claim.high, 0, write=share)})" if shown else ""
     return f"{words[claim.verdict]} on average; in a text {share(claim.estimate)} of the heads do{ci}."
 
 
-def _beside_words(claim: Claim) -> str:
+def _beside_words(facts: Facts, claim: Claim) -> str:
     if claim.verdict == "fails":
         return ""
     verb = "carry" if claim.verdict == "holds" else "may carry"
-    return f" Tokens beside it {verb} such vectors in {claim.estimate:.0%} of the texts."
+    there = " there" if facts.chosen else ""
+    return f" Tokens beside it {verb} such vectors{there} in {claim.estimate:.0%} of the texts."
