@@ -125,7 +125,7 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
         mask = earliest >= 4 if place == 4 else earliest == place
         if mask.any():
             chosen = [text for text, wanted in zip(texts, mask, strict=True) if wanted]
-            label = f"{name} ({mask.sum()} prompts)"
+            label = f"{name} ({len(chosen)} prompts)"
             bundle(figure, layers, angles[:, mask].T, chosen, name=label, color=color, opacity=0.6)
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     line(
