@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from laminar_lens.arguments import checked, shown
 from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import names
+from laminar_lens.models.hooked import HFModel
 from laminar_lens.models.hub import (
     OWN,
     cached,
@@ -24,6 +25,7 @@ from laminar_lens.models.hub import (
 )
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
+from laminar_lens.texts.tokenization import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +45,7 @@ def load_model(
     revision: str | None = None,
     checkpoint: int | None = None,
     device_map: Any = None,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     check: bool | None = None,
     keep_paths: bool = False,
 ) -> Any:
@@ -134,7 +136,15 @@ def process(model: Any) -> None:
 
 
 def _load_held(
-    hf: Any, tokenizer: Any, *, device: Any, copied: bool, hooked: Any, dtype: Any, check: Any, **_: Any
+    hf: HFModel,
+    tokenizer: Tokenizer | None,
+    *,
+    device: Any,
+    copied: bool,
+    hooked: Any,
+    dtype: Any,
+    check: Any,
+    **_: Any,
 ) -> tuple[Any, Source]:
     """A model that is in memory."""
     from laminar_lens.models.held import HeldOriginal

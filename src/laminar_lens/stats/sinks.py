@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from laminar_lens.arguments import number, places, truths
+from laminar_lens.axes import Mask
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.one_thread import one_thread
@@ -24,7 +25,7 @@ NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 def sink_tokens(
     values: Any,
-    mask: Any = None,
+    mask: Mask = None,
     *,
     norm_ratio: float = NORM_RATIO,
     min_cosine: float = MIN_COSINE,

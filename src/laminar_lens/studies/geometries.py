@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from laminar_lens.arguments import texts
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometries
 from laminar_lens.meter import AngleMeter
@@ -24,7 +24,7 @@ MOST_TEXTS = 200
 """So many texts are measured in every geometry: the comparison is beside the study, not the study."""
 
 
-def chosen_geometries(given: Any) -> tuple[str, ...]:
+def chosen_geometries(given: object) -> tuple[str, ...]:
     """Names to compare: none for None or False, all for True; "raw" is always the first.
 
     Raises:
@@ -48,7 +48,7 @@ def fitted(
     return fit_geometries(model, names, **how, seed=seed, progress=progress) if names else {}
 
 
-def check_apart(source: Any, geometry: Geometry) -> None:
+def check_apart(source: object, geometry: Geometry) -> None:
     """Refuses to measure the passages in a geometry that was fitted on them.
 
     Raises:
@@ -63,7 +63,7 @@ def check_apart(source: Any, geometry: Geometry) -> None:
 
 def angles_by_geometry(
     model: HookedModel,
-    prompts: Any,
+    prompts: Prompts,
     geometries: Mapping[str, Geometry],
     run: Mapping[str, Any],
     *,
@@ -78,10 +78,9 @@ def angles_by_geometry(
     """
     batches = prompt_batches(model, prompts, batch_size=None, **run)
     layers = tuple(sorted(set(batches.layers)))
-    bos = int(batches.info["prepend_bos"] is True)
     width = batches.longest - 1 if pairs is None else pairs.shape[1]
     for geometry in geometries.values():
-        geometry.check_others([row[bos:] for row in batches.rows])
+        geometry.check_others(batches.texts_only)
     found = np.full((len(geometries), len(layers), len(batches.rows), width), np.nan)
     how: dict[str, Any] = {"layers": layers, "backend": backend, "final_norm": batches.final_norm}
     how["measures"] = ("sequential",) if pairs is None else ()

@@ -15,7 +15,9 @@ from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, targe
 from laminar_lens.prompts import find_targets
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies import run
-from laminar_lens.studies.measurement import Capture, measured_angles
+from laminar_lens.studies.measurement import measured_angles
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.comparison import pairs_of_sinks
 from laminar_lens.studies.sequential.plan import Settings, make_plan
 from laminar_lens.studies.sequential.study import sequential_study
@@ -172,9 +174,10 @@ class TestAngles:
         }
         pairs["a"][3, 2], pairs["b"][0, 1, 0] = -1, -1
         tokens = np.full((len(PROMPTS), 1), 2)
-        once = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        run = Run(model, Options())
+        once = measured_angles(run, PROMPTS, pairs, tokens)
         monkeypatch.setattr("laminar_lens.studies.stream._distinct", lambda pairs: (pairs, None))
-        each = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        each = measured_angles(run, PROMPTS, pairs, tokens)
         for name in pairs:
             assert np.allclose(once.pair_angle[name], each.pair_angle[name], atol=2e-6, equal_nan=True)
             i, j = pairs[name][5, 1]

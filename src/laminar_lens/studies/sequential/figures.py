@@ -125,7 +125,7 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
         mask = earliest >= 4 if place == 4 else earliest == place
         if mask.any():
             chosen = [text for text, wanted in zip(texts, mask, strict=True) if wanted]
-            label = f"{name} ({mask.sum()} prompts)"
+            label = f"{name} ({len(chosen)} prompts)"
             bundle(figure, layers, angles[:, mask].T, chosen, name=label, color=color, opacity=0.6)
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     line(
@@ -134,8 +134,9 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     )  # fmt: skip
     if said:
         rows, columns = np.nonzero(dataset["two_sinks"].values)
+        top = angles[rows, columns].argmax()
         figure.add_annotation(
-            text="two sinks", x=float(np.median(layers[rows])), y=float(angles[rows, columns].max()),
+            text="two sinks", x=int(layers[rows[top]]), y=float(angles[rows[top], columns[top]]),
             yanchor="bottom", showarrow=False, font={"size": 12, "color": SOFT},
         )  # fmt: skip
     layer_axis(figure, layers.tolist())

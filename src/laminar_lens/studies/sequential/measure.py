@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.interventions.conditions import as_conditions
 from laminar_lens.results import texts_fingerprint
 from laminar_lens.studies.geometries import MOST_TEXTS
 from laminar_lens.studies.measured import Axes, to_dataset
-from laminar_lens.studies.measurement import (
-    Adjacent,
-    Capture,
-    adjacent_angles,
-    measured_angles,
-)
+from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.comparison import mean
 from laminar_lens.studies.sequential.plan import Plan, check_tokens, draw_matched
@@ -96,23 +90,17 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     """Everything that prompts, donors, warm-up and random weights give, under one condition."""
     plan = run.texts
     assert isinstance(plan, Plan)
-    how, settings = _captured(run), study.chosen(run)
-    conditions = as_conditions(run.options.interventions)
-    notes, seed, progress = run.notes, run.options.seed, run.progress
-    warm = run.once("warm-up", lambda: warmup_part(run.model, study.warmup, conditions, how, seed, progress))
-    source, given = run.once(
-        "donors",
-        lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
-    )
+    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup))
+    source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
-    found = measured_angles(run.model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
-    check_tokens(plan, found.tokens, bos=int(how.prepend_bos))
-    donors = donor_angles(run.model, given, warm, run.condition, how, notes, progress)
+    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1])
+    check_tokens(plan, found.tokens, bos=int(run.options.prepend_bos))
+    donors = donor_angles(run, given, warm)
     draws: dict[str, np.ndarray] = {}
     for name, drawn in plan.draws.items():
         draws |= {name: found.pair_angle[name], f"{name}_pair": drawn}
-    draws |= _matched(draw_matched(plan, donors, settings, notes), donors)
+    draws |= _matched(draw_matched(plan, donors, study.chosen(run), run.notes), donors)
     made = Measurement(
         angle=found.angle,
         target_angle=found.pair_angle["target"],
@@ -136,12 +124,6 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     return to_dataset(made, info=found.info).assign(_kept(warm, run.condition))
 
 
-def _captured(run: Run) -> Capture:
-    chosen = run.options
-    layers = run.captured["layers"]
-    return Capture(chosen.prepend_bos, chosen.final_norm, layers, chosen.backend, run.changes, run.geometry)
-
-
 def _matched(drawn: np.ndarray | None, donors: Adjacent) -> dict[str, np.ndarray]:
     """The donors' pairs at the target's places, from the angles that all of theirs have."""
     if drawn is None:
@@ -157,10 +139,7 @@ def _random_curve(run: Run, plan: Plan) -> np.ndarray | None:
     twin = run.twin("No random-weights curve")
     if twin is None:
         return None
-    how, label = _captured(twin), "capturing random weights"
-    return mean(
-        adjacent_angles(twin.model, plan.prompts, how, label=label, progress=run.progress).angle, axis=1
-    )
+    return mean(adjacent_angles(twin, plan.prompts, "capturing random weights").angle, axis=1)
 
 
 def _beside(run: Run, plan: Plan) -> dict[str, np.ndarray]:

@@ -10,6 +10,9 @@ from laminar_lens.studies.sequential.figures import baseline_texts
 MOST_LABELS = 20
 """With more layers than this, labels at each layer would print over each other."""
 
+_GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, without the whole part, keep points side by side apart."""
+
 _WIDTH = 700
 """Of the plot in CSS pixels, about: what a layer may take of it."""
 
@@ -28,7 +31,7 @@ def mixture(dataset: xr.Dataset) -> go.Figure | None:
     pairs = dataset["baseline_pair"].values
     first = (pairs == 0).any(axis=1)
     texts = baseline_texts(dataset)
-    spread = np.linspace(-0.3, 0.3, len(first))[np.random.default_rng(0).permutation(len(first))]
+    spread = 0.6 * (np.arange(len(first)) * _GOLDEN % 1) - 0.3
     for mask, name, color in (
         (~first, "without position 0", WITHOUT_FIRST),
         (first, "with position 0", WITH_FIRST),

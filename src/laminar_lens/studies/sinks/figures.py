@@ -75,8 +75,8 @@ def attention(dataset: xr.Dataset) -> go.Figure | None:
     figure = new_figure(
         "Attention to position 0, by head",
         "A cell is one head: the mean, over the positions of a text, of what they give to position 0. "
-        f"Attention spread evenly would be {_even(dataset.sizes['pos']):.2f}; a head rests on position 0 "
-        "above 0.3.",
+        f"Attention spread evenly would be {float(dataset['attention_even']):.2f}; a head rests on "
+        "position 0 above 0.3.",
         x="block",
     )
     values = dataset["attention_first"].values
@@ -93,11 +93,6 @@ def attention(dataset: xr.Dataset) -> go.Figure | None:
     figure.update_xaxes(dtick=max(1, len(values) // 12))
     figure.update_yaxes(title={"text": "head"}, dtick=max(1, values.shape[1] // 8))
     return figure
-
-
-def _even(length: int) -> float:
-    """What position 0 would get on average if every position spread its attention evenly."""
-    return float(np.mean(1 / np.arange(1, length + 1)))
 
 
 @needs("largest")
@@ -144,7 +139,7 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
         "A block without a bar does not show what it writes.",
         x="block",
     )
-    blocks, write = dataset["block"].values, dataset["write"].values
+    blocks, write, rest = (dataset[name].values for name in ("block", "write", "write_rest"))
     for row, (name, color) in enumerate(_COMPONENTS.values()):
         figure.add_trace(
             go.Bar(
@@ -152,10 +147,9 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
                 hovertemplate=f"{name} of block %{{x}}: %{{y:.3g}}<extra></extra>",
             )
         )  # fmt: skip
-        rest = write[:, row, write.shape[2] // 2 :].mean(1)
         figure.add_trace(
             go.Scatter(
-                x=blocks, y=rest, name=f"{name}, rest of the text", mode="lines+markers",
+                x=blocks, y=rest[:, row], name=f"{name}, rest of the text", mode="lines+markers",
                 line={"color": color, "width": 1.4, "dash": "3px,3px"},
                 marker={"size": 7, "line": {"color": "white", "width": 1}},  # seen before a bar of its colour
                 hovertemplate=f"{name} of block %{{x}}, rest: %{{y:.3g}}<extra></extra>",

@@ -2,13 +2,14 @@
 random weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from laminar_lens.axes import Window
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.conditions import portable
 from laminar_lens.models.edits import check_interventions
@@ -53,29 +54,39 @@ class Measurement:
     group: Annotated[np.ndarray, Axes("text")] | None = None
 
 
-def measure(run: Run, reference: Any) -> xr.Dataset:
+def measure(run: Run, reference: Window) -> xr.Dataset:
     """Angles of every text, of the same text started anew at the reference window, and leading axes of a
     few."""
-    bos = int(run.options.prepend_bos)
-    window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)
-    turns: dict[int, np.ndarray] = {}
-    angle, layers, info = _angles(run, run.tokens, "angles by position", turns)
+    found, info = by_position(run, "angles by position", reference)
+    window = slice(*found.window)
     return to_dataset(
-        Measurement(
-            angle=angle,
-            axis_turn=np.stack([turns[layer] for layer in layers]),
-            token_id=run.tokens.numpy().astype(np.int64),
-            layer=np.array(layers),
-            bos=bos,
-            window=(window.start, window.stop),
-            paired=_paired(run, angle, window.start, bos),
+        replace(
+            found,
+            paired=_paired(run, found.angle, window.start, found.bos),
             random_angle=_random(run) if run.options.random_init else None,
             excess=_excess(run, window) if run.beside else None,
             geometry=np.array(list(run.beside)) if run.beside else None,
-            group=run.groups,
         ),
         info=info,
     )
+
+
+def by_position(run: Run, label: str, reference: Window = None) -> tuple[Measurement, dict[str, Any]]:
+    """What the answer rests on, without what is reported beside it, and how it was captured."""
+    bos = int(run.options.prepend_bos)
+    window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)
+    turns: dict[int, np.ndarray] = {}
+    angle, layers, info = _angles(run, run.tokens, label, turns)
+    found = Measurement(
+        angle=angle,
+        axis_turn=np.stack([turns[layer] for layer in layers]),
+        token_id=run.tokens.numpy().astype(np.int64),
+        layer=np.array(layers),
+        bos=bos,
+        window=(window.start, window.stop),
+        group=run.groups,
+    )
+    return found, info
 
 
 def _paired(run: Run, angle: np.ndarray, start: int, bos: int) -> np.ndarray | None:

@@ -96,7 +96,7 @@ def _share(value: float) -> str:
     return percent(value) if math.isfinite(value) else "–"
 
 
-def _said(value: Any) -> str:
+def _said(value: object) -> str:
     return value if isinstance(value, str) else number(value)
 
 

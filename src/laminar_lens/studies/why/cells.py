@@ -7,7 +7,6 @@ observation.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.arguments import wholes
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Wholes
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.interventions import Intervention, cut, restart
@@ -96,7 +95,7 @@ def exchange(n: int, groups: np.ndarray | None, seed: int) -> Exchange:
     return Exchange(donor, unit)
 
 
-def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
+def places(at: Wholes, length: int) -> Int[np.ndarray, " place"]:
     """Positions t of the bigram (t, t+1) in the body: those given, or every reference pair of a text.
 
     Raises:
@@ -119,7 +118,7 @@ def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
     return np.unique(np.array(given))
 
 
-def reach(at: Any, length: int) -> int:
+def reach(at: Wholes, length: int) -> int:
     """On so many first tokens of a text depend its effects, but for T, which its last third has a part in.
 
     At least `COMPARED`, as beginnings of a few tokens are common to texts that are otherwise independent.
@@ -138,7 +137,7 @@ def measure_cells(
     swapped: Exchange,
     layers: Sequence[int],
     *,
-    at: Any = None,
+    at: Wholes = None,
     has_positions: bool = True,
     final_norm: bool = False,
     geometries: Sequence[Geometry] = (RAW,),
