@@ -132,4 +132,5 @@ def _lost_letters(tokenizer: Any, rows: Sequence[list[int]]) -> float:
 
 
 def _letters(text: str) -> Counter[str]:
-    return Counter(one for one in unicodedata.normalize("NFKD", text.casefold()) if one.isalnum())
+    every = Counter(unicodedata.normalize("NFKD", text.casefold()))
+    return Counter({one: n for one, n in every.items() if one.isalnum()})
