@@ -27,7 +27,7 @@ from laminar_lens.models.passes import each_batch, run_batch
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.sinks.blocks import ATTENTION, fires, refuse_broken_steps
+from laminar_lens.studies.sinks.blocks import ATTENTION, has_hooks, refuse_broken_steps, silent
 
 RANDOM_TEXTS = 60
 RESIDUAL = "unit of the residual stream"
@@ -131,14 +131,27 @@ def measure_sinks(
         one.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
     wanted = (ATTENTION, *(WRITES if geometry.name == "raw" else ()))
     blocks = [layer - 1 for layer in run.layers if layer > 0]
-    watched = [kind for kind in wanted if blocks and fires(run, kind, blocks, notes)]
+    watched = [kind for kind in wanted if blocks and has_hooks(run.model, kind, blocks)]
     out = _empty(run, geometry, watched, beside)
+    fired: dict[str, set[int]] = {kind: set() for kind in wanted}
     for indices in each_batch(run, label, progress):
-        _Pass(run, geometry, tuple(beside.values()), out, indices).measure(watched)
+        _Pass(run, geometry, tuple(beside.values()), out, indices).measure(watched, fired)
+    for kind in wanted:
+        if note := silent(run.model, kind, blocks, fired[kind]):
+            notes.append(note)
+            _leave_out(out, kind)
     if out.write is not None and out.error is not None:
         dtype = next(run.model.parameters()).dtype
         refuse_broken_steps(out.write, out.error, out.block, dtype, notes)
     return out
+
+
+def _leave_out(out: Sinks, kind: str) -> None:
+    """Nothing of what the model does not show."""
+    if kind == ATTENTION:
+        out.received = out.first = out.resting = None
+    else:
+        out.write = out.error = None
 
 
 def _empty(
@@ -203,7 +216,8 @@ class _Pass:
         self.length = len(run.rows[self.indices[0]])
         self.seen: dict[str, Tensor] = {}
 
-    def measure(self, watched: Sequence[str]) -> None:
+    def measure(self, watched: Sequence[str], fired: dict[str, set[int]]) -> None:
+        """Notes in `fired` the blocks whose hook point of a kind did."""
         family = family_of(self.run.model.cfg)
         kinds = [kind for kind in watched if kind == ATTENTION]
         kinds += [] if self.out.write is None else ["before", *WRITES, "after"]
@@ -211,6 +225,11 @@ class _Pass:
             (family.hook(kind, block), partial(self.passing, row, kind))
             for row, block in enumerate(self.out.block.tolist())
             for kind in kinds
+        ]
+        watch += [
+            (family.hook(kind, block), partial(_note, fired[kind], block))
+            for block in self.out.block.tolist()
+            for kind in watched
         ]
         run_batch(self.run, self.indices, self.state, watch=watch)
 
@@ -268,7 +287,10 @@ class _Pass:
         ⟨pre + post, write⟩ / (‖pre‖ + ‖post‖), where the step is the sum of the writes."""
         assert self.out.write is not None
         assert self.out.error is not None
-        pre, *writes = (self.seen.pop(name).to(post) for name in ("before", *WRITES))
+        seen, self.seen = self.seen, {}
+        if len(seen) < 1 + len(WRITES):  # a hook point that does not fire
+            return
+        pre, *writes = (seen[name].to(post) for name in ("before", *WRITES))
         lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
         tiny = torch.finfo(lengths.dtype).tiny
         rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
@@ -278,6 +300,10 @@ class _Pass:
         both, total = pre + post, (lengths[0] + lengths[1]).clamp(min=tiny)
         for row, write in enumerate(writes):
             self.out.write[self.indices, at, row] = ((both * write).sum(-1) / total).cpu().numpy()
+
+
+def _note(fired: set[int], block: int, value: Tensor, hook: Any) -> None:
+    fired.add(block)
 
 
 def _widened(x: Tensor) -> Tensor:
