@@ -20,9 +20,9 @@ def has_hooks(model: HookedModel, kind: str, blocks: Sequence[int]) -> bool:
     return all(family.hook(kind, block) in model.hook_dict for block in blocks)
 
 
-def silent(model: HookedModel, kind: str, blocks: Sequence[int], fired: Set[int]) -> str:
+def silent(model: HookedModel, kind: str, blocks: Sequence[int], fired: Set[tuple[str, int]]) -> str:
     """What to say where that hook point fired in some of the blocks only; empty where in all of them."""
-    missing = [block for block in blocks if block not in fired]
+    missing = [block for block in blocks if (kind, block) not in fired]
     if not missing:
         return ""
     what = "attention is not measured" if kind == ATTENTION else "steps are not decomposed into their writes"
