@@ -1,6 +1,6 @@
 """Angles of prompts: the pairs that are asked for, batch by batch; nothing is kept but angles."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.models.edits import Intervention
+from laminar_lens.models.forward import Visit
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.selection import with_previous
 from laminar_lens.studies.stream import AngleBatch, iter_angles
@@ -81,11 +82,12 @@ def measured_angles(
     tokens: np.ndarray,
     how: Capture,
     *,
+    visit: Callable[[Sequence[int]], Visit] | None = None,
     progress: Progress | None = None,
 ) -> Measured:
     """Angles of the named `pairs` [text draw 2], rotations of `tokens` [text occurrence], adjacent pairs.
 
-    A negative position stands for "none" and gives NaN.
+    A negative position stands for "none" and gives NaN; `visit` as in `iter_angles`.
     """
     names, wanted = list(pairs), np.concatenate([pairs[name] for name in pairs], axis=1)
     batches = _Batches(how.layers, len(texts))
@@ -93,9 +95,8 @@ def measured_angles(
     turned: list[np.ndarray] = []
     layers = None if how.layers is None else with_previous(how.layers)
     measures = ("sequential", "rotation")
-    for batch in _stream(
-        model, texts, measures, how, layers, pairs=wanted, label="capturing prompts", progress=progress
-    ):
+    more: dict[str, Any] = {"pairs": wanted, "visit": visit, "progress": progress}
+    for batch in _stream(model, texts, measures, how, layers, label="capturing prompts", **more):
         rows = batches.add(batch)
         chosen.append(batch.angles["pair"][rows])
         turned.append(_rotations(batch, rows, tokens[batch.indices]))

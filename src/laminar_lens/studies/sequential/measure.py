@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.interventions.conditions import as_conditions
 from laminar_lens.results import texts_fingerprint
-from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.measurement import (
     Adjacent,
@@ -93,16 +92,24 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     plan = run.texts
     assert isinstance(plan, Plan)
     how, settings = _captured(run), study.chosen(run)
-    conditions = as_conditions(run.options.interventions)
     notes, seed, progress = run.notes, run.options.seed, run.progress
-    warm = run.once("warm-up", lambda: warmup_part(run.model, study.warmup, conditions, how, seed, progress))
+    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup, how))
     source, given = run.once(
         "donors",
         lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
     )
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
-    found = measured_angles(run.model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
+    beside = _beside(run, plan) if run.beside else None
+    found = measured_angles(
+        run.model,
+        plan.prompts,
+        pairs,
+        plan.target[:, :, 1],
+        how,
+        visit=None if beside is None else beside.of,
+        progress=progress,
+    )
     check_tokens(plan, found.tokens, bos=int(how.prepend_bos))
     donors = donor_angles(run.model, given, warm, run.condition, how, notes, progress)
     draws: dict[str, np.ndarray] = {}
@@ -126,7 +133,7 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
         warmup=_attrs(warm, run.condition),
         **draws,
-        **(_beside(run, plan) if run.beside else {}),
+        **({} if beside is None else _angles_beside(run, beside.angle)),
     )
     return to_dataset(made, info=found.info).assign(_kept(warm, run.condition))
 
@@ -158,11 +165,14 @@ def _random_curve(run: Run, plan: Plan) -> np.ndarray | None:
     )
 
 
-def _beside(run: Run, plan: Plan) -> dict[str, np.ndarray]:
-    """Target and published baseline in every geometry."""
+def _beside(run: Run, plan: Plan) -> Beside:
+    """Measures target and published baseline in every geometry."""
     published = np.swapaxes(plan.draws["published"], 0, 1)[:, :1]
-    asked = np.concatenate([plan.target, published], axis=1)[:MOST_TEXTS]
-    angle = run.angles_beside(plan.prompts[:MOST_TEXTS], pairs=asked)
+    asked = np.concatenate([plan.target, published], axis=1)
+    return run.measured_beside(asked.shape[1], pairs=asked)
+
+
+def _angles_beside(run: Run, angle: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "target_beside": mean(angle[..., :-1], axis=3),
         "baseline_beside": angle[..., -1],

@@ -10,7 +10,7 @@ from torch import Tensor
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW
-from laminar_lens.interventions.conditions import Conditions, portable
+from laminar_lens.interventions.conditions import Conditions, as_conditions, portable
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.models.context import context_length
 from laminar_lens.models.padding import without_pads
@@ -19,40 +19,36 @@ from laminar_lens.results import json_safe
 from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, Capture, adjacent_angles
 from laminar_lens.studies.observations import MANY_REPEATS
+from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.plan import Plan, check_donors
 from laminar_lens.studies.warmup.result import WarmupResult
-from laminar_lens.studies.warmup.study import warmup_study
+from laminar_lens.studies.warmup.study import Warmup
 from laminar_lens.texts.passages import N_PASSAGES, PASSAGES, SAMPLED
 
 DONOR_LENGTH = 64
 DONORS = "give donors= of your own, or donors='sampled'"
 
 
-def warmup_part(
-    model: Any, warmup: Any, conditions: Conditions, how: Capture, seed: int, progress: Progress | None
-) -> WarmupResult | None:
+def warmup_part(run: Run, warmup: Any, how: Capture) -> WarmupResult | None:
     """The warm-up part: run now, given and checked, or left out. Patched states fit no other texts: a
     condition with them has none."""
     if warmup is False:
         return None
+    conditions = as_conditions(run.options.interventions)
     fit = {name: changes for name, changes in conditions.items() if portable(changes) == changes}
     if warmup is None or warmup is True:
-        return warmup_study(
-            model,
-            prepend_bos=how.prepend_bos,
-            final_norm=how.final_norm,
-            layers=how.layers,
-            seed=seed,
-            backend=how.backend,
-            interventions={name: changes for name, changes in fit.items() if changes} or None,
-            geometry=how.geometry,
-            progress=progress,
-        )
+        from laminar_lens.studies.drive import drive
+
+        changed = {name: changes for name, changes in fit.items() if changes} or None
+        options = replace(run.options, interventions=changed, geometry=how.geometry, geometries=None)
+        found = drive(Warmup(), run.model, None, options, run.progress, run.kept)
+        assert isinstance(found, WarmupResult)
+        return found
     if not isinstance(warmup, WarmupResult):
         raise InputError(
             f"warmup is a {type(warmup).__name__}: give a result of warmup_study, None to run one, or False"
         )
-    _check_warmup(warmup, model, fit, how)
+    _check_warmup(warmup, run.model, fit, how)
     return warmup
 
 
