@@ -159,8 +159,7 @@ class _Pass:
 
     def measure(self, watched: Sequence[str]) -> None:
         family = family_of(self.run.model.cfg)
-        kinds = [kind for kind in watched if kind == ATTENTION]
-        kinds += [] if self.out.write is None else ["before", *WRITES, "after"]
+        kinds = [*watched, *([] if self.out.write is None else ["before", "after"])]
         watch: list[Watch] = [
             (family.hook(kind, block), partial(self.passing, row, kind))
             for row, block in enumerate(self.out.block.tolist())
