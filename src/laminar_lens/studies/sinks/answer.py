@@ -16,7 +16,7 @@ from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sinks.claims import answer_claims
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.measure import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks, length_ratios
+from laminar_lens.studies.sinks.numbers import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks, length_ratios
 from laminar_lens.studies.sinks.words import sentence
 from laminar_lens.studies.study import Answer
 
