@@ -233,6 +233,7 @@ def statistics(target, rotation, drawn, layers):
         made[f"mode_{side}_sd"] = radians("layer", sd, f"{side} mode")
     made |= {
         "two_modes": ("layer", two),
+        "mode_verdict": ("layer", np.where(two, "two", "one"), {"prompts_needed": 20}),
         "mode_high_weight": ("layer", np.where(two, upper.mean(axis=1), np.nan)),
         "attributed_position": ("layer", np.where(two, 0, -1)),
     }

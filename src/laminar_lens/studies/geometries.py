@@ -16,8 +16,8 @@ from laminar_lens.meter import AngleMeter
 from laminar_lens.models.batches import prompt_batches
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.passes import each_batch, run_batch
-from laminar_lens.stats.bootstrap import mean_interval
-from laminar_lens.studies.columns import with_ends
+from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.studies.columns import BAND, with_ends
 from laminar_lens.texts.passages import PASSAGES
 
 MOST_TEXTS = 200
@@ -107,7 +107,8 @@ def by_geometry(
     groups: np.ndarray | None,
     seed: int,
 ) -> dict[str, xr.Variable]:
-    """Means over texts of quantities [geometry layer text] in radians, with 95% intervals.
+    """Means over texts of quantities [geometry layer text] in radians, with 95% intervals that hold in all
+    geometries and layers at once, as the layer that is shown is chosen by them.
 
     Args:
         values: by name, the numbers and what they are.
@@ -118,10 +119,7 @@ def by_geometry(
     found: dict[str, xr.Variable] = {}
     axes = ("geometry", "layer")
     for name, (quantity, meaning) in values.items():
-        interval = mean_interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
-        columns = with_ends(f"geometry_{name}", axes, interval, meaning, "rad")
-        for one in columns.values():
-            one.attrs["withheld"] = interval.withheld
-        found |= columns
+        band = simultaneous_band(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
+        found |= with_ends(f"geometry_{name}", axes, band, meaning, "rad", ends=BAND)
     found["geometry"] = xr.Variable(("geometry",), list(geometries))
     return found

@@ -79,6 +79,12 @@ def described(found: Baseline, single: np.ndarray) -> Baseline:
     return replace(found, angle=angle, modes=[modes] * len(LAYERS))
 
 
+def said_of(found: Baseline, warmup: Any = None) -> str:
+    return sentence(
+        LAYERS, found, warmup, {"C4": modes_claim(LAYERS, found), "C5": attribution_claim(LAYERS, found)}
+    )
+
+
 class TestRotation:
     def test_holds_fails_undetermined(self, rng: np.random.Generator) -> None:
         target = angles(rng)
@@ -209,8 +215,8 @@ class TestModes:
         mixed = mean_claim(LAYERS, found, 0)
         assert modes_claim(LAYERS, found).verdict == mixed.verdict == "undetermined"
         assert "an upper one could hide" in mixed.evidence
-        said = sentence(LAYERS, found, None)
-        assert "could hide" in said
+        said = said_of(found)
+        assert "a small upper group could hide; 50 prompts would show one." in said
         assert "one group" not in said
         for part in (mixed.evidence, modes_claim(LAYERS, found).evidence):
             assert "one group" not in part
@@ -460,15 +466,18 @@ def test_layers_are_named() -> None:
 
 class TestSentence:
     def make(self, found: Baseline, warmup: Any = None) -> str:
-        return sentence(LAYERS, found, warmup)
+        return said_of(found, warmup)
 
     def test_says_what_to_leave_out_and_how_the_baseline_splits(self, rng: np.random.Generator) -> None:
         warm = SimpleNamespace(sentence="Leave out 1 token.")
         said = self.make(baseline(rng), warm)
         assert said.startswith("Leave out 1 token. The published baseline splits in two in layers 0–8")
-        assert "explained by position 0 (precision 1.00, recall 1.00)" in said
+        assert "; the upper group is the pairs with position 0 (agreement 1.00 [" in said
         assert "does not split" in self.make(baseline(rng, upper=1.25))
-        assert "Too few prompts" in self.make(baseline(rng, n=12, n_first=4))
+        few = self.make(baseline(rng, n=12, n_first=4))
+        assert few.startswith(
+            "Undetermined whether the published baseline splits in two: there were 12 prompts, 20"
+        )
         assert self.make(baseline(rng)).endswith("How many tokens to leave out was not measured.")
 
 

@@ -1,4 +1,4 @@
-"""A sink study's answer in one or two sentences."""
+"""A sink study's answer in a few sentences, each part as its claim has it."""
 
 import numpy as np
 
@@ -6,14 +6,29 @@ from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.writes import erasing_words, writing_words
-from laminar_lens.words import interval, percent
+from laminar_lens.studies.sinks.writes import NOT_APPLICABLE, by_blocks
+from laminar_lens.words import decimal, interval, percent
+
+_ERASED = {
+    "holds": "{} of it is erased before the end",
+    "fails": "Most of it stays to the end: {} is erased",
+    "undetermined": "Whether most of it is erased before the end is undetermined: {} is",
+}
+_MLPS = {
+    "holds": "mostly by MLPs",
+    "fails": "mostly by attention",
+    "undetermined": "whether mostly by MLPs is undetermined",
+}
+_LEFT = {
+    "holds": "it is no sink in the last hidden state",
+    "fails": "it still is a sink in the last hidden state",
+    "undetermined": "whether it is a sink in the last hidden state is undetermined",
+}
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
-    """The answer in one or two sentences."""
-    n = len(facts.ratio)
-    long, rests, beside = claims["S1"], claims["S2"], claims["S6"]
+    """The answer in a few sentences."""
+    n, long = len(facts.ratio), claims["S1"]
     size = f"{long.estimate:.1f} times the text's median length, in layer {facts.peak}"
     ci = (
         f" (95% band {interval(long.low, long.high, 1)}, {n} texts)"
@@ -21,17 +36,52 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
         else f" ({n} texts)"
     )
     if long.verdict == "holds":
-        text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}"
-        if facts.geometry == "raw":
-            text += f"; {writing_words(facts)}; {erasing_words(facts)}"
-        text += "."
+        text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}."
+        text += _written_words(facts, claims["S4"]) + _erased_words(facts, claims)
     elif long.verdict == "fails":
         text = f"No sink at position 0 by length: at most {size}{ci}."
     else:
         text = f"Undetermined whether position 0 is a sink: {size}{ci}."
     if facts.geometry != "raw":
         text = f"In the geometry {facts.geometry!r}, {text[0].lower()}{text[1:]}"
-    return f"{text} {_attention_words(facts, rests)}{_beside_words(beside)}"
+    return f"{text} {_attention_words(facts, claims['S2'])}{_beside_words(claims['S6'])}"
+
+
+def _written_words(facts: Facts, claim: Claim) -> str:
+    """S4."""
+    if claim.verdict == NOT_APPLICABLE:
+        return ""
+    if facts.embedded:
+        already = 0 in facts.long_layers
+        return (
+            f" It is {'in the embedding already' if already else 'as long in the embedding: others shrink'}."
+        )
+    if claim.verdict == "fails" and np.isnan(claim.estimate):
+        return " No block writes it: the others' length falls."
+    return f" It is written {_mlp_words(facts, claim, written=True)}."
+
+
+def _erased_words(facts: Facts, claims: dict[str, Claim]) -> str:
+    """S5a, who does it (S5b), and what is left (S5c)."""
+    gone, by, left = (claims[f"S5{part}"] for part in "abc")
+    said = f" {_ERASED[gone.verdict].format(_percent(gone.estimate))}{_ci(gone)}"
+    if by.verdict == "fails" and np.isnan(by.estimate):
+        said += ", and no block shortens it"
+    elif by.verdict != NOT_APPLICABLE:
+        said += f", {_mlp_words(facts, by, written=False)}"
+    return f"{said}; {_LEFT[left.verdict]} ({decimal(left.estimate, 1)} times the median)."
+
+
+def _mlp_words(facts: Facts, claim: Claim, *, written: bool) -> str:
+    share = f"{_percent(claim.estimate)}{_ci(claim, '; ')}: " if np.isfinite(claim.estimate) else ""
+    return f"{_MLPS[claim.verdict]} ({share}{by_blocks(facts, written=written)})"
+
+
+def _ci(claim: Claim, opening: str = " (") -> str:
+    if not np.isfinite(claim.low):
+        return ""
+    ends = interval(claim.low, claim.high, 0, write=_percent)
+    return f"{opening}95% CI {ends}{')' if '(' in opening else ''}"
 
 
 def _attention_words(facts: Facts, claim: Claim) -> str:
@@ -45,9 +95,8 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
         "undetermined": "Whether attention rests on it is undetermined: some head may, and none is shown to "
         f"give it over {HEAD_SHARE}",
     }
-    ends = interval(claim.low, claim.high, 0, write=_percent)
-    ci = f" (95% CI {ends})" if np.isfinite(claim.low) else ""
-    return f"{words[claim.verdict]} on average; in a text {_percent(claim.estimate)} of the heads do{ci}."
+    share = f"{_percent(claim.estimate)} of the heads do{_ci(claim)}"
+    return f"{words[claim.verdict]} on average; in a text {share}."
 
 
 def _percent(share: float, digits: int = 0) -> str:
@@ -58,4 +107,4 @@ def _beside_words(claim: Claim) -> str:
     if claim.verdict == "fails":
         return ""
     verb = "carry" if claim.verdict == "holds" else "may carry"
-    return f" Tokens beside it {verb} such vectors in {claim.estimate:.0%} of the texts."
+    return f" Tokens beside it {verb} such vectors in {_percent(claim.estimate)} of the texts."
