@@ -250,4 +250,5 @@ def statistics(target, rotation, drawn, layers):
     ):
         made[f"claim_{column}"] = ("claim", list(values))
     made["claim_evidence"] = ("claim", [f"Synthetic evidence for claim {i}." for i in range(1, 8)])
+    made["claim_reason"] = ("claim", ["Synthetic reason." * (row[1] == "undetermined") for row in CLAIMS])
     return made

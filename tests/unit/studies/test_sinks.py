@@ -85,11 +85,12 @@ def test_a_planted_sink_is_found_with_layers_place_dimension_and_component(
     assert (data["largest_dimension"].values[1:3, 0] == DIMENSION).all()
     word = "MLPs" if mlp else "attention"
     assert "Position 0 is a sink in layers 1–2" in result.sentence
-    share = r"\(−?\d+%; 95% CI [^)]*: "
+    share = r"\(MLPs: [^;]*%, 95% CI [^;]*%; "
     most = "MLPs" if mlp else "attention"
     assert re.search(rf"It is written mostly by {most} {share}by {word} of block 0\)\.", result.sentence)
     assert re.search(
-        rf"% of it is erased .*, mostly by {most} {share}by {word} of block 2\); ", result.sentence
+        rf"% of that is gone in .*, taken away mostly by {most} {share}by {word} of block 2\); ",
+        result.sentence,
     )
     share = data["write_share"].values
     assert share[0, int(mlp)] == pytest.approx(1, abs=0.05)

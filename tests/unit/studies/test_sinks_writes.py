@@ -40,7 +40,7 @@ def test_a_sink_in_the_embedding_is_written_by_no_block(folder: Any, bridge: boo
     assert evidence(result)["S4"] == "It is longest in the embedding already."
     assert ", by MLPs of block 2." in evidence(result)["S5b"]
     assert " It is in the embedding already. " in result.sentence
-    assert "by MLPs of block 2); it is no sink in the last hidden state" in result.sentence
+    assert "by MLPs of block 2); it is a sink no longer there" in result.sentence
     share = result.dataset["write_share"]
     assert share.values[2, 1] == pytest.approx(-1, abs=0.05)
     assert "over its length where it is longest against the median" in share.attrs["long_name"]
@@ -132,8 +132,8 @@ def test_a_sink_that_stays_may_still_be_erased_where_nothing_was_seen(tiny_gpt2:
     plant_write(model, 0, "mlp", SIZE)
     model.add_hook("blocks.2.hook_resid_post", lambda value, hook: value * 1.05)
     said = study(model).sentence
-    assert " Most of it stays to the end: 0% is erased" in said
-    assert "it still is a sink in the last hidden state" in said
+    assert ", and no block shortens it; " in said
+    assert "it still is a sink there" in said
 
 
 def test_few_texts_do_not_say_that_steps_are_small(tiny_gpt2: Any) -> None:
@@ -165,7 +165,7 @@ def test_half_precision_names_who_erases(novella: Any, dtype: str) -> None:
     assert [warning for warning in result.warnings if "(plant_write.add)" not in warning] == []
     assert "in layers 1–5: " in result.sentence
     assert " by MLPs of block 0)" in result.sentence
-    assert " by MLPs of block 5); it is no sink in the last hidden state" in result.sentence
+    assert " by MLPs of block 5); it is a sink no longer there" in result.sentence
     assert verdicts(result)["S4"] == verdicts(result)["S5b"] == "holds"
     assert (result.dataset["identity_error"].values < 1e-2).all()
 

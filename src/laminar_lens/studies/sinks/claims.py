@@ -36,9 +36,9 @@ TEXTS = {
     "S2": "some heads' attention rests on position 0 (mean above 0.3 over texts of {length})",
     "S3": "position 0 has massive activations (over 100 and over 1000 times the median)",
     "S4": "MLPs write it",
-    "S5a": "most of it is erased before the end",
-    "S5b": "MLPs erase it",
-    "S5c": "nothing of the sink is left in the last hidden state",
+    "S5a": "most of it is gone in the last hidden state",
+    "S5b": "MLPs take it away",
+    "S5c": "it is a sink no longer in the last hidden state",
     "S6": "other tokens, such as delimiters and newlines, carry such vectors too",
 }
 

@@ -10,9 +10,9 @@ from laminar_lens.studies.sinks.writes import NOT_APPLICABLE, by_blocks
 from laminar_lens.words import decimal, interval, percent
 
 _ERASED = {
-    "holds": "{} of it is erased before the end",
-    "fails": "Most of it stays to the end: {} is erased",
-    "undetermined": "Whether most of it is erased before the end is undetermined: {} is",
+    "holds": "{} of that is gone in the last hidden state",
+    "fails": "Most of that stays: {} is gone in the last hidden state",
+    "undetermined": "Whether most of that is gone in the last hidden state is undetermined: {} is",
 }
 _MLPS = {
     "holds": "mostly by MLPs",
@@ -20,9 +20,9 @@ _MLPS = {
     "undetermined": "whether mostly by MLPs is undetermined",
 }
 _LEFT = {
-    "holds": "it is no sink in the last hidden state",
-    "fails": "it still is a sink in the last hidden state",
-    "undetermined": "whether it is a sink in the last hidden state is undetermined",
+    "holds": "it is a sink no longer there",
+    "fails": "it still is a sink there",
+    "undetermined": "whether it still is a sink there is undetermined",
 }
 
 
@@ -68,12 +68,12 @@ def _erased_words(facts: Facts, claims: dict[str, Claim]) -> str:
     if by.verdict == "fails" and np.isnan(by.estimate):
         said += ", and no block shortens it"
     elif by.verdict != NOT_APPLICABLE:
-        said += f", {_mlp_words(facts, by, written=False)}"
+        said += f", taken away {_mlp_words(facts, by, written=False)}"
     return f"{said}; {_LEFT[left.verdict]} ({decimal(left.estimate, 1)} times the median)."
 
 
 def _mlp_words(facts: Facts, claim: Claim, *, written: bool) -> str:
-    share = f"{_percent(claim.estimate)}{_ci(claim, '; ')}: " if np.isfinite(claim.estimate) else ""
+    share = f"MLPs: {_percent(claim.estimate)}{_ci(claim, ', ')}; " if np.isfinite(claim.estimate) else ""
     return f"{_MLPS[claim.verdict]} ({share}{by_blocks(facts, written=written)})"
 
 
@@ -100,7 +100,7 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
 
 
 def _percent(share: float, digits: int = 0) -> str:
-    return percent(share, digits + (0 < share < 0.1))
+    return percent(share, digits + (0 < share < 0.1 or 0 < abs(1 - share) < 0.1))
 
 
 def _beside_words(claim: Claim) -> str:
