@@ -49,6 +49,12 @@ class Interval:
     withheld: str
 
 
+def nothing(shape: tuple[int, ...], why: str) -> Interval:
+    """An interval without numbers."""
+    nan = np.full(shape, np.nan)
+    return Interval(nan, nan.copy(), nan.copy(), 0.95, 0, np.zeros(shape, dtype=int), why)
+
+
 def mean_interval(
     x: Shaped[np.ndarray, "..."],
     *,

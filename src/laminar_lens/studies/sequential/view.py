@@ -129,7 +129,7 @@ VIEW = View(
         Section(
             "Warm-up",
             {name: _of_warmup(make) for name, make in warmup.FIGURES.items()},
-            {"by_layer": _of_warmup(warmup.by_layer)},
+            {name: _of_warmup(make) for name, make in warmup.TABLES.items()},
         ),
     ),
     inputs="prompts",

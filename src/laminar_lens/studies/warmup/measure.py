@@ -12,16 +12,16 @@ from torch import Tensor
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.conditions import portable
 from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.forward import Visit
 from laminar_lens.stats.warmup import reference_pairs
-from laminar_lens.stats.warmup_shape import leading_axis_turn
+from laminar_lens.stats.warmup_costs import SPANS, Plan, left_out, measured_texts, vector_costs
 from laminar_lens.studies.geometries import MOST_TEXTS
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 
 RANDOM_TEXTS = 100
-AXIS_TEXTS = 32
-K_MAX = 4
-"""The cost of keeping the first 1 … 4 is reported."""
+VECTOR_TEXTS = 64
+"""Costs of means of vectors are measured on so many texts, if one batch holds them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Measurement:
         angle: of adjacent positions.
         paired: the angle of a bigram as a text's pair p minus the same bigram's, the reference window's start
             deeper; None where texts are too short.
-        axis_turn: the turn of the leading axis when the first k positions stay in.
+        vector_costs: bias and spread by text, of the mean vector (in typical lengths) and of the first axis (in
+            radians), see `laminar_lens.stats.warmup_costs`; `vector_text` says of which texts.
         random_angle: angle, with random weights.
         excess: of the first pair over the reference pairs, in each geometry.
         group: of each text, where texts of one group count as one.
@@ -41,7 +42,8 @@ class Measurement:
     """
 
     angle: Annotated[np.ndarray, Axes("text layer pair", "rad", "angle of adjacent positions")]
-    axis_turn: Annotated[np.ndarray, Axes("layer k", "rad")]
+    vector_costs: Annotated[np.ndarray, Axes("layer statistic part vector_text span k")]
+    vector_text: Annotated[np.ndarray, Axes("vector_text")]
     token_id: Annotated[np.ndarray, Axes("text pos")]
     layer: Annotated[np.ndarray, Axes("layer")]
     bos: int
@@ -54,16 +56,27 @@ class Measurement:
 
 
 def measure(run: Run, reference: Any) -> xr.Dataset:
-    """Angles of every text, of the same text started anew at the reference window, and leading axes of a
+    """Angles of every text and of the same text started anew at the reference window; means of vectors of a
     few."""
     bos = int(run.options.prepend_bos)
     window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)
-    turns: dict[int, np.ndarray] = {}
-    angle, layers, info = _angles(run, run.tokens, "angles by position", turns)
+    costs: dict[int, np.ndarray] = {}
+    seen: list[int] = []
+    places = slice(window.start, window.stop + 1)  # of the pairs' positions
+    plan = Plan(run.tokens.shape[1] + bos, places, SPANS, left_out(window))
+
+    def look(layer: int, state: Tensor) -> None:
+        if layer not in costs:
+            x = run.geometry.apply(layer, state[:VECTOR_TEXTS].detach()).float().cpu().numpy()
+            costs[layer] = np.stack([[one.bias, one.spread] for one in vector_costs(x, plan)])
+            seen.append(len(x))
+
+    angle, layers, info = _angles(run, run.tokens, "angles by position", look)
     return to_dataset(
         Measurement(
             angle=angle,
-            axis_turn=np.stack([turns[layer] for layer in layers]),
+            vector_costs=np.stack([costs[layer] for layer in layers]),
+            vector_text=measured_texts(seen[0]),
             token_id=run.tokens.numpy().astype(np.int64),
             layer=np.array(layers),
             bos=bos,
@@ -116,21 +129,13 @@ def _random(run: Run) -> np.ndarray | None:
 
 
 def _angles(
-    run: Run, tokens: Tensor, label: str, turns: dict[int, np.ndarray] | None = None
+    run: Run, tokens: Tensor, label: str, look: Visit | None = None
 ) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
-    """Adjacent angles [text layer pair] as float32; `turns` gets how far leading axes turn, by layer, in the
-    first texts."""
+    """Adjacent angles [text layer pair] as float32; `look` sees the states, too."""
     angle: np.ndarray | None = None
     layers: tuple[int, ...] = ()
     info: dict[str, Any] = {}
-
-    def turn(layer: int, state: Tensor) -> None:
-        if turns is not None and layer not in turns:
-            seen = run.geometry.apply(layer, state[:AXIS_TEXTS].detach())
-            first = seen.float().cpu().numpy()
-            turns[layer] = leading_axis_turn(first, min(K_MAX, first.shape[1] - 2))
-
-    for batch in run.angle_batches(tokens, label=label, visit=turn):
+    for batch in run.angle_batches(tokens, label=label, visit=look):
         theta = batch.angles["sequential"].astype(np.float32)
         if angle is None:
             angle = np.full((len(tokens), *theta.shape[::2]), np.nan, dtype=np.float32)

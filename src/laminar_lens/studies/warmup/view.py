@@ -9,6 +9,7 @@ import xarray as xr
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import FIRST, GEOMETRIES, LATER, Part, Section, View
 from laminar_lens.studies.layers import named_layers
+from laminar_lens.studies.warmup import costs
 from laminar_lens.studies.warmup.figures import (
     cost,
     k_by_layer,
@@ -111,9 +112,10 @@ FIGURES = {
     "warmup_paired_shift": paired_shift,
     "warmup_cost": cost,
 }
+TABLES = {"by_tolerance": by_tolerance, "costs": costs.table, "by_layer": by_layer}
 VIEW = View(
     title="Warm-up study",
-    sections=(GEOMETRIES, Section("Warm-up", FIGURES, {"by_tolerance": by_tolerance, "by_layer": by_layer})),
+    sections=(GEOMETRIES, Section("Warm-up", FIGURES, TABLES)),
     contrast="angle",
     parts=(Part("first pair", "angle", FIRST), Part("later pairs", "angle", LATER)),
     geometries={
