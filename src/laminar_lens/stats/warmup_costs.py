@@ -5,11 +5,11 @@ with P places the mean over those from k on has the bias
 
     b = Σ ω_i E[x_i] − E[mean of x over R],
 
-with weights ω_i = 1 / (P − k) on the places k … min(P, L) − 1; those of a longer text, which were not seen, are
-taken to have R's mean. Its variance over texts is Σ K_ij E⟨e_i, e_j⟩ with e = x − E[x]; for P ≤ L it is the
-measured one (K_ij = ω_i ω_j), and places that were not seen are taken to vary as R's do: alone, with their
-neighbour, and with others of the same text however far away. A mean over n texts has the same bias, and an
-n-th of the variance.
+with weights ω_i = 1 / (P − k) on the places k … min(P, L) − 1; those of a longer text, which were not seen,
+are taken to have R's mean. Its variance over texts is Σ K_ij E⟨e_i, e_j⟩ with e = x − E[x]; for P ≤ L it is
+the measured one (K_ij = ω_i ω_j), and places that were not seen are taken to vary as R's do: alone, with
+their neighbour, and with others of the same text however far away. A mean over n texts has the same bias,
+and an n-th of the variance.
 
 The same formulas hold for angles, for vectors, and for the first principal axis of vectors, which to first
 order is a mean over places too (of each place's influence on it).
@@ -19,6 +19,7 @@ Source: docs/definition.md, §3; the axis: Critchley, Biometrika 72 (1985) (infl
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,8 +33,8 @@ SPANS = (32, 64, 128, 512)
 """Tokens of a text, of which costs are given."""
 LEFT_OUT = (0, 1, 2, 4, 8, 16, 32)
 LEADING, ROUNDS = 16, 3
-"""So many leading directions of all places, and of the reference's, are told apart when an axis turns; found in
-so many rounds of subspace iteration."""
+"""So many leading directions of all places, and of the reference's, are told apart when an axis turns; found
+in so many rounds of subspace iteration."""
 
 
 def left_out(window: slice) -> list[int]:
@@ -68,7 +69,7 @@ class Plan:
 
     def contrasts(self) -> Float[Array, "size k place"]:
         """ω less the mean over R: of a text's places they make its part in the bias."""
-        return self.weights() - self._reference() / self._reference().sum()
+        return np.asarray(self.weights() - self._reference() / self._reference().sum())
 
     def kernels(self) -> tuple[Float[Array, "size k place place"], Float[Array, "size k"], Array]:
         """K without what texts have in common wherever one looks, the weight of that, and the pairs of R's
@@ -109,8 +110,8 @@ def _average(pairs: Float[Array, "place place"]) -> Float[Array, "place place"]:
 
 @dataclass(frozen=True)
 class Costs:
-    """By text, [n size k]: `bias`, whose mean is the bias, and `spread`, whose mean is the variance of a text's
-    own mean; NaN where either is not defined."""
+    """By text: `bias`, whose mean is the bias, and `spread`, whose mean is the variance of a text's own mean;
+    NaN where either is not defined."""
 
     bias: Float[Array, "n size k"]
     spread: Float[Array, "n size k"]
@@ -169,9 +170,9 @@ def _spread(gram: Float[Array, "n place place"], plan: Plan) -> Float[Array, "n 
     return _with_common(seen.reshape(-1, *common.shape), rows @ far.ravel(), common)
 
 
-def _with_common(seen: Array, far: Array, common: Array) -> Array:
+def _with_common(seen: Array, far: Array, common: Any) -> Array:
     """With what a text's places have in common however far apart: a variance, and 0 where it seems less."""
-    shared = np.where(far.mean() < 0, 0.0, far).reshape(-1, *[1] * common.ndim)
+    shared = np.where(far.mean() < 0, 0.0, far).reshape(-1, *[1] * np.ndim(common))
     found = seen + np.where(common == 0, 0.0, shared * common)
     return np.asarray(found * len(seen) / max(len(seen) - 1, 1))
 

@@ -43,7 +43,7 @@ _BY_BASELINE = {
     "stratified_difference_high": "its simultaneous band over layers, upper end",
     "stratified_difference_p": "p of its sign-flip test, adjusted for the maximum over layers",
 }
-WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k"}
+WARMUP_DIMS = {name: f"warmup_{name}" for name in ("pair", "k", "span", "tolerance")}
 
 
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:

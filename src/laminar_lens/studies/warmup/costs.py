@@ -23,11 +23,11 @@ NONE = -1
 """Stands for "at no number of texts" in integer arrays."""
 FEW = "fewer than 2 texts have a value"
 NOTE = (
-    "A mean over the tokens k … T − 1 of texts, against the later tokens. Bias: in radians with a 95% band over "
-    "all layers, T and k; of the mean vector in typical lengths (root mean square), along the direction that a "
-    "third of the texts chose. Variance: of one text's mean, over that with k = 0. From texts: a mean over more "
-    "texts is off by its bias more than by chance; – : no bias was shown. Texts had {} tokens; further ones are "
-    "taken to be like the reference's. Vectors were measured on {} texts."
+    "A mean over the tokens k … T − 1 of texts, against the later tokens. Bias: in radians with a 95% band "
+    "over all layers, T and k; of the mean vector in typical lengths (root mean square), along the direction "
+    "that a third of the texts chose. Variance: of one text's mean, over that with k = 0. From texts: a mean "
+    "over more texts is off by its bias more than by chance; – : no bias was shown. Texts had {} tokens; "
+    "further ones are taken to be like the reference's. Vectors were measured on {} texts."
 )
 
 
@@ -103,7 +103,8 @@ def _columns(part: xr.Dataset, name: str, left: np.ndarray, spare: int) -> Itera
     """Bias, variance and texts of one statistic; those of vectors go first where there is no room."""
 
     def listed(suffix: str) -> list[float]:
-        return part[f"{name}_{suffix}"].values[left].tolist()
+        found: list[float] = part[f"{name}_{suffix}"].values[left].tolist()
+        return found
 
     what, units = STATISTICS[name]
     short = what.split()[-1]

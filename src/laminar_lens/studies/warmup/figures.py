@@ -252,17 +252,17 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
 
 @needs("mean_bias")
 def cost(dataset: xr.Dataset) -> go.Figure | None:
-    """The bias that keeping the first k leaves in a statistic, and its chance error at 100 texts, by T; a menu
-    picks the statistic."""
+    """The bias of a statistic over tokens k … T − 1 and its chance error at 100 texts; a menu picks it."""
     figure = new_figure(
         "Does it matter for you? What leaving out costs and saves",
-        "A mean over tokens k … T − 1, in the layer where keeping all biases it most: its bias (thick; hollow "
-        "where none was shown) and its chance error at 100 texts (dashed; of n texts, 10/√n of it). Where the "
+        "A mean over tokens k … T − 1, in the layer where keeping all biases it most: its bias (thick; "
+        "hollow where none was shown) and its chance error at 100 texts (dashed; of n texts, 10/√n of it). "
+        "Where the "
         "thick line is above the dashed one of its colour, leaving out more helps, at 100 texts.",
         x="first tokens left out (k)",
     )
     k = dataset["k"].values
-    buttons = []
+    buttons: list[Any] = []
     for name, (what, units) in STATISTICS.items():
         row = worst_layer(dataset, name)
         one = dataset.isel(layer=row)

@@ -32,8 +32,8 @@ class Measurement:
         angle: of adjacent positions.
         paired: the angle of a bigram as a text's pair p minus the same bigram's, the reference window's start
             deeper; None where texts are too short.
-        vector_costs: bias and spread by text, of the mean vector (in typical lengths) and of the first axis (in
-            radians), see `laminar_lens.stats.warmup_costs`; `vector_text` says of which texts.
+        vector_costs: bias and spread by text, of the mean vector (in typical lengths) and of the first axis
+            (in radians), see `laminar_lens.stats.warmup_costs`; `vector_text` says of which texts.
         random_angle: angle, with random weights.
         excess: of the first pair over the reference pairs, in each geometry.
         group: of each text, where texts of one group count as one.
