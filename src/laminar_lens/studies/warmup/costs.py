@@ -2,6 +2,7 @@
 table."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -55,9 +56,12 @@ def costs(
 def _variables(name: str, values: np.ndarray, groups: np.ndarray | None, seed: int) -> dict[str, xr.Variable]:
     """Of bias and spread by text, [part text layer span k]."""
     (what, units), (bias, spread) = STATISTICS[name], values
-    few = max(np.isfinite(part).sum(0).max(initial=0) for part in values) < 2
-    band = nothing(bias.shape[1:], FEW) if few else simultaneous_band(bias, groups=groups, seed=seed)
-    of = nothing(bias.shape[1:], FEW) if few else mean_interval(spread, groups=groups, seed=seed)
+    band, of = (
+        make(part, groups=groups, seed=seed)
+        if np.isfinite(part).sum(0).max(initial=0) >= 2
+        else nothing(part.shape[1:], FEW)
+        for make, part in ((simultaneous_band, bias), (mean_interval, spread))
+    )
     with np.errstate(invalid="ignore"):
         sd = [np.sqrt(end) for end in (of.estimate, of.low, of.high)]
         shown = ((band.low > 0) | (band.high < 0)) & np.isfinite(sd[0])
@@ -102,9 +106,8 @@ def table(dataset: xr.Dataset) -> Table | None:
 def _columns(part: xr.Dataset, name: str, left: np.ndarray, spare: int) -> Iterator[Column]:
     """Bias, variance and texts of one statistic; those of vectors go first where there is no room."""
 
-    def listed(suffix: str) -> list[float]:
-        found: list[float] = part[f"{name}_{suffix}"].values[left].tolist()
-        return found
+    def listed(suffix: str) -> list[Any]:
+        return list(part[f"{name}_{suffix}"].values[left].tolist())
 
     what, units = STATISTICS[name]
     short = what.split()[-1]
