@@ -101,7 +101,7 @@ def say(*parts: "str | Table") -> None:
     """
     console = _console()
     for part in parts:
-        lines = [part] if isinstance(part, str) else part.note.splitlines()
+        lines = [part] if isinstance(part, str) else [*part.note.splitlines(), ""]
         if not isinstance(part, str):
             console.print(part.rich(console.width))
         for line in lines:

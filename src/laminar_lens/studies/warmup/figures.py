@@ -250,6 +250,9 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
+_TICKS = [digit * 10.0**power for power in range(-6, 4) for digit in (1, 3)]
+
+
 @needs("mean_bias")
 def cost(dataset: xr.Dataset) -> go.Figure | None:
     """The bias of a statistic over tokens k … T − 1 and its chance error at 100 texts; a menu picks it."""
@@ -257,29 +260,28 @@ def cost(dataset: xr.Dataset) -> go.Figure | None:
         "Does it matter for you? What leaving out costs and saves",
         "A mean over tokens k … T − 1, in the layer where keeping all biases it most: its bias (thick; "
         "hollow where none was shown) and its chance error at 100 texts (dashed; of n texts, 10/√n of it). "
-        "Where the "
-        "thick line is above the dashed one of its colour, leaving out more helps, at 100 texts.",
+        "A bias above the dashed line of its colour matters at 100 texts: leave out more.",
         x="first tokens left out (k)",
     )
     k = dataset["k"].values
     buttons: list[Any] = []
     for name, (what, units) in STATISTICS.items():
-        row = worst_layer(dataset, name)
-        one = dataset.isel(layer=row)
-        layer = int(dataset["layer"].values[row])
+        one = dataset.isel(layer=worst_layer(dataset, name))
+        layer = int(one["layer"])
         size, shown = np.abs(one[f"{name}_bias"].values), one[f"{name}_from"].values >= 0
         traces = list(_cost_lines(dataset["span"].values, k, size, one[f"{name}_sd"].values / 10, shown))
-        if not buttons:
-            figure.add_traces(traces)
+        figure.add_traces([] if buttons else traces)
         moved = {
             "y": [trace.y for trace in traces],
             "marker.symbol": [trace.marker.symbol for trace in traces],
         }
-        title = f"{what} in layer {layer} ({units})"
-        buttons.append({"label": what, "method": "update", "args": [moved, {"yaxis.title.text": title}]})
-    figure.update_xaxes(tickvals=list(range(len(k))), ticktext=[str(one) for one in k])
-    figure.update_yaxes(type="log", title={"text": buttons[0]["args"][1]["yaxis.title.text"]})
-    figure.update_layout(updatemenus=menu(buttons))
+        axis = {"yaxis.title.text": f"bias of the {what} in layer {layer} ({units})"}
+        buttons.append({"label": what, "method": "update", "args": [moved, axis]})
+    figure.update_xaxes(tickvals=list(range(len(k))), ticktext=k.astype(str).tolist())
+    figure.update_yaxes(type="log", tickvals=_TICKS, ticktext=[f"{tick:g}" for tick in _TICKS])
+    figure.update_layout(
+        buttons[0]["args"][1], updatemenus=menu(buttons), legend={"x": 1, "xanchor": "right"}
+    )
     return figure
 
 
