@@ -119,7 +119,8 @@ def test_who_writes_is_not_denied_where_it_was_not_seen(
         assert verdicts(result)[claim] == ("holds" if seen else "undetermined")
         assert words in evidence(result)[claim]
         assert words in result.sentence
-    assert result.sentence.count("whether mostly by MLPs is undetermined") == (0 in broken) + (broken != [0])
+    assert ("Whether it is written mostly by MLPs is undetermined" in result.sentence) == (0 in broken)
+    assert ("whether taken away mostly by MLPs is undetermined" in result.sentence) == (broken != [0])
     assert (
         verdicts(result)["S5a"] == verdicts(result)["S5c"] == "holds"
     )  # lengths are seen whatever writes them

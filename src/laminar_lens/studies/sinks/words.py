@@ -14,10 +14,15 @@ _ERASED = {
     "fails": "Most of that stays: {} is gone in the last hidden state",
     "undetermined": "Whether most of that is gone in the last hidden state is undetermined: {} is",
 }
-_MLPS = {
-    "holds": "mostly by MLPs",
-    "fails": "mostly by attention",
-    "undetermined": "whether mostly by MLPs is undetermined",
+_WRITTEN = {
+    "holds": "It is written mostly by MLPs",
+    "fails": "It is written mostly by attention",
+    "undetermined": "Whether it is written mostly by MLPs is undetermined",
+}
+_TAKEN = {
+    "holds": "taken away mostly by MLPs",
+    "fails": "taken away mostly by attention",
+    "undetermined": "whether taken away mostly by MLPs is undetermined",
 }
 _LEFT = {
     "holds": "it is a sink no longer there",
@@ -58,7 +63,7 @@ def _written_words(facts: Facts, claim: Claim) -> str:
         )
     if claim.verdict == "fails" and np.isnan(claim.estimate):
         return " No block writes it: the others' length falls."
-    return f" It is written {_mlp_words(facts, claim, written=True)}."
+    return f" {_WRITTEN[claim.verdict]} {_mlp_words(facts, claim, written=True)}."
 
 
 def _erased_words(facts: Facts, claims: dict[str, Claim]) -> str:
@@ -68,13 +73,13 @@ def _erased_words(facts: Facts, claims: dict[str, Claim]) -> str:
     if by.verdict == "fails" and np.isnan(by.estimate):
         said += ", and no block shortens it"
     elif by.verdict != NOT_APPLICABLE:
-        said += f", taken away {_mlp_words(facts, by, written=False)}"
+        said += f", {_TAKEN[by.verdict]} {_mlp_words(facts, by, written=False)}"
     return f"{said}; {_LEFT[left.verdict]} ({decimal(left.estimate, 1)} times the median)."
 
 
 def _mlp_words(facts: Facts, claim: Claim, *, written: bool) -> str:
     share = f"MLPs: {_percent(claim.estimate)}{_ci(claim, ', ')}; " if np.isfinite(claim.estimate) else ""
-    return f"{_MLPS[claim.verdict]} ({share}{by_blocks(facts, written=written)})"
+    return f"({share}{by_blocks(facts, written=written)})"
 
 
 def _ci(claim: Claim, opening: str = " (") -> str:
