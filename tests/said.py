@@ -8,7 +8,7 @@ numbers of tokens, and the layers it names, must be those of its answer.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from laminar_lens.results import StudyResult, claim_rows
@@ -93,6 +93,7 @@ READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")
 LARGEST = re.compile(r"are up to (\S+) rad \w+, in layer (\d+) \(simultaneous 95% band ([^)]*)\)")
 """Of a warm-up: the largest difference that was shown."""
+LONGEST = re.compile("(?:up to|at most|is a sink:) (\\S+) times the text's median length")
 NUMBER = re.compile(r"(?<![\w.])−?\d[\d,]*(?:\.\d+)?%?")
 
 
@@ -111,6 +112,8 @@ def check_said(result: StudyResult) -> None:
         said = {pattern for pattern in patterns.values() if re.search(pattern, result.sentence)}
         assert said == {own} - {None}, f"{name} {verdict}, but {result.sentence!r} says {said}"
     check_leave_out(result)
+    if longest := LONGEST.search(result.sentence):
+        assert shows(longest[1], claims["S1"]["estimate"]), result.sentence
     known = list(numbers(result, claims.values()))
     for text in NUMBER.findall(LEVEL.sub("", LARGEST.sub("", result.sentence))):
         if "." in text or "%" in text:
@@ -163,24 +166,29 @@ def layers_of(text: str) -> Iterator[int]:
         yield from range(int(first), int(last or first) + 1)
 
 
-def numbers(result: StudyResult, claims: Any) -> Iterator[float]:
-    """What claims and tables hold, and the claims' evidence in its own digits."""
+def numbers(result: StudyResult, claims: Iterable[Mapping[str, Any]]) -> Iterator[float]:
+    """What claims hold, their evidence in its digits, tolerances, what a warm-up or a split measured."""
     for row in claims:
         yield from (row[name] for name in ("estimate", "low", "high"))
         for text in NUMBER.findall(row["evidence"]):
             yield value_of(text) / (100 if "%" in text else 1)
-    effects = [
-        value
-        for name in result.dataset.attrs
-        if name.endswith("effects")
-        for value in leaves(json.loads(result.dataset.attrs[name]))
-    ]
-    for value in [
-        *effects,
-        *(v for table in result.tables().values() for row in table.rows() for v in row.values()),
-    ]:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+    data = result.dataset
+    for name, value in data.attrs.items():
+        if name.endswith("effects"):
+            yield from (x for x in leaves(json.loads(value)) if isinstance(x, float))
+        elif name.endswith("tau"):
             yield float(value)
+        elif name.endswith("reference_start"):  # the last pair that is tested
+            delta = data[f"{name.removesuffix('reference_start')}delta"].values
+            yield from delta[:, int(value) - 1].tolist()
+    for name in data.variables:
+        if str(name).endswith("tolerance"):
+            yield from data[name].values.tolist()
+    if "mode_low_mean" in data:
+        two = data["two_modes"].values == 1
+        yield from (
+            float(data[f"mode_{side}_mean"].values[two].mean()) for side in ("low", "high") if two.any()
+        )
 
 
 def shows(text: str, value: float) -> bool:
