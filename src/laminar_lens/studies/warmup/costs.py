@@ -22,6 +22,8 @@ STATISTICS = {
 }
 NONE = -1
 """Stands for "at no number of texts" in integer arrays."""
+MOST = 10**9
+"""A larger number of texts is not told from it."""
 FEW = "fewer than 2 texts have a value"
 NOTE = (
     "A mean over the tokens k … T − 1 of texts, against the later tokens. Bias: in radians with a 95% band "
@@ -66,7 +68,8 @@ def _variables(name: str, values: np.ndarray, groups: np.ndarray | None, seed: i
         sd = [np.sqrt(end) for end in (of.estimate, of.low, of.high)]
         shown = ((band.low > 0) | (band.high < 0)) & np.isfinite(sd[0])
     least = np.full(shown.shape, NONE)
-    least[shown] = np.ceil(of.estimate[shown] / band.estimate[shown] ** 2)
+    with np.errstate(divide="ignore"):
+        least[shown] = np.clip(np.ceil(of.estimate[shown] / band.estimate[shown] ** 2), 1, MOST)
     about = f"{what} over tokens k … T − 1 of a text"
     return {
         **with_ends(f"{name}_bias", BY, band, f"bias of the {about}", units, ends=BAND),
