@@ -161,6 +161,11 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
         "pair_by_baseline": (("baseline", "prompt", "end"), pairs),
         "mean_by_baseline": radians(("baseline", "layer", "prompt"), drawn, "mean over draws"),
         "position_angle": radians(("layer", "prompt", "pair"), angles, "angle of each adjacent pair"),
+        "position_mean": radians(("layer", "pair"), np.nanmean(angles, axis=1), "mean angle"),
+        "position_prompts": ("pair", np.isfinite(angles).all(axis=0).sum(axis=0)),
+        "angle_low": radians((), np.nanmin(angles), "smallest angle"),
+        "angle_high": radians((), np.nanmax(angles), "largest angle"),
+        "null_position_mean": radians("pair", np.full(n_pairs, np.nanmean(angles[1:])), "permuted"),
         "random_position_angle": radians(
             ("layer", "pair"),
             1.1 - 0.3 * np.exp(-np.arange(n_pairs) / 3) * np.ones((layers, 1)),
@@ -179,6 +184,7 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
     }  # fmt: skip
     attrs: dict[str, object] = {"random_direction_mean": np.pi / 2, "random_direction_sd": 200**-0.5}
     if warmup:
+        attrs |= {"warmup_k_lo": 1, "warmup_k_hi": 2}
         attrs["warmup_settings"] = json.dumps(
             {"n_texts": 1200, "length": 64, "tau": 0.05, "reference": [42, 63], "prepend_bos": False}
         )

@@ -20,6 +20,7 @@ import numpy as np
 import laminar_lens as ll
 from laminar_lens.cli.commands import study_command
 from laminar_lens.errors import LaminarLensError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.drive import run
 from laminar_lens.studies.fields import declared, left_out
@@ -38,7 +39,7 @@ class Case:
     """A study with a model and texts on which its contract is checked; runs are made once."""
 
     study: Study
-    model: Any
+    model: HookedModel
     texts: Any
     options: dict[str, Any]
     made: dict[str, StudyResult] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Case:
         return self.run(CHANGED, interventions=CHANGES)
 
 
-def check_study(study: Study, model: Any = None, texts: Any = None, **options: Any) -> None:
+def check_study(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> None:
     """Checks all of `CONTRACT` on a small run.
 
     Args:
@@ -73,7 +74,7 @@ def check_study(study: Study, model: Any = None, texts: Any = None, **options: A
         clause(case)
 
 
-def make_case(study: Study, model: Any = None, texts: Any = None, **options: Any) -> Case:
+def make_case(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> Case:
     """The study, the embedded model where none is given, and options of a quick run."""
     few = {name: value for name, value in FEW.items() if name not in study.without}
     given = ll.load_model("novella") if model is None else model

@@ -16,6 +16,15 @@ ROWS, LENGTH = 8, 64
 
 
 @dataclass(frozen=True)
+class Forward:
+    """One pass: hidden states [layer text pos d_model], the last one before the final norm, and attention
+    [block text head query key]."""
+
+    states: torch.Tensor
+    attention: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Reference:
     """Hugging Face's model and tokenizer.
 
@@ -27,8 +36,8 @@ class Reference:
     tokenizer: Any
     rows: torch.Tensor
 
-    def states(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Hidden states [layer text pos d_model] of tokens [text pos], the last one before the final norm."""
+    def forward(self, tokens: torch.Tensor) -> Forward:
+        """One pass of tokens [text pos]."""
         found: list[torch.Tensor] = []
         blocks = self.model.model.layers
         hooks = [blocks[0].register_forward_pre_hook(lambda _, given: found.append(given[0]))]
@@ -36,11 +45,49 @@ class Reference:
             hooks.append(block.register_forward_hook(lambda _, __, made: found.append(whole(made))))
         try:
             with torch.no_grad():
-                self.model.model(tokens, use_cache=False)
+                made = self.model.model(tokens, use_cache=False, output_attentions=True)
         finally:
             for hook in hooks:
                 hook.remove()
+        return Forward(torch.stack(found), torch.stack(made.attentions))
+
+    def states(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The hidden states of one pass of tokens [text pos]."""
+        return self.forward(tokens).states
+
+    def cut(self, row: torch.Tensor, t: int) -> torch.Tensor:
+        """Hidden states [layer pos d_model] of one text whose positions from `t` on see nothing before `t`:
+        Llama's attention, one query and one head at a time; each keeps its place, which turns its query and
+        its key."""
+        model, config = self.model.model, self.model.config
+        heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        shared = heads // config.num_key_value_heads
+        turns = torch.arange(len(row))[:, None] * model.rotary_emb.inv_freq
+        with torch.no_grad():
+            x = model.embed_tokens(row)
+            found = [x]
+            for block in model.layers:
+                normed, attention = block.input_layernorm(x), block.self_attn
+                q, k = (turned(part(normed), turns) for part in (attention.q_proj, attention.k_proj))
+                v = attention.v_proj(normed).unflatten(1, (-1, width))
+                seen = torch.empty(len(row), heads, width)
+                for query in range(len(row)):
+                    keys = slice(t if query >= t else 0, query + 1)
+                    for head in range(heads):
+                        scores = k[keys, head // shared] @ q[query, head] / width**0.5
+                        seen[query, head] = scores.softmax(0) @ v[keys, head // shared]
+                x = x + attention.o_proj(seen.flatten(1))
+                x = x + block.mlp(block.post_attention_layernorm(x))
+                found.append(x)
         return torch.stack(found)
+
+
+def turned(vectors: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Queries or keys [pos head·width] by head, each pair of coordinates (k, k + width/2) turned by its
+    angle [pos width/2]."""
+    first, second = vectors.unflatten(1, (-1, 2, turns.shape[1])).unbind(2)
+    cos, sin = turns.cos()[:, None], turns.sin()[:, None]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def whole(made: Any) -> torch.Tensor:
@@ -61,7 +108,7 @@ def file() -> Path:
 
 @pytest.fixture(scope="session")
 def reference(file: Path) -> Reference:
-    """Read without this package; Hugging Face's own choice of attention."""
+    """Read without this package, with the attention that shows its patterns."""
     import gguf
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
     from transformers.utils import logging
@@ -70,7 +117,9 @@ def reference(file: Path) -> Reference:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name)
     with pytest.MonkeyPatch.context() as patch:  # asked for once for each of 400 modules: a third of the time
         patch.setattr(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map))
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
+        )
     novels = [novel["text"] for novel in json.loads(PROSE.read_text(encoding="utf-8"))]
     each = ROWS // len(novels)
     rows = [tokenizer(text)["input_ids"][: each * LENGTH] for text in novels]
@@ -78,9 +127,15 @@ def reference(file: Path) -> Reference:
 
 
 @pytest.fixture(scope="session")
-def states(reference: Reference) -> torch.Tensor:
+def forward(reference: Reference) -> Forward:
+    """Hugging Face's one pass of the rows."""
+    return reference.forward(reference.rows)
+
+
+@pytest.fixture(scope="session")
+def states(forward: Forward) -> torch.Tensor:
     """Hugging Face's hidden states of the rows."""
-    return reference.states(reference.rows)
+    return forward.states
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ of tokens; nothing of the package's own measuring is used for them.
 """
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,33 @@ import torch
 
 import laminar_lens as ll
 from laminar_lens.models import describe
-from tests.real.conftest import LENGTH, Reference
+from laminar_lens.studies.mask_files import token_masks
+from laminar_lens.studies.masks import sink_mask
+from tests.real.conftest import LENGTH, Forward, Reference
 
 TOLERANCE_RAD = 2e-5
 LAYERS = [0, 1, 4, 9, 12, 20, 28, 30]
 FIRST = 507
 """The dimension that is largest at position 0 while it is a sink; measured with Hugging Face alone."""
+
+
+@dataclass(frozen=True)
+class Metered:
+    """What one run of the rows measures: every kind at sampled layers, two of them at every layer."""
+
+    sampled: Mapping[str, torch.Tensor]
+    every: Mapping[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def metered(smollm2: Any, reference: Reference) -> Metered:
+    """All of it with one pass."""
+    kinds = ("sequential", "rotation", "norm", "step", "turning", "pairwise")
+    sampled = ll.AngleMeter(smollm2, measures=kinds, lags=2, layers=LAYERS)
+    every = ll.AngleMeter(smollm2, measures=("rotation", "turning"))
+    with torch.no_grad():
+        smollm2.run_with_hooks(reference.rows, return_type=None, fwd_hooks=[*sampled.hooks(), *every.hooks()])
+    return Metered(sampled.result(), every.result())
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +80,8 @@ def test_tokens_are_hugging_face_s(smollm2: Any, reference: Reference) -> None:
     assert ours.tokens[0].tolist() == reference.tokenizer(text)["input_ids"]
 
 
-def test_angles_of_every_kind(smollm2: Any, reference: Reference, states: torch.Tensor) -> None:
-    kinds = ("sequential", "rotation", "norm", "step", "turning", "pairwise")
-    meter = ll.AngleMeter(smollm2, measures=kinds, lags=2, layers=LAYERS)
-    with torch.no_grad():
-        smollm2.run_with_hooks(reference.rows, return_type=None, fwd_hooks=meter.hooks())
-    found, right = meter.result(), states[LAYERS].double()
+def test_angles_of_every_kind(metered: Metered, reference: Reference, states: torch.Tensor) -> None:
+    found, right = metered.sampled, states[LAYERS].double()
     moved = right.diff(dim=0)
     along = right.diff(dim=2)
     angles = {
@@ -83,6 +102,26 @@ def test_angles_of_every_kind(smollm2: Any, reference: Reference, states: torch.
         assert float((found[kind] - wanted)[~undefined].abs().max()) <= TOLERANCE_RAD, kind
     for kind, wanted in lengths.items():
         assert float((found[kind] / wanted - 1).abs().max()) <= 1e-4, kind
+
+
+def test_block_influence(metered: Metered, states: torch.Tensor) -> None:
+    """ShortGPT, arXiv 2403.03853, equation 1: 1 − E[cos(x[l − 1, i], x[l, i])] over texts and tokens."""
+    x = states.double()
+    cosines = (x[:-1] * x[1:]).sum(-1) / (x[:-1].square().sum(-1) * x[1:].square().sum(-1)).sqrt()
+    right = 1 - cosines.mean((1, 2))
+    ours = 1 - metered.every["rotation"].double().cos().mean((1, 2))
+    assert float((ours - right).abs().max()) <= TOLERANCE_RAD
+    assert int(right.argmax()) == 0, "the first block turns the stream most"
+
+
+def test_curvature(metered: Metered, states: torch.Tensor) -> None:
+    """arXiv 2311.04930, equations 1–3: the mean of arccos(v[k]·v[k + 1]), v[k] = x[k + 1] − x[k] normalised.
+
+    Of embeddings it is not defined where a token follows itself."""
+    v = torch.nn.functional.normalize(states[1:].double().diff(dim=2), dim=-1)
+    right = (v[:, :, :-1] * v[:, :, 1:]).sum(-1).clamp(-1, 1).arccos().mean(2)
+    ours = metered.every["turning"][1:].double().mean(2)
+    assert float((ours - right).abs().max()) <= TOLERANCE_RAD
 
 
 def test_the_last_state_after_the_final_norm(smollm2: Any, reference: Reference) -> None:
@@ -126,6 +165,99 @@ def test_the_block_whose_mlp_writes_it(sinks: Any, reference: Reference, states:
     ours = sinks["write_first"].sel(component="mlp").values  # [text block]
     assert ours[:3, block] == pytest.approx(right.numpy(), rel=0.01)
     assert (ours.argmax(1) == block).all()
+
+
+def test_heads_that_rest_on_position_0(sinks: Any, forward: Forward) -> None:
+    """arXiv 2410.10781: α = 1/T · Σ_i A[i, 0] of each head, above 0.3 in 210 of 270."""
+    right = forward.attention[..., 0].double().mean(-1).mean(1).numpy()  # [block head]
+    ours = sinks["attention_first"].values
+    assert np.abs(ours - right).max() <= 1e-5
+    assert int((right > 0.3).sum()) == int((ours > 0.3).sum()) == 210
+    by_text = (forward.attention[..., 0].mean(-1) > 0.3).double().mean((0, 2)).numpy()
+    assert sinks["resting_first"].values == pytest.approx(by_text, abs=1e-6)
+
+
+def test_the_second_sink(
+    smollm2: Any, sinks: Any, metered: Metered, reference: Reference, states: torch.Tensor
+) -> None:
+    """Which tokens beside position 0 are long, in which layers, and that their vectors are like its."""
+    norms = states.double().norm(dim=-1)
+    right = (norms > 5 * norms.quantile(0.5, dim=-1, keepdim=True)).numpy()[:, :, 1:]
+    ours = (sinks["ratio"].transpose("layer", "text", "pos").values > 5)[:, :, 1:]
+    assert np.array_equal(ours, right)
+    assert np.flatnonzero(right.any((1, 2))).tolist() == list(range(3, 10))
+    places = right.any(0)  # [text pos − 1]
+    assert places.any(1).all(), "each text has one"
+    words = {smollm2.tokenizer.decode(token) for token in reference.rows[:, 1:][torch.from_numpy(places)]}
+    assert {word for word in sinks["sink_token"].values if word} == words == {" the", " "}
+    at = LAYERS.index(4)
+    for text, place in zip(*right[4].nonzero(), strict=True):
+        pair = metered.sampled["pairwise"][at, text, 0, place + 1]
+        alike = between(states[4, text, 0], states[4, text, place + 1])
+        assert float(pair) == pytest.approx(float(alike), abs=TOLERANCE_RAD)
+        assert 0.05 < float(alike) < 0.2
+
+
+def test_masks(smollm2: Any, reference: Reference, states: torch.Tensor) -> None:
+    """By position, and by the vectors: longer than 5 typical ones of the layer, or within arccos 0.9 of such
+    a one; with padding on the left too."""
+    n, skip, pad = 4, 6, 5
+    rows, right = reference.rows[:n], torch.zeros(n, LENGTH, dtype=torch.bool)
+    for layer in states[:, :n].double():
+        norms = layer.norm(dim=-1)
+        large = norms > 5 * norms[:, 1:].median()
+        if not large.any():
+            continue
+        unit = torch.nn.functional.normalize(layer, dim=-1)
+        nearest = (unit.flatten(0, 1) @ unit[large].T).amax(1).reshape(n, LENGTH)
+        if float(nearest[~large].median()) <= 0.9:
+            large |= nearest > 0.9
+        right |= large
+    assert right[:, 0].all()
+    assert right[:, 1:].any(1).all()
+    found = token_masks(smollm2, rows, skip=skip)
+    assert torch.equal(found.sinks, right)
+    assert torch.equal(found.keep, ~right & (torch.arange(LENGTH) >= skip))
+    padding = torch.arange(LENGTH + pad).expand(n, -1) >= pad
+    left = torch.cat([torch.full((n, pad), reference.tokenizer.pad_token_id), rows], dim=1)
+    again = sink_mask(smollm2, left, padding=padding)
+    assert torch.equal(again[:, pad:], right)
+    assert not again[:, :pad].any()
+
+
+def test_why_against_a_cut_that_is_made_by_hand(
+    smollm2: Any, reference: Reference, states: torch.Tensor
+) -> None:
+    """Positions are rotary: they cannot be restarted, and a cut alone makes a text of the rest."""
+    n, t = 4, 20
+    rows = reference.rows[:n]
+    result = ll.why_study(smollm2, rows, at=t, layers=LAYERS, random_init=False)
+    data = result.dataset
+    assert data.attrs["position_factor"] == "not applicable"
+    assert any("The position factor is not applicable" in note for note in result.warnings)
+    assert not np.isfinite(data["angle"].sel(cell="restart")).any()
+    moved = torch.cat([rows[data["donor"].values, :t], rows[:, :2]], dim=1)
+    right = {
+        ("first", "plain"): between(*reference.states(moved)[LAYERS][:, :, t:].unbind(2)),
+        ("first", "both"): between(*states[LAYERS][:, :n, :2].unbind(2)),
+        ("body", "plain"): between(*states[LAYERS][:, :n, t : t + 2].unbind(2)),
+        ("body", "both"): between(*reference.states(rows[:, t : t + 2])[LAYERS].unbind(2)),
+    }
+    for place, texts in (("first", moved), ("body", rows[:, : t + 2])):
+        cut = torch.stack([reference.cut(row, t)[LAYERS, t:] for row in texts], dim=1)
+        right[place, "cut"] = between(*cut.unbind(2))
+        assert float((right[place, "cut"] - right[place, "both"]).abs().max()) <= TOLERANCE_RAD
+        assert float((right[place, "cut"] - right[place, "plain"]).abs().max()) > 0.1
+    for (place, cell), wanted in right.items():
+        ours = data["angle"].sel(place=place, cell=cell).values.T  # [layer text]
+        assert np.abs(ours - wanted.numpy()).max() <= TOLERANCE_RAD, (place, cell)
+
+
+def test_the_cut_that_is_made_by_hand_is_hugging_face_s_where_nothing_is_cut(
+    reference: Reference, states: torch.Tensor
+) -> None:
+    ours = reference.cut(reference.rows[0, :22], 0)
+    assert float(between(ours, states[:, 0, :22]).max()) <= TOLERANCE_RAD
 
 
 def test_with_the_bos(smollm2: Any, reference: Reference) -> None:

@@ -103,13 +103,13 @@ def test_every_option_of_sequential_arrives(parsed: list[Request], tmp_path: Pat
     command = f"""sequential --model gpt2 --prompts {prompts} --target him --occurrence first --regex
         --baseline adjacent --skip 1 --n-draws 20 --n-perm 30 --n-donors 40 --no-random
         --geometry centred --no-geometries --bos --final-norm --layers 0,3-5 --seed 7 --dtype float64
-        --backend reference --bridge
+        --backend reference --bridge --revision main --no-check
         --trust-remote-code --tau 0.1 --n-texts 50 --no-warmup --grid --json --quiet --out {tmp_path}"""
     assert main(command.split()) == 0
     request = parsed[0]
     assert isinstance(request, StudyRequest)
     assert (request.prompts, request.texts) == (str(prompts), ("They saw him.", "We met him."))
-    assert request.model == ModelChoice("gpt2", "cpu", "float64", True, True)
+    assert request.model == ModelChoice("gpt2", None, "float64", True, True, "main", check=False)
     assert request.study == Sequential("him", "first", True, "adjacent", 1, 20, 30, None, 40, False)
     chosen = {"prepend_bos": True, "final_norm": True, "layers": (0, 3, 4, 5), "backend": "reference"}
     chosen |= {"seed": 7, "random_init": False, "geometry": "centred", "geometries": False}

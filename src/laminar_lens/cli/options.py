@@ -12,7 +12,7 @@ from laminar_lens.studies.fields import MODEL, OUTPUT, TEXT, Option, listed, nam
 DEFAULT_OUT = Path("laminar-lens-out")
 
 
-def _folder(flag: str, name: str) -> Path:
+def folder(flag: str, name: str) -> Path:
     """A folder; an empty name, of a variable that is not set, is not the current one."""
     if not name:
         raise InputError(f"{flag}: '' is no folder: give ./ for the current one")
@@ -39,12 +39,27 @@ WHICH = named(
 )
 LOADED = named(
     {
-        "device": Option("cpu, cuda, cuda:1 or mps.", "NAME", checks.device, str, "cpu", panel=MODEL),
+        "device": Option(
+            "cpu (default), cuda, cuda:1 or mps.", "NAME", checks.device, str, None, panel=MODEL
+        ),
+        "device_map": Option(
+            "Spread over devices: auto, balanced or sequential.", "HOW", None, str, None, panel=MODEL
+        ),
         "dtype": Option(
             f"{listed(checks.DTYPES)}.", "NAME", one_of(*checks.DTYPES), str, "float32", panel=MODEL
         ),
         "bridge": switch("TransformerBridge, also on TransformerLens 3.", MODEL),
         "trust_remote_code": switch("Let the model's own code run.", MODEL),
+        "revision": Option("Branch, tag or commit of a Hub model.", "NAME", None, str, None, panel=MODEL),
+        "checkpoint": Option(
+            "Step of its training, where TransformerLens lists them.", "STEP", None, int, None, panel=MODEL
+        ),
+        "check": Option(
+            "Compare with Hugging Face first; by default where the weights are here.",
+            *(None, None, bool, None),
+            panel=MODEL,
+        ),
+        "keep_paths": switch("Results say where the model's files are, not only its name.", MODEL),
     }
 )
 PROMPTS = named(
@@ -67,11 +82,7 @@ TEXTS = named(
     }
 )
 OUT = named(
-    {
-        "out": Option(
-            "Folder for the result and its page.", "DIR", _folder, str, str(DEFAULT_OUT), panel=OUTPUT
-        )
-    }
+    {"out": Option("Folder for the result and its page.", "DIR", folder, str, str(DEFAULT_OUT), panel=OUTPUT)}
 )
 QUIET = named({"quiet": switch("Only the paths that were written, and errors.", OUTPUT, "-q")})
 SAID = named({"json": switch("Only the summary, as JSON, on standard output.", OUTPUT)}) | QUIET
@@ -79,7 +90,12 @@ SAID = named({"json": switch("Only the summary, as JSON, on standard output.", O
 
 def model_choice(given: Mapping[str, Any]) -> ModelChoice:
     """Which model, and how it is loaded, from the options `WHICH` and `LOADED`."""
+    from laminar_lens.models.hub import check_choice
+
     how = {name: given[name] for name in LOADED}
+    check_choice(
+        given["model"], **{name: how[name] for name in ("device", "device_map", "revision", "checkpoint")}
+    )
     return ModelChoice(given["model"], **how | {"bridge": how["bridge"] or None})
 
 

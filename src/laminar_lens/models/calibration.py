@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
-from laminar_lens.models.forward import run_states
+from laminar_lens.models.forward import run_states, where_it_is
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.passages import GIVEN, check_language, named_texts, windows
 from laminar_lens.models.passes import each_batch, run_batch
@@ -57,7 +57,7 @@ class Calibration:
 def calibrate(
     model: HookedModel,
     *,
-    texts: Any = None,
+    texts: Prompts = None,
     n_texts: int = 64,
     length: int = 64,
     skip: int | None = None,
@@ -198,10 +198,10 @@ def reads_of(
     words: dict[str, str] = {}
     for layer in layers:
         if layer in given:
-            reads[layer] = model.blocks[layer].ln1
+            reads[layer] = where_it_is(model.blocks[layer].ln1)
             words[str(layer)] = "ln1" + (" (attention; the MLP reads ln2 of the same)" if parallel else "")
         elif layer == n_layers and hasattr(model, "ln_final") and not final_norm:
-            reads[layer], words[str(layer)] = model.ln_final, "ln_final"
+            reads[layer], words[str(layer)] = where_it_is(model.ln_final), "ln_final"
         else:
             reads[layer] = _as_it_is
             last = "the final norm was applied before" if final_norm else "no final norm"

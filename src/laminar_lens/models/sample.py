@@ -24,7 +24,7 @@ CACHE_BYTES = 2**28
 LARGEST_BATCH = 256
 
 
-def check_seed(seed: Any) -> None:
+def check_seed(seed: object) -> None:
     """Refuses what numpy's and torch's generators do not both take.
 
     Raises:
@@ -117,7 +117,7 @@ def _write(
     token = first[:, None].to(device)
     written: list[Tensor] = []
     for index in range(draws.shape[1]):
-        logits = (step(token).float() / temperature).masked_fill_(barred, -torch.inf)
+        logits = (step(token).to(device, torch.float32) / temperature).masked_fill_(barred, -torch.inf)
         share = torch.softmax(logits, dim=-1).cumsum(dim=-1)
         if not torch.isfinite(share[:, -1]).all():
             row = int((~torch.isfinite(share[:, -1])).nonzero()[0])
@@ -176,30 +176,28 @@ class _Cache:
     """Keys and values of every layer; TransformerLens's own cache copies all of them at every step."""
 
     def __init__(self, model: HookedModel, batch: int, room: int) -> None:
-        heads = int(getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads)
-        like = next(model.parameters())
-        self.entries = [
-            _Entry(like.new_empty(2, batch, heads, room, int(model.cfg.d_head)))
-            for _ in range(int(model.cfg.n_layers))
-        ]
-        self._mask = torch.ones(batch, 0, dtype=torch.int, device=like.device)
+        heads = _heads(model.cfg)
+        empty = torch.empty(2, batch, heads, 0, int(model.cfg.d_head))
+        self.entries = [_Entry(empty, room) for _ in range(int(model.cfg.n_layers))]
+        self._mask = torch.ones(batch, 0, dtype=torch.int)
 
     def __getitem__(self, layer: int) -> "_Entry":
         return self.entries[layer]
 
     def append_attention_mask(self, mask: Tensor) -> Tensor:
-        self._mask = torch.cat([self._mask, torch.ones_like(mask, dtype=torch.int)], dim=1)
+        self._mask = torch.cat([self._mask.to(mask.device), torch.ones_like(mask, dtype=torch.int)], dim=1)
         return self._mask
 
 
 class _Entry:
-    """One layer's keys and values in room taken once; given out as [batch pos head d_head], kept with heads
-    outside positions, as the attention's matrix product reads them without a copy."""
+    """One layer's keys and values in room taken once, where the layer is; given out as
+    [batch pos head d_head], kept with heads outside positions, as the attention's matrix product reads them
+    without a copy."""
 
     frozen = False
 
-    def __init__(self, room: Tensor) -> None:
-        self._room = room
+    def __init__(self, empty: Tensor, length: int) -> None:
+        self._room, self._length = empty, length
         self._used = 0
 
     @property
@@ -208,6 +206,9 @@ class _Entry:
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         end = self._used + keys.shape[1]
+        if not self._used:
+            batch, _, heads, width = keys.shape
+            self._room = keys.new_empty(2, batch, heads, self._length, width)
         self._room[0, :, :, self._used : end] = keys.transpose(1, 2)
         self._room[1, :, :, self._used : end] = values.transpose(1, 2)
         self._used = end
@@ -239,7 +240,12 @@ def _first_tokens(model: HookedModel, n: int, barred: Tensor, generator: torch.G
     return allowed[torch.randint(len(allowed), (n,), generator=generator)]
 
 
+def _heads(cfg: Any) -> int:
+    """Heads whose keys and values are kept."""
+    return int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads)
+
+
 def _batch_size(model: HookedModel, room: int) -> int:
     cfg = model.cfg
-    text = 2 * int(cfg.n_layers) * int(cfg.d_model) * room * 4 + 16 * int(cfg.d_vocab)
+    text = 2 * int(cfg.n_layers) * _heads(cfg) * int(cfg.d_head) * room * 4 + 16 * int(cfg.d_vocab)
     return max(1, min(LARGEST_BATCH, CACHE_BYTES // text))

@@ -43,7 +43,7 @@ def _table(shown: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _printable(value: Any) -> Any:
+def _printable(value: object) -> Any:
     """The same, whose texts hold no control character: a file may come from anywhere."""
     if isinstance(value, str):
         return printable(value)
@@ -52,7 +52,7 @@ def _printable(value: Any) -> Any:
     return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
-def json_safe(value: Any) -> Any:
+def json_safe(value: object) -> Any:
     """Only dictionaries, lists, text, booleans, finite numbers and None."""
     if isinstance(value, np.ndarray):
         value = value.tolist()

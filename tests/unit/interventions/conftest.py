@@ -30,4 +30,4 @@ def gpt2(tiny_gpt2):
 def hf(folder):
     from laminar_lens.models.originals import load_hf
 
-    return load_hf(folder, device="cpu", dtype=torch.float32)
+    return load_hf(folder, dtype=torch.float32)

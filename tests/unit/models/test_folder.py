@@ -336,7 +336,7 @@ def test_whatever_is_left_is_one_line(
     def fail(*_: Any, **__: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(local, "load_local", fail)
+    monkeypatch.setattr(local, "load_original", fail)
     with pytest.raises(ModelError, match=f"could not be loaded: {type(failure).__name__}") as error:
         load_model(tiny_gpt2)
     assert "\n" not in str(error.value)
@@ -357,7 +357,7 @@ def test_being_stopped_is_no_failure(
     def fail(*_: Any, **__: Any) -> None:
         raise stop
 
-    monkeypatch.setattr(local, "load_local", fail)
+    monkeypatch.setattr(local, "load_original", fail)
     with pytest.raises(stop):
         load_model(tiny_gpt2)
 

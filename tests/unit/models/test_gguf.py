@@ -351,6 +351,10 @@ WRITTEN: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown architecture": ({"architecture": "abacus"}, "'abacus' is none that Hugging Face reads"),
     "an encoder of pictures": ({"architecture": "clip"}, "is none that Hugging Face reads"),
     "another's tokenizer": ({"tokens": 7}, "327 tokens, but the model's vocabulary 320: it is another's"),
+    "another's smaller tokenizer": (
+        {"keys": {"tokenizer.ggml.tokens": ["a"] * 300}},
+        "300 tokens, but the model's vocabulary 320: it is another's",
+    ),
     "no tokenizer": ({"keys": {"tokenizer.ggml.tokens": None}}, "has no tokenizer"),
     "fewer types than tokens": ({"keys": {"tokenizer.ggml.token_type": [1, 1]}}, "but 2 types"),
     "one of three parts": ({"keys": {"split.count": 3}}, "one of 3 parts"),

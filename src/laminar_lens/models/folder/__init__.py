@@ -13,7 +13,7 @@ from pathlib import Path
 
 from laminar_lens.errors import ModelError
 from laminar_lens.models.folder.config import check_config, vocabulary_size
-from laminar_lens.models.folder.files import FolderError, kind, present, read_json
+from laminar_lens.models.folder.files import FolderError, kind, present, read_json, shown
 from laminar_lens.models.folder.tokenizer import check_tokenizer
 from laminar_lens.models.folder.trial import try_tokenizer
 from laminar_lens.models.folder.weights import stored_weights
@@ -44,6 +44,7 @@ def check_folder(folder: Path, *, embedded: bool = False) -> None:
 
 def _check(folder: Path, trial: bool) -> None:
     _refuse_special_files(folder)
+    _refuse_adapter(folder)
     if not present(folder / "config.json"):
         raise FolderError(
             "it has no config.json", "give the folder that holds the model's config.json and weights"
@@ -55,6 +56,18 @@ def _check(folder: Path, trial: bool) -> None:
     check_tokenizer(folder, vocabulary_size(config))
     if trial and present(folder / "tokenizer.json"):
         try_tokenizer(folder / "tokenizer.json")
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Weights beside which an adapter lies are not the model that its owner runs."""
+    if not present(folder / "adapter_config.json"):
+        return
+    base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    of = f" of {shown(base).removesuffix(' (a text)')}" if base else ""
+    raise FolderError(
+        f"it holds an adapter{of} (adapter_config.json), which is no model by itself",
+        "merge it into its base (peft's merge_and_unload), save that, and give its folder",
+    )
 
 
 def _refuse_special_files(folder: Path) -> None:

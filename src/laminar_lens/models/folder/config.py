@@ -39,6 +39,11 @@ def check_config(config: dict[str, Any], stored: Stored) -> None:
         FolderError: with the field, its value, and what was expected.
     """
     _check_types(config)
+    if config.get("is_encoder_decoder") is True:
+        raise FolderError(
+            f"config.json is of an encoder-decoder ({config.get('model_type')})",
+            "give a causal language model",
+        )
     parts = [config]
     if isinstance(inner := config.get("text_config"), dict):
         _check_types(inner, "text_config.")
@@ -132,5 +137,5 @@ def _check_counts(config: dict[str, Any], stored: Stored) -> None:
             )
 
 
-def _wrong(key: str, value: Any, expected: str) -> FolderError:
+def _wrong(key: str, value: object, expected: str) -> FolderError:
     return FolderError(f"config.json: {key} is {shown(value)}; expected {expected}")

@@ -128,7 +128,7 @@ def _check_vocabulary(header: Header) -> None:
     if embedding is None:
         raise FolderError("it has no embedding (tensor token_embd.weight is missing)")
     rows = embedding.shape[-1]
-    if tokens > rows:
+    if tokens != rows:
         raise FolderError(
             f"its tokenizer has {tokens:,} tokens, but the model's vocabulary {rows:,}: it is another's",
             "give a file with its own tokenizer",

@@ -24,7 +24,8 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.studies.claim import NOTHING, Claim, because, signed
-from laminar_lens.studies.dimensions.measure import PAIRS, Contributions, Removal
+from laminar_lens.studies.dimensions.cosines import PAIRS
+from laminar_lens.studies.dimensions.measure import Contributions, Removal
 from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LikeSize, random_reach
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import interval, percent

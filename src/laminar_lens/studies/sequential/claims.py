@@ -16,7 +16,6 @@ thresholds are ours: the original gives numbers ("0.1–0.2 rad", "1.0–1.5 and
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,6 +26,7 @@ from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
 from laminar_lens.studies.sequential.intervals import fan_out, overall_mean, steadiness
 from laminar_lens.studies.sequential.mode_claims import attribution_claim, mean_claim, modes_claim
+from laminar_lens.studies.warmup.result import WarmupResult
 from laminar_lens.words import interval
 
 WIDER = 2.0
@@ -52,7 +52,7 @@ def answer_claims(
     baselines: Mapping[str, Baseline],
     *,
     chosen: str,
-    warmup: Any,
+    warmup: WarmupResult | None,
     seed: int,
 ) -> dict[str, Claim]:
     """The claims C1–C7."""
@@ -142,7 +142,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
     return Claim(verdict, *numbers(best), "times", evidence + because(withheld))
 
 
-def alike_claim(warmup: Any) -> Claim:
+def alike_claim(warmup: WarmupResult | None) -> Claim:
     """C7: the warm-up's own answer, read at `FROM` tokens."""
     if warmup is None:
         return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out (warmup=False).")
@@ -167,7 +167,7 @@ def _first_alike(warmup: xr.Dataset) -> float:
     return float(apart[-1] + 1) if len(apart) else 0.0
 
 
-def sentence(layers: Sequence[int], found: Baseline, warmup: Any) -> str:
+def sentence(layers: Sequence[int], found: Baseline, warmup: WarmupResult | None) -> str:
     """The practical answer, then whether and how the baseline splits."""
     split = _split(layers, found)
     if warmup is None:

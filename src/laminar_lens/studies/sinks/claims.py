@@ -24,7 +24,7 @@ from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, wit
 from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
-from laminar_lens.studies.sinks.measure import VARIANTS
+from laminar_lens.studies.sinks.numbers import VARIANTS
 from laminar_lens.studies.sinks.writes import erasing_claim, writing_claim
 
 FEW_TEXTS = 0.05

@@ -9,7 +9,7 @@ from laminar_lens.errors import CaptureError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.studies.sinks.measure import Sinks
+from laminar_lens.studies.sinks.numbers import Sinks
 
 HALF = 0.5
 

@@ -1,6 +1,5 @@
 """How a sink study is shown."""
 
-import numpy as np
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
@@ -17,7 +16,7 @@ def position_0(dataset: xr.Dataset) -> Table | None:
         return None
     first = dataset.isel(pos=0)
     length = listed(first, "norm_ratio", "norm_ratio_low", "norm_ratio_high")
-    columns = [Column.of("length", estimate, length, unit="times the text's median")]
+    columns = [Column.of("length", estimate, length, unit="times the text's median", answer=True)]
     if "random_norm_ratio" in dataset:
         columns.append(Column.of("random", number, listed(first, "random_norm_ratio"), spare=2))
     title = "Position 0 by layer: length over the text's median"
@@ -30,23 +29,14 @@ def position_0(dataset: xr.Dataset) -> Table | None:
 def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:
     """Of the block that each layer comes out of; the embedding has none."""
     without = dataset.sizes["layer"] - dataset.sizes["block"]
-    mean, low = dataset["attention_first"].values, dataset["attention_first_low"].values
-    over = [int((row > HEAD_SHARE).sum()) if np.isfinite(row).all() else None for row in low]
-    heads, columns = (
-        low.shape[1],
-        {
-            "block": dataset["block"].values.tolist(),
-            "top_head": mean.max(axis=1).tolist(),
-            "heads_over": over,
-            "resting_heads": first["resting_heads"].values.tolist(),
-        },
-    )
-    block, top, more, share = ({name: [*[None] * without, *values]} for name, values in columns.items())
+    heads, names = dataset.sizes["head"], ("block", "top_head", "heads_over", "resting_heads")
+    block, top, over, share = ({name: [*[None] * without, *first[name].values.tolist()]} for name in names)
+    over["heads_over"] = [None if n == -1 else n for n in over["heads_over"]]
     return [
         Column.of("block", number, block),
         Column.of("top head", number, top),
         Column.of(
-            f"over {HEAD_SHARE}", lambda n: "–" if n is None else f"{n} of {heads}", more, unit="heads"
+            f"over {HEAD_SHARE}", lambda n: "–" if n is None else f"{n} of {heads}", over, unit="heads"
         ),
         Column.of("in a text", lambda s: "–" if s is None else f"{s:.1%}", share, spare=1),
     ]

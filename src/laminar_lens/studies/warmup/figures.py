@@ -143,7 +143,7 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     figure.add_trace(
         go.Scatter(
             x=np.repeat(layers[bar].astype(float), 3),
-            y=np.stack([low[bar], end[bar], np.full(bar.sum(), np.nan)], 1).ravel(),
+            y=np.stack([low[bar], end[bar], np.full_like(end[bar], np.nan)], 1).ravel(),
             mode="lines", showlegend=False, line={"color": WITH_FIRST, "width": 5}, hoverinfo="skip",
         )
     )  # fmt: skip

@@ -1,20 +1,23 @@
 """What a warm-up study measures: angles of every text, started once as it is and once deep inside, and
 random weights."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from laminar_lens.axes import Window
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import Geometry
 from laminar_lens.interventions.conditions import portable
 from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.forward import Visit
 from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.warmup_shape import leading_axis_turn
-from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 
@@ -53,29 +56,57 @@ class Measurement:
     group: Annotated[np.ndarray, Axes("text")] | None = None
 
 
-def measure(run: Run, reference: Any) -> xr.Dataset:
+def measure(run: Run, reference: Window) -> xr.Dataset:
     """Angles of every text, of the same text started anew at the reference window, and leading axes of a
     few."""
-    bos = int(run.options.prepend_bos)
-    window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)
-    turns: dict[int, np.ndarray] = {}
-    angle, layers, info = _angles(run, run.tokens, "angles by position", turns)
+    beside = (
+        run.measured_beside(run.tokens.shape[1] + int(run.options.prepend_bos) - 1) if run.beside else None
+    )
+    found, info = by_position(run, "angles by position", reference, beside)
+    window = slice(*found.window)
     return to_dataset(
-        Measurement(
-            angle=angle,
-            axis_turn=np.stack([turns[layer] for layer in layers]),
-            token_id=run.tokens.numpy().astype(np.int64),
-            layer=np.array(layers),
-            bos=bos,
-            window=(window.start, window.stop),
-            paired=_paired(run, angle, window.start, bos),
+        replace(
+            found,
+            paired=_paired(run, found.angle, window.start, found.bos),
             random_angle=_random(run) if run.options.random_init else None,
-            excess=_excess(run, window) if run.beside else None,
+            excess=None if beside is None else _excess(beside.angle, window),
             geometry=np.array(list(run.beside)) if run.beside else None,
-            group=run.groups,
         ),
         info=info,
     )
+
+
+def by_position(
+    run: Run, label: str, reference: Window = None, beside: Beside | None = None
+) -> tuple[Measurement, dict[str, Any]]:
+    """What the answer rests on, without what is reported beside it, and how it was captured; `beside` sees
+    the same states."""
+    bos = int(run.options.prepend_bos)
+    window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)
+    turns: dict[int, np.ndarray] = {}
+
+    def seen(texts: Sequence[int]) -> Visit:
+        others = None if beside is None else beside.of(texts)
+
+        def see(layer: int, state: Tensor) -> None:
+            if layer not in turns:
+                turns[layer] = _axis_turn(run.geometry, layer, state[:AXIS_TEXTS].detach())
+            if others is not None:
+                others(layer, state)
+
+        return see
+
+    angle, layers, info = _angles(run, run.tokens, label, seen)
+    found = Measurement(
+        angle=angle,
+        axis_turn=np.stack([turns[layer] for layer in layers]),
+        token_id=run.tokens.numpy().astype(np.int64),
+        layer=np.array(layers),
+        bos=bos,
+        window=(window.start, window.stop),
+        group=run.groups,
+    )
+    return found, info
 
 
 def _paired(run: Run, angle: np.ndarray, start: int, bos: int) -> np.ndarray | None:
@@ -103,9 +134,14 @@ def _fits(run: Run, length: int) -> bool:
     return True
 
 
-def _excess(run: Run, window: slice) -> np.ndarray:
+def _axis_turn(geometry: Geometry, layer: int, state: Tensor) -> np.ndarray:
+    """How far the leading axis of a few texts turns, by how many first positions stay in."""
+    vectors = geometry.apply(layer, state).float().cpu().numpy()
+    return leading_axis_turn(vectors, min(K_MAX, vectors.shape[1] - 2))
+
+
+def _excess(angle: np.ndarray, window: slice) -> np.ndarray:
     """Of the first pair over the reference pairs, [geometry layer text]."""
-    angle = run.angles_beside(run.tokens[:MOST_TEXTS])
     return np.asarray(angle[..., 0] - angle[..., window].mean(-1))
 
 
@@ -116,21 +152,13 @@ def _random(run: Run) -> np.ndarray | None:
 
 
 def _angles(
-    run: Run, tokens: Tensor, label: str, turns: dict[int, np.ndarray] | None = None
+    run: Run, tokens: Tensor, label: str, visit: Callable[[Sequence[int]], Visit] | None = None
 ) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
-    """Adjacent angles [text layer pair] as float32; `turns` gets how far leading axes turn, by layer, in the
-    first texts."""
+    """Adjacent angles [text layer pair] as float32; `visit` as in `iter_angles`."""
     angle: np.ndarray | None = None
     layers: tuple[int, ...] = ()
     info: dict[str, Any] = {}
-
-    def turn(layer: int, state: Tensor) -> None:
-        if turns is not None and layer not in turns:
-            seen = run.geometry.apply(layer, state[:AXIS_TEXTS].detach())
-            first = seen.float().cpu().numpy()
-            turns[layer] = leading_axis_turn(first, min(K_MAX, first.shape[1] - 2))
-
-    for batch in run.angle_batches(tokens, label=label, visit=turn):
+    for batch in run.angle_batches(tokens, label=label, visit=visit):
         theta = batch.angles["sequential"].astype(np.float32)
         if angle is None:
             angle = np.full((len(tokens), *theta.shape[::2]), np.nan, dtype=np.float32)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes, Window
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, option
-from laminar_lens.studies.options import USUAL_TEXTS
+from laminar_lens.studies.options import USUAL_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.warmup.command import window
 
@@ -41,7 +42,7 @@ class Warmup(Study):
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 
     tau: float = option(0.05, *TAU)
-    reference: Any = option(
+    reference: Window = option(
         None,
         "Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
         "A-B",
@@ -88,24 +89,24 @@ class Warmup(Study):
 
 @checked()
 def warmup_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
+    document_starts: Starts = None,
     tau: float = 0.05,
-    reference: Any = None,
-    groups: Any = None,
+    reference: Window = None,
+    groups: Labels = None,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "WarmupResult":
     """How many first tokens stand apart from the rest of their texts: exact, bracketed,
@@ -151,27 +152,7 @@ def warmup_study(
 
     Source: docs/definition.md, §3.
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.studies.drive import asked
     from laminar_lens.studies.warmup.result import WarmupResult
 
-    found = run(
-        Warmup(tau, reference),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        backend=backend,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
-    assert isinstance(found, WarmupResult)
-    return found
+    return asked(Warmup, WarmupResult, model, texts, locals())
