@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.cli.commands import study_command
 from laminar_lens.errors import LaminarLensError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.drive import run
 from laminar_lens.studies.fields import declared, left_out
@@ -39,7 +39,7 @@ class Case:
     """A study with a model and texts on which its contract is checked; runs are made once."""
 
     study: Study
-    model: Any
+    model: HookedModel
     texts: Any
     options: dict[str, Any]
     made: dict[str, StudyResult] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Case:
         return self.run(CHANGED, interventions=CHANGES)
 
 
-def check_study(study: Study, model: Any = None, texts: Any = None, **options: Any) -> None:
+def check_study(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> None:
     """Checks all of `CONTRACT` on a small run.
 
     Args:
@@ -74,7 +74,7 @@ def check_study(study: Study, model: Any = None, texts: Any = None, **options: A
         clause(case)
 
 
-def make_case(study: Study, model: Any = None, texts: Any = None, **options: Any) -> Case:
+def make_case(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> Case:
     """The study, the embedded model where none is given, and options of a quick run."""
     few = {name: value for name, value in FEW.items() if name not in study.without}
     given = ll.load_model("novella") if model is None else model
@@ -157,12 +157,13 @@ def bears_nan(case: Case) -> None:
     """A text with NaN changes the answer or is refused in one line; no sentence says "nan"."""
     measured = case.run().measured
     assert measured is not None, "the result does not hold what was measured"
-    by_text = [
-        name
+    by_text = {
+        name: one.values
         for name, one in measured.data_vars.items()
         if one.dtype.kind == "f" and one.ndim and one.dims[0] in ("text", "prompt")
-    ]
-    holed = measured.assign({name: _without_first(measured[name]) for name in by_text})
+    }
+    first_gone = {name: np.concatenate([one[:1] * np.nan, one[1:]]) for name, one in by_text.items()}
+    holed = measured.assign({name: measured[name].copy(data=one) for name, one in first_gone.items()})
     refused = _refusal(lambda: case.study.answer(holed))
     assert "\n" not in refused, f"a text with NaN is refused in several lines: {refused!r}"
     if refused:
@@ -217,8 +218,8 @@ def merges(case: Case) -> None:
         said = _refusal(partial(ll.merge, [case.run(), case.run()]))
         assert case.study.together in said, f"parts that cannot be merged are: {said!r}"
         return
-    tokens = ll.sample_tokens(case.model, 64, 12, seed=7)
-    given = (tokens, tokens[:40], tokens[40:])
+    tokens = ll.sample_tokens(case.model, 88, 12, seed=7)
+    given = (tokens, tokens[:64], tokens[64:])
     more = {**case.options, "interventions": CHANGES}
     whole, *parts = (run(case.study, case.model, rows, **more) for rows in given)
     found = ll.merge(parts)
@@ -236,6 +237,9 @@ def is_shown(case: Case) -> None:
     """Sentence, tables and figures, in a terminal of 80 columns and on the page."""
     found = case.result
     assert found.sentence.strip().endswith("."), f"the sentence is no sentence: {found.sentence!r}"
+    for row in found.summary()["claims"]:
+        said = (row["verdict"] == "undetermined") == bool(row["reason"])
+        assert said, f"{row['claim']} is {row['verdict']} for the reason {row['reason']!r}"
     wide = [line for line in str(found.summary()).splitlines() if len(line) > 80]
     assert not wide, f"the summary is wider than 80 columns: {wide[0]!r}"
     assert found.figures(), "nothing is drawn"
@@ -301,10 +305,3 @@ def _refusal(call: Callable[[], Any]) -> str:
     except LaminarLensError as error:
         return str(error)
     return ""
-
-
-def _without_first(variable: xr.DataArray) -> xr.DataArray:
-    """The variable with NaN in its first text."""
-    values = variable.values.copy()
-    values[0] = np.nan
-    return variable.copy(data=values)

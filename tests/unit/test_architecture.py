@@ -131,6 +131,38 @@ def test_what_shows_and_keeps_results_knows_no_study_by_name(folder):
         assert not [name for name in STUDIES.shipped if name in template.read_text(encoding="utf-8").split()]
 
 
+REDUCTIONS = {
+    *("mean", "median", "quantile", "percentile", "std", "var", "sum", "average", "histogram", "bincount"),
+    *("nanmean", "nanmedian", "nanquantile", "nanpercentile", "nanstd", "nanvar", "nansum"),
+    *("cumsum", "cumprod", "prod", "polyfit", "corrcoef", "cov", "fsum", "default_rng", "permutation"),
+}
+
+
+def reductions(source: str) -> list[str]:
+    """Calls that make a statistic of numbers, or draw some."""
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    names = [one.attr if isinstance(one, ast.Attribute) else getattr(one, "id", "") for one in calls]
+    return [name for name in names if name in REDUCTIONS]
+
+
+def test_figures_and_views_compute_nothing():
+    """What is drawn stands in the answer's dataset, where JSON and CSV have it, too."""
+    drawing = {
+        path
+        for path in SRC.rglob("*.py")
+        if group_of(path) in ("figures", "report")
+        or path.name.endswith("view.py")
+        or "import plotly" in path.read_text(encoding="utf-8")
+    }
+    assert len(drawing) > 20
+    assert {str(path): found for path in drawing if (found := reductions(path.read_text("utf-8")))} == {}
+
+
+@pytest.mark.parametrize("source", ["np.mean(x)", "x.values.sum(axis=1)", "sum(x)", "rng.permutation(3)"])
+def test_a_reduction_is_seen(source):
+    assert reductions(source)
+
+
 def loaded_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

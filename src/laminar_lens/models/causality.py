@@ -35,7 +35,15 @@ def note_causal(model: HookedModel) -> None:
     _CAUSAL.add(model)
 
 
-def half_changed(vocabulary: int, context: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def note_alike(model: HookedModel, twin: HookedModel) -> None:
+    """Takes a model of the same architecture as tested, where the first one is."""
+    if model in _CAUSAL:
+        note_causal(twin)
+
+
+def half_changed(
+    vocabulary: int, context: int, device: str | torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Two texts [1 pos] with one first half and other tokens throughout the second."""
     length = min(CAUSALITY_TOKENS, context)
     generator = torch.Generator().manual_seed(0)

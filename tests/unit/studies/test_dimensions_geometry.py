@@ -77,9 +77,13 @@ def test_contributions_sum_to_the_cosine_in_every_geometry(tiny_gpt2: Any, name:
     first = data["cosine"].sel(pairs="first").values
     assert (np.abs(first) <= 1).all()
     assert result.settings["geometry"] == name
-    assert [one["name"] for one in result.settings["geometries"]] == data["geometry"].values.tolist()
+    names = data["geometry"].values.tolist()
+    assert result.settings["compared"] == names
+    assert list(result.provenance["model"]["geometry"]) == names
+    about = render(result).partition('id="provenance"')[2].partition("<script")[0]
+    assert f"model · geometry · {name} · " in about
+    assert "{" not in about  # no dictionary as Python writes it
     assert any(name in warning for warning in result.warnings) == (name != "raw")
-    assert render(result)
 
 
 def test_raw_is_what_it_was(tiny_gpt2: Any) -> None:

@@ -82,6 +82,8 @@ def test_chosen_layers_are_parts_of_the_whole(folder: Path) -> None:
         np.testing.assert_array_equal(data[name], chosen[name])
     assert part.sentence.startswith("Of layers 1 and 3, position 0 is a sink in layer 1: ")
     assert "written" not in part.sentence
+    assert " of blocks 0 and 2 " in part.sentence
+    assert " heads of blocks 0 and 2 are shown " in evidence(part)["S2"]
     assert part.settings["layers"] == [1, 3]
     rows = part.table("position_0").rows()
     assert [(row["layer"], row["block"]) for row in rows] == [(1, 0), (3, 2)]

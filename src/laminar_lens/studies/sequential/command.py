@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import check_target, find_targets
 from laminar_lens.studies.command import Asked, Known
 from laminar_lens.studies.fields import Option, choice, declared
@@ -80,7 +81,7 @@ class SequentialCommand(WithGrid):
         target_pairs(targets, skip=study.skip, bos=int(asked.options.get("prepend_bos", False)))
         prompt_observations(known.rows, known.tokenizer, targets)
 
-    def study(self, model: Any, asked: Asked, progress: Progress) -> "Sequential":
+    def study(self, model: HookedModel, asked: Asked, progress: Progress) -> "Sequential":
         """The study with its warm-up part, unless it is left out. The prompts run alone before: one that
         does not fit, or an activation that is not finite, is named before the model writes texts."""
         from laminar_lens.capture import iter_residuals

@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.interventions.conditions import as_conditions
 from laminar_lens.results import texts_fingerprint
-from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
-from laminar_lens.studies.measurement import (
-    Adjacent,
-    Capture,
-    adjacent_angles,
-    measured_angles,
-)
+from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.comparison import mean
 from laminar_lens.studies.sequential.plan import Plan, check_tokens, draw_matched
@@ -47,6 +41,7 @@ class Measurement:
         target_beside, baseline_beside: the target's angle, and the published single draw's, in each geometry.
         d_model: width of the residual stream.
         donors: how many texts gave matched pairs, and their hash.
+        length: of each token's vector, NaN after a prompt's end.
         warmup: attributes of the warm-up's answer, whose variables stand beside under `WARMUP`.
     """
 
@@ -74,6 +69,9 @@ class Measurement:
     target_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
     baseline_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
     geometry: Annotated[np.ndarray, Axes("geometry")] | None = None
+    length: Annotated[np.ndarray, Axes("layer prompt pos", "1", "length of each token's vector")] | None = (
+        None
+    )
     warmup: dict[str, Any] | None = None
 
     @property
@@ -92,23 +90,19 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     """Everything that prompts, donors, warm-up and random weights give, under one condition."""
     plan = run.texts
     assert isinstance(plan, Plan)
-    how, settings = _captured(run), study.chosen(run)
-    conditions = as_conditions(run.options.interventions)
-    notes, seed, progress = run.notes, run.options.seed, run.progress
-    warm = run.once("warm-up", lambda: warmup_part(run.model, study.warmup, conditions, how, seed, progress))
-    source, given = run.once(
-        "donors",
-        lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
-    )
+    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup))
+    source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
-    found = measured_angles(run.model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
-    check_tokens(plan, found.tokens, bos=int(how.prepend_bos))
-    donors = donor_angles(run.model, given, warm, run.condition, how, notes, progress)
+    beside = _beside(run, plan) if run.beside else None
+    visit = None if beside is None else beside.of
+    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1], visit)
+    check_tokens(plan, found.tokens, bos=int(run.options.prepend_bos))
+    donors = donor_angles(run, given, warm)
     draws: dict[str, np.ndarray] = {}
     for name, drawn in plan.draws.items():
         draws |= {name: found.pair_angle[name], f"{name}_pair": drawn}
-    draws |= _matched(draw_matched(plan, donors, settings, notes), donors)
+    draws |= _matched(draw_matched(plan, donors, study.chosen(run), run.notes), donors)
     made = Measurement(
         angle=found.angle,
         target_angle=found.pair_angle["target"],
@@ -123,18 +117,13 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         d_model=int(found.info["d_model"]),
         donors={"donors": source, "n_donors": len(donors.tokens)}
         | {"donors_sha256": texts_fingerprint(donors.tokens)[1]},
+        length=found.length,
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
         warmup=_attrs(warm, run.condition),
         **draws,
-        **(_beside(run, plan) if run.beside else {}),
+        **({} if beside is None else _angles_beside(run, beside.angle)),
     )
     return to_dataset(made, info=found.info).assign(_kept(warm, run.condition))
-
-
-def _captured(run: Run) -> Capture:
-    chosen = run.options
-    layers = run.captured["layers"]
-    return Capture(chosen.prepend_bos, chosen.final_norm, layers, chosen.backend, run.changes, run.geometry)
 
 
 def _matched(drawn: np.ndarray | None, donors: Adjacent) -> dict[str, np.ndarray]:
@@ -152,17 +141,17 @@ def _random_curve(run: Run, plan: Plan) -> np.ndarray | None:
     twin = run.twin("No random-weights curve")
     if twin is None:
         return None
-    how, label = _captured(twin), "capturing random weights"
-    return mean(
-        adjacent_angles(twin.model, plan.prompts, how, label=label, progress=run.progress).angle, axis=1
-    )
+    return mean(adjacent_angles(twin, plan.prompts, "capturing random weights").angle, axis=1)
 
 
-def _beside(run: Run, plan: Plan) -> dict[str, np.ndarray]:
-    """Target and published baseline in every geometry."""
+def _beside(run: Run, plan: Plan) -> Beside:
+    """Measures target and published baseline in every geometry."""
     published = np.swapaxes(plan.draws["published"], 0, 1)[:, :1]
-    asked = np.concatenate([plan.target, published], axis=1)[:MOST_TEXTS]
-    angle = run.angles_beside(plan.prompts[:MOST_TEXTS], pairs=asked)
+    asked = np.concatenate([plan.target, published], axis=1)
+    return run.measured_beside(asked.shape[1], pairs=asked)
+
+
+def _angles_beside(run: Run, angle: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "target_beside": mean(angle[..., :-1], axis=3),
         "baseline_beside": angle[..., -1],
