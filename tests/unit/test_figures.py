@@ -7,6 +7,7 @@ import pytest
 
 from laminar_lens.figures.style import SHADES, angle_axis, fade, new_figure, quoted, scale_color, shown
 from laminar_lens.results import StudyResult
+from laminar_lens.studies.sequential.figures import baseline_split
 from laminar_lens.studies.sequential.positions import FEWEST_PROMPTS
 from tests.synthetic import sequential_dataset, warmup_dataset
 
@@ -87,13 +88,29 @@ def test_thin_lines_are_the_measured_angles(dataset, drawn):
     assert np.isnan(lines[:, layers]).all()
 
 
-def test_lines_of_the_split_are_coloured_by_position_0(dataset, drawn):
-    figure = drawn["baseline_split"]
-    first = int((dataset["baseline_pair"].values == 0).any(axis=1).sum())
-    assert f"({first} prompts)" in named(figure, "with position 0").name
-    assert f"({54 - first} prompts)" in named(figure, "without position 0").name
-    assert named(figure, "with position 0").line.color != named(figure, "without position 0").line.color
+def test_lines_of_the_split_are_coloured_by_their_earlier_position(dataset, drawn):
+    earliest, figure = dataset["baseline_pair"].values.min(axis=1), drawn["baseline_split"]
+    assert f"({(earliest == 0).sum()} prompts)" in named(figure, "with position 0").name
+    assert f"({(earliest >= 4).sum()} prompts)" in named(figure, "from position 4 on").name
+    groups = [trace for trace in figure.data if "position" in str(trace.name)]
+    assert len({trace.line.color for trace in groups}) == len(groups) == 5
     assert "<b>“The” →" in named(figure, "with position 0").customdata[0]
+
+
+def test_pairs_of_two_sinks_are_named_where_the_study_knows_them(dataset):
+    assert "two sinks" not in str(baseline_split(dataset))
+    both = np.zeros(dataset["baseline_angle"].shape, dtype=np.int8)
+    both[2:5, 7] = 1
+    told = dataset.copy(deep=True).assign(two_sinks=(("layer", "prompt"), both))
+    told["baseline_angle"].values[2:5, 7] = 0.1, 0.12, 0.2
+    figure = baseline_split(told)
+    assert (
+        "1 line (prompt 7) is a pair of two sinks in layers 2–4, 0.10–0.20 rad"
+        in figure.layout.meta["caption"]
+    )
+    texts = {text for trace in figure.data for text in trace.customdata or () if "two sinks" in text}
+    assert len(texts) == 1
+    assert texts.pop().startswith("prompt 7: ")
 
 
 def test_by_position_is_the_mean_over_prompts_that_reach_it(dataset, drawn):
@@ -224,10 +241,10 @@ def test_a_matched_pair_is_another_texts(dataset):
 
 def test_mixture_hover_names_the_layer(dataset, drawn):
     trace = named(drawn["mixture"], "without")
+    assert "layer %{x:.0f}:" in trace.hovertemplate
     angles = dataset["baseline_angle"].values
     for x, y, text in zip(trace.x, trace.y, trace.customdata, strict=True):
-        layer = round(x)
-        assert text.endswith(f"layer {layer}")
+        layer = round(x)  # as "%{x:.0f}" says it
         assert y == angles[layer, int(text.split(":")[0].removeprefix("prompt "))]
 
 

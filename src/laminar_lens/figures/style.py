@@ -21,6 +21,9 @@ WITHOUT_FIRST = "#009E73"
 RANDOM = "#A6468A"
 """Okabe and Ito's palette (the last darkened for thin lines): told apart with any kind of colour vision."""
 
+EARLY = ("#8B5FBF", "#2F7FC1", "#C23B87")
+"""Positions 1 to 3, beside position 0."""
+
 BASELINES = {"published": BASELINE, "adjacent": "#D55E00", "matched": "#009E73", "by_position": "#A6468A"}
 
 LAYERS = ("#0d0887", "#5b02a3", "#9a179b", "#cb4678", "#eb7852", "#fbb32f")
@@ -48,6 +51,9 @@ TEMPLATE = go.layout.Template(
         },
         "margin": {"l": 72, "r": 60, "t": 96, "b": 56},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(255,255,255,0)", "color": RULE, "activecolor": INK},
+        "sliderdefaults": {"bgcolor": RULE, "bordercolor": RULE, "tickcolor": RULE, "activebgcolor": SOFT},
+        "updatemenudefaults": {"bgcolor": "white", "bordercolor": RULE},
         "xaxis": {
             "showgrid": False, "zeroline": False, "showline": True, "linecolor": RULE, "ticks": "outside",
             "tickcolor": RULE, "ticklen": 5, "tickangle": 0, "title": {"standoff": 10},
@@ -216,14 +222,17 @@ def bundle(
     color: str,
     opacity: float = 0.3,
 ) -> None:
-    """Many thin lines [line, x] as one trace with one legend entry, each with its own hover text."""
+    """Many thin lines [line, x] as one trace with one legend entry, each with its own hover text.
+
+    `meta` tells a page that a click picks one of them.
+    """
     count, gap = len(lines), np.full((len(lines), 1), np.nan)
     ys = np.concatenate([np.asarray(lines, dtype=float), gap], axis=1).ravel()
     xs = np.tile(np.append(np.asarray(x, dtype=float), np.nan), count)
     figure.add_trace(
         go.Scatter(
             x=xs, y=ys, mode=line_mode(x), name=name, line={"color": fade(color, opacity), "width": 1.1},
-            marker={"color": fade(color, opacity), "size": 7},
+            marker={"color": fade(color, opacity), "size": 7}, meta="each",
             customdata=[text for text in texts for _ in range(len(x) + 1)],
             hovertemplate="%{customdata}<br>layer %{x}: %{y:.3f} rad<extra></extra>",
         )

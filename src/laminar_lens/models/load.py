@@ -4,6 +4,7 @@ Torch is imported once the name is known to be a model's.
 """
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ def load_model(
     device_map: Any = None,
     tokenizer: Tokenizer | None = None,
     check: bool | None = None,
+    keep_paths: bool = False,
 ) -> Any:
     """A TransformerLens model whose residual stream is the original's: weights are not processed.
 
@@ -74,6 +76,8 @@ def load_model(
             model to devices.
         tokenizer: Hugging Face's, of a model in memory.
         check: compare with Hugging Face; by default where the weights are here already.
+        keep_paths: results say where on this machine the model's folder or file is; by default they only have
+            its name.
 
     Raises:
         ModelError: unknown name (with near matches), missing or half-written weights, a package that is not
@@ -116,7 +120,8 @@ def load_model(
         if processed:
             process(model)
     model.eval()
-    SOURCES[model] = source
+    told = str(path.resolve()) if keep_paths and path is not None else None
+    SOURCES[model] = dataclasses.replace(source, path=told)
     for limit in source.limits:
         warnings.warn(limit, UserWarning, stacklevel=2)
     return model

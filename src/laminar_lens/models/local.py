@@ -21,7 +21,7 @@ from laminar_lens.models.faithful import (
 )
 from laminar_lens.models.hooked import HFModel, HookedModel
 from laminar_lens.models.memory import available_bytes
-from laminar_lens.models.names import EMBEDDED
+from laminar_lens.models.names import EMBEDDED, without_path
 from laminar_lens.models.originals import Original
 from laminar_lens.models.sources import Source
 from laminar_lens.texts.tokenization import Tokenizer
@@ -54,7 +54,7 @@ def load_original(source: Original, hooked: Any, *, dtype: torch.dtype, check: b
         note_causal(model)
     config = compared.config or model.original_model.config
     return model, Source(
-        source.name,
+        without_path(source.name),
         source.revision,
         config,
         has_bos,
@@ -147,7 +147,7 @@ class _Compared:
         refuse_if_apart(found, most, reference, self._name, on_hooked)
         kind = str(reference.states[0].dtype).removeprefix("torch.")
         self.comparison = f"with Hugging Face, in {kind}, {reference.probe.text.shape[1]} tokens"
-        self.limits = limits(model, reference, most, self._name, on_hooked)
+        self.limits = limits(model, reference, most, without_path(self._name), on_hooked)
 
 
 def _adds_bos(tokenizer: Tokenizer, name: str) -> tuple[str, str]:

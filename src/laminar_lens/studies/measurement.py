@@ -33,15 +33,17 @@ class Adjacent:
 
 @dataclass(frozen=True)
 class Measured(Adjacent):
-    """Adjacent pairs, and the pairs and rotations that were asked for by name.
+    """Adjacent pairs, and the pairs and rotations that were asked for by name, with lengths.
 
     Attributes:
         pair_angle: by name, [layer text draw] in radians; NaN where the pair is −1.
         rotation: [layer text occurrence] of the asked tokens since the layer before; NaN in layer 0.
+        length: [layer text pos] of each token's vector, NaN after the end.
     """
 
     pair_angle: dict[str, np.ndarray]
     rotation: np.ndarray
+    length: np.ndarray
 
 
 def adjacent_angles(run: Run, texts: Sequence[str] | Tensor, label: str = "capturing texts") -> Adjacent:
@@ -63,17 +65,20 @@ def measured_angles(
     batches = _Batches(run.layers, len(texts))
     chosen: list[np.ndarray] = []
     turned: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
     how: dict[str, Any] = {"layers": with_previous(run.layers), "label": "capturing prompts"}
-    for batch in run.angle_batches(texts, ("sequential", "rotation"), pairs=wanted, **how):
+    for batch in run.angle_batches(texts, ("sequential", "rotation", "norm"), pairs=wanted, **how):
         rows = batches.add(batch)
         chosen.append(batch.angles["pair"][rows])
         turned.append(_rotations(batch, rows, tokens[batch.indices]))
+        lengths.append(batch.angles["norm"][rows])
     at = np.cumsum([0, *(pairs[name].shape[1] for name in names)])
     every = batches.in_order(chosen)
     return Measured(
         **batches.common(),
         pair_angle={name: every[:, :, at[k] : at[k + 1]] for k, name in enumerate(names)},
         rotation=batches.in_order(turned),
+        length=batches.in_order(lengths),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t as student_t
 
 from laminar_lens.errors import InputError, ShapeError
-from laminar_lens.stats.sinks import sink_tokens
+from laminar_lens.stats.sinks import both_sinks, sink_tokens
 from laminar_lens.stats.warmup import (
     MIN_SHOWN,
     Answer,
@@ -422,6 +422,12 @@ class TestSinks:
         x[0, 0, 4] *= ratio
         assert sink_tokens(x)[0, 4] == sink
         assert sink_tokens(x).sum() == sink
+
+    def test_a_pair_of_two_sinks_is_one_of_long_vectors_or_of_one_and_its_like(self) -> None:
+        ratio = np.array([[[9.0, 8.0], [9.0, 3.0], [9.0, 3.0], [4.0, 3.0]]] * 2)
+        angle = np.array([[1.0, 0.1, 0.5, 0.1]] * 2)
+        found = both_sinks(ratio, angle, np.array([1.0, 0.4]))
+        assert found.tolist() == [[True, True, False, False], [True, False, False, False]]
 
     @pytest.mark.parametrize(("cosine", "sink"), [(0.89, False), (0.91, True)])
     def test_a_sink_s_direction_reaches_to_nine_tenths(self, cosine: float, sink: bool) -> None:

@@ -19,6 +19,7 @@ from laminar_lens.studies.sequential.comparison import (
     compare,
     mean,
     modes_by_layer,
+    pairs_of_sinks,
     quantile,
     without_position,
 )
@@ -43,7 +44,7 @@ _BY_BASELINE = {
     "stratified_difference_high": "its simultaneous band over layers, upper end",
     "stratified_difference_p": "p of its sign-flip test, adjusted for the maximum over layers",
 }
-WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k"}
+WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k", "tolerance": "warmup_tolerance"}
 
 
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
@@ -101,6 +102,7 @@ def _dataset(
     variables |= _target_statistics(variables, seed)
     variables |= _baseline_statistics(measured.layers, baselines)
     variables |= _mode_statistics(baselines[chosen], seed)
+    variables |= _two_sinks(measured, baselines[chosen], chosen)
     coords: dict[str, Any] = {
         "layer": ("layer", list(measured.layers), {"long_name": "hidden state"}),
         "prompt": np.arange(len(measured.text)),
@@ -258,6 +260,15 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
     made = {name: radians(("layer",), values, name.replace("_", " ")) for name, values in numbers.items()}
     made |= {name: xr.Variable(("layer",), values) for name, values in plain.items()}
     return made | _first_shift(single, pairs, seed)
+
+
+def _two_sinks(measured: Measurement, found: Baseline, chosen: str) -> Variables:
+    """Where both tokens of a pair of the chosen baseline are sinks; nothing of pairs from other texts."""
+    if measured.length is None or chosen == "matched":
+        return {}
+    both = pairs_of_sinks(measured.length, found.pairs[0], found.angle[:, :, 0], measured.angle)
+    about = {"long_name": f"whether both tokens of the {chosen} baseline pair are sinks"}
+    return {"two_sinks": xr.Variable(("layer", "prompt"), both.astype(np.int8), about)}
 
 
 def _first_shift(single: np.ndarray, pairs: np.ndarray, seed: int) -> Variables:

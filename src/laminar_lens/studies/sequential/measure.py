@@ -41,6 +41,7 @@ class Measurement:
         target_beside, baseline_beside: the target's angle, and the published single draw's, in each geometry.
         d_model: width of the residual stream.
         donors: how many texts gave matched pairs, and their hash.
+        length: of each token's vector, NaN after a prompt's end.
         warmup: attributes of the warm-up's answer, whose variables stand beside under `WARMUP`.
     """
 
@@ -68,6 +69,9 @@ class Measurement:
     target_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
     baseline_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
     geometry: Annotated[np.ndarray, Axes("geometry")] | None = None
+    length: Annotated[np.ndarray, Axes("layer prompt pos", "1", "length of each token's vector")] | None = (
+        None
+    )
     warmup: dict[str, Any] | None = None
 
     @property
@@ -111,6 +115,7 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         d_model=int(found.info["d_model"]),
         donors={"donors": source, "n_donors": len(donors.tokens)}
         | {"donors_sha256": texts_fingerprint(donors.tokens)[1]},
+        length=found.length,
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
         warmup=_attrs(warm, run.condition),
         **draws,

@@ -41,10 +41,8 @@ def mixture(dataset: xr.Dataset) -> go.Figure | None:
                 x=np.add.outer(layers, spread[mask]).ravel(), y=angles[:, mask].ravel(),
                 mode="markers", name=name,
                 marker={"color": fade(color, 0.55), "size": 5},
-                customdata=[
-                    f"{texts[row]}<br>layer {layer}" for layer in layers for row in np.flatnonzero(mask)
-                ],
-                hovertemplate="%{customdata}: %{y:.3f} rad<extra></extra>",
+                customdata=[texts[row] for _ in layers for row in np.flatnonzero(mask)],
+                hovertemplate="%{customdata}<br>layer %{x:.0f}: %{y:.3f} rad<extra></extra>",
             )
         )  # fmt: skip
     two = dataset["two_modes"].values.astype(bool)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
-from laminar_lens.figures.view import FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
+from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
 from laminar_lens.results.complete import from_json
 from laminar_lens.studies.sequential.figures import (
     baseline_split,
@@ -58,7 +58,7 @@ def angles_by_layer(dataset: xr.Dataset) -> Table | None:
     row = names.index(baseline) if baseline in names else chosen_baseline(dataset)
     chosen = dataset.isel(baseline=row)
     columns = [
-        _radians("target", dataset, "target_mean", "target_low", "target_high"),
+        _radians("target", dataset, "target_mean", "target_low", "target_high", answer=True),
         _radians("IQR", dataset, "target_iqr", spare=4),
         _radians("rotation", dataset, "rotation_mean", spare=2),
         _radians("base mean", chosen, "baseline_mean"),
@@ -73,9 +73,9 @@ def angles_by_layer(dataset: xr.Dataset) -> Table | None:
     return table_by_layer("angles", title, dataset["layer"].values, columns)
 
 
-def _radians(title: str, dataset: xr.Dataset, *names: str, spare: int = 0) -> Column:
+def _radians(title: str, dataset: xr.Dataset, *names: str, **how: Any) -> Column:
     """A variable by layer, with its interval where there is one."""
-    return Column.of(title, radians, listed(dataset, *names), unit="rad", spare=spare)
+    return Column.of(title, radians, listed(dataset, *names), unit="rad", **how)
 
 
 def _modes(two: int, low: float, high: float) -> str:
@@ -119,8 +119,12 @@ VIEW = View(
         Section(
             "Warm-up",
             {name: _of_warmup(make) for name, make in warmup.FIGURES.items()},
-            {"by_layer": _of_warmup(warmup.by_layer)},
+            {
+                "by_tolerance": _of_warmup(warmup.by_tolerance),
+                "by_layer": _of_warmup(warmup.by_layer),
+            },
         ),
+        CHOICES,
     ),
     inputs="prompts",
     contrast="position_angle",

@@ -82,10 +82,11 @@ def attention_claim(facts: Facts) -> Claim:
     verdict = "holds" if above.any() else "fails" if below.all() else "undetermined"
     blocks = facts.measured.block[above.any(axis=1)].tolist()
     where = f", in {named_layers(blocks).replace('layer', 'block')}" if blocks else ""
+    heads = f"{above.size} heads{facts.of_blocks}"
     over = f"by their mean over texts of {length_words(facts)}"
     said = [
-        f"{int(above.sum())} of {above.size} heads{facts.of_blocks} are shown to be above {HEAD_SHARE}"
-        f"{where}, {over}; {int(below.sum())} are below it.{because(facts.heads.withheld)}",
+        f"{int(above.sum())} of {heads} are shown to be above {HEAD_SHARE}{where}, {over}; "
+        f"{int(below.sum())} are below it.{because(facts.heads.withheld)}",
         "The number is the share of heads above it in a text, averaged over texts.",
     ]
     return Claim(verdict, *numbers(overall), "of heads in a text", " ".join(said))

@@ -9,6 +9,7 @@ import xarray as xr
 from laminar_lens.figures.marks import line, needs
 from laminar_lens.figures.style import (
     BASELINE,
+    EARLY,
     RANDOM,
     SHADES,
     SOFT,
@@ -24,7 +25,7 @@ from laminar_lens.figures.style import (
 
 POSITIONS = 12
 """So many first positions are drawn; what lies beyond is the rest of a text."""
-TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 _COMPONENTS = {"attn": ("attention", WITH_FIRST), "mlp": ("MLP", TARGET)}
 
 
@@ -49,7 +50,7 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         line(figure, layers, y, name=name, color=color, hover=hover, width=1.4, dash=dash)
 
     for place in range(1, min(4, band[0].shape[1])):
-        thin(band[0][:, place], f"position {place}", BASELINE, "solid")
+        thin(band[0][:, place], f"position {place}", EARLY[place - 1], "solid")
     if "random_norm_ratio" in dataset:
         thin(dataset["random_norm_ratio"].values[:, 0], "position 0, random weights", RANDOM, "4px,3px")
     layer_axis(figure, layers.tolist())
@@ -111,7 +112,7 @@ def activations(dataset: xr.Dataset) -> go.Figure | None:
             customdata=np.stack([values.T, names.T.astype(float)], -1), colorscale=colorscale(SHADES),
             xgap=2, ygap=2, colorbar={
                 "title": {"text": "times the<br>median"}, "thickness": 10, "outlinewidth": 0,
-                "tickvals": list(range(5)), "ticktext": ["1", "10", "100", "1,000", "10,000"],
+                "tickvals": np.log10(TICKS).tolist(), "ticktext": [f"{tick:,}" for tick in TICKS],
             },
             hovertemplate="layer %{x}, position %{y}: %{customdata[0]:.1f} times the median, most often "
             "dimension %{customdata[1]:.0f}<extra></extra>",
@@ -149,7 +150,8 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
         figure.add_trace(
             go.Scatter(
                 x=blocks, y=rest[:, row], name=f"{name}, rest of the text", mode="lines+markers",
-                line={"color": color, "width": 1.4, "dash": "3px,3px"}, marker={"size": 5},
+                line={"color": color, "width": 1.4, "dash": "3px,3px"},
+                marker={"size": 7, "line": {"color": "white", "width": 1}},  # seen before a bar of its colour
                 hovertemplate=f"{name} of block %{{x}}, rest: %{{y:.3g}}<extra></extra>",
             )
         )  # fmt: skip

@@ -16,7 +16,7 @@ def position_0(dataset: xr.Dataset) -> Table | None:
         return None
     first = dataset.isel(pos=0)
     length = listed(first, "norm_ratio", "norm_ratio_low", "norm_ratio_high")
-    columns = [Column.of("length", estimate, length, unit="times the text's median")]
+    columns = [Column.of("length", estimate, length, unit="times the text's median", answer=True)]
     if "random_norm_ratio" in dataset:
         columns.append(Column.of("random", number, listed(first, "random_norm_ratio"), spare=2))
     title = "Position 0 by layer: length over the text's median"

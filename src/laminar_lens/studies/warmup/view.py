@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
-from laminar_lens.figures.view import FIRST, GEOMETRIES, LATER, Part, Section, View
+from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, LATER, Part, Section, View
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.warmup.figures import (
     cost,
@@ -60,7 +60,7 @@ def by_tolerance(dataset: xr.Dataset) -> Table | None:
     ]
     columns = (
         Column.of("±τ", lambda x: f"{x:g}", {"tolerance": tau}, unit="rad"),
-        Column.of("enough", number, {"k_hi": enough}),
+        Column.of("enough", number, {"k_hi": enough}, answer=True),
         Column.of("necessary", number, {"k_lo": least}),
         Column("asked for by", tuple(asking), wide=True, values={"asked_for_by": asking}),
     )
@@ -88,7 +88,8 @@ def _column(name: str, found: Mapping[str, list[Any]]) -> Column:
             for n, said in rows
         ]
         return Column(title, tuple(cells), "texts", spare=spare, values=values)
-    return Column.of(title, _share if name == "share_affected" else _said, values, spare=spare)
+    shown = _share if name == "share_affected" else _said
+    return Column.of(title, shown, values, spare=spare, answer=name == "k_hi")
 
 
 def _share(value: float) -> str:
@@ -109,7 +110,11 @@ FIGURES = {
 }
 VIEW = View(
     title="Warm-up study",
-    sections=(GEOMETRIES, Section("Warm-up", FIGURES, {"by_tolerance": by_tolerance, "by_layer": by_layer})),
+    sections=(
+        GEOMETRIES,
+        Section("Warm-up", FIGURES, {"by_tolerance": by_tolerance, "by_layer": by_layer}),
+        CHOICES,
+    ),
     contrast="angle",
     parts=(Part("first pair", "angle", FIRST), Part("later pairs", "angle", LATER)),
     geometries={
