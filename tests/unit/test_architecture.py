@@ -170,7 +170,6 @@ LONG_FUNCTIONS = {
     "kernels/_cpu_kernels.py:_sums": "every accumulator stays in a register of one loop",
     "kernels/cpu.py:_run": "one call into compiled code, with each array that it fills",
     "kernels/fused_kernels.py:profile_kernel": "one launch reads each vector once for every angle",
-    "studies/why/cells.py:measure_cells": "",
 }
 PUBLIC = "a public function: flat options of its own, and all that studies share"
 TRITON = "a compiled kernel: pointers, strides and sizes"

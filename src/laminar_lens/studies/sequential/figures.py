@@ -134,8 +134,9 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     )  # fmt: skip
     if said:
         rows, columns = np.nonzero(dataset["two_sinks"].values)
+        top = angles[rows, columns].argmax()
         figure.add_annotation(
-            text="two sinks", x=int(layers[rows[len(rows) // 2]]), y=float(angles[rows, columns].max()),
+            text="two sinks", x=int(layers[rows[top]]), y=float(angles[rows[top], columns[top]]),
             yanchor="bottom", showarrow=False, font={"size": 12, "color": SOFT},
         )  # fmt: skip
     layer_axis(figure, layers.tolist())
