@@ -66,14 +66,9 @@ def measured_angles(
     chosen: list[np.ndarray] = []
     turned: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
-<<<<<<< HEAD
-    how: dict[str, Any] = {"layers": with_previous(run.layers), "label": "capturing prompts"}
-    for batch in run.angle_batches(texts, ("sequential", "rotation", "norm"), pairs=wanted, **how):
-=======
     layers = with_previous(run.layers)
     measures = ("sequential", "rotation", "norm")
     for batch in run.angle_batches(texts, measures, pairs=wanted, layers=layers, label="capturing prompts"):
->>>>>>> main
         rows = batches.add(batch)
         chosen.append(batch.angles["pair"][rows])
         turned.append(_rotations(batch, rows, tokens[batch.indices]))
