@@ -216,8 +216,8 @@ def merges(case: Case) -> None:
         said = _refusal(partial(ll.merge, [case.run(), case.run()]))
         assert case.study.together in said, f"parts that cannot be merged are: {said!r}"
         return
-    tokens = ll.sample_tokens(case.model, 64, 12, seed=7)
-    given, more = (tokens, tokens[:40], tokens[40:]), {**case.options, "interventions": CHANGES}
+    tokens = ll.sample_tokens(case.model, 88, 12, seed=7)
+    given, more = (tokens, tokens[:64], tokens[64:]), {**case.options, "interventions": CHANGES}
     whole, *parts = (run(case.study, case.model, rows, **more) for rows in given)
     found = ll.merge(parts)
     assert found.conditions == whole.conditions, "conditions are lost"
@@ -234,6 +234,9 @@ def is_shown(case: Case) -> None:
     """Sentence, tables and figures, in a terminal of 80 columns and on the page."""
     found = case.result
     assert found.sentence.strip().endswith("."), f"the sentence is no sentence: {found.sentence!r}"
+    for row in found.summary()["claims"]:
+        said = (row["verdict"] == "undetermined") == bool(row["reason"])
+        assert said, f"{row['claim']} is {row['verdict']} for the reason {row['reason']!r}"
     wide = [line for line in str(found.summary()).splitlines() if len(line) > 80]
     assert not wide, f"the summary is wider than 80 columns: {wide[0]!r}"
     assert found.figures(), "nothing is drawn"

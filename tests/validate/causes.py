@@ -21,7 +21,8 @@ from scipy.stats import binom
 from laminar_lens.models import load_model
 from laminar_lens.stats.why import WhyAnswer, why
 from laminar_lens.stats.why_effects import CAUSES, effects
-from laminar_lens.studies.why.cells import Exchange, exchange, measure_cells
+from laminar_lens.studies.why.cells import measure_cells
+from laminar_lens.studies.why.places import Exchange, exchange
 from tests import planted, planted_causes
 from tests.validate.rows import Row
 

@@ -176,7 +176,7 @@ class _Cache:
     """Keys and values of every layer; TransformerLens's own cache copies all of them at every step."""
 
     def __init__(self, model: HookedModel, batch: int, room: int) -> None:
-        heads = int(getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads)
+        heads = _heads(model.cfg)
         empty = torch.empty(2, batch, heads, 0, int(model.cfg.d_head))
         self.entries = [_Entry(empty, room) for _ in range(int(model.cfg.n_layers))]
         self._mask = torch.ones(batch, 0, dtype=torch.int)
@@ -240,7 +240,12 @@ def _first_tokens(model: HookedModel, n: int, barred: Tensor, generator: torch.G
     return allowed[torch.randint(len(allowed), (n,), generator=generator)]
 
 
+def _heads(cfg: Any) -> int:
+    """Heads whose keys and values are kept."""
+    return int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads)
+
+
 def _batch_size(model: HookedModel, room: int) -> int:
     cfg = model.cfg
-    text = 2 * int(cfg.n_layers) * int(cfg.d_model) * room * 4 + 16 * int(cfg.d_vocab)
+    text = 2 * int(cfg.n_layers) * _heads(cfg) * int(cfg.d_head) * room * 4 + 16 * int(cfg.d_vocab)
     return max(1, min(LARGEST_BATCH, CACHE_BYTES // text))

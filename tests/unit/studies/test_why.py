@@ -14,7 +14,7 @@ from laminar_lens.results import load_result
 from laminar_lens.stats.why import why
 from laminar_lens.stats.why_effects import CELLS, EFFECTS
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.why.cells import assign, exchange, places
+from laminar_lens.studies.why.places import assign, exchange, places
 from laminar_lens.studies.why.result import WhyResult
 from laminar_lens.studies.why.study import why_study
 from laminar_lens.studies.why.words import claim, sentence

@@ -26,6 +26,7 @@ from laminar_lens.studies.sequential.comparison import (
 )
 from laminar_lens.studies.sequential.intervals import FEW, first_shift, layer_means, spreads
 from laminar_lens.studies.sequential.measure import Measurement, kept_warmup
+from laminar_lens.studies.sequential.mode_claims import mode_verdict, needed_prompts
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.warmup.result import WarmupResult
 
@@ -56,7 +57,7 @@ def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
         raise InputError(f"these prompts have no baseline {chosen!r}; choose from {', '.join(baselines)}")
     made = _dataset(measured, baselines, warm, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
     claims = answer_claims(made, baselines, chosen=chosen, warmup=warm, seed=seed)
-    return Answer(made, sentence(measured.layers, baselines[chosen], warm), claims)
+    return Answer(made, sentence(measured.layers, baselines[chosen], warm, claims), claims)
 
 
 def _baselines(measured: Measurement, n_perm: int, seed: int) -> dict[str, Baseline]:
@@ -225,7 +226,7 @@ def _fill(table: dict[str, np.ndarray], row: int, names: Sequence[str], found: I
 def _mode_statistics(found: Baseline, seed: int) -> Variables:
     """Two modes of the chosen baseline's single draw, what explains the upper one, what position 0 shifts."""
     single, pairs = found.angle[:, :, 0], found.pairs[0]
-    first = without_position(single, pairs)
+    first, needed = without_position(single, pairs), needed_prompts(found)
     rest = modes_by_layer(first, seed)
     numbers = {
         "mode_low_mean": [m.means[0] for m in found.modes],
@@ -235,6 +236,7 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
     }
     plain = {
         "two_modes": np.array([m.has_two for m in found.modes], dtype=np.int8),
+        "mode_verdict": np.array([mode_verdict(m, needed) for m in found.modes]),
         "two_modes_without_first": np.array([m.has_two for m in rest], dtype=np.int8),
         "mode_high_weight": np.array([m.weights[1] for m in found.modes]),
         "mode_delta_bic": np.array([m.delta_bic for m in found.modes]),
@@ -251,6 +253,7 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
         plain[f"attribution_{name}"] = np.array(values)
     made = {name: radians(("layer",), values, name.replace("_", " ")) for name, values in numbers.items()}
     made |= {name: xr.Variable(("layer",), values) for name, values in plain.items()}
+    made["mode_verdict"].attrs["prompts_needed"] = needed
     return made | _first_shift(single, pairs, seed)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.results import texts_fingerprint
-from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
@@ -92,7 +92,9 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
-    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1])
+    beside = _beside(run, plan) if run.beside else None
+    visit = None if beside is None else beside.of
+    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1], visit)
     check_tokens(plan, found.tokens, bos=int(run.options.prepend_bos))
     donors = donor_angles(run, given, warm)
     draws: dict[str, np.ndarray] = {}
@@ -120,7 +122,7 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
         warmup=None if answered is None else dict(answered.attrs),
         **draws,
-        **(_beside(run, plan) if run.beside else {}),
+        **({} if beside is None else _angles_beside(run, beside.angle)),
     )
     return to_dataset(made, info=found.info).assign({} if answered is None else prefixed(answered))
 
@@ -143,11 +145,14 @@ def _random_curve(run: Run, plan: Plan) -> np.ndarray | None:
     return mean(adjacent_angles(twin, plan.prompts, "capturing random weights").angle, axis=1)
 
 
-def _beside(run: Run, plan: Plan) -> dict[str, np.ndarray]:
-    """Target and published baseline in every geometry."""
+def _beside(run: Run, plan: Plan) -> Beside:
+    """Measures target and published baseline in every geometry."""
     published = np.swapaxes(plan.draws["published"], 0, 1)[:, :1]
-    asked = np.concatenate([plan.target, published], axis=1)[:MOST_TEXTS]
-    angle = run.angles_beside(plan.prompts[:MOST_TEXTS], pairs=asked)
+    asked = np.concatenate([plan.target, published], axis=1)
+    return run.measured_beside(asked.shape[1], pairs=asked)
+
+
+def _angles_beside(run: Run, angle: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "target_beside": mean(angle[..., :-1], axis=3),
         "baseline_beside": angle[..., -1],

@@ -13,7 +13,8 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.stats.why_effects import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.why.cells import Cells, exchange, measure_cells
+from laminar_lens.studies.why.cells import Cells, measure_cells
+from laminar_lens.studies.why.places import exchange
 
 RANDOM_TEXTS = 100
 
