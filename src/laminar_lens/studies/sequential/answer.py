@@ -12,6 +12,7 @@ from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.studies.columns import radians, with_ends
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.sequential.beside import PREFIX, prefixed
 from laminar_lens.studies.sequential.claims import answer_claims, sentence
 from laminar_lens.studies.sequential.comparison import (
     Baseline,
@@ -45,7 +46,6 @@ _BY_BASELINE = {
     "stratified_difference_high": "its simultaneous band over layers, upper end",
     "stratified_difference_p": "p of its sign-flip test, adjusted for the maximum over layers",
 }
-WARMUP_DIMS = {name: f"warmup_{name}" for name in ("pair", "k", "span", "tolerance")}
 
 
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
@@ -62,17 +62,9 @@ def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
 
 def _baselines(measured: Measurement, n_perm: int, seed: int) -> dict[str, Baseline]:
     """Every baseline that these prompts allow, in the order of `BASELINES`."""
-    target, draws = mean(measured.target_angle, axis=2), measured.draws()
+    target, first, draws = mean(measured.target_angle, axis=2), measured.target_pair[:, 0], measured.draws()
     return {
-        name: compare(
-            target,
-            measured.target_pair[:, 0],
-            name,
-            *draws[name],
-            measured.layers,
-            n_perm=n_perm,
-            seed=seed,
-        )
+        name: compare(target, first, name, *draws[name], measured.layers, n_perm=n_perm, seed=seed)
         for name in BASELINES
         if name in draws
     }
@@ -294,18 +286,11 @@ def _ends(name: str, found: Interval, about: str, estimate: str = "") -> Variabl
 
 
 def _with_warmup(dataset: xr.Dataset, warmup: xr.Dataset) -> xr.Dataset:
-    """The warm-up's curves and answers under the prefix `warmup_`, on the layers of this study."""
-    rows = warmup.sel(layer=dataset["layer"].values)
-    added: Variables = {}
-    for name, variable in rows.data_vars.items():
-        if "text" in variable.dims:
-            continue  # the raw angles and tokens stay with the warm-up's own result
-        dims = tuple(WARMUP_DIMS.get(str(dim), str(dim)) for dim in variable.dims)
-        added[f"warmup_{name}"] = xr.Variable(dims, variable.values, variable.attrs)
-    coords = {new: warmup[old].values for old, new in WARMUP_DIMS.items() if old in warmup.coords}
+    """The warm-up's curves and answers, on the layers of this study."""
     attrs = {
-        f"warmup_{name}": value
+        f"{PREFIX}{name}": value
         for name, value in warmup.attrs.items()
         if name not in ("study", "format", "provenance", "warnings", "numbers_sha256", "attrs_sha256")
     }
-    return dataset.assign(added).assign_coords(coords).assign_attrs(attrs)
+    rows = warmup.sel(layer=dataset["layer"].values)
+    return dataset.assign(prefixed(rows, ("layer", "geometry"))).assign_attrs(attrs)

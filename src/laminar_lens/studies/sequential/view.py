@@ -8,6 +8,7 @@ import xarray as xr
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
 from laminar_lens.results.complete import from_json
+from laminar_lens.studies.sequential.beside import PREFIX, unprefixed
 from laminar_lens.studies.sequential.figures import (
     baseline_split,
     chosen_baseline,
@@ -24,7 +25,6 @@ from laminar_lens.tables import Column, Table, listed
 from laminar_lens.tables import by_layer as table_by_layer
 from laminar_lens.words import number, radians
 
-PREFIX = "warmup_"
 T = TypeVar("T")
 NOTE = (
     "IQR: interquartile range over prompts. Rotation: angle of the target to itself one layer before. Base: "
@@ -35,19 +35,9 @@ NOTE = (
 
 def warmup_part(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset of the warm-up as its study alone would give it; empty where there is none."""
-    kept = {
-        str(name): str(name).removeprefix(PREFIX)
-        for name in dataset.data_vars
-        if str(name).startswith(PREFIX)
-    }
-    part = dataset[list(kept)]
-    dims = {str(d): str(d).removeprefix(PREFIX) for d in part.dims if str(d).startswith(PREFIX)}
-    attrs = {
-        str(k).removeprefix(PREFIX): value for k, value in dataset.attrs.items() if str(k).startswith(PREFIX)
-    }
-    part = part.rename({**kept, **dims})
-    part.attrs = {"provenance": dataset.attrs.get("provenance", ""), **attrs}
-    return part
+    own = {str(k).removeprefix(PREFIX): v for k, v in dataset.attrs.items() if str(k).startswith(PREFIX)}
+    attrs = {"provenance": dataset.attrs.get("provenance", ""), **own}
+    return xr.Dataset(unprefixed(dataset), {"layer": dataset["layer"]}, attrs)
 
 
 def _of_warmup(make: Callable[[xr.Dataset], T]) -> Callable[[xr.Dataset], T]:

@@ -25,12 +25,7 @@ DEFAULT_TEXTS = USUAL_TEXTS
 
 @dataclass(frozen=True)
 class Warmup(Study):
-    """How many first tokens to leave out of a statistic on this model, or that it cannot be told.
-
-    Attributes:
-        tau: differences below this, in radians, do not matter.
-        reference: pairs that all others are compared with.
-    """
+    """How many first tokens to leave out of a statistic on this model, or that it cannot be told."""
 
     kind: ClassVar[str] = "warmup"
     title: ClassVar[str] = "Warm-up study"
