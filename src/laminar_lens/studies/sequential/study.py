@@ -26,19 +26,7 @@ N_DONORS = 128
 
 @dataclass(frozen=True)
 class Sequential(Study):
-    """The sequential-angle study: a target token's turn against baselines, and the claims made about it.
-
-    Attributes:
-        target: text or regular expression; the pair is (token before, first token of the target).
-        occurrence: "error" wants one occurrence a prompt; "first" and "last" choose, "all" averages.
-        regex: whether `target` is a regular expression.
-        baseline: the one whose modes are analysed.
-        skip: leaves out pairs that begin in the first `skip` positions.
-        n_draws: seeded draws of each random baseline.
-        n_perm: sign flips of each test.
-        donors, n_donors: texts for the matched baseline; how many are taken without any.
-        warmup: an earlier warm-up of this model, None to run one, False to leave it out.
-    """
+    """The sequential-angle study: a target token's turn against baselines, and the claims made about it."""
 
     kind: ClassVar[str] = "sequential"
     title: ClassVar[str] = "Sequential-angle study"

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.models.families import WRITES
-from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.geometries import by_geometry
@@ -239,7 +239,7 @@ def _geometries(measured: Sinks, seed: int) -> dict[str, xr.Variable]:
         measured.group,
         seed,
         units="1",
-        interval=partial(_of_ratios, mean_interval),
+        interval=partial(_of_ratios, simultaneous_band),
     )
 
 

@@ -30,10 +30,6 @@ class Why(Study):
 
     The same two tokens are measured inside a text as they are, with their context cut off, with restarted
     positions, and both.
-
-    Attributes:
-        tau: effects below this, in radians, are none.
-        at: position of the bigram in the body, or several that texts take in turn.
     """
 
     kind: ClassVar[str] = "why"
