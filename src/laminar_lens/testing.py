@@ -235,17 +235,14 @@ def is_shown(case: Case) -> None:
     found = case.result
     assert found.sentence.strip().endswith("."), f"the sentence is no sentence: {found.sentence!r}"
     for row in found.summary()["claims"]:
-        said = (row["verdict"] == "undetermined") == bool(row["reason"])
-        assert said, f"{row['claim']} is {row['verdict']} for the reason {row['reason']!r}"
+        assert (row["verdict"] == "undetermined") == bool(row["reason"]), f"why is {row['claim']} open? {row}"
     wide = [line for line in str(found.summary()).splitlines() if len(line) > 80]
     assert not wide, f"the summary is wider than 80 columns: {wide[0]!r}"
     assert found.figures(), "nothing is drawn"
-    for figure in found.figures().values():
-        assert figure.layout.title.text, "a figure has no title"
+    assert all(figure.layout.title.text for figure in found.figures().values()), "a figure has no title"
     with tempfile.TemporaryDirectory() as folder:
         page = html.unescape(found.report(Path(folder) / "page.html").read_text(encoding="utf-8"))
-    for table in found.tables().values():
-        assert table.title in page, f"the page lacks the table {table.title!r}"
+    assert all(table.title in page for table in found.tables().values()), "the page lacks a table"
     assert found.view.title in page, "the page does not name the study"
 
 
