@@ -9,6 +9,7 @@ from laminar_lens.results import StudyResult
 from tests.said import check_said
 
 FEW: dict[str, Any] = {"n_texts": 44, "length": 24}
+LAYERS = [4, 11, 12, 29, 30]
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,11 @@ def test_what_is_left_of_a_sink_that_mostly_goes(sinks: StudyResult) -> None:
 
 @pytest.mark.parametrize("name", ["warmup", "why", "dimension"])
 def test_the_others(smollm2: Any, name: str) -> None:
-    more = {} if name == "dimension" else {"random_init": False}
-    check_said(getattr(ll, f"{name}_study")(smollm2, **FEW, **more))
+    more: dict[str, Any] = {"length": 12} if name == "dimension" else {"random_init": False}
+    check_said(getattr(ll, f"{name}_study")(smollm2, layers=LAYERS, **{**FEW, **more}))
 
 
 def test_the_prompts(smollm2: Any) -> None:
     prompts = ll.her_prompts()
-    check_said(ll.sequential_study(smollm2, prompts, warmup=False, random_init=False, n_draws=5, n_perm=199))
+    how: dict[str, Any] = {"n_draws": 5, "n_perm": 199, "n_donors": 10, "warmup": False, "random_init": False}
+    check_said(ll.sequential_study(smollm2, prompts[:40], layers=LAYERS, **how))

@@ -94,6 +94,20 @@ def test_imports_point_one_way(path):
         assert not back, f"{path}:{line}: {here} imports {there}, an arrow that points back"
 
 
+ONCE = ("kernels", "stats", "figures", "report", "results", "tables", "files")
+
+
+@pytest.mark.parametrize("group", ONCE)
+def test_what_is_tested_on_one_generation_knows_no_model(group):
+    paths = [path for path in SRC.rglob("*.py") if group_of(path) == group]
+    assert paths
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(import|from) (transformer_lens|transformers)", text), path
+        known = {name.split(".")[1] for name, *_ in package_imports(path)}
+        assert not known & {"models", "interventions", "capture", "meter"}, path
+
+
 def test_every_module_is_on_the_map():
     on_disk = {group_of(p) for p in SRC.rglob("*.py")} - {"__init__"}
     assert on_disk <= set(RANK)

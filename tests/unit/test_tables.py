@@ -92,7 +92,7 @@ def test_a_page_has_every_cell_and_no_text_becomes_markup():
     assert "<this>" not in page
     assert "<small>two &lt;texts&gt;</small>" in page
     assert page.count("<tr>") == 3
-    assert 'class="words">what was found' in page
+    assert 'class="words long">what was found' in page
     assert page.startswith('<div class="scroll">'), "a phone scrolls the table and not the page"
 
 

@@ -76,7 +76,9 @@ class Warmup(Study):
                 f"{VECTOR_TEXTS}: begin with a part of so many"
             )
         most = {"random_text": RANDOM_TEXTS, "compared_text": MOST_TEXTS}
-        return by_text(cls, parts, {"vector_costs": lambda values: values[0]}, most)
+        return by_text(
+            cls, parts, dict.fromkeys(("vector_costs", "vector_text"), lambda parts: parts[0]), most
+        )
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         return {"tau": self.tau, "reference": list(measured.attrs["window"])}
