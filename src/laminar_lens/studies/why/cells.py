@@ -20,6 +20,7 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.surroundings import blame
 from laminar_lens.stats.warmup import reference_pairs
 from laminar_lens.stats.why_effects import CELLS
+from laminar_lens.studies.run import Run
 from laminar_lens.studies.why.places import Exchange, assign, places
 
 NEAR_TOKENS = 1024
@@ -52,37 +53,32 @@ class Cells:
 
 
 def measure_cells(
-    model: HookedModel,
+    run: Run,
     tokens: Int[Tensor, "text pos"],
     swapped: Exchange,
-    layers: Sequence[int],
     *,
     at: Wholes = None,
     has_positions: bool = True,
-    final_norm: bool = False,
     geometries: Sequence[Geometry] = (RAW,),
-    interventions: Sequence[Intervention] = (),
-    backend: str = "auto",
-    seed: int = 0,
     label: str = "the four cells",
-    progress: Progress | None = None,
 ) -> tuple[Cells, ...]:
     """Angles of both bigrams of every text in all cells, in each geometry.
 
-    Each text has one position t in the body, all of `places` equally often. `interventions` change every run.
+    Each text has one position t in the body, all of `places` equally often.
 
     Raises:
         InputError: `at` out of range.
         CaptureError: a vector is not finite, or cut + restart is not the plain run of the text alone.
     """
-    n, length = tokens.shape
-    t_of = assign(n, places(at, length).tolist(), seed)
+    (n, length), model, layers = tokens.shape, run.model, run.layers
+    t_of = assign(n, places(at, length).tolist(), run.options.seed)
     changes = (cut(t_of), restart(t_of))[: 1 + has_positions]
     names = [one.name for one in geometries]
     kinds, raw = (*geometries, RAW), (*names, RAW.name).index(RAW.name)
     kinds = kinds[: max(len(names), raw + 1)]
-    runner = _Runner(model, tuple(layers), final_norm, backend, kinds, tuple(interventions))
-    report = _reporter(label, n * (2 + 2 * len(changes)), progress)
+    how = run.options
+    runner = _Runner(model, layers, how.final_norm, how.backend, kinds, run.changes)
+    report = _reporter(label, n * (2 + 2 * len(changes)), run.progress)
     angle = np.full((len(kinds), 2, len(CELLS), n, len(layers)), np.nan, dtype=np.float32)
     reference = _alone(runner, tokens, t_of, angle, report)
     left, identity = CHECKED, 0.0
