@@ -88,16 +88,12 @@ class Measurement:
 
 
 def measure(run: Run, study: "Sequential") -> xr.Dataset:
-    """Everything that prompts, donors, warm-up and random weights give, under one condition."""
+    """Everything that prompts, donors, warm-up and random weights give, under one condition; the prompts come
+    first, so that one which does not fit is named before many texts are run."""
     plan = run.texts
     assert isinstance(plan, Plan)
     how, settings = _captured(run), study.chosen(run)
     notes, seed, progress = run.notes, run.options.seed, run.progress
-    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup, how))
-    source, given = run.once(
-        "donors",
-        lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
-    )
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
     beside = _beside(run, plan) if run.beside else None
@@ -111,6 +107,11 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         progress=progress,
     )
     check_tokens(plan, found.tokens, bos=int(how.prepend_bos))
+    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup, how))
+    source, given = run.once(
+        "donors",
+        lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
+    )
     donors = donor_angles(run.model, given, warm, run.condition, how, notes, progress)
     draws: dict[str, np.ndarray] = {}
     for name, drawn in plan.draws.items():
