@@ -270,7 +270,7 @@ def figures(rows: Sequence[Row]) -> dict[str, go.Figure]:
 
 def write_png(made: dict[Path, go.Figure]) -> None:
     """Draws every figure in one Chromium, at twice the size in pixels."""
-    from laminar_lens.report.screenshot import browser
+    from laminar_lens.report.pictures import browser
 
     with tempfile.TemporaryDirectory() as folder, browser() as opened:
         page = opened.new_page(viewport={"width": 1100, "height": 1100}, device_scale_factor=2)

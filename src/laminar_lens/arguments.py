@@ -1,10 +1,10 @@
-"""What the arguments of public functions must be: checks by the parameter's name, and the decorator that runs
-them.
+"""What the arguments of public functions must be: checks by name, and the decorator that runs them.
 
 A parameter means the same wherever it stands, so its check belongs to its name (`BY_NAME`). None passes where
 it is the default. What depends on the model or on other arguments is checked where that is known.
 """
 
+import contextlib
 import functools
 import inspect
 import math
@@ -31,7 +31,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value in one short line, whatever its own repr does."""
     try:
         text = " ".join(repr(value).split())
@@ -40,14 +40,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """True or False of Python or numpy; nothing else counts as either."""
     if not _is_truth(value):
         raise InputError(f"{name} is {shown(value)}; expected True or False")
     return bool(value)
 
 
-def whole(name: str, value: Any, *, least: int = -LARGEST, most: int = LARGEST) -> int:
+def whole(name: str, value: object, *, least: int = -LARGEST, most: int = LARGEST) -> int:
     """A whole number of Python, numpy, or a tensor without axes; neither True nor 3.0."""
     number = _index(value)
     if number is None or not least <= number <= most:
@@ -58,7 +58,7 @@ def whole(name: str, value: Any, *, least: int = -LARGEST, most: int = LARGEST) 
     return number
 
 
-def wholes(name: str, value: Any, *, least: int = -LARGEST, most: int = LARGEST) -> tuple[int, ...]:
+def wholes(name: str, value: object, *, least: int = -LARGEST, most: int = LARGEST) -> tuple[int, ...]:
     """One whole number or several, in the order given; characters and bytes are none."""
     example = _within(least, most)
     wanted = f"whole numbers{_range(least, most)}, for example {example} or [{example}]"
@@ -75,7 +75,7 @@ def wholes(name: str, value: Any, *, least: int = -LARGEST, most: int = LARGEST)
     return tuple(numbers)
 
 
-def seed(name: str, value: Any) -> int:
+def seed(name: str, value: object) -> int:
     """A seed that numpy's and torch's generators both take."""
     number = _index(value)
     if number is None or not 0 <= number <= LARGEST:
@@ -85,7 +85,7 @@ def seed(name: str, value: Any) -> int:
     return number
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: object) -> float:
     """A finite number; neither True nor '0.05'."""
     try:
         found = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
@@ -96,7 +96,7 @@ def number(name: str, value: Any) -> float:
     return found
 
 
-def text(name: str, value: Any) -> str:
+def text(name: str, value: object) -> str:
     """A text that has an encoding."""
     if not isinstance(value, str):
         raise InputError(f"{name} is {shown(value)}; expected a text")
@@ -116,14 +116,14 @@ def characters(name: str, value: str) -> str:
     return value
 
 
-def texts(name: str, value: Any) -> tuple[str, ...]:
+def texts(name: str, value: object) -> tuple[str, ...]:
     """One text or several."""
     if isinstance(value, str):
         return (text(name, value),)
     return tuple(text(name, one) for one in _several(name, value, "texts, for example ['one', 'two']"))
 
 
-def path(name: str, value: Any) -> Any:
+def path(name: str, value: object) -> Any:
     """What names a file: a text or a path, with characters that file systems take."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise InputError(f"{name} is {shown(value)}; expected the path of a file, as a text or pathlib.Path")
@@ -152,14 +152,14 @@ def device_map(name: str, value: Any) -> Any:
     return dict(places)
 
 
-def function(name: str, value: Any) -> Any:
+def function(name: str, value: object) -> Any:
     """What can be called."""
     if not callable(value):
         raise InputError(f"{name} is {shown(value)}; expected a function (label, done, total)")
     return value
 
 
-def truths(name: str, value: Any) -> Any:
+def truths(name: str, value: object) -> Any:
     """Which of several: an array or tensor of True and False, or of 1 and 0 as tokenizers write it.
 
     An additive mask, 0 where a token is real, would turn into its opposite.
@@ -170,7 +170,7 @@ def truths(name: str, value: Any) -> Any:
     return array
 
 
-def places(name: str, value: Any) -> Any:
+def places(name: str, value: object) -> Any:
     """An array or tensor of whole numbers."""
     return _array(name, value, "whole numbers")
 
@@ -178,7 +178,7 @@ def places(name: str, value: Any) -> Any:
 def each(check: Check) -> Check:
     """The same check for every one of several choices; that there are several is checked elsewhere."""
 
-    def several(name: str, value: Any) -> Any:
+    def several(name: str, value: object) -> Any:
         return tuple(check(name, one) for one in value) if isinstance(value, list | tuple) else value
 
     return several
@@ -220,7 +220,7 @@ def checked(
     return door
 
 
-def _is_truth(value: Any) -> bool:
+def _is_truth(value: object) -> bool:
     """Whether it is True or False of Python, or of numpy, which the command line's help does without."""
     numpy = sys.modules.get("numpy")
     return isinstance(value, bool) or (numpy is not None and isinstance(value, numpy.bool_))
@@ -228,9 +228,8 @@ def _is_truth(value: Any) -> bool:
 
 def _index(value: Any) -> int | None:
     """The whole number that it is; None for anything else."""
-    if _is_truth(value) or str(getattr(value, "dtype", "")).endswith("bool"):
-        return None
-    if getattr(value, "ndim", 0) != 0:  # an array of one number is several
+    truth = _is_truth(value) or str(getattr(value, "dtype", "")).endswith("bool")
+    if truth or getattr(value, "ndim", 0) != 0:  # an array of one number is several
         return None
     try:
         return operator.index(value)
@@ -240,11 +239,9 @@ def _index(value: Any) -> int | None:
 
 def _several(name: str, value: Any, what: str) -> list[Any]:
     """What an iterable holds; the characters of a text, its bytes and a mapping's keys are not meant."""
-    try:
+    with contextlib.suppress(TypeError):
         if not isinstance(value, str | bytes | bytearray | memoryview | Mapping):
             return list(value)
-    except TypeError:
-        pass
     raise InputError(f"{name} is {shown(value)}; expected {what}")
 
 

@@ -13,6 +13,32 @@ Angles are radians in [0, π] everywhere.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+    Wholes = int | Iterable[int] | NDArray[Any] | Tensor | None
+    """One whole number or several; None is all, where all can be meant."""
+    Files = os.PathLike[str] | Sequence[os.PathLike[str]]
+    Prompts = str | Sequence[str] | Files | NDArray[Any] | Tensor | None
+    """Texts, a file or several, or token ids; None is the usual ones."""
+    Labels = ArrayLike | None
+    """One label a text; None: each is by itself."""
+    Starts = int | Sequence[Sequence[bool]] | NDArray[Any] | Tensor | None
+    """Where documents start in packed rows: a token id, or bool [text pos]."""
+    Names = bool | str | Sequence[str] | None
+    """Some by name; True for all."""
+    Window = str | slice | tuple[int, int] | None
+    """Pairs that others are compared with: by a name, or from the first to the one behind the last."""
+    Mask = Sequence[Sequence[bool]] | NDArray[Any] | Tensor | None
+    """bool [text pos]."""
+else:  # what a user gives is refused in words of ours, by `arguments` and where it is read
+    Wholes = Prompts = Labels = Starts = Names = Window = Mask = Any
 
 PLAIN = "plain"
 """The condition without interventions, which every study has."""

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Mask, Progress, Prompts, Wholes
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models.batches import (
     PromptBatches,
@@ -23,6 +23,7 @@ from laminar_lens.models.batches import (
     token_strings,
 )
 from laminar_lens.models.devices import device_name
+from laminar_lens.models.edits import Interventions
 from laminar_lens.models.families import family_of
 from laminar_lens.models.forward import check_model, residual_states, where_it_is
 from laminar_lens.models.hooked import HookedModel
@@ -114,16 +115,16 @@ class _Plan:
 @checked()
 def capture_residuals(
     model: HookedModel,
-    prompts: Any,
+    prompts: Prompts,
     *,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
-    positions: Any = None,
-    mask: Any = None,
+    layers: Wholes = None,
+    positions: Wholes = None,
+    mask: Mask = None,
     batch_size: int | None = None,
     device: str = "cpu",
-    interventions: Any = None,
+    interventions: Interventions = None,
     progress: Progress | None = None,
 ) -> ResidualStates:
     """Residual vectors of every prompt, layer and position, in the dtype of the model.
@@ -171,16 +172,16 @@ def capture_residuals(
 @checked()
 def iter_residuals(
     model: HookedModel,
-    prompts: Any,
+    prompts: Prompts,
     *,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
-    positions: Any = None,
-    mask: Any = None,
+    layers: Wholes = None,
+    positions: Wholes = None,
+    mask: Mask = None,
     batch_size: int | None = None,
     device: str = "cpu",
-    interventions: Any = None,
+    interventions: Interventions = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[tuple[int, ...], ResidualStates]]:
     """The same as `capture_residuals`, batch by batch: (indices of the prompts, their states).
@@ -198,7 +199,7 @@ def iter_residuals(
 
 @checked()
 def residuals_from_cache(
-    cache: Any, cfg: Any, *, final_norm: bool = False, layers: Any = None
+    cache: Any, cfg: Any, *, final_norm: bool = False, layers: Wholes = None
 ) -> Float[Tensor, "layer batch pos d_model"]:
     """Hidden states from what `run_with_cache` returned, for people who already called it.
 
@@ -236,7 +237,9 @@ def residuals_from_cache(
     return torch.stack([states[layer].to(states[wanted[0]].device) for layer in wanted])
 
 
-def _plan(model: HookedModel, prompts: Any, positions: Any, device: str, mask: Any, **how: Any) -> _Plan:
+def _plan(
+    model: HookedModel, prompts: Prompts, positions: Wholes, device: str, mask: Mask, **how: Any
+) -> _Plan:
     """The arguments of `capture_residuals`, checked; warns of what a reader must know."""
     kept_on = device_name(device)
     check_model(model)

@@ -77,7 +77,7 @@ class Measure:
         return tuple(names)
 
 
-def _accepted(name: str, given: Any) -> Measure:
+def _accepted(name: str, given: object) -> Measure:
     """A package's entry point names what `register_measure` returned, or a function."""
     if isinstance(given, Measure):
         return given
@@ -113,7 +113,7 @@ PROFILE = tuple(one.name for one in _SHIPPED if one.kernel == "angle_profile")
 
 
 def register_measure(
-    name: Any,
+    name: object,
     function: Any,
     between_layers: Any = False,
     *,

@@ -16,8 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from laminar_lens.arguments import checked, whole
+from laminar_lens.axes import Mask, Wholes
 from laminar_lens.errors import CaptureError, InputError, ShapeError
-from laminar_lens.geometry import Geometry, named_geometry
+from laminar_lens.geometry import Geometry, GeometryLike, named_geometry
 from laminar_lens.kernels import pair_angles, resolve_backend
 from laminar_lens.kernels._checks import check_vectors
 from laminar_lens.kernels._dispatch import check_backend
@@ -25,7 +26,7 @@ from laminar_lens.kernels.profile import check_lags
 from laminar_lens.measures import MEASURES, PROFILE, Measure
 from laminar_lens.measuring import checked_mask, measured, real_pairs, stacked
 from laminar_lens.models.changes import attached_changes
-from laminar_lens.models.edits import as_interventions
+from laminar_lens.models.edits import Interventions, as_interventions
 from laminar_lens.models.forward import check_model, check_reached, hook_name, state_hooks
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm
@@ -72,13 +73,13 @@ class AngleMeter:
         measures: str | Iterable[str] = PROFILE,
         lags: int = 1,
         pairs: Any = None,
-        mask: Any = None,
-        layers: Any = None,
+        mask: Mask = None,
+        layers: Wholes = None,
         final_norm: bool = False,
         backend: str = "auto",
         gradient: bool = False,
-        interventions: Any = None,
-        geometry: Any = "raw",
+        interventions: Interventions = None,
+        geometry: GeometryLike = "raw",
     ) -> None:
         """Checks what can be checked before a forward pass.
 
@@ -218,7 +219,7 @@ class AngleMeter:
         kept = self._pass.previous
         if len(self._pass.seen) + 1 == len(self.layers):
             self._pass.previous = None
-        elif kept is None or self._gradient or _place(kept) != _place(state) or not _writable(kept):
+        elif kept is None or self._gradient or not _can_hold(kept, state):
             self._pass.previous = state.clone()
         else:
             kept.copy_(state)
@@ -245,7 +246,9 @@ class AngleMeter:
             )
 
 
-def _unfitted(model: HookedModel, geometry: Any, layers: tuple[int, ...], final_norm: bool) -> Geometry:
+def _unfitted(
+    model: HookedModel, geometry: GeometryLike, layers: tuple[int, ...], final_norm: bool
+) -> Geometry:
     """A geometry that is there, or that a name makes without other texts."""
     if isinstance(geometry, str) and GEOMETRIES.get(geometry).needs_texts:
         raise InputError(
@@ -285,13 +288,10 @@ def _alike(before: Tensor, state: Tensor) -> list[Tensor]:
     return [before.to(state.device, dtype), state.to(dtype)]
 
 
-def _place(state: Tensor) -> tuple[Any, ...]:
-    return state.shape, state.dtype, state.device
-
-
-def _writable(kept: Tensor) -> bool:
-    """A pass may begin under inference mode and end without it."""
-    return torch.is_inference_mode_enabled() or not kept.is_inference()
+def _can_hold(kept: Tensor, state: Tensor) -> bool:
+    """Whether it may be written over; a pass may begin under inference mode and end without it."""
+    alike = kept.shape == state.shape and kept.dtype is state.dtype and kept.device == state.device
+    return alike and (torch.is_inference_mode_enabled() or not kept.is_inference())
 
 
 def _as_it_is(state: Tensor) -> AbstractContextManager[Any]:

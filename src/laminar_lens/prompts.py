@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from laminar_lens.arguments import characters, checked, shown
 from laminar_lens.errors import InputError
 from laminar_lens.texts.files import read_texts
-from laminar_lens.texts.tokenization import token_offsets
+from laminar_lens.texts.tokenization import Tokenizer, token_offsets
 
 OCCURRENCES: tuple[str, ...] = ("error", "first", "last", "all")
 """What to do where a target occurs more than once in a prompt."""
@@ -133,7 +133,7 @@ def read_prompts(path: Any) -> tuple[str, ...]:
     return found.texts
 
 
-def token_spans(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+def token_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:
     """Token ids of a text without special tokens, and the characters [start, end) that each stands for.
 
     A fast tokenizer gives the map itself; a slow one is asked by decoding ever longer prefixes.
@@ -156,7 +156,7 @@ def token_spans(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, i
 
 
 def find_target(
-    tokenizer: Any, text: str, target: str, occurrence: str = "error", regex: bool = False
+    tokenizer: Tokenizer, text: str, target: str, occurrence: str = "error", regex: bool = False
 ) -> list[Target]:
     """Where a target stands among a text's tokens.
 
@@ -181,7 +181,7 @@ def find_target(
 
 
 def find_targets(
-    tokenizer: Any, prompts: Sequence[str], target: str, occurrence: str = "error", regex: bool = False
+    tokenizer: Tokenizer, prompts: Sequence[str], target: str, occurrence: str = "error", regex: bool = False
 ) -> list[list[Target]]:
     """`find_target` for every prompt; all prompts that lack the target are reported at once.
 
@@ -228,7 +228,7 @@ def check_target(target: str, occurrence: str = "error", regex: bool = False) ->
 
 
 def _occurrences(
-    tokenizer: Any, text: str, pattern: re.Pattern[str], target: str, regex: bool
+    tokenizer: Tokenizer, text: str, pattern: re.Pattern[str], target: str, regex: bool
 ) -> list[Target]:
     matches = [match.span() for match in pattern.finditer(text)]
     if not matches:
@@ -279,7 +279,7 @@ def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return max(a[0], b[0]) < min(a[1], b[1])
 
 
-def _decode(tokenizer: Any, ids: list[int]) -> str:
+def _decode(tokenizer: Tokenizer, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 

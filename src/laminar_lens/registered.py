@@ -49,7 +49,7 @@ class Registry(Generic[T]):
         points = self._points()
         return points[name].value if name in points else qualified_name(self._known.get(name))
 
-    def get(self, name: Any) -> T:
+    def get(self, name: object) -> T:
         """What a name means.
 
         Raises:
@@ -67,7 +67,7 @@ class Registry(Generic[T]):
             thing = self._known[name] = getattr(import_module(module), attribute)
         return thing
 
-    def add(self, name: Any, thing: Any) -> T:
+    def add(self, name: object, thing: object) -> T:
         """Gives a thing a name, in this process; one that was registered before is replaced.
 
         Raises:
@@ -77,7 +77,7 @@ class Registry(Generic[T]):
         accepted = self._known[name] = self._accept(name, thing)
         return accepted
 
-    def checked_name(self, name: Any) -> str:
+    def checked_name(self, name: object) -> str:
         """A name that a user may give to something; errors as `add`."""
         if not isinstance(name, str) or not name.isidentifier():
             raise InputError(
@@ -105,7 +105,7 @@ class Registry(Generic[T]):
             ) from error
 
 
-def qualified_name(thing: Any) -> str:
+def qualified_name(thing: object) -> str:
     """How a function or class is found again: "package.module.name"; the type's where it has no name."""
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{named.__module__}.{named.__qualname__}"

@@ -6,6 +6,7 @@ import html
 import io
 import math
 import os
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
@@ -36,6 +37,7 @@ class Column:
         wide: the cells are folded between words where there is no room; no other cell ever is.
         spare: a terminal that is too narrow leaves it out, the largest first; 0 always stays.
         small: a second line of each cell, on a page only.
+        answer: what the table is read for: a page that is too narrow keeps it in sight.
         values: one number or text a row under each name that JSON and CSV give them; the cells themselves
             under `name` where there are none.
     """
@@ -46,6 +48,7 @@ class Column:
     wide: bool = False
     spare: int = 0
     small: tuple[str, ...] = ()
+    answer: bool = False
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @classmethod
@@ -74,7 +77,7 @@ class Table:
         key: its name in `StudyResult.tables()`, in JSON and in addresses of a page.
         title: what it shows, with the unit.
         columns: in reading order.
-        note: what a reader of the page must know to read it.
+        note: what a reader must know to read it, lines of text.
     """
 
     key: str
@@ -88,10 +91,12 @@ class Table:
         return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
     def json(self) -> dict[str, Any]:
-        """All of it for `json.dumps`: `title`, `note`, `columns` as they are shown, and `rows`."""
-        names = ("name", "cells", "unit", "wide", "spare", "small")
+        """All of it for `json.dumps`: `title`, `note`, `columns` as they are shown (`values` are the names of
+        a column's numbers in a row), and `rows`."""
+        names = ("name", "cells", "unit", "wide", "spare", "small", "answer")
         shown = [
             {name: list(v) if isinstance(v := getattr(one, name), tuple) else v for name in names}
+            | {"values": list(one.raw)}
             for one in self._shown()
         ]
         rows = [{name: _finite(value) for name, value in row.items()} for row in self.rows()]
@@ -99,12 +104,20 @@ class Table:
 
     @classmethod
     def from_json(cls, key: str, given: Mapping[str, Any]) -> "Table":
-        """What `json()` gave, for a terminal: the columns that are shown, without their numbers."""
+        """What `json()` gave."""
+        values = {name: [row[name] for row in given["rows"]] for name in (given["rows"] or [{}])[0]}
         columns = [
-            Column(**{**one, "cells": tuple(one["cells"]), "small": tuple(one["small"])})
+            Column(
+                **{
+                    **one,
+                    "cells": tuple(one["cells"]),
+                    "small": tuple(one["small"]),
+                    "values": {name: values.pop(name, []) for name in one["values"]},
+                }
+            )
             for one in given["columns"]
         ]
-        return cls(key, given["title"], tuple(columns), given["note"])
+        return cls(key, given["title"], (*columns, Column("hidden", values=values)), given["note"])
 
     def csv(self) -> str:
         """The rows under their names, separated by commas; nothing where a number does not exist."""
@@ -148,7 +161,8 @@ class Table:
         console = Console(file=io.StringIO(), width=width, force_terminal=False, **plain)
         with console.capture() as captured:
             console.print(self.rich(width))
-        return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+        drawn = "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+        return "\n".join([drawn, *(textwrap.fill(line, width) for line in self.note.splitlines())])
 
     @_WIDE_ENOUGH
     def rich(self, width: int) -> "RichTable":
@@ -193,7 +207,10 @@ def _escaped(text: str) -> str:
 
 
 def _class(column: Column) -> str:
-    return ' class="words"' if column.words else ""
+    longest = max(map(len, column.cells), default=0)
+    kinds = {"words": column.words, "long": column.wide and longest > FOLDED_WIDTH, "answer": column.answer}
+    named = [name for name, is_one in kinds.items() if is_one]
+    return f' class="{" ".join(named)}"' if named else ""
 
 
 def _cell(column: Column, row: int) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import laminar_lens as ll
 from laminar_lens.cli.commands import study_command
 from laminar_lens.errors import LaminarLensError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.drive import run
 from laminar_lens.studies.fields import declared, left_out
@@ -28,7 +29,6 @@ from laminar_lens.studies.study import Study
 
 FEW: Mapping[str, Any] = {"n_texts": 24, "length": 12, "geometries": False, "random_init": False}
 """Options of a quick run, those that a study takes."""
-HEAVY = ("torch", "transformer_lens", "plotly", "xarray")
 CHANGED = "changed"
 CHANGES = {CHANGED: ll.remove_write("mlp", 1)}
 
@@ -38,7 +38,7 @@ class Case:
     """A study with a model and texts on which its contract is checked; runs are made once."""
 
     study: Study
-    model: Any
+    model: HookedModel
     texts: Any
     options: dict[str, Any]
     made: dict[str, StudyResult] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Case:
         return self.run(CHANGED, interventions=CHANGES)
 
 
-def check_study(study: Study, model: Any = None, texts: Any = None, **options: Any) -> None:
+def check_study(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> None:
     """Checks all of `CONTRACT` on a small run.
 
     Args:
@@ -73,7 +73,7 @@ def check_study(study: Study, model: Any = None, texts: Any = None, **options: A
         clause(case)
 
 
-def make_case(study: Study, model: Any = None, texts: Any = None, **options: Any) -> Case:
+def make_case(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> Case:
     """The study, the embedded model where none is given, and options of a quick run."""
     few = {name: value for name, value in FEW.items() if name not in study.without}
     given = ll.load_model("novella") if model is None else model
@@ -114,8 +114,8 @@ def saves(case: Case) -> None:
         assert loaded.warnings == case.result.warnings, "warnings change in a file"
         assert str(loaded.summary()) == str(case.result.summary()), "the summary changes in a file"
         _same(loaded.answer(), case.result, "the answer to the measurement in a file and the result")
-        again = ll.load_result(loaded.save(Path(folder) / "again.nc"))
-        _same(again, case.result, "a result and its file's file")
+        again = loaded.save(Path(folder) / "again.nc")
+        _same(ll.load_result(again), case.result, "a result and its file's file")
 
 
 def answers_again(case: Case) -> None:
@@ -144,8 +144,8 @@ def draws_nothing_while_answering(case: Case) -> None:
 
 def refuses_few_texts(case: Case) -> None:
     """One text, and none, are refused in one line."""
-    given = None if isinstance(case.texts, str) else case.texts
-    one = ["One text alone is here and no other."] if given is None else given[:1]
+    named = case.texts is None or isinstance(case.texts, str)
+    one = ["One text alone is here and no other."] if named else case.texts[:1]
     for few in ([], one):
         said = _refusal(partial(run, case.study, case.model, few, **case.options))
         assert said, f"{len(few)} texts are taken; at least 2 are needed"
@@ -163,9 +163,8 @@ def bears_nan(case: Case) -> None:
     }
     first_gone = {name: np.concatenate([one[:1] * np.nan, one[1:]]) for name, one in by_text.items()}
     holed = measured.assign({name: measured[name].copy(data=one) for name, one in first_gone.items()})
-    refused = _refusal(lambda: case.study.answer(holed))
-    assert "\n" not in refused, f"a text with NaN is refused in several lines: {refused!r}"
-    if refused:
+    if refused := _refusal(lambda: case.study.answer(holed)):
+        assert "\n" not in refused, f"a text with NaN is refused in several lines: {refused!r}"
         return
     answer = case.study.answer(holed)
     said = [answer.sentence, *answer.notes, *(one.evidence for one in answer.claims.values())]
@@ -217,9 +216,8 @@ def merges(case: Case) -> None:
         said = _refusal(partial(ll.merge, [case.run(), case.run()]))
         assert case.study.together in said, f"parts that cannot be merged are: {said!r}"
         return
-    tokens = ll.sample_tokens(case.model, 64, 12, seed=7)
-    given = (tokens, tokens[:40], tokens[40:])
-    more = {**case.options, "interventions": CHANGES}
+    tokens = ll.sample_tokens(case.model, 88, 12, seed=7)
+    given, more = (tokens, tokens[:64], tokens[64:]), {**case.options, "interventions": CHANGES}
     whole, *parts = (run(case.study, case.model, rows, **more) for rows in given)
     found = ll.merge(parts)
     assert found.conditions == whole.conditions, "conditions are lost"
@@ -236,6 +234,9 @@ def is_shown(case: Case) -> None:
     """Sentence, tables and figures, in a terminal of 80 columns and on the page."""
     found = case.result
     assert found.sentence.strip().endswith("."), f"the sentence is no sentence: {found.sentence!r}"
+    for row in found.summary()["claims"]:
+        said = (row["verdict"] == "undetermined") == bool(row["reason"])
+        assert said, f"{row['claim']} is {row['verdict']} for the reason {row['reason']!r}"
     wide = [line for line in str(found.summary()).splitlines() if len(line) > 80]
     assert not wide, f"the summary is wider than 80 columns: {wide[0]!r}"
     assert found.figures(), "nothing is drawn"
@@ -263,10 +264,10 @@ def is_recorded(case: Case) -> None:
 
 def imports_nothing_heavy(case: Case) -> None:
     """Its module imports neither torch nor what draws before there is work."""
-    module = type(case.study).__module__
-    if module == "__main__" or find_spec(module) is None:
+    if (module := type(case.study).__module__) == "__main__" or find_spec(module) is None:
         return
-    code = f"import sys, {module}; print(*[one for one in {HEAVY!r} if one in sys.modules])"
+    heavy = ("torch", "transformer_lens", "plotly", "xarray")
+    code = f"import sys, {module}; print(*[one for one in {heavy!r} if one in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stdout.strip(), f"importing {module} imports {done.stdout.strip()}"
@@ -281,9 +282,8 @@ CONTRACT: dict[str, Callable[[Case], None]] = {
 
 
 def _same(a: StudyResult, b: StudyResult, what: str) -> None:
-    assert a.numbers_sha256 == b.numbers_sha256, f"{what} differ in their numbers"
-    assert a.measured_sha256 == b.measured_sha256, f"{what} differ in what was measured"
-    assert a.sentence == b.sentence, f"{what} differ in their sentence"
+    for name in ("numbers_sha256", "measured_sha256", "sentence"):
+        assert getattr(a, name) == getattr(b, name), f"{what} differ in {name}"
 
 
 def _same_measured(merged: Any, whole: Any) -> None:

@@ -1,9 +1,11 @@
+import html
+import re
 import subprocess
 import sys
 
 import pytest
 
-from laminar_lens.report.screenshot import FLAGS, chromium_path
+from laminar_lens.report.pictures import FLAGS, chromium_path
 from laminar_lens.results import StudyResult
 from tests.synthetic import sequential_dataset, warmup_dataset
 
@@ -43,8 +45,8 @@ OVERLAPS = """() => [...document.querySelectorAll(".plot")].filter(plot => {
 """Figures whose degree labels and colour bar share a place."""
 
 
-def open_page(browser, path, *, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
+def open_page(browser, path, *, width, theme="light"):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
     seen = {"console": [], "requests": [], "dialogs": []}
 
     def asked(route):
@@ -141,8 +143,9 @@ def test_the_warm_up_slider_exchanges_the_curve(visited):
     )  # drawn in a later frame
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("study", ["warmup", "sequential"])
-def test_fits_a_phone(browser, tmp_path, study):
+def test_fits_a_phone(browser, tmp_path, study, theme):
     if study == "warmup":
         dataset = warmup_dataset()
     else:
@@ -151,21 +154,157 @@ def test_fits_a_phone(browser, tmp_path, study):
         for part in ("estimate", "low", "high"):
             dataset[f"claim_{part}"].values[0] = 1234567.0
     path = StudyResult(dataset).report(tmp_path / "page.html")
-    page, seen = open_page(browser, path, width=390)
+    page, seen = open_page(browser, path, width=390, theme=theme)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     overlaps = page.evaluate(OVERLAPS)
     assert overlaps == []
+    assert page.evaluate(OUTSIDE) == []
+    assert page.locator(".modebar-btn").count() == 0
     assert seen["console"] == []
     page.close()
 
 
-def test_screenshot_of_one_figure(tmp_path):
-    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    saved = StudyResult(sequential_dataset(n_layers=3, n_prompts=4)).save(tmp_path / "study.nc")
-    command = [sys.executable, "-m", "laminar_lens.report.screenshot", str(saved), "k.png"]
-    subprocess.run(
-        [*command, "--figure", "warmup_k", "--width", "600"], check=True, timeout=200, cwd=tmp_path
+OUTSIDE = """() => [...document.querySelectorAll(".plot")].filter(plot => {
+  const box = plot.getBoundingClientRect();
+  return [...plot.querySelectorAll("text")].some(text => {
+    const at = text.getBoundingClientRect();
+    const across = at.left < box.left - 1 || at.right > box.right + 1;
+    return at.width && (across || at.top < box.top - 1 || at.bottom > box.bottom + 1);
+  });
+}).map(plot => plot.dataset.figure)"""
+"""Figures with a text that is cut off."""
+
+
+def test_a_wide_table_scrolls_in_its_box_and_keeps_its_answer_in_sight(browser, tmp_path):
+    page, _ = open_page(browser, StudyResult(warmup_dataset()).report(tmp_path / "page.html"), width=390)
+    box = page.locator(".scroll:has(#table-by_layer)")
+    assert "wide" in box.get_attribute("class")
+    assert "scroll" in box.evaluate("box => getComputedStyle(box, '::before').content")
+    places = """box => {
+      box.scrollLeft = 9999;
+      const left = cell => cell.getBoundingClientRect().left - box.getBoundingClientRect().left;
+      return [box.scrollLeft, ...[1, 2].map(k => left(box.querySelector(`tbody td:nth-child(${k})`)))];
+    }"""
+    scrolled, first, answer = box.evaluate(places)
+    assert scrolled > 50
+    assert first == pytest.approx(0, abs=1)
+    assert 0 < answer < 100
+    assert page.locator("#table-by_layer th.answer").text_content() == "enough"
+    box.focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("document.querySelector('.scroll.wide').scrollLeft < 9999")
+    page.close()
+
+
+def colours(page):
+    """What a reader sees of the page and of a figure, by place: colours as the browser computes them."""
+    return page.evaluate(
+        """() => {
+      const plot = document.querySelector("[data-figure=target_by_layer]"), of = e => getComputedStyle(e);
+      return {
+        page: of(document.body).backgroundColor, ink: of(document.body).color,
+        paper: of(plot.querySelector(".main-svg")).background.match(/rgb[^)]*\\)/)[0],
+        label: of(plot.querySelector(".xtick text")).fill,
+        lines: [...plot.querySelectorAll(".js-line")].map(line => of(line).stroke),
+      };
+    }"""
     )
-    raw = (tmp_path / "k.png").read_bytes()
-    assert raw.startswith(b"\x89PNG")
-    assert int.from_bytes(raw[16:20], "big") == 1200
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of rgb(r, g, b)."""
+    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    """Of two colours, from 1 to 21, as WCAG has it."""
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_figures_are_seen_in_both_themes_and_follow_a_change(browser, tmp_path, theme):
+    path = StudyResult(sequential_dataset(n_layers=3, n_prompts=4)).report(tmp_path / "page.html")
+    page, seen = open_page(browser, path, width=1280, theme=theme)
+    first = colours(page)
+    assert (luminance(first["page"]) < 0.05) == (theme == "dark")
+    assert contrast(first["page"], first["paper"]) < 1.1, "a figure has the page's own paper"
+    assert contrast(first["ink"], first["page"]) > 10
+    assert contrast(first["label"], first["paper"]) > 10
+    assert min(contrast(line, first["paper"]) for line in first["lines"]) > 3
+    page.emulate_media(color_scheme="light" if theme == "dark" else "dark")
+    label = "getComputedStyle(document.querySelector('[data-figure=target_by_layer] .xtick text')).fill"
+    page.wait_for_function(f"was => {label} != was", arg=first["label"])
+    other = colours(page)
+    assert {name for name in first if first[name] == other[name]} == set()
+    assert seen["console"] == []
+    page.close()
+
+
+def test_a_line_is_named_on_hover_and_click(browser, tmp_path):
+    path = StudyResult(sequential_dataset(n_layers=3, n_prompts=12)).report(tmp_path / "page.html")
+    page, seen = open_page(browser, path, width=1280)
+    page.locator("#figure-baseline_split").scroll_into_view_if_needed()
+    place = page.evaluate(
+        """() => {
+      const plot = document.querySelector("[data-figure=baseline_split]");
+      const trace = plot.data.find(one => one.meta === "each");
+      const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
+      const x = box.left + xaxis._offset + xaxis.l2p(trace.x[1]);
+      return {name: trace.customdata[1], x, y: box.top + yaxis._offset + yaxis.l2p(trace.y[1])};
+    }"""
+    )
+    words = html.unescape(re.sub(r"<[^>]*>", " ", place["name"]))
+    page.mouse.move(place["x"], place["y"])
+    page.wait_for_selector("[data-figure=baseline_split] .hoverlayer .hovertext")
+    said = page.locator("[data-figure=baseline_split] .hovertext").first.text_content()
+    parts = re.findall(r"“[^”]*”|prompt \d+|\(\d+, \d+\)", words)
+    assert len(parts) == 4
+    assert all(part in said for part in parts)
+    page.mouse.click(place["x"], place["y"])
+    picked = page.locator("#figure-baseline_split .picked")
+    page.wait_for_function("document.querySelector('#figure-baseline_split .picked').textContent")
+    assert all(part in picked.text_content() for part in parts)
+    bold = "document.querySelector('[data-figure=baseline_split]').data.at(-1).y.length"
+    assert page.evaluate(bold) == 4
+    page.mouse.click(place["x"], place["y"])
+    page.wait_for_function(f"{bold} === 1")
+    assert picked.text_content() == ""
+    assert seen["console"] == []
+    page.close()
+
+
+def test_buttons_of_a_figure_do_not_cover_its_legend(visited):
+    page, _ = visited
+    plot = page.locator("[data-figure=target_by_layer]")
+    plot.scroll_into_view_if_needed()
+    plot.hover()
+    titles = plot.locator(".modebar-btn").evaluate_all("all => all.map(button => button.dataset.title)")
+    assert titles == ["Download plot as a PNG", "Zoom", "Pan", "Autoscale", "Reset axes"], "none uploads"
+    bar, legend = (plot.locator(name).bounding_box() for name in (".modebar", ".legend"))
+    assert bar["height"] > 10
+    assert bar["y"] + bar["height"] <= legend["y"] + 1
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_every_figure_as_a_file(tmp_path, kind):
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    study = StudyResult(sequential_dataset(n_layers=3, n_prompts=4))
+    saved, folder = study.save(tmp_path / "study.nc"), tmp_path / "new" / "figures"
+    command = [sys.executable, "-m", "laminar_lens", "show", str(saved), "--quiet", "--figures", str(folder)]
+    said = subprocess.run(
+        [*command, "--format", kind], check=True, timeout=300, capture_output=True, text=True
+    )
+    assert said.stdout.split() == [str(folder / f"{name}.{kind}") for name in study.figures()]
+    raw = (folder / f"warmup_k.{kind}").read_bytes()
+    if kind == "png":
+        assert raw.startswith(b"\x89PNG")
+        assert int.from_bytes(raw[16:20], "big") == 1800
+    elif kind == "pdf":
+        assert raw.startswith(b"%PDF")
+        assert raw.count(b"/Type /Page\n") == 1
+    else:
+        assert b"tokens to leave out (k)" in raw
+        assert raw.startswith(b"<svg")

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +219,32 @@ def test_the_grid_is_a_table_and_a_file(
     out = capsys.readouterr().out
     assert "Sensitivity" in out
     assert (tmp_path / "warmup.grid.csv").read_text().count("\n") > 4
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_no_file_says_where_on_this_machine_anything_is(tiny_gpt2: Path, tmp_path: Path, kept: bool) -> None:
+    """With `--keep-paths`, the model's provenance does."""
+    texts = tmp_path / "own texts.txt"
+    texts.write_text("\n".join([*PROMPTS.splitlines(), *PROMPTS.splitlines(), "She told her. " * 9]))
+    shutil.copytree(tiny_gpt2, model := tmp_path / "my-model")
+    out = tmp_path / "out"
+    options = ["--model", model, "--texts", texts, "--length", "6", "--grid", "--quiet", "--out", out]
+    options += ["--keep-paths"] if kept else []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main(["warmup", *map(str, options)]) == 0
+    study = ll.load_result(out / "warmup.nc")
+    assert study.provenance["model"]["name"] == "my-model"
+    assert study.provenance["model"].get("path") == (str(model) if kept else None)
+    said = {path.name: path.read_bytes() for path in out.iterdir()}
+    said["attributes"] = str([(node.attrs, node.dataset.variables) for node in study.tree.subtree]).encode()
+    page = said["warmup.html"].decode()
+    assert "<span>model my-model</span>" in page
+    assert "Under other choices" in page
+    for name, text in said.items():
+        for place in (tmp_path, Path.home(), Path(sys.prefix), Path(ll.__file__).parent):
+            found = re.findall(rb".{0,60}" + re.escape(str(place).encode()) + rb".{0,40}", text)
+            assert bool(found) == (kept and place == tmp_path and name != "warmup.grid.csv"), (name, found)
 
 
 def test_the_grid_of_a_study_measures_what_the_study_measures(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import laminar_lens as ll
-from laminar_lens.cli import main, tables
+from laminar_lens.cli import main
 from laminar_lens.cli.screen import say
 from laminar_lens.results import StudyResult
 
@@ -215,7 +215,7 @@ def test_a_model_that_shows_no_attention_and_withheld_bands_have_dashes(
 ) -> None:
     model = ll.load_model(tiny_gpt2)
     few = ll.sink_study(model, ll.sample_tokens(model, 5, 12), random_init=False)
-    say(*tables.parts(few))
+    say(few.sentence, *few.tables().values())
     shown = capsys.readouterr().out
     assert "of 4" not in shown
     without = StudyResult(few.dataset.drop_vars(["attention_first"]))

@@ -35,6 +35,11 @@ def test_template_and_marker_ship(wheel):
     assert "laminar_lens/py.typed" in wheel
 
 
+def test_the_drawing_library_ships_with_its_licence_and_packed(wheel):
+    assert "laminar_lens/report/plotlyjs/LICENSE" in wheel
+    assert wheel["laminar_lens/report/plotlyjs/plotly-cartesian.min.js.gz"] < 500_000
+
+
 def test_passages_ship(wheel):
     assert (
         wheel["laminar_lens/texts/passages.txt"]

@@ -131,6 +131,87 @@ def test_what_shows_and_keeps_results_knows_no_study_by_name(folder):
         assert not [name for name in STUDIES.shipped if name in template.read_text(encoding="utf-8").split()]
 
 
+REDUCTIONS = {
+    *("mean", "median", "quantile", "percentile", "std", "var", "sum", "average", "histogram", "bincount"),
+    *("nanmean", "nanmedian", "nanquantile", "nanpercentile", "nanstd", "nanvar", "nansum"),
+    *("cumsum", "cumprod", "prod", "polyfit", "corrcoef", "cov", "fsum", "default_rng", "permutation"),
+}
+
+
+def reductions(source: str) -> list[str]:
+    """Calls that make a statistic of numbers, or draw some."""
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    names = [one.attr if isinstance(one, ast.Attribute) else getattr(one, "id", "") for one in calls]
+    return [name for name in names if name in REDUCTIONS]
+
+
+def test_figures_and_views_compute_nothing():
+    """What is drawn stands in the answer's dataset, where JSON and CSV have it, too."""
+    drawing = {
+        path
+        for path in SRC.rglob("*.py")
+        if group_of(path) in ("figures", "report")
+        or path.name.endswith("view.py")
+        or "import plotly" in path.read_text(encoding="utf-8")
+    }
+    assert len(drawing) > 20
+    assert {str(path): found for path in drawing if (found := reductions(path.read_text("utf-8")))} == {}
+
+
+@pytest.mark.parametrize("source", ["np.mean(x)", "x.values.sum(axis=1)", "sum(x)", "rng.permutation(3)"])
+def test_a_reduction_is_seen(source):
+    assert reductions(source)
+
+
+LINES, STATEMENTS, PARAMETERS = 300, 40, 12
+"""Of a module; of a function without signature and documentation; of a function."""
+LONG_MODULES = {"kernels/_cpu_kernels.py": "numba inlines and caches what stands in one file"}
+LONG_FUNCTIONS = {
+    "kernels/_cpu_kernels.py:_sums": "every accumulator stays in a register of one loop",
+    "kernels/cpu.py:_run": "one call into compiled code, with each array that it fills",
+    "kernels/fused_kernels.py:profile_kernel": "one launch reads each vector once for every angle",
+}
+PUBLIC = "a public function: flat options of its own, and all that studies share"
+TRITON = "a compiled kernel: pointers, strides and sizes"
+WIDE_FUNCTIONS = {
+    "studies/sequential/study.py:sequential_study": PUBLIC,
+    "studies/warmup/study.py:warmup_study": PUBLIC,
+    "studies/why/study.py:why_study": PUBLIC,
+    "studies/sinks/study.py:sink_study": PUBLIC,
+    "studies/dimensions/study.py:dimension_study": PUBLIC,
+    "studies/warmup/grid.py:sensitivity_grid": PUBLIC,
+    "kernels/_cpu_kernels.py:chosen": "numbers that numba keeps in registers",
+    "kernels/fused_kernels.py:profile_kernel": TRITON,
+    "kernels/fused_kernels.py:pair_kernel": TRITON,
+    "kernels/fused_kernels.py:turning_kernel": TRITON,
+    "kernels/fused_rows.py:between": TRITON,
+    "kernels/fused_tiles.py:pairwise_kernel": TRITON,
+}
+
+
+def functions(path: Path) -> list[tuple[str, int, int]]:
+    """Name, lines of statements, and number of parameters of each function."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            given = node.args
+            every = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+            n = len([one for one in every if one.arg not in ("self", "cls")])
+            found.append((node.name, (node.end_lineno or 0) - body[0].lineno + 1, n))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
+def test_modules_and_functions_are_small(path):
+    """What is longer, or takes more, is named above, with the reason."""
+    name = str(path.relative_to(SRC))
+    assert (len(path.read_text(encoding="utf-8").splitlines()) > LINES) == (name in LONG_MODULES)
+    for function, lines, parameters in functions(path):
+        assert (lines > STATEMENTS) == (f"{name}:{function}" in LONG_FUNCTIONS), (function, lines)
+        assert (parameters > PARAMETERS) == (f"{name}:{function}" in WIDE_FUNCTIONS), (function, parameters)
+
+
 def loaded_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -7,6 +7,7 @@ import pytest
 
 from laminar_lens.figures.style import SHADES, angle_axis, fade, new_figure, quoted, scale_color, shown
 from laminar_lens.results import StudyResult
+from laminar_lens.studies.sequential.figures import baseline_split
 from laminar_lens.studies.sequential.positions import FEWEST_PROMPTS
 from tests.synthetic import sequential_dataset, warmup_dataset
 
@@ -54,7 +55,7 @@ def test_a_figure_has_a_title_a_caption_units_and_few_legend_entries(drawn, name
     assert figure.layout.title.text
     assert figure.layout.meta["caption"].endswith((".", "?"))
     assert len(legend(figure)) <= 6
-    if name not in ("tokens", "warmup_k"):
+    if name not in ("tokens", "warmup_k", "warmup_cost"):
         assert "(rad)" in figure.layout.yaxis.title.text
         assert figure.layout.yaxis2.side == "right"
         assert all(text.endswith("°") for text in figure.layout.yaxis2.ticktext)
@@ -87,13 +88,29 @@ def test_thin_lines_are_the_measured_angles(dataset, drawn):
     assert np.isnan(lines[:, layers]).all()
 
 
-def test_lines_of_the_split_are_coloured_by_position_0(dataset, drawn):
-    figure = drawn["baseline_split"]
-    first = int((dataset["baseline_pair"].values == 0).any(axis=1).sum())
-    assert f"({first} prompts)" in named(figure, "with position 0").name
-    assert f"({54 - first} prompts)" in named(figure, "without position 0").name
-    assert named(figure, "with position 0").line.color != named(figure, "without position 0").line.color
+def test_lines_of_the_split_are_coloured_by_their_earlier_position(dataset, drawn):
+    earliest, figure = dataset["baseline_pair"].values.min(axis=1), drawn["baseline_split"]
+    assert f"({(earliest == 0).sum()} prompts)" in named(figure, "with position 0").name
+    assert f"({(earliest >= 4).sum()} prompts)" in named(figure, "from position 4 on").name
+    groups = [trace for trace in figure.data if "position" in str(trace.name)]
+    assert len({trace.line.color for trace in groups}) == len(groups) == 5
     assert "<b>“The” →" in named(figure, "with position 0").customdata[0]
+
+
+def test_pairs_of_two_sinks_are_named_where_the_study_knows_them(dataset):
+    assert "two sinks" not in str(baseline_split(dataset))
+    both = np.zeros(dataset["baseline_angle"].shape, dtype=np.int8)
+    both[2:5, 7] = 1
+    told = dataset.copy(deep=True).assign(two_sinks=(("layer", "prompt"), both))
+    told["baseline_angle"].values[2:5, 7] = 0.1, 0.12, 0.2
+    figure = baseline_split(told)
+    assert (
+        "1 line (prompt 7) is a pair of two sinks in layers 2–4, 0.10–0.20 rad"
+        in figure.layout.meta["caption"]
+    )
+    texts = {text for trace in figure.data for text in trace.customdata or () if "two sinks" in text}
+    assert len(texts) == 1
+    assert texts.pop().startswith("prompt 7: ")
 
 
 def test_by_position_is_the_mean_over_prompts_that_reach_it(dataset, drawn):
@@ -224,23 +241,20 @@ def test_a_matched_pair_is_another_texts(dataset):
 
 def test_mixture_hover_names_the_layer(dataset, drawn):
     trace = named(drawn["mixture"], "without")
+    assert "layer %{x:.0f}:" in trace.hovertemplate
     angles = dataset["baseline_angle"].values
     for x, y, text in zip(trace.x, trace.y, trace.customdata, strict=True):
-        layer = round(x)
-        assert text.endswith(f"layer {layer}")
+        layer = round(x)  # as "%{x:.0f}" says it
         assert y == angles[layer, int(text.split(":")[0].removeprefix("prompt "))]
 
 
 def test_a_warm_up_longer_than_the_prompts_is_said(dataset):
-    long = dataset.copy(deep=True)
-    long["warmup_k_hi"].values[:] = 30
-    figure = StudyResult(long).figures()["by_position_skipped"]
+    figure = StudyResult(dataset.assign_attrs(warmup_k_hi=30)).figures()["by_position_skipped"]
     assert figure.layout.title.text == "Angle by position, without the first 8 tokens"
     assert figure.layout.meta["caption"].endswith(
         "The warm-up asks to leave out 30; these prompts are too short for that, so 8."
     )
-    long["warmup_k_hi"].values[:] = 9
-    figure = StudyResult(long).figures()["by_position_skipped"]
+    figure = StudyResult(dataset.assign_attrs(warmup_k_hi=9)).figures()["by_position_skipped"]
     assert figure.layout.title.text.endswith("the first 9 tokens")
     assert "too short" not in figure.layout.meta["caption"]
 
@@ -270,9 +284,7 @@ def test_a_withheld_interval_says_why_and_has_no_band(dataset):
 
 def test_nulls_are_drawn_and_random_directions_have_a_width(dataset, drawn):
     null = named(drawn["by_position"], "positions permuted")
-    np.testing.assert_allclose(
-        null.y, dataset["null_position_angle"].values[1:, np.asarray(null.x)].mean(axis=0)
-    )
+    np.testing.assert_array_equal(null.y, dataset["null_position_mean"].values[np.asarray(null.x)])
     wide = dataset.assign_attrs(random_direction_sd=0.0884)
     labels = [note.text for note in StudyResult(wide).figures()["mixture"].layout.annotations]
     assert labels == ["π/2 ± 0.09: random directions"]
@@ -293,18 +305,19 @@ def test_random_position_embeddings_are_said_only_where_they_are(dataset):
 
 
 def test_the_menu_of_costs_exchanges_curves_and_units(dataset):
-    changed = dataset.copy(deep=True)
-    changed["warmup_cost_variance"].values[:] *= 10
-    figure = StudyResult(changed).figures()["warmup_cost"]
+    figure = StudyResult(dataset).figures()["warmup_cost"]
     buttons = figure.layout.updatemenus[0].buttons
-    assert [button.label for button in buttons] == ["mean", "variance", "first principal axis"]
-    curves, axes, which = buttons[1].args
-    assert [figure.data[row].name for row in which] == [f"layer {layer}" for layer in range(9)]
-    np.testing.assert_allclose(curves["y"], changed["warmup_cost_variance"].values)
-    assert axes["yaxis.range"][1] > changed["warmup_cost_variance"].values.max()
-    assert "rad²" in axes["yaxis.title.text"]
-    assert not axes["yaxis2.showticklabels"]
-    assert buttons[0].args[1]["yaxis.range"] == list(figure.layout.yaxis.range)
+    assert [button.label for button in buttons] == ["mean angle", "mean vector", "first principal axis"]
+    assert figure.layout.yaxis.title.text == "bias of the mean angle in layer 3 (rad)"
+    moved, axis = buttons[1].args
+    assert axis["yaxis.title.text"] == "bias of the mean vector in layer 3 (typical lengths)"
+    bias, sd = (dataset[f"warmup_vector_{name}"].values[3] for name in ("bias", "sd"))
+    np.testing.assert_allclose(np.array(moved["y"][::2], float), bias)
+    np.testing.assert_allclose(np.array(moved["y"][1::2], float), sd / 10)  # of 100 texts
+    shown = dataset["warmup_vector_from"].values[3] >= 0
+    assert (np.array(moved["marker.symbol"][::2]) == np.where(shown, "circle", "circle-open")).all()
+    assert legend(figure) == ["T = 32", "T = 64", "T = 128", "T = 512"]
+    assert list(figure.layout.xaxis.ticktext) == ["0", "1", "2", "4", "8", "16", "32"]
 
 
 def test_hover_text_is_escaped():

@@ -1,15 +1,18 @@
+import base64
 import json
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
+from plotly.offline import get_plotlyjs
 
-from laminar_lens.errors import ResultError
+from laminar_lens.cli import show
+from laminar_lens.errors import InputError, ResultError
 from laminar_lens.report import figure_page, render
-from laminar_lens.report.page import script_json
+from laminar_lens.report.drawing import library, packed, script_json, spec_of
+from laminar_lens.report.pictures import FORMATS
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.tokens import token_data
 from tests.synthetic import sequential_dataset, warmup_dataset
@@ -50,7 +53,8 @@ def test_claims_show_answer_estimate_and_evidence(page):
 
 
 def test_everything_is_in_the_page(page, result):
-    assert page.count("plotly.js v") == 1
+    assert page.count("plotly.js (cartesian") == 1
+    assert len(page) < 2_500_000
     body = outside_plotly(page)
     assert not re.search(r"(src|href)\s*=", body)
     assert not re.search(r"https?://", body)
@@ -174,18 +178,62 @@ def test_report_is_written_whole_or_not_at_all(result, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["page.html"]
 
 
-def test_an_unknown_figure_names_those_there_are(result):
-    with pytest.raises(ResultError, match=r"'pie'.*target_by_layer"):
-        figure_page(result, "pie")
-    assert "Plotly.newPlot" in figure_page(result, "rotation")
+def test_a_page_of_one_figure_has_the_library_that_draws_it():
+    page = figure_page(go.Figure(go.Scatter(x=[0, 1], y=[1, 2])))
+    assert page.count("plotly.js (cartesian") == 1
+    assert page.count('Plotly.newPlot("figure"') == 1
 
 
-def test_screenshot_tool_answers_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "laminar_lens.report.screenshot", str(tmp_path / "no.nc"), "out.png"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "no such file" in done.stderr
+def test_the_whole_library_only_where_a_figure_needs_it():
+    flat, deep = (spec_of(go.Figure(trace)) for trace in (go.Heatmap(z=[[1]]), go.Scatter3d(z=[1])))
+    assert len(library([flat])) < 1_600_000 < 4_000_000 < len(library([flat, deep]))
+
+
+def test_the_bundle_is_of_the_version_that_plotly_has():
+    """What plotly's Python side writes is read by a library of the same age."""
+    bundled, whole = (re.search(r"v(\d+)\.\d+", text[:200])[1] for text in (library([]), get_plotlyjs()))
+    assert bundled == whole
+
+
+def unpacked(value):
+    """What the page's script makes of packed JSON."""
+    if isinstance(value, dict):
+        if "bdata" in value:
+            return np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"]).tolist()
+        if "texts" in value:
+            return [value["texts"][k] for k in unpacked(value["of"])]
+        return {key: unpacked(one) for key, one in value.items()}
+    return [unpacked(one) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", ["baseline_split", "mixture", "warmup_delta"])
+def test_packing_keeps_every_number_and_text(result, name):
+    spec = spec_of(result.figures()[name])
+    small = packed(spec["data"])
+    assert len(json.dumps(small)) < 0.7 * len(json.dumps(spec["data"]))
+    for before, after in zip(spec["data"], map(unpacked, small), strict=True):
+        assert before.keys() == after.keys()
+        assert list(unpacked(before["customdata"])) == after["customdata"] if "customdata" in before else True
+        for axis in ("x", "y"):
+            was = np.array(unpacked(before[axis]), dtype=float)
+            np.testing.assert_allclose(np.array(after[axis], dtype=float), was, atol=2e-7)
+
+
+def test_numbers_keep_their_precision_where_they_are_said_in_full():
+    given = [0.05 * k for k in range(20)]
+    assert unpacked(packed({"x": given}))["x"] == given
+    assert unpacked(packed({"y": given}))["y"] == pytest.approx(given, rel=1e-6)
+    assert np.isnan(unpacked(packed({"y": [None, *given]}))["y"][0])
+    assert unpacked(packed({"z": [[1, 300] * 8]}))["z"] == [[1, 300] * 8]
+
+
+def test_figures_need_a_browser_and_say_so_in_one_line(result, tmp_path, monkeypatch):
+    monkeypatch.setattr("laminar_lens.report.pictures.chromium_path", lambda: str(tmp_path / "none"))
+    with pytest.raises(ResultError, match=r"a picture needs Chromium.*install one"):
+        result.write_figures(tmp_path / "figures")
+    with pytest.raises(InputError, match="'gif' is none of svg, png, pdf"):
+        result.write_figures(tmp_path, "gif")
+    assert not (tmp_path / "figures").exists()
 
 
 LINK = '<a href="javascript:alert(1)">X</a><img src=x>%{y}'
@@ -239,3 +287,7 @@ def test_a_page_names_the_numbers_it_was_made_from(result, page, tmp_path):
     assert page_numbers(tmp_path / "none.html") is None
     (tmp_path / "other.html").write_text("<!DOCTYPE html>")
     assert page_numbers(tmp_path / "other.html") is None
+
+
+def test_the_command_knows_the_formats_of_figures():
+    assert tuple(FORMATS) == show.FORMATS

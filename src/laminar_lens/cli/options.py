@@ -12,7 +12,7 @@ from laminar_lens.studies.fields import MODEL, OUTPUT, TEXT, Option, listed, nam
 DEFAULT_OUT = Path("laminar-lens-out")
 
 
-def _folder(flag: str, name: str) -> Path:
+def folder(flag: str, name: str) -> Path:
     """A folder; an empty name, of a variable that is not set, is not the current one."""
     if not name:
         raise InputError(f"{flag}: '' is no folder: give ./ for the current one")
@@ -59,6 +59,7 @@ LOADED = named(
             *(None, None, bool, None),
             panel=MODEL,
         ),
+        "keep_paths": switch("Results say where the model's files are, not only its name.", MODEL),
     }
 )
 PROMPTS = named(
@@ -81,11 +82,7 @@ TEXTS = named(
     }
 )
 OUT = named(
-    {
-        "out": Option(
-            "Folder for the result and its page.", "DIR", _folder, str, str(DEFAULT_OUT), panel=OUTPUT
-        )
-    }
+    {"out": Option("Folder for the result and its page.", "DIR", folder, str, str(DEFAULT_OUT), panel=OUTPUT)}
 )
 QUIET = named({"quiet": switch("Only the paths that were written, and errors.", OUTPUT, "-q")})
 SAID = named({"json": switch("Only the summary, as JSON, on standard output.", OUTPUT)}) | QUIET

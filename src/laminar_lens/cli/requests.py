@@ -30,6 +30,7 @@ class ModelChoice:
     checkpoint: int | None = None
     device_map: str | None = None
     check: bool | None = None
+    keep_paths: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,15 @@ class MaskRequest:
 
 @dataclass(frozen=True)
 class ShowRequest:
-    """`laminar-lens show FILE`: a saved result read again, or answered again with options of its study."""
+    """`laminar-lens show FILE`: a saved result read again, or answered again with options of its study;
+    `figures` is their folder, if they are wanted, and their format."""
 
     path: Path
     page: Path | None = None
     json: bool = False
     quiet: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    figures: tuple[Path | None, str] = (None, "svg")
 
 
 Request = StudyRequest | AnglesRequest | MaskRequest | ShowRequest

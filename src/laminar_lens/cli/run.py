@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from laminar_lens.axes import Progress
-from laminar_lens.cli import tables
 from laminar_lens.cli.requests import (
     AnglesRequest,
     MaskRequest,
@@ -23,6 +22,7 @@ from laminar_lens.cli.streams import written
 from laminar_lens.errors import LaminarLensError, ResultError
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results import StudyResult, load_result
+from laminar_lens.studies.choices import grid_table
 from laminar_lens.studies.command import command_of
 
 
@@ -43,12 +43,12 @@ def _study(request: StudyRequest) -> None:
         from laminar_lens.studies.drive import run
 
         model, does = _load(request.model, progress), command_of(type(request.study))
-        study = does.study(model, request, progress)
-        found = run(study, model, request.texts, progress=progress, **request.options)
+        found = run(does.study(request), model, request.texts, progress=progress, **request.options)
         frame = does.grid(model, request, progress)
-        files = _save(found, frame, request.output, progress)
+        found = found if frame is None else found.attach(grid_table(frame))
+        files = _save(found, request.output, progress)
     with written(files.values()):
-        _tell(found, request.output, files, frame)
+        _tell(found, request.output, files)
 
 
 def _angles(request: AnglesRequest) -> None:
@@ -99,9 +99,11 @@ def _show(request: ShowRequest) -> None:
         if again:
             study = study.answer(**options_again(study.kind, request.options))
         made = {} if request.page is None else {"page": study.report(request.page)}
+        folder, kind = request.figures
+        made |= {} if folder is None else study.write_figures(folder, kind)
     files = made if request.quiet or again else {"result": request.path, **made}
     with written(made.values()):
-        _tell(study, Output(request.path.parent, request.json, request.quiet), files, None)
+        _tell(study, Output(request.path.parent, request.json, request.quiet), files)
 
 
 def _load(choice: ModelChoice, progress: Progress) -> Any:
@@ -115,7 +117,7 @@ def _load(choice: ModelChoice, progress: Progress) -> Any:
     return model
 
 
-def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) -> dict[str, Path]:
+def _save(study: StudyResult, output: Output, progress: Progress) -> dict[str, Path]:
     """The result, the grid and the page in the output folder: the numbers first, for they cost the most.
 
     Raises:
@@ -127,10 +129,8 @@ def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) ->
     stem = study.kind
     files = {"result": study.save(output.folder / f"{stem}.nc"), "page": output.folder / f"{stem}.html"}
     try:
-        if frame is not None:
-            files["grid"] = output.folder / f"{stem}.grid.csv"
-            with atomic_path(files["grid"]) as part:
-                frame.to_csv(part, index=False, quoting=csv.QUOTE_NONNUMERIC)
+        if "grid" in study.tables():
+            files["grid"] = study.table("grid").to_csv(output.folder / f"{stem}.grid.csv")
         progress("writing the page", 0, 1)
         write_text(files["page"], render(study))
         progress("writing the page", 1, 1)
@@ -142,20 +142,19 @@ def _save(study: StudyResult, frame: Any, output: Output, progress: Progress) ->
     return files
 
 
-def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], frame: Any) -> None:
+def _tell(study: StudyResult, output: Output, files: Mapping[str, Path]) -> None:
     """The answer, in the form that was asked for."""
     notes = _about_page(study, files)
     if output.json:
         summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
         summary["warnings"] = [*summary["warnings"], *notes]
-        if frame is not None:
-            summary["grid"] = json.loads(frame.to_json(orient="records"))
         say(*_json(summary))
     elif output.quiet:
         say(*map(str, files.values()))
     else:
-        warned = [f"warning: {note}" for note in notes]
-        say(*tables.parts(study, frame), *warned, *(f"{name}: {path}" for name, path in files.items()))
+        warned = [f"warning: {note}" for note in [*study.warnings, *notes]]
+        places = [f"{name}: {path}" for name, path in files.items()]
+        say(study.sentence, "", *study.tables().values(), *warned, *places)
 
 
 def _json(value: Any) -> list[str]:

@@ -95,17 +95,19 @@ def _log() -> Progress:
 
 
 def say(*parts: "str | Table") -> None:
-    """Lines and tables on standard output; in a pipe 120 columns wide, or COLUMNS.
+    """Lines, and tables with their notes, on standard output; in a pipe 120 columns wide, or COLUMNS.
 
     A text is one line: whatever it holds is shown, and no control character is sent.
     """
     console = _console()
     for part in parts:
-        if isinstance(part, str):
-            line = printable(part)
-            console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal)
-        else:
+        lines = [part] if isinstance(part, str) else [*part.note.splitlines(), ""]
+        if not isinstance(part, str):
             console.print(part.rich(console.width))
+        for line in lines:
+            console.print(
+                printable(line), markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal
+            )
     sys.stdout.flush()
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import typer
 
 from laminar_lens.cli import checks
-from laminar_lens.cli.options import SAID
+from laminar_lens.cli.options import SAID, folder
 from laminar_lens.cli.parser import NUMBERS
 from laminar_lens.cli.requests import ShowRequest
 from laminar_lens.errors import InputError
-from laminar_lens.studies.fields import OUTPUT, Option, declared, listed, named
+from laminar_lens.studies.fields import OUTPUT, Option, declared, listed, named, one_of
 from laminar_lens.studies.registry import study_of
 
+FORMATS = ("svg", "png", "pdf")
 UNDECLARED = {"ignore_unknown_options": True}
 """Settings of the command: options of studies are let through."""
 
@@ -27,16 +28,30 @@ OPTIONS = {
         "Such as --tau 0.1: answered again from what was measured; the file stays as it is.",
         "STUDY-OPTION", kind=list[str], default=None, positional=True,
     ),
-    **named({"report": Option("Write the page again.", "PAGE.html", kind=Path, default=None, panel=OUTPUT)}),
+    **named(
+        {
+            "report": Option("Write the page again.", "PAGE.html", kind=Path, default=None, panel=OUTPUT),
+            "figures": Option(
+                "Write every figure into a folder; needs Chromium and Playwright.", "DIR", folder, str,
+                None, panel=OUTPUT,
+            ),
+            "format": Option(
+                f"Of the figures: {listed(FORMATS)}.", "NAME", one_of(*FORMATS), str, "svg", panel=OUTPUT
+            ),
+        }
+    ),
     **SAID,
 }  # fmt: skip
 
 
 def show(given: dict[str, Any]) -> ShowRequest:
-    """A saved result again: its sentence, its tables and, on request, its page."""
+    """A saved result again: its sentence, its tables and, on request, its page and figures."""
     name, options = _split([given["file"], *(given["again"] or ())])
     path = checks.readable_file(Path(name))
-    return ShowRequest(path, checks.page(path, given["report"]), given["json"], given["quiet"], options)
+    if given["figures"] is not None:
+        checks.writable(given["figures"], (), "--figures")
+    page, figures = checks.page(path, given["report"]), (given["figures"], given["format"])
+    return ShowRequest(path, page, given["json"], given["quiet"], options, figures)
 
 
 def options_again(kind: str, given: Mapping[str, str]) -> dict[str, Any]:

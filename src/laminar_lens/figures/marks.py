@@ -81,7 +81,7 @@ def line(
 
 def menu(buttons: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A menu above the figure, as its layout takes it."""
-    look = {"bgcolor": "white", "font": {"size": 13}, "pad": {"t": 0, "b": 0}}
+    look = {"font": {"size": 13}, "pad": {"t": 0, "b": 0}}
     return [{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom", **look}]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from laminar_lens.words import interval
+from laminar_lens.words import because, interval
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 INK, SOFT, RULE, GRID = "#1f2328", "#59636e", "#b6bec7", "#e8ebee"
@@ -20,6 +20,9 @@ WITH_FIRST = "#D55E00"
 WITHOUT_FIRST = "#009E73"
 RANDOM = "#A6468A"
 """Okabe and Ito's palette (the last darkened for thin lines): told apart with any kind of colour vision."""
+
+EARLY = ("#8B5FBF", "#2F7FC1", "#C23B87")
+"""Positions 1 to 3, beside position 0."""
 
 BASELINES = {"published": BASELINE, "adjacent": "#D55E00", "matched": "#009E73", "by_position": "#A6468A"}
 
@@ -48,6 +51,9 @@ TEMPLATE = go.layout.Template(
         },
         "margin": {"l": 72, "r": 60, "t": 96, "b": 56},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(255,255,255,0)", "color": RULE, "activecolor": INK},
+        "sliderdefaults": {"bgcolor": RULE, "bordercolor": RULE, "tickcolor": RULE, "activebgcolor": SOFT},
+        "updatemenudefaults": {"bgcolor": "white", "bordercolor": RULE},
         "xaxis": {
             "showgrid": False, "zeroline": False, "showline": True, "linecolor": RULE, "ticks": "outside",
             "tickcolor": RULE, "ticklen": 5, "tickangle": 0, "title": {"standoff": 10},
@@ -203,7 +209,7 @@ def mean_and_band(
 def withheld_note(dataset: Any, *names: str) -> str:
     """Why the named variables' interval ends are missing, each reason once, to stand behind a caption."""
     reasons = dict.fromkeys(str(dataset[name].attrs.get("withheld", "")) for name in names if name in dataset)
-    return "".join(f" {reason[0].upper()}{reason[1:].rstrip('.')}." for reason in reasons if reason)
+    return "".join(map(because, reasons))
 
 
 def bundle(
@@ -216,14 +222,17 @@ def bundle(
     color: str,
     opacity: float = 0.3,
 ) -> None:
-    """Many thin lines [line, x] as one trace with one legend entry, each with its own hover text."""
+    """Many thin lines [line, x] as one trace with one legend entry, each with its own hover text.
+
+    `meta` tells a page that a click picks one of them.
+    """
     count, gap = len(lines), np.full((len(lines), 1), np.nan)
     ys = np.concatenate([np.asarray(lines, dtype=float), gap], axis=1).ravel()
     xs = np.tile(np.append(np.asarray(x, dtype=float), np.nan), count)
     figure.add_trace(
         go.Scatter(
             x=xs, y=ys, mode=line_mode(x), name=name, line={"color": fade(color, opacity), "width": 1.1},
-            marker={"color": fade(color, opacity), "size": 7},
+            marker={"color": fade(color, opacity), "size": 7}, meta="each",
             customdata=[text for text in texts for _ in range(len(x) + 1)],
             hovertemplate="%{customdata}<br>layer %{x}: %{y:.3f} rad<extra></extra>",
         )

@@ -21,7 +21,7 @@ class Section:
     """A heading of the page, with its tables and then its figures, each by name.
 
     A maker takes the dataset of one condition and gives None where it lacks the numbers. Those without a
-    maker are made by every study's result itself (contrasts, geometries).
+    maker are made by every study's result itself (contrasts, geometries), or attached to it.
     """
 
     title: str
@@ -29,8 +29,14 @@ class Section:
     tables: Mapping[str, Tabulated | None] = field(default_factory=dict)
 
 
-INTERVENTIONS = Section("Interventions", {"contrasts": None}, {"contrasts": None})
+INTERVENTIONS = Section(
+    "Interventions",
+    {"contrasts": None},
+    dict.fromkeys(("conditions", "condition_claims", "contrasts")),
+)
 GEOMETRIES = Section("In other geometries", {}, {"geometries": None})
+CHOICES = Section("Under other choices", {}, {"grid": None})
+"""The sensitivity grid, where it was computed."""
 
 
 @dataclass(frozen=True)

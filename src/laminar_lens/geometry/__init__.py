@@ -25,12 +25,12 @@ reads; the MLP reads its own norm of the same vector. A block that norms its out
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: F401  (for the example below)
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.geometry.base import Fitting as Fitting
 from laminar_lens.geometry.base import Geometry as Geometry
@@ -44,6 +44,12 @@ from laminar_lens.registered import GEOMETRIES as REGISTRY
 
 GEOMETRIES = REGISTRY.shipped
 RAW: Geometry = Raw()
+
+if TYPE_CHECKING:
+    GeometryLike = str | Geometry
+    """A name of `GEOMETRIES`, or what `fit_geometry` returned."""
+else:  # refused in words of ours
+    GeometryLike = Any
 
 
 def register_geometry(geometry: Any) -> Any:
@@ -72,15 +78,15 @@ def fit_geometry(
     model: HookedModel,
     name: str,
     *,
-    texts: Any = None,
+    texts: Prompts = None,
     n_texts: int = 64,
     length: int = 64,
     skip: int | None = None,
-    dimensions: Any = None,
+    dimensions: Wholes = None,
     seed: int = 0,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     progress: Progress | None = None,
 ) -> Geometry:
     """A geometry by name, fitted on texts that are not measured where it needs any.
@@ -123,11 +129,11 @@ def fit_geometries(model: HookedModel, names: Sequence[str], **options: Any) -> 
 
 def named_geometry(
     model: HookedModel,
-    geometry: Any,
+    geometry: GeometryLike,
     *,
     prepend_bos: bool | None = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Geometry:
@@ -157,7 +163,7 @@ def named_geometry(
     return geometry
 
 
-def geometry_note(geometry: Any) -> str:
+def geometry_note(geometry: GeometryLike) -> str:
     """What a reader must know of angles that are not those of the residual stream itself; empty for raw."""
     name = geometry if isinstance(geometry, str) else getattr(geometry, "name", "raw")
     if name == "raw":
@@ -168,7 +174,7 @@ def geometry_note(geometry: Any) -> str:
     )
 
 
-def check_name(name: Any) -> str:
+def check_name(name: object) -> str:
     """The name of a geometry; InputError for another."""
     REGISTRY.get(name)
     return str(name)

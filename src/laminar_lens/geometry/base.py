@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminar_lens.arguments import whole
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.kernels._checks import check_vectors
 from laminar_lens.models.calibration import Calibration, calibrate
@@ -173,9 +173,9 @@ def fit_classes(
     model: HookedModel,
     classes: Sequence[type[Geometry]],
     *,
-    dimensions: Any = None,
+    dimensions: Wholes = None,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> list[Geometry]:

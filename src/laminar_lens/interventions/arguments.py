@@ -14,7 +14,7 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import describe_name
 
 
-def whole(name: str, value: Any) -> int:
+def whole(name: str, value: object) -> int:
     """A whole number of at least 0.
 
     Raises:
@@ -23,7 +23,7 @@ def whole(name: str, value: Any) -> int:
     return arguments.whole(name, value, least=0)
 
 
-def wholes(name: str, given: Any) -> tuple[int, ...] | None:
+def wholes(name: str, given: object) -> tuple[int, ...] | None:
     """Whole numbers of at least 0, sorted, each once; None stays None.
 
     Raises:

@@ -13,7 +13,7 @@ from laminar_lens.models.selection import increasing_layers
 Conditions = dict[str, tuple[Intervention, ...]]
 
 
-def as_conditions(given: Any) -> Conditions:
+def as_conditions(given: object) -> Conditions:
     """The conditions of a study, "plain" first; only that one for None.
 
     One intervention or a list is one condition, named by its labels; a mapping names several.

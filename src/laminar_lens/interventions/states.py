@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens import arguments
+from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_positions, columns, others, whole_or_mean, wholes
 from laminar_lens.models.edits import Edit, Intervention, Span
@@ -132,7 +133,9 @@ class _RemoveDimensions(Edited):
         return remove
 
 
-def remove_dimensions(dims: Any, layers: Any = None, positions: Any = None, by: str = "zero") -> Intervention:
+def remove_dimensions(
+    dims: Any, layers: Wholes = None, positions: Wholes = None, by: str = "zero"
+) -> Intervention:
     """Takes some coordinates out of the residual stream, for the blocks that follow and for what is measured.
 
     >>> remove_dimensions([3, 1], layers=4).label
@@ -177,7 +180,7 @@ class _ScaleNorm(Edited):
         return scale
 
 
-def scale_norm(factor: Any, layers: Any, positions: Any = None) -> Intervention:
+def scale_norm(factor: Any, layers: Wholes, positions: Wholes = None) -> Intervention:
     """Multiplies vectors of the residual stream by a factor: their norm alone, since angles are scale-free.
 
     >>> scale_norm(0.1, layers=4, positions=0).label
@@ -197,7 +200,7 @@ def scale_norm(factor: Any, layers: Any, positions: Any = None) -> Intervention:
     return _ScaleNorm(scale, needed_layers("scale_norm", layers), wholes("positions", positions))
 
 
-def as_layers(layers: Any) -> tuple[int, ...] | None:
+def as_layers(layers: Wholes) -> tuple[int, ...] | None:
     """Hidden states as given, as a tuple; None stays None.
 
     Raises:
@@ -206,7 +209,7 @@ def as_layers(layers: Any) -> tuple[int, ...] | None:
     return None if layers is None else tuple(sorted(set(arguments.wholes("layers", layers))))
 
 
-def needed_layers(name: str, layers: Any) -> tuple[int, ...]:
+def needed_layers(name: str, layers: Wholes) -> tuple[int, ...]:
     """`as_layers` where there must be some.
 
     Raises:

@@ -40,7 +40,7 @@ class _Prefix(Intervention):
         return "give one prefix with the whole text" if isinstance(other, _Prefix) else ""
 
 
-def prefix(text: Any) -> Intervention:
+def prefix(text: object) -> Intervention:
     """Puts a text before position 0, joined to it as it stands: give the space that belongs between them.
 
     >>> prefix("Once upon a time").label

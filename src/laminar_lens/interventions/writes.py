@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens.arguments import shown
+from laminar_lens.axes import Wholes
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.interventions.arguments import (
     check_hooks,
@@ -114,7 +115,7 @@ class _Terms:
             )
 
 
-def remove_write(component: Any, blocks: Any, positions: Any = None, by: str = "zero") -> Intervention:
+def remove_write(component: Any, blocks: Wholes, positions: Wholes = None, by: str = "zero") -> Intervention:
     """Removes what the attention or the MLP of some blocks writes: who writes the sink, and who erases it.
 
     >>> remove_write("mlp", blocks=[0, 2], positions=0).label

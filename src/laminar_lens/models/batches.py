@@ -12,15 +12,23 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from laminar_lens.axes import Mask, Prompts, Wholes
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.models.causality import check_causal
-from laminar_lens.models.edits import Intervention, as_interventions, before_text, check_interventions
+from laminar_lens.models.edits import (
+    Intervention,
+    Interventions,
+    as_interventions,
+    before_text,
+    check_interventions,
+)
 from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, describe, describe_name, warn_if_processed
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surroundings
 from laminar_lens.models.tokens import PADDING, token_rows
+from laminar_lens.texts.tokenization import Tokenizer
 
 BATCH_TOKENS = 4096
 
@@ -53,6 +61,11 @@ class PromptBatches:
         """Tokens of the longest prompt."""
         return max(map(len, self.rows))
 
+    @property
+    def texts_only(self) -> list[list[int]]:
+        """Token ids of each prompt without a BOS that was put before it."""
+        return [row[int(bool(self.info["prepend_bos"])) :] for row in self.rows]
+
     def indices(self) -> list[tuple[int, ...]]:
         """Indices of prompts of equal length, shortest first, in batches."""
         by_length: dict[int, list[int]] = {}
@@ -77,14 +90,14 @@ class PromptBatches:
 
 def prompt_batches(
     model: HookedModel,
-    prompts: Any,
+    prompts: Prompts,
     *,
-    prepend_bos: bool,
-    final_norm: bool,
-    layers: Any,
-    mask: Any = None,
+    prepend_bos: bool = False,
+    final_norm: bool = False,
+    layers: Wholes = None,
+    mask: Mask = None,
     batch_size: Any = None,
-    interventions: Any = None,
+    interventions: Interventions = None,
 ) -> PromptBatches:
     """Checks everything that can be checked before a run; arguments and errors as in `capture_residuals`."""
     check_model(model)
@@ -115,7 +128,7 @@ def prompt_batches(
 
 
 def token_strings(
-    tokenizer: Any, tokens: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
+    tokenizer: Tokenizer | None, tokens: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
 ) -> list[list[str]]:
     """The text of each real token, one list a prompt; the token id where there is no tokenizer."""
     distinct = set(tokens.flatten().tolist()) - {PADDING}

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
@@ -57,7 +57,7 @@ class Calibration:
 def calibrate(
     model: HookedModel,
     *,
-    texts: Any = None,
+    texts: Prompts = None,
     n_texts: int = 64,
     length: int = 64,
     skip: int | None = None,

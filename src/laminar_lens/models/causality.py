@@ -41,7 +41,9 @@ def note_alike(model: HookedModel, twin: HookedModel) -> None:
         note_causal(twin)
 
 
-def half_changed(vocabulary: int, context: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def half_changed(
+    vocabulary: int, context: int, device: str | torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Two texts [1 pos] with one first half and other tokens throughout the second."""
     length = min(CAUSALITY_TOKENS, context)
     generator = torch.Generator().manual_seed(0)

@@ -3,10 +3,10 @@
 from typing import Any
 
 from laminar_lens.models.families import family_of
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.hooked import HFConfig, HookedModel
 
 
-def config_context(config: Any) -> int | None:
+def config_context(config: HFConfig) -> int | None:
     """The context that a Hugging Face configuration names, or None: BLOOM's names none.
 
     A dictionary, as `config.json` holds it, will do; of a model of several parts, the part that reads text
@@ -30,7 +30,7 @@ def context_length(model: HookedModel) -> int:
     return config_context(getattr(original, "config", None)) or int(model.cfg.n_ctx)
 
 
-def set_context(cfg: Any, config: Any, kinds: tuple[str, ...] = ("rotary", "alibi")) -> None:
+def set_context(cfg: Any, config: HFConfig, kinds: tuple[str, ...] = ("rotary", "alibi")) -> None:
     """Gives a HookedTransformer's configuration the context of the Hugging Face one, where its positions are
     of these kinds: TransformerLens puts one number for all models of some families (2,048 for Qwen3 and
     Mistral, 512 for TinyStories).
@@ -44,7 +44,7 @@ def set_context(cfg: Any, config: Any, kinds: tuple[str, ...] = ("rotary", "alib
         cfg.n_ctx = context
 
 
-def turning_lengths(config: Any) -> list[int]:
+def turning_lengths(config: HFConfig) -> list[int]:
     """Lengths beyond which a configuration's attention or positions work otherwise, shortest first: windows
     of local attention, chunks, and the context before it was extended."""
     found: set[int] = set()
@@ -68,7 +68,7 @@ def _turns(key: str) -> bool:
     )
 
 
-def _text_parts(config: Any) -> list[Any]:
+def _text_parts(config: HFConfig) -> list[Any]:
     if config is None:
         return []
     if isinstance(config, dict):

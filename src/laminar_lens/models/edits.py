@@ -3,9 +3,9 @@
 The interventions themselves are in `laminar_lens.interventions`; `changes` makes them ready for a pass.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -156,7 +156,15 @@ class Intervention:
         return self.label
 
 
-def _short(value: Any) -> str:
+if TYPE_CHECKING:
+    Several = Intervention | Sequence[Intervention] | None
+    Interventions = Several | Mapping[str, Several]
+    """One, a list that is applied together, or lists by the name of a condition."""
+else:  # refused in words of ours
+    Interventions = Any
+
+
+def _short(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(repr, value[:4]))}{', …' if len(value) > 4 else ''}]"
     text = repr(value)
@@ -211,7 +219,7 @@ def check_interventions(
         )
 
 
-def as_interventions(given: Any) -> tuple[Intervention, ...]:
+def as_interventions(given: object) -> tuple[Intervention, ...]:
     """One intervention, several, or None, as a tuple.
 
     Raises:

@@ -10,7 +10,7 @@ from laminar_lens.errors import ModelError
 from laminar_lens.models.causality import half_changed, refuse_if_moved
 from laminar_lens.models.context import config_context, turning_lengths
 from laminar_lens.models.forward import residual_states, state_hooks
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.hooked import HFConfig, HFModel, HookedModel
 
 EXACT_RAD = 1e-8
 """Two right implementations in float64 are 10⁻¹⁵ to 10⁻⁹ rad apart, a wrong epsilon 10⁻⁷ and more."""
@@ -65,7 +65,7 @@ class Distance:
         return int(apart.any(1).int().argmax()), int(apart.any(0).int().argmax())
 
 
-def make_probe(config: Any, parameters: int, device: Any) -> Probe:
+def make_probe(config: HFConfig, parameters: int, device: str | torch.device) -> Probe:
     """A text as long as its check is worth, for a model of so many parameters; it begins with the BOS, if
     there is one."""
     context = config_context(config) or 2 * BEYOND
@@ -81,7 +81,7 @@ def make_probe(config: Any, parameters: int, device: Any) -> Probe:
     return Probe(_begun(text, config).to(device), tuple(turn for end, turn in wanted.items() if end > length))
 
 
-def _begun(text: Tensor, config: Any) -> Tensor:
+def _begun(text: Tensor, config: HFConfig) -> Tensor:
     """A text with the BOS for its first token, where the configuration has one."""
     bos = getattr(_text_config(config), "bos_token_id", None)
     if isinstance(bos, int) and 0 <= bos < _text_config(config).vocab_size:
@@ -93,7 +93,7 @@ def _begun(text: Tensor, config: Any) -> Tensor:
 class _Cost:
     """Operations and bytes of one forward pass of a length."""
 
-    def __init__(self, config: Any, parameters: int, device: Any) -> None:
+    def __init__(self, config: HFConfig, parameters: int, device: str | torch.device) -> None:
         text = _text_config(config)
         self._parameters = parameters
         self._scores = int(getattr(text, "num_hidden_layers", 0)) * int(getattr(text, "hidden_size", 0))
@@ -105,7 +105,7 @@ class _Cost:
         return operations <= most[0] * self._speed and 8 * self._heads * length**2 <= most[1]
 
 
-def make_reference(hf: Any, name: str) -> Reference:
+def make_reference(hf: HFModel, name: str) -> Reference:
     """Runs a Hugging Face model on its probe.
 
     Raises:
@@ -207,7 +207,7 @@ def _padded_distance(model: HookedModel, reference: Reference) -> float:
     return float(torch.stack(apart).max())
 
 
-def _hf_states(hf: Any, tokens: Tensor) -> list[Tensor]:
+def _hf_states(hf: HFModel, tokens: Tensor) -> list[Tensor]:
     """Hugging Face's hidden states; the unembedding, the largest part of a long text's memory, is not run."""
     with torch.no_grad():
         output = hf.base_model(
@@ -223,5 +223,5 @@ def _angles(u: Tensor, v: Tensor) -> Tensor:
     return angle.nan_to_num(nan=torch.inf).cpu()
 
 
-def _text_config(config: Any) -> Any:
+def _text_config(config: HFConfig) -> Any:
     return getattr(config, "text_config", None) or config

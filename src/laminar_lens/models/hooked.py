@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    HFConfig, HFModel = PretrainedConfig, PreTrainedModel
 
     class HookedModel(Protocol):
         """A HookedTransformer, a TransformerBridge, or anything that has the same."""
@@ -38,4 +41,4 @@ if TYPE_CHECKING:
             """Runs the model."""
 
 else:  # jaxtyping and beartype would refuse what `check_model` explains, and the fakes of tests
-    HookedModel = Any
+    HookedModel = HFConfig = HFModel = Any

@@ -13,6 +13,7 @@ from laminar_lens.models.context import context_length
 from laminar_lens.models.fingerprint import fingerprint
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.names import without_path
 from laminar_lens.models.sources import SOURCES
 
 _WARNED: "WeakSet[Any]" = WeakSet()
@@ -25,6 +26,7 @@ _FOLDED = {"LNPre", "RMSPre"}
 class ModelInfo:
     """A model in words and numbers, as results record it.
 
+    `path` is where it was loaded from, if `load_model` was asked to keep that.
     `file`, `file_sha256` and `quantisation` are of a model that was read from one file of quantised weights:
     the numbers are of these weights, dequantised.
     """
@@ -48,10 +50,12 @@ class ModelInfo:
     file: str | None = None
     file_sha256: str | None = None
     quantisation: str | None = None
+    path: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON-safe values."""
-        return dataclasses.asdict(self)
+        """The fields as JSON-safe values; `path` only where it is kept."""
+        found = dataclasses.asdict(self)
+        return found if self.path else {name: value for name, value in found.items() if name != "path"}
 
 
 def describe(model: HookedModel) -> ModelInfo:
@@ -85,6 +89,7 @@ def describe(model: HookedModel) -> ModelInfo:
         file=file.name if file else None,
         file_sha256=file.sha256 if file else None,
         quantisation=file.quantisation if file else None,
+        path=source.path if source else None,
     )
 
 
@@ -200,11 +205,11 @@ def warn_if_processed(model: HookedModel) -> None:
 
 
 def describe_name(model: HookedModel, otherwise: str = "the model") -> str:
-    """The model's name, with the checkpoint that it is; `otherwise` where it has none."""
+    """The model's name, with the checkpoint that it is, without a path; `otherwise` where it has none."""
     source = SOURCES.get(model)
     if source is not None:
         return source.name
-    name, step = str(getattr(model.cfg, "model_name", None) or otherwise), checkpoint(model)
+    name, step = without_path(str(getattr(model.cfg, "model_name", None) or otherwise)), checkpoint(model)
     return f"{name} ({step})" if step else name
 
 

@@ -4,6 +4,7 @@ Torch is imported once the name is known to be a model's.
 """
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from laminar_lens.arguments import checked, shown
 from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import names
+from laminar_lens.models.hooked import HFModel
 from laminar_lens.models.hub import (
     OWN,
     cached,
@@ -23,6 +25,7 @@ from laminar_lens.models.hub import (
 )
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
+from laminar_lens.texts.tokenization import Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +45,9 @@ def load_model(
     revision: str | None = None,
     checkpoint: int | None = None,
     device_map: Any = None,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     check: bool | None = None,
+    keep_paths: bool = False,
 ) -> Any:
     """A TransformerLens model whose residual stream is the original's: weights are not processed.
 
@@ -72,6 +76,8 @@ def load_model(
             model to devices.
         tokenizer: Hugging Face's, of a model in memory.
         check: compare with Hugging Face; by default where the weights are here already.
+        keep_paths: results say where on this machine the model's folder or file is; by default they only have
+            its name.
 
     Raises:
         ModelError: unknown name (with near matches), missing or half-written weights, a package that is not
@@ -114,7 +120,8 @@ def load_model(
         if processed:
             process(model)
     model.eval()
-    SOURCES[model] = source
+    told = str(path.resolve()) if keep_paths and path is not None else None
+    SOURCES[model] = dataclasses.replace(source, path=told)
     for limit in source.limits:
         warnings.warn(limit, UserWarning, stacklevel=2)
     return model
@@ -129,7 +136,15 @@ def process(model: Any) -> None:
 
 
 def _load_held(
-    hf: Any, tokenizer: Any, *, device: Any, copied: bool, hooked: Any, dtype: Any, check: Any, **_: Any
+    hf: HFModel,
+    tokenizer: Tokenizer | None,
+    *,
+    device: Any,
+    copied: bool,
+    hooked: Any,
+    dtype: Any,
+    check: Any,
+    **_: Any,
 ) -> tuple[Any, Source]:
     """A model that is in memory."""
     from laminar_lens.models.held import HeldOriginal

@@ -19,11 +19,12 @@ from laminar_lens.models.faithful import (
     make_reference,
     refuse_if_apart,
 )
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.hooked import HFModel, HookedModel
 from laminar_lens.models.memory import available_bytes
-from laminar_lens.models.names import EMBEDDED
+from laminar_lens.models.names import EMBEDDED, without_path
 from laminar_lens.models.originals import Original
 from laminar_lens.models.sources import Source
+from laminar_lens.texts.tokenization import Tokenizer
 
 SMALL_BYTES = 2**26
 """Weights of a model that is compared in float64 at once, which takes up to four times as much memory for
@@ -53,7 +54,7 @@ def load_original(source: Original, hooked: Any, *, dtype: torch.dtype, check: b
         note_causal(model)
     config = compared.config or model.original_model.config
     return model, Source(
-        source.name,
+        without_path(source.name),
         source.revision,
         config,
         has_bos,
@@ -80,7 +81,7 @@ class _Compared:
     def __init__(self, source: Original, hooked: Any) -> None:
         self._source, self._hooked, self._name = source, hooked, source.name
 
-    def model(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def model(self, dtype: torch.dtype, tokenizer: Tokenizer) -> Any:
         """TransformerLens's model, once it was compared."""
         small = self._source.exact and self._source.bytes <= SMALL_BYTES
         hf = self.in_float64(tokenizer) if small else None
@@ -93,7 +94,7 @@ class _Compared:
             model = self.build(hf, dtype, tokenizer)
         return model
 
-    def build(self, hf: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def build(self, hf: HFModel, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """TransformerLens's model of Hugging Face's, which is loaded where it is None; a bridge holds one of
         its own."""
         if self._hooked is None:
@@ -106,7 +107,7 @@ class _Compared:
         self.config = hf.config
         return hf
 
-    def in_float64(self, tokenizer: Any) -> Any:
+    def in_float64(self, tokenizer: Tokenizer) -> Any:
         """Hugging Face's model in float64, with which TransformerLens agrees; None where float64 cannot be.
 
         Raises:
@@ -125,7 +126,7 @@ class _Compared:
             return None
         return hf
 
-    def in_dtype(self, dtype: torch.dtype, tokenizer: Any) -> tuple[Any, Any]:
+    def in_dtype(self, dtype: torch.dtype, tokenizer: Tokenizer) -> tuple[Any, Any]:
         """Hugging Face's model (None for a bridge, which holds its own) and TransformerLens's, compared in
         `dtype`; where rounding leaves a doubt, in float64 if memory holds both once more."""
         hf = self._hugging_face(dtype)
@@ -146,10 +147,10 @@ class _Compared:
         refuse_if_apart(found, most, reference, self._name, on_hooked)
         kind = str(reference.states[0].dtype).removeprefix("torch.")
         self.comparison = f"with Hugging Face, in {kind}, {reference.probe.text.shape[1]} tokens"
-        self.limits = limits(model, reference, most, self._name, on_hooked)
+        self.limits = limits(model, reference, most, without_path(self._name), on_hooked)
 
 
-def _adds_bos(tokenizer: Any, name: str) -> tuple[str, str]:
+def _adds_bos(tokenizer: Tokenizer, name: str) -> tuple[str, str]:
     """What is known of a BOS in training: see `bos_training`. TransformerLens changes a HookedTransformer's
     tokenizer, so it is asked here."""
     if name == EMBEDDED:

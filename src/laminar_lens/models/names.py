@@ -119,6 +119,20 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…")
 
 
+def without_path(name: str) -> str:
+    """The name of a model in results: of a path only the last part, for results are passed on, and where a
+    model lies is of this machine.
+
+    >>> without_path("/home/me/models/my-gpt2"), without_path("EleutherAI/pythia-70m")
+    ('my-gpt2', 'EleutherAI/pythia-70m')
+    """
+    own = name in (EMBEDDED, SMOLLM2)
+    if own or not (name.startswith(("/", "~", ".")) or os.path.isdir(name)):
+        return name
+    last = os.path.basename(os.path.realpath(os.path.expanduser(name)))
+    return f"{last} (a folder)" if last in (EMBEDDED, SMOLLM2) else last
+
+
 def near_matches(name: str, n: int = 3) -> list[str]:
     """The known names nearest to a misspelt one, best first; empty if none is near."""
     spellings = {own: own for own in (EMBEDDED, SMOLLM2)} | {known.lower(): known for known in _names()}

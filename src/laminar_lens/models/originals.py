@@ -13,9 +13,11 @@ from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.gguf import Header, check_gguf
 from laminar_lens.models.gguf.tokenizer import gguf_tokenizer, split_limit, with_bos
 from laminar_lens.models.gguf.weights import Weights
+from laminar_lens.models.hooked import HFConfig, HFModel
 from laminar_lens.models.hub import snapshot
 from laminar_lens.models.smollm2 import SMOLLM2
 from laminar_lens.models.sources import File
+from laminar_lens.texts.tokenization import Tokenizer
 
 _WEIGHTS = (".safetensors", ".bin")
 
@@ -49,10 +51,10 @@ class Original(Protocol):
     def hugging_face(self, dtype: torch.dtype) -> Any:
         """Hugging Face's model, with eager attention."""
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A TransformerBridge of it."""
 
-    def convert(self, hf: Any, hooked: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A `hooked` (a HookedTransformer class) with the weights of Hugging Face's model."""
 
     def lensed_tokenizer(self) -> Any:
@@ -118,7 +120,7 @@ class PretrainedOriginal:
         """Read again each time."""
         return load_hf(self._where, self.name, dtype=dtype, place=self._place, **self._how)
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A bridge reads the folder, or the Hub, itself."""
         from transformer_lens.model_bridge import TransformerBridge
 
@@ -132,7 +134,7 @@ class PretrainedOriginal:
             trust_remote_code=self._how["trust_remote_code"],
         )
 
-    def convert(self, hf: Any, hooked: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """As TransformerLens converts it by its name, if it has one."""
         official = self._official and (self._official, self.revision)
         return build_hooked(hf, tokenizer, hooked, self.short, dtype, official=official)
@@ -144,7 +146,7 @@ class PretrainedOriginal:
         )
 
 
-def check_decoder(config: Any, name: str) -> None:
+def check_decoder(config: HFConfig, name: str) -> None:
     """Refuses a model that writes one text while it reads another in both directions.
 
     Raises:
@@ -175,11 +177,11 @@ class GgufOriginal:
         """Made of the weights that were read."""
         return self._weights.model(dtype).to(self.device)
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A bridge around a model of its own."""
         return bridge_around(self.hugging_face(dtype), self.short, tokenizer)
 
-    def convert(self, hf: Any, hooked: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """As a folder's."""
         return build_hooked(hf, tokenizer, hooked, self.short, dtype)
 
@@ -188,7 +190,7 @@ class GgufOriginal:
         return with_bos(self.tokenizer)
 
 
-def bridge_around(hf: Any, name: str, tokenizer: Any) -> Any:
+def bridge_around(hf: HFModel, name: str, tokenizer: Tokenizer | None) -> Any:
     """A TransformerBridge of a Hugging Face model, which becomes a part of it."""
     from transformer_lens.model_bridge import TransformerBridge
 

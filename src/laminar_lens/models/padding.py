@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from laminar_lens.axes import Mask
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 
@@ -50,7 +51,7 @@ def pad_token(special: Mapping[str, Any]) -> PadToken | None:
     return PadToken(int(pad), roles, str(special.get("padding_side", "right")))
 
 
-def without_pads(model: HookedModel, prompts: Any, mask: Any = None) -> tuple[Any, str]:
+def without_pads(model: HookedModel, prompts: Any, mask: Mask = None) -> tuple[Any, str]:
     """Token ids with −1 where the model's pad id is padding, and what a reader must know of it (or nothing).
 
     Whatever is no integer tensor [batch pos] comes back as it is; so do ids whose padding is marked already,

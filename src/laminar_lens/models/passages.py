@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from laminar_lens.axes import Prompts
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import describe_name
 from laminar_lens.models.names import WRITES_ITS_TEXTS
 from laminar_lens.models.quiet import quiet
@@ -29,7 +31,7 @@ from laminar_lens.texts.passages import (
     check_number,
     passages,
 )
-from laminar_lens.texts.tokenization import token_ids
+from laminar_lens.texts.tokenization import Tokenizer, token_ids
 
 GIVEN = "given"
 """What a study's settings say of other texts than the named ones."""
@@ -53,14 +55,14 @@ class Windows:
     whole: list[list[int]]
 
 
-def named_texts(model: Any, texts: Any) -> str:
+def named_texts(model: HookedModel, texts: Any) -> str:
     """ "passages", "sampled" or "given": what `texts=` means for this model."""
     if texts is None:
         return SAMPLED if describe_name(model) in WRITES_ITS_TEXTS else PASSAGES
     return texts if isinstance(texts, str) and texts in NAMED else GIVEN
 
 
-def own_texts_note(model: Any, texts: Any) -> list[str]:
+def own_texts_note(model: HookedModel, texts: Prompts) -> list[str]:
     """That a shipped model's texts are its own, where nobody asked for any."""
     if texts is not None or named_texts(model, texts) != SAMPLED:
         return []
@@ -68,7 +70,7 @@ def own_texts_note(model: Any, texts: Any) -> list[str]:
     return [f"The texts are sampled: {name} writes its own. texts='passages' measures the English passages."]
 
 
-def check_language(model: Any, advice: str = ADVICE) -> list[list[int]]:
+def check_language(model: HookedModel, advice: str = ADVICE) -> list[list[int]]:
     """Tokens of every passage, if they are of the model's language; see the head of this module.
 
     Args:
@@ -120,7 +122,7 @@ def windows(rows: Sequence[list[int]], length: int, n_texts: int | None, seed: i
     return Windows([row[start:] for row, start in zip(whole, starts, strict=True)], whole)
 
 
-def _lost_letters(tokenizer: Any, rows: Sequence[list[int]]) -> float:
+def _lost_letters(tokenizer: Tokenizer, rows: Sequence[list[int]]) -> float:
     """Share of the passages' letters and digits that their tokens do not give back, but for case."""
     decode = getattr(tokenizer, "decode", None)
     if decode is None:

@@ -24,7 +24,7 @@ CACHE_BYTES = 2**28
 LARGEST_BATCH = 256
 
 
-def check_seed(seed: Any) -> None:
+def check_seed(seed: object) -> None:
     """Refuses what numpy's and torch's generators do not both take.
 
     Raises:

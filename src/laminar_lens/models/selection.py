@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from laminar_lens.arguments import wholes
+from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 
 MOST_LAYERS = 9999
@@ -65,7 +66,7 @@ def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
     return tuple(wanted)
 
 
-def increasing_layers(layers: Any, n_layers: int) -> tuple[int, ...]:
+def increasing_layers(layers: Wholes, n_layers: int) -> tuple[int, ...]:
     """The same in increasing order, each once."""
     return tuple(sorted(set(layer_indices(layers, n_layers))))
 

@@ -22,7 +22,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What loading found out that the model itself does not say."""
+    """What loading found out that the model itself does not say; `path` only where it may be told."""
 
     name: str
     revision: str | None = None
@@ -32,6 +32,7 @@ class Source:
     compared: str | None = None
     limits: tuple[str, ...] = ()
     file: File | None = None
+    path: str | None = None
 
 
 SOURCES: "WeakKeyDictionary[Any, Source]" = WeakKeyDictionary()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens.arguments import characters, places
+from laminar_lens.axes import Mask
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.models.context import context_length
 from laminar_lens.models.hooked import HookedModel
@@ -17,7 +18,7 @@ from laminar_lens.texts.tokenization import token_ids
 
 
 def token_rows(
-    model: HookedModel, prompts: Any, *, mask: Any = None, prepend_bos: bool = False
+    model: HookedModel, prompts: Any, *, mask: Mask = None, prepend_bos: bool = False
 ) -> tuple[list[list[int]], tuple[str, ...] | None]:
     """One list of token ids a prompt, without padding, and the texts where texts were given.
 
@@ -50,7 +51,7 @@ def token_rows(
     return rows, texts
 
 
-def _checked_texts(prompts: Any, mask: Any) -> tuple[str, ...]:
+def _checked_texts(prompts: Any, mask: Mask) -> tuple[str, ...]:
     if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
         raise InputError(
             f"prompts is a {type(prompts).__name__}; expected a text, a sequence of texts or a token tensor "
@@ -94,7 +95,7 @@ def _check_vocabulary(rows: list[list[int]], texts: tuple[str, ...], vocabulary:
             )
 
 
-def unpadded(tokens: Tensor, mask: Any, vocabulary: int) -> list[list[int]]:
+def unpadded(tokens: Tensor, mask: Mask, vocabulary: int) -> list[list[int]]:
     """The rows of a token tensor [batch pos] without what `mask`, or −1, says is padding; of any length.
 
     Raises:

@@ -10,7 +10,7 @@ from laminar_lens.errors import ModelError
 from laminar_lens.models.causality import note_alike
 from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.forward import check_model
-from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.hooked import HFConfig, HookedModel
 from laminar_lens.models.info import describe_name
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
@@ -55,14 +55,14 @@ def random_twin(model: HookedModel, *, seed: int = 0) -> Any:
     return twin
 
 
-def _random_hf(config: Any, dtype: torch.dtype) -> Any:
+def _random_hf(config: HFConfig, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(config)
     return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager").eval()
 
 
-def _bridge_twin(model: HookedModel, config: Any) -> Any:
+def _bridge_twin(model: HookedModel, config: HFConfig) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
     dtype, device = next(model.parameters()).dtype, str(model.cfg.device)
@@ -72,7 +72,7 @@ def _bridge_twin(model: HookedModel, config: Any) -> Any:
     )
 
 
-def _hooked_twin(model: HookedModel, config: Any) -> Any:
+def _hooked_twin(model: HookedModel, config: HFConfig) -> Any:
     dtype = next(model.parameters()).dtype
     hf = _random_hf(config, dtype).to(model.cfg.device)
     return build_hooked(hf, model.tokenizer, type(model), str(model.cfg.model_name), dtype)

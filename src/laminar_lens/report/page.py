@@ -1,26 +1,21 @@
 """The page: what the result says, in reading order, filled into `page.html.jinja`."""
 
-import html
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-import plotly.offline
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from laminar_lens import __version__
 from laminar_lens.axes import PLAIN
-from laminar_lens.errors import ResultError
 from laminar_lens.figures.style import SHADES
 from laminar_lens.figures.view import View, placed
+from laminar_lens.report.drawing import library, on_page, script_json, spec_json, spec_of
 from laminar_lens.report.pages import MARK
 from laminar_lens.tables import Table
 from laminar_lens.words import estimate_text
-
-_FOREIGN_TAG = re.compile(r"\\u003c(?!(?:br|/?b|/?extra)\\u003e)")
 
 
 def render(result: Any) -> str:
@@ -34,7 +29,7 @@ def render(result: Any) -> str:
     """
     summary, view, tables = result.summary(), result.view, result.tables()
     figures = {
-        name: _figure(figure) for name, figure in result.figures().items() if name not in view.pictures
+        name: spec_of(figure) for name, figure in result.figures().items() if name not in view.pictures
     }
     plain = result.condition(PLAIN).dataset
     facts, tokens = view.facts(plain), view.tokens(plain)
@@ -45,41 +40,23 @@ def render(result: Any) -> str:
         facts=_facts(summary, view, view.fact(facts)),
         claims_title=view.claims_title,
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
-        sections=_sections(view, plain, figures, tables),
+        sections=_sections(view, plain, {name: on_page(spec) for name, spec in figures.items()}, tables),
         tokens=None if tokens is None else script_json(tokens),
         settings=list(_flatten(summary["settings"])),
         provenance=list(_flatten(_provenance(summary, facts))),
         shades=SHADES,
-        plotly=plotly.offline.get_plotlyjs(),
+        plotly=library(figures.values()),
         version=__version__,
         mark=MARK,
     )
     return page
 
 
-def figure_page(result: Any, name: str) -> str:
-    """A page with one figure and nothing else, for pictures.
-
-    Raises:
-        ResultError: the result has no such figure.
-    """
-    figures = result.figures()
-    if name not in figures:
-        raise ResultError(f"no figure {name!r} in this result; it has {', '.join(figures)}")
-    spec = _spec_json(json.loads(figures[name].to_json()))
-    page: str = _template("figure.html.jinja").render(spec=spec, plotly=plotly.offline.get_plotlyjs())
+def figure_page(figure: Any) -> str:
+    """A page with one figure and nothing else, for pictures."""
+    spec = spec_of(figure)
+    page: str = _template("figure.html.jinja").render(spec=spec_json(spec), plotly=library([spec]))
     return page
-
-
-def script_json(value: Any) -> str:
-    """JSON that can stand inside a script element, whatever text it holds."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _spec_json(spec: dict[str, Any]) -> str:
-    """A figure's JSON with no markup but our own: plotly makes links of `<a href>` wherever it stands."""
-    return _FOREIGN_TAG.sub("\\\\u0026lt;", script_json(spec))
 
 
 @cache
@@ -92,22 +69,6 @@ def _template(name: str) -> Any:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
-
-
-def _figure(figure: Any) -> dict[str, Any]:
-    """The figure's parts: its heading and caption go into the page's own text."""
-    spec = json.loads(figure.to_json())
-    layout = spec["layout"]
-    title = layout.pop("title", {}).get("text", "")
-    caption = (layout.pop("meta", None) or {}).get("caption", "")
-    legend = any(trace.get("name") and trace.get("showlegend") is not False for trace in spec["data"])
-    layout["margin"] = {**layout.get("margin", {}), "t": 56 if legend or "updatemenus" in layout else 24}
-    return {
-        "title": html.unescape(title),  # plotly's escapes; the template makes its own
-        "caption": html.unescape(caption),
-        "height": layout.get("height", 460),
-        "spec": _spec_json(spec),
-    }
 
 
 def _sections(
@@ -180,7 +141,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | dict):
-        return ", ".join(map(str, value)) or "none"
+        named = [one.get("name", one) if isinstance(one, dict) else one for one in value]
+        return ", ".join(map(str, named)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str) and value != value.strip():

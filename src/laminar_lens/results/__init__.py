@@ -2,33 +2,22 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import PLAIN
-from laminar_lens.errors import InputError, ResultError
-from laminar_lens.escapes import printable
+from laminar_lens.errors import InputError
 from laminar_lens.files import atomic_path, write_text
-from laminar_lens.results.complete import complete, from_json
+from laminar_lens.results.complete import complete
+from laminar_lens.results.geometries import geometry_rows
+from laminar_lens.results.numbers import Numbers
 from laminar_lens.results.provenance import label_dataset, make_provenance, texts_fingerprint
-from laminar_lens.results.storage import canonical, part_sha256, write_tree
 from laminar_lens.results.summary import Summary, claim_rows, json_safe
-from laminar_lens.results.tree import (
-    ANSWER,
-    MEASURED,
-    answer_of,
-    described,
-    make_tree,
-    measured_of,
-    names,
-    of_dataset,
-)
+from laminar_lens.results.tree import answer_of, make_tree, measured_of
 from laminar_lens.tables import Table
 
 if TYPE_CHECKING:
-    from laminar_lens.figures.view import View
+    import pandas as pd
 
 __all__ = [
     "StudyResult",
@@ -45,7 +34,7 @@ __all__ = [
 ]
 
 
-class StudyResult:
+class StudyResult(Numbers):
     """The outcome of one study: every number with its axes, and what is needed to trust and repeat it.
 
     Attributes:
@@ -55,73 +44,6 @@ class StudyResult:
             does not hold it.
         tree: both for every condition.
     """
-
-    study: ClassVar[str | None] = None
-    """The only kind of study that a subclass takes; None takes any."""
-
-    def __init__(self, dataset: xr.Dataset | xr.DataTree) -> None:
-        tree = of_dataset(dataset)
-        kind = tree.attrs.get("study")
-        if not isinstance(kind, str) or self.study not in (None, kind):
-            wanted = repr(self.study) if self.study else "the name of a study"
-            raise ResultError(
-                f"the dataset's attribute study is {kind!r}; {type(self).__name__} takes {wanted}"
-            )
-        self.tree = tree
-        self.dataset = canonical(answer_of(tree, PLAIN))
-        self.measured = measured_of(tree, PLAIN)
-
-    @property
-    def kind(self) -> str:
-        """Which study this is: "sequential", "warmup"."""
-        return str(self.dataset.attrs["study"])
-
-    @property
-    def sentence(self) -> str:
-        """The answer in one plain sentence; of several conditions that of the plain run, and which others
-        there are."""
-        said = str(self.dataset.attrs.get("sentence", ""))
-        beside = ", ".join(self.conditions[1:])
-        return f"{said} Beside the plain run: {beside}.".strip() if beside else said
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Model, versions, texts' hash, backend, seed, date; see `make_provenance`."""
-        found = dict(from_json("provenance", self.dataset.attrs, {}))
-        return {**found, "interventions": described(self.tree)} if self.conditions[1:] else found
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the study, as they were used."""
-        found = dict(from_json("settings", self.dataset.attrs, {}))
-        if not self.conditions[1:]:
-            return found
-        done = described(self.tree)
-        labels = {name: [str(one["label"]) for one in done[name]] for name in self.conditions[1:]}
-        return {**found, "interventions": labels}
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader must know before trusting a number; what holds of one condition alone, with its
-        name."""
-        plain = _warnings(self.dataset)
-        beside = ((name, _warnings(answer_of(self.tree, name))) for name in self.conditions[1:])
-        return plain + [f"{name}: {said}" for name, own in beside for said in own if said not in plain]
-
-    @property
-    def numbers_sha256(self) -> str:
-        """SHA-256 of the answers' numbers: equal for two runs that gave the same, whatever their date."""
-        return str(part_sha256(self.tree, ANSWER))
-
-    @property
-    def measured_sha256(self) -> str | None:
-        """SHA-256 of what was measured, likewise; None where the result does not hold it."""
-        return part_sha256(self.tree, MEASURED)
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """What was measured: "plain", then each condition with interventions."""
-        return names(self.tree)
 
     @checked()
     @complete
@@ -137,34 +59,6 @@ class StudyResult:
 
     @checked()
     @complete
-    def contrast(self, a: str, b: str = PLAIN, what: str | None = None) -> xr.Dataset:
-        """Condition `a` minus condition `b`, paired within each text.
-
-        Args:
-            a, b: names of `conditions`.
-            what: a variable with one value for each text; by default the angle of each adjacent pair, or what
-                the study is about.
-
-        Returns:
-            `difference` with the 95% interval `low` … `high` over texts (bootstrap-t, each entry by itself),
-            the means `a` and `b`, and the number of texts `n`; dims those of `what` without texts, in its
-            unit. NaN where nothing is defined; below 20 texts the ends are NaN and the attribute `withheld`
-            says why.
-
-        Raises:
-            InputError: a name or variable that is not there, or twice the same condition.
-
-        Source: Efron & Tibshirani (1993), 12.5.
-        """
-        from laminar_lens.results.contrasts import contrast
-
-        return contrast(self.tree, self.view, a, b, what, self._seed())
-
-    def _seed(self) -> int:
-        return int(self.provenance.get("seed") or 0)
-
-    @checked()
-    @complete
     def answer(self, /, **options: Any) -> "StudyResult":
         """The same measurement answered again under other options of the study, such as `tau=0.1`; needs no
         model.
@@ -176,13 +70,6 @@ class StudyResult:
         from laminar_lens.studies.drive import answer_again
 
         return answer_again(self, options)
-
-    @property
-    def view(self) -> "View":
-        """How results of this study are shown."""
-        from laminar_lens.studies.registry import view_of
-
-        return view_of(self.kind)
 
     @complete
     def tables(self) -> dict[str, Table]:
@@ -206,25 +93,50 @@ class StudyResult:
             raise InputError(f"no table {name!r} in this result; it has {', '.join(found) or 'none'}")
         return found[name]
 
+    @checked()
+    @complete
+    def attach(self, table: Table) -> "StudyResult":
+        """The result with one more table, kept in its file and shown wherever its own are: the sensitivity
+        grid, say. One of the same key is replaced."""
+        from laminar_lens.results.tables import with_table
+
+        return type(self)(with_table(self.tree, table))
+
+    @checked()
+    @complete
+    def to_dataframe(self, name: str | None = None) -> "pd.DataFrame | dict[str, pd.DataFrame]":
+        """The numbers as tidy tables of pandas: one a quantity, a row for each place on its axes.
+
+        Columns are the axes (`condition` first where there are several), labels along them such as `text`,
+        and the quantity with its interval's ends, under their names in the dataset; `attrs` has their units.
+        Places where a number does not exist have no row.
+
+        Args:
+            name: a variable of `dataset` or `measured`, or "claims"; without it every quantity of `dataset`,
+                by name.
+
+        Raises:
+            InputError: no such quantity; the message names those there are.
+        """
+        from laminar_lens.results.frames import frame, frames
+
+        return frames(self.tree) if name is None else frame(self.tree, name)
+
     @complete
     def summary(self) -> Summary:
         """Sentence, claims, numbers by layer, settings, provenance, warnings; `str()` is a readable table.
 
         With several conditions: those of the plain run, and the contrasts of the others with it.
         """
-        from laminar_lens.results.contrasts import contrast_rows
-        from laminar_lens.results.geometries import geometry_rows
-
-        tables, plain = self.tables(), self.dataset
+        tables = self.tables()
+        rows = {key: table.rows() for key, table in tables.items()}
         return Summary(
             {
-                "by_layer": [],
-                **{key: table.rows() for key, table in tables.items()},
+                **{key: [] for key in ("by_layer", "claims", "contrasts", "geometries")},
+                **rows,
+                "geometries": geometry_rows(self.dataset, self.view.geometries),
                 "study": self.kind,
                 "sentence": self.sentence,
-                "claims": claim_rows(plain),
-                "contrasts": contrast_rows(self.tree, self.view, self._seed()),
-                "geometries": geometry_rows(plain, self.view.geometries),
                 "tables": {key: table.json() for key, table in tables.items()},
                 "settings": self.settings,
                 "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
@@ -248,15 +160,6 @@ class StudyResult:
         return dict(found) if drawn is None else {"contrasts": drawn, **found}
 
     @checked()
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a netCDF file, whole or not at all, that `load_result` reads back identically.
-
-        Raises:
-            ResultError: it cannot be written; an earlier file at `path` is kept.
-        """
-        return write_tree(self.tree, path)
-
-    @checked()
     @complete
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write one self-contained HTML page: sentence, claims, figures, provenance; it needs no network.
@@ -268,9 +171,23 @@ class StudyResult:
 
         return write_text(path, render(self))
 
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{printable(name)} {size}" for name, size in self.dataset.sizes.items())
-        return f"<{type(self).__name__} {printable(self.kind)}: {sizes}>\n{printable(self.sentence)}"
+    @checked()
+    @complete
+    def write_figures(self, folder: str | os.PathLike[str], format: str = "svg") -> dict[str, Path]:
+        """Write every figure as a file of its own, drawn by a Chromium that is installed, with Playwright
+        (`pip install 'laminar-lens[figures]'`); the files by the figures' names.
+
+        Args:
+            folder: made where it is not there.
+            format: "svg", "png" (twice 900 pixels wide) or "pdf".
+
+        Raises:
+            InputError: another format.
+            ResultError: there is no Chromium or no Playwright, or a file cannot be written.
+        """
+        from laminar_lens.report.pictures import write_figures
+
+        return write_figures(self, Path(folder), format)
 
     @complete
     def _repr_html_(self) -> str:
@@ -291,7 +208,3 @@ def load_result(path: str | os.PathLike[str]) -> StudyResult:
 
     made, tree = read_known(path)
     return made(tree)
-
-
-def _warnings(dataset: xr.Dataset) -> list[str]:
-    return [str(warning) for warning in from_json("warnings", dataset.attrs, [])]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -42,14 +43,14 @@ def complete(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
     return reading
 
 
-def check_labels(path: Any, dataset: Any) -> None:
+def check_labels(path: str | os.PathLike[str], dataset: Any) -> None:
     """Raises ResultError when an axis that is read by its labels has none."""
     for name in map(str, dataset.dims):
         if name in LABELLED and name not in dataset.coords:
             raise lacking(path, name)
 
 
-def lacking(what: Any, name: str) -> ResultError:
+def lacking(what: object, name: str) -> ResultError:
     """A result without one of its parts."""
     return ResultError(
         f"{what} lacks {name!r}: it was altered or written by another version; run the study again"
@@ -83,7 +84,7 @@ def from_json(name: str, attrs: Mapping[Any, Any], default: Any) -> Any:
     return plain_json(type(default), name, value)
 
 
-def plain_json(kind: type, name: str, value: Any) -> Any:
+def plain_json(kind: type, name: str, value: object) -> Any:
     """A decoded attribute, which must be of one kind.
 
     Raises:

@@ -15,7 +15,7 @@ from laminar_lens.tables import Column, Table
 from laminar_lens.words import estimate, number
 
 TEXT_AXES = ("prompt", "text")
-NOTE = "Means over layers of each text's own difference. Everything else on this page is of the plain run."
+NOTE = "Means over layers of each text's own difference. Other figures and tables are of the plain run."
 
 
 def contrast(tree: xr.DataTree, view: View, a: str, b: str, what: str | None, seed: int) -> xr.Dataset:
@@ -128,7 +128,7 @@ def contrast_table(rows: Sequence[dict[str, Any]]) -> Table:
     columns = (
         Column("condition", tuple(values["condition"]), wide=True),
         Column("what", tuple(values["what"]), wide=True),
-        Column.of("difference", estimate, ends),
+        Column.of("difference", estimate, ends, answer=True),
         Column.of("texts", number, {"n": values["n"]}),
     )
     return Table("contrasts", "Against the plain run (mean over texts and layers)", columns, NOTE)

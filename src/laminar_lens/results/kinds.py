@@ -1,6 +1,7 @@
 """Of which kind each part of a result is: a file's hashes may be right and its parts of any kind."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,11 +14,11 @@ Kind = tuple[str, Callable[[Any], bool]]
 """What is expected, in words, and whether a value is that."""
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_window(value: Any) -> bool:
+def _is_window(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_whole, value))
 
 
@@ -60,7 +61,7 @@ TEXTS = frozenset(
 ESTIMATES = frozenset({"claim_estimate", "claim_low", "claim_high"})
 
 
-def check_kinds(path: Any, dataset: xr.Dataset, *, shipped: bool = True) -> None:
+def check_kinds(path: str | os.PathLike[str], dataset: xr.Dataset, *, shipped: bool = True) -> None:
     """Raises ResultError for an attribute or variable of a kind that no study writes; the line names it.
 
     A study that is not `shipped` calls its own numbers as it likes: only what every result has is checked.
@@ -83,7 +84,7 @@ def _inner(attrs: Mapping[Any, Any]) -> tuple[str, ...]:
     return tuple(name.removesuffix("settings") for name in map(str, attrs) if name.endswith("_settings"))
 
 
-def _bare(name: Any, inner: tuple[str, ...]) -> str:
+def _bare(name: object, inner: tuple[str, ...]) -> str:
     """A name without such a prefix."""
     found = str(name)
     return next((found.removeprefix(one) for one in inner if found.startswith(one)), found)
@@ -97,7 +98,7 @@ def _holds_text(name: str, attrs: Mapping[Any, Any]) -> bool | None:
 
 
 def _check_attributes(
-    path: Any, attrs: Mapping[Any, Any], known: Mapping[str, Kind], inner: tuple[str, ...]
+    path: str | os.PathLike[str], attrs: Mapping[Any, Any], known: Mapping[str, Kind], inner: tuple[str, ...]
 ) -> None:
     for name, value in attrs.items():
         bare = _bare(name, inner)
@@ -113,17 +114,17 @@ def _check_attributes(
                 _check(path, f"{entry!r} in {what}", value[entry], part)
 
 
-def _decoded(path: Any, what: str, value: Any, kind: Kind) -> Any:
+def _decoded(path: str | os.PathLike[str], what: str, value: Any, kind: Kind) -> Any:
     try:
         return json.loads(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ResultError(_line(path, f"{what} is {shown(value)}; expected {kind[0]}")) from error
 
 
-def _check(path: Any, what: str, value: Any, kind: Kind) -> None:
+def _check(path: str | os.PathLike[str], what: str, value: object, kind: Kind) -> None:
     if not kind[1](value):
         raise ResultError(_line(path, f"{what} is {shown(value)}; expected {kind[0]}"))
 
 
-def _line(path: Any, fault: str) -> str:
+def _line(path: str | os.PathLike[str], fault: str) -> str:
     return f"{path}: {fault}: the file was altered or written by another version; run the study again"

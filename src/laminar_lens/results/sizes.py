@@ -41,7 +41,7 @@ def check_sizes(path: str | os.PathLike[str]) -> None:
         raise ResultError(f"{path} claims {stored:,} bytes of arrays in a file of {length:,}")
 
 
-def _check_group(path: Any, group: Any, length: int, depth: int = 0) -> int:
+def _check_group(path: str | os.PathLike[str], group: Any, length: int, depth: int = 0) -> int:
     """Bytes stored for a group's variables, and for those of the groups in it."""
     import h5py
 
@@ -69,7 +69,7 @@ def _is_expected(group: Any, name: str, depth: int) -> bool:
     return name in PARTS if depth else any(part in group for part in PARTS)
 
 
-def _check_array(path: Any, name: str, dataset: Any, length: int) -> int:
+def _check_array(path: str | os.PathLike[str], name: str, dataset: Any, length: int) -> int:
     """Bytes stored for a variable; ResultError when it claims more than they can be."""
     from h5py import h5d, h5t, h5z
 
@@ -94,7 +94,7 @@ def _check_array(path: Any, name: str, dataset: Any, length: int) -> int:
     return stored
 
 
-def _check_strings(path: Any, name: str, dataset: Any, length: int) -> None:
+def _check_strings(path: str | os.PathLike[str], name: str, dataset: Any, length: int) -> None:
     """Strings of variable length may share their bytes in a hostile file; `save` writes each by itself."""
     references = np.fromfile(
         path, dtype=np.uint8, count=dataset.size * _REFERENCE_BYTES, offset=dataset.id.get_offset()
@@ -106,7 +106,7 @@ def _check_strings(path: Any, name: str, dataset: Any, length: int) -> None:
         )
 
 
-def _check_attributes(path: Any, owner: Any, length: int) -> None:
+def _check_attributes(path: str | os.PathLike[str], owner: Any, length: int) -> None:
     from h5py import h5a, h5t
 
     for index in range(h5a.get_num_attrs(owner.id)):

@@ -195,11 +195,11 @@ def _attrs_sha256(nodes: Mapping[str, xr.Dataset]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def _encode_attr(value: Any) -> Any:
+def _encode_attr(value: object) -> Any:
     """Numbers and plain text as they are; anything else, and text that could be taken for it, as JSON."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -210,7 +210,7 @@ def _encode_attr(value: Any) -> Any:
     return _JSON + json.dumps(value, default=_plain)
 
 
-def _decode_attr(value: Any) -> Any:
+def _decode_attr(value: object) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return json.loads(value[len(_JSON) :]) if isinstance(value, str) and value.startswith(_JSON) else value

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import xarray as xr
 
-from laminar_lens.axes import PLAIN
+from laminar_lens.axes import PLAIN, Labels
 from laminar_lens.errors import InputError, ResultError
 from laminar_lens.results.complete import from_json
 
@@ -25,7 +25,7 @@ def make_tree(
     measured: Mapping[str, xr.Dataset] | None = None,
     *,
     described: Mapping[str, Any] | None = None,
-    groups: Any = None,
+    groups: Labels = None,
 ) -> xr.DataTree:
     """The tree of a study's conditions, the plain one first.
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from laminar_lens.arguments import number, places, truths
+from laminar_lens.axes import Mask
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.one_thread import one_thread
@@ -24,7 +25,7 @@ NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 def sink_tokens(
     values: Any,
-    mask: Any = None,
+    mask: Mask = None,
     *,
     norm_ratio: float = NORM_RATIO,
     min_cosine: float = MIN_COSINE,
@@ -85,6 +86,23 @@ def typical_norm(norm: Float[Array, "*layer token"], first: Bool[Array, " token"
     if not others.shape[-1]:
         return np.full(norm.shape[:-1], np.nan)
     return np.asarray(np.median(others, axis=-1))
+
+
+def both_sinks(
+    ratio: Float[Array, "layer pair 2"], angle: Float[Array, "layer pair"], typical: Float[Array, " layer"]
+) -> Bool[Array, "layer pair"]:
+    """True where both vectors of a pair are a sink's by what `sink_tokens` calls one: each is longer than
+    `NORM_RATIO` times the typical one, or one is and the other has a cosine above `MIN_COSINE` to it, in a
+    layer whose typical pairs have not.
+
+    Args:
+        ratio: length of each of the two over the typical length.
+        angle: between the two, in radians.
+        typical: the typical angle between two tokens of the layer, in radians.
+    """
+    near = (angle < np.arccos(MIN_COSINE)) & (typical > np.arccos(MIN_COSINE))[:, None]
+    large = ratio > NORM_RATIO
+    return np.asarray(large.all(-1) | (large.any(-1) & near))
 
 
 def _numpy(name: str, values: Any) -> Array:

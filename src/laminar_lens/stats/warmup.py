@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from laminar_lens.arguments import number, shown, wholes
+from laminar_lens.axes import Window
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup_intervals import intervals
@@ -94,7 +95,7 @@ def warmup(
     theta: ArrayLike,
     *,
     tau: float = 0.05,
-    reference: str | slice | tuple[int, int] | None = None,
+    reference: Window = None,
     groups: ArrayLike | None = None,
     level: float = 0.95,
     n_boot: int = 1999,

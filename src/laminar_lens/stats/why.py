@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from laminar_lens.axes import Labels
 from laminar_lens.stats.bootstrap import MIN_TEXTS, N_BOOT, Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup_power import MIN_TEXTS as MIN_EQUIVALENCE
@@ -74,8 +75,8 @@ def why(
     values: Mapping[str, Float[Array, "n layer"]],
     *,
     tau: float = 0.05,
-    groups: Any = None,
-    units: Any = None,
+    groups: Labels = None,
+    units: Labels = None,
     control: int | None = None,
     has_positions: bool = True,
     level: float = 0.95,

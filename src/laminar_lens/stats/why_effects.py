@@ -16,11 +16,11 @@ Source: docs/definition.md, §4.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from laminar_lens.axes import Labels
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import observations
 
@@ -90,7 +90,9 @@ def cause(bounds: Sequence[tuple[float, float]], tau: float, *, has_positions: b
     return names.get((enough[0], enough[1]), "jointly")
 
 
-def by_observation(values: Mapping[str, Array], groups: Any, units: Any) -> tuple[dict[str, Array], int]:
+def by_observation(
+    values: Mapping[str, Array], groups: Labels, units: Labels
+) -> tuple[dict[str, Array], int]:
     """Effects [observation layer] of texts [n layer]: groups are averaged first, then the groups of a unit;
     and how many groups there are."""
     n = len(values["E11"])

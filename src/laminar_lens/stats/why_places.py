@@ -9,11 +9,11 @@ named in 6.8% where there is none, with 200 in 4.3% (tests/validate/TABLE.md); a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from laminar_lens.axes import Labels
 from laminar_lens.stats.bootstrap import Interval, observations, simultaneous_band
 from laminar_lens.stats.one_thread import one_thread
 
@@ -52,8 +52,8 @@ def place_trend(
     at: Int[np.ndarray, " n"],
     *,
     places: Int[np.ndarray, " at"] | None = None,
-    groups: Any = None,
-    units: Any = None,
+    groups: Labels = None,
+    units: Labels = None,
     tau: float = 0.05,
     seed: int = 0,
 ) -> Trend | None:
@@ -87,7 +87,7 @@ def place_trend(
     return Trend(places, np.stack(means, axis=1), band, change, tau)
 
 
-def _weights(n: int, groups: Any, units: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _weights(n: int, groups: Labels, units: Labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each text's group as a number, each group's unit, and what each text weighs in the mean over units."""
     labels = np.arange(n) if groups is None else np.asarray(groups)
     _, first, member = np.unique(labels, return_index=True, return_inverse=True)

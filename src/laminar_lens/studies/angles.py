@@ -6,22 +6,25 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import PLAIN, Progress
-from laminar_lens.geometry import Geometry, named_geometry
-from laminar_lens.interventions import Intervention
+from laminar_lens.axes import PLAIN, Progress, Prompts, Wholes
+from laminar_lens.geometry import GeometryLike, named_geometry
 from laminar_lens.interventions.conditions import as_conditions, named_progress, notes
 from laminar_lens.measures import AXES as TOKEN_AXES
 from laminar_lens.measures import MEASURES
+from laminar_lens.models.edits import Interventions
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import processing_note
-from laminar_lens.models.selection import increasing_layers, with_previous
+from laminar_lens.models.selection import with_previous
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import check_prompts
 from laminar_lens.results import label_dataset, make_provenance
 from laminar_lens.results.tree import answer_of, names
 from laminar_lens.studies.conditions import with_conditions
-from laminar_lens.studies.stream import AngleBatch, iter_angles
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.run import Run
+from laminar_lens.studies.stream import AngleBatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,16 +32,16 @@ if TYPE_CHECKING:
 
 @checked()
 def angle_table(
-    model: Any,
-    prompts: Any,
+    model: HookedModel,
+    prompts: Prompts,
     *,
     what: str = "sequential",
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     progress: Progress | None = None,
 ) -> xr.Dataset | xr.DataTree:
     """Angles of every prompt, layer and place, with tokens as coordinates.
@@ -66,71 +69,46 @@ def angle_table(
     MEASURES.get(what)
     texts = check_prompts(prompts)
     conditions = as_conditions(interventions)
-    run = {"prepend_bos": prepend_bos, "final_norm": final_norm}
-    made = named_geometry(model, geometry, **run, progress=progress)
-    how = {"what": what, **run, "layers": layers, "geometry": made}
-    tables = {
-        name: _table(model, texts, changes, backend=backend, progress=named_progress(progress, name), **how)
-        for name, changes in conditions.items()
-    }
+    options = Options(prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, backend=backend)
+    made = named_geometry(model, geometry, prepend_bos=prepend_bos, final_norm=final_norm, progress=progress)
+    tables = {}
+    for name, changes in conditions.items():
+        told = named_progress(progress, name)
+        run = Run(model, options, geometry=made, condition=name, changes=changes, progress=told)
+        tables[name] = _table(run, what, texts)
     tree = with_conditions(model, tables, conditions)
     return tree if len(tables) > 1 else tables[PLAIN]
 
 
-def _table(
-    model: Any,
-    texts: tuple[str, ...],
-    changes: tuple[Intervention, ...],
-    *,
-    what: str,
-    prepend_bos: bool,
-    final_norm: bool,
-    layers: Any,
-    geometry: Geometry,
-    backend: str,
-    progress: Progress | None,
-) -> xr.Dataset:
+def _table(run: Run, what: str, texts: tuple[str, ...]) -> xr.Dataset:
     """The table of one condition."""
-    measure = MEASURES.get(what)
-    shown = increasing_layers(layers, int(model.cfg.n_layers))
+    measure, model, shown = MEASURES.get(what), run.model, run.layers
     since = measure.between_layers
-    measured = with_previous(shown) if since else shown
     parts: dict[int, np.ndarray] = {}
     tokens: dict[int, list[str]] = {}
-    info: dict[str, object] = {}
-    stream = iter_angles(
-        model,
-        texts,
-        (what,),
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=measured,
-        backend=backend,
-        interventions=changes,
-        geometry=geometry,
-        label="residual stream",
-        progress=progress,
-    )
-    for batch in stream:
+    info: dict[str, Any] = {}
+    read = with_previous(shown) if since else shown
+    for batch in run.angle_batches(texts, (what,), layers=read, label="residual stream"):
         found = _shown(batch, what, shown, since)
         parts |= {index: found[:, row] for row, index in enumerate(batch.indices)}
         tokens |= dict(zip(batch.indices, batch.token_strings, strict=True))
         info = batch.info
-    note, around = processing_note(model), surrounding_notes(model)
-    used = {"what": what, "prepend_bos": prepend_bos, "final_norm": final_norm, "layers": list(shown)}
-    used |= {"geometry": geometry.name}
-    used |= {"interventions": [one.label for one in changes]} if changes else {}
+    note, how = processing_note(model), run.options
+    used = {"what": what, "prepend_bos": how.prepend_bos, "final_norm": how.final_norm}
+    used |= {"layers": list(shown), "geometry": run.geometry.name}
+    used |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
     axes = measure.dims_of(
         [part.shape[1:] for part in parts.values()], [len(tokens[index]) for index in parts]
     )
     attrs = {"units": measure.unit, "long_name": measure.long_name}
+    own = notes(model, run.changes, token_rows(model, texts)[0])
     return label_dataset(
         _dataset(parts, tokens, texts, what, shown, axes, attrs),
         study="angles",
         sentence=f"{measure.long_name.capitalize()}: {len(texts)} prompts, {len(shown)} hidden states.",
         provenance=make_provenance(info, used, backend=str(info["backend"]), seed=0, texts=texts),
         settings=used,
-        warnings=[*([note] if note else []), *around, *notes(model, changes, token_rows(model, texts)[0])],
+        warnings=[*([note] if note else []), *surrounding_notes(model), *own],
     )
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from laminar_lens.axes import Progress
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import Option
 from laminar_lens.studies.study import Study
 
@@ -60,11 +61,11 @@ class Command:
         """Whether texts are measured as a whole, so that those that repeat each other are refused."""
         return True
 
-    def study(self, model: Any, asked: Asked, progress: Progress) -> Study:
+    def study(self, asked: Asked) -> Study:
         """The study as it is measured."""
         return asked.study
 
-    def grid(self, model: Any, asked: Asked, progress: Progress) -> Any:
+    def grid(self, model: HookedModel, asked: Asked, progress: Progress) -> Any:
         """The sensitivity grid where one was asked for."""
         return None
 

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import xarray as xr
 
+from laminar_lens.axes import Labels
 from laminar_lens.interventions.conditions import Conditions
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_same_weights
@@ -18,7 +18,7 @@ def with_conditions(
     conditions: Conditions,
     measured: Mapping[str, xr.Dataset] | None = None,
     *,
-    groups: Any = None,
+    groups: Labels = None,
 ) -> xr.DataTree:
     """The tree of all conditions.
 

@@ -14,13 +14,14 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from laminar_lens.arguments import shown
+from laminar_lens.axes import Starts
 from laminar_lens.errors import InputError, ShapeError
 
 Rows = list[list[int]]
 
 
 def document_starts_of(
-    ids: Int[Tensor, "batch pos"], real: Bool[Tensor, "batch pos"], starts: Any
+    ids: Int[Tensor, "batch pos"], real: Bool[Tensor, "batch pos"], starts: Starts
 ) -> Bool[Tensor, "batch pos"]:
     """Where documents start in token ids [batch pos]; the first real token of a row always starts one.
 
@@ -66,7 +67,7 @@ def of_documents(
     return held
 
 
-def flags_by_row(ids: Int[Tensor, "batch pos"], starts: Any) -> list[list[bool]]:
+def flags_by_row(ids: Int[Tensor, "batch pos"], starts: Starts) -> list[list[bool]]:
     """Whether each token of each row, without its padding (−1), starts a document; `starts` as in
     `document_starts_of`."""
     real = (ids >= 0).cpu()
@@ -74,7 +75,7 @@ def flags_by_row(ids: Int[Tensor, "batch pos"], starts: Any) -> list[list[bool]]
     return [row[keep].tolist() for row, keep in zip(begins, real, strict=True)]
 
 
-def check_starts(starts: Any, vocabulary: int) -> None:
+def check_starts(starts: Starts, vocabulary: int) -> None:
     """Refuses a token that no text can hold.
 
     Raises:
@@ -87,7 +88,7 @@ def check_starts(starts: Any, vocabulary: int) -> None:
         )
 
 
-def uncut_note(starts: Any, n_rows: int, n_documents: int) -> str:
+def uncut_note(starts: Starts, n_rows: int, n_documents: int) -> str:
     """What a reader must know where nothing was cut; empty where something was."""
     if n_documents > n_rows:
         return ""
@@ -96,7 +97,7 @@ def uncut_note(starts: Any, n_rows: int, n_documents: int) -> str:
     return f"{what} cuts none of the {n_rows} texts: each is measured as one document."
 
 
-def starts_setting(starts: Any) -> int | str:
+def starts_setting(starts: Starts) -> int | str:
     """`document_starts` as settings record it, JSON-safe."""
     token = _token(starts)
     return "given" if token is None else token
@@ -113,7 +114,7 @@ def cut_rows(rows: Rows, starts: Sequence[Sequence[bool]]) -> tuple[Rows, list[i
     return documents, owners
 
 
-def cut_at(rows: Rows, starts: Any) -> tuple[Rows, list[int]]:
+def cut_at(rows: Rows, starts: Starts) -> tuple[Rows, list[int]]:
     """As `cut_rows`, of texts: only a token id says where a document of a text starts.
 
     Raises:
@@ -173,7 +174,7 @@ def _token(starts: Any) -> int | None:
     return None
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return not torch.as_tensor(value).is_floating_point() and torch.as_tensor(value).dtype != torch.bool
 
 

@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import xarray as xr
 
 from laminar_lens.arguments import checked, shown
-from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.axes import PLAIN, Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import check_name
 from laminar_lens.interventions.conditions import as_conditions, check_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
 from laminar_lens.kernels import resolve_backend
 from laminar_lens.models import processing_note
+from laminar_lens.models.edits import Intervention
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_final_norm, describe
 from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
@@ -33,13 +35,20 @@ from laminar_lens.studies.run import Kept, Run
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.texts import Texts
 
+R = TypeVar("R", bound=StudyResult)
+
 ABOUT = "about"
 """Attribute of a measurement: what the result's labels are made from."""
 
 
 @checked()
 def run(
-    study: Study, model: Any, texts: Any = None, *, progress: Progress | None = None, **options: Any
+    study: Study,
+    model: HookedModel,
+    texts: Prompts = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> StudyResult:
     """Measures a study and answers it.
 
@@ -58,10 +67,23 @@ def run(
     return drive(study, model, texts, options_of(study, options), progress)
 
 
+def asked(
+    study: type[Study], kind: type[R], model: HookedModel, texts: Prompts, given: Mapping[str, Any]
+) -> R:
+    """As `run`, for the public function of a study: `given` are its arguments by name, the study's own
+    options and those that studies share."""
+    own, options = (
+        {one.name: given[one.name] for one in fields(of) if one.name in given} for of in (study, Options)
+    )
+    found = run(study(**own), model, texts, progress=given["progress"], **options)
+    assert isinstance(found, kind)
+    return found
+
+
 def drive(
     study: Study,
-    model: Any,
-    texts: Any,
+    model: HookedModel,
+    texts: Prompts,
     options: Options,
     progress: Progress | None,
     kept: Kept | None = None,
@@ -157,7 +179,7 @@ def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, 
     return measured.assign_attrs({ABOUT: {**about, "fields": made}})
 
 
-def _prepared(study: Study, run: Run, texts: Any) -> Run:
+def _prepared(study: Study, run: Run, texts: Prompts) -> Run:
     """The plain run with its texts, before any geometry is fitted."""
     processing = processing_note(run.model)
     processed = [processing] if processing else []
@@ -173,7 +195,7 @@ def _geometries(study: Study, plain: Run) -> dict[str, Any]:
     return {"beside": beside, "geometry": study.geometry(replace(plain, beside=beside))}
 
 
-def _under(plain: Run, name: str, changes: Any) -> Run:
+def _under(plain: Run, name: str, changes: tuple[Intervention, ...]) -> Run:
     """The run under a condition, with notes of its own."""
     notes = [*plain.notes, *intervention_notes(plain.model, changes, plain.rows)]
     progress = named_progress(plain.progress, name)
@@ -246,7 +268,7 @@ def _layers(study: Study, measured: xr.Dataset) -> list[int]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """An option as a file holds it; None for what it cannot hold, which only decides what is measured."""
     simple = (bool, int, float, str, type(None))
     value = value.item() if isinstance(value, np.generic) else value

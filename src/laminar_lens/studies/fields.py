@@ -55,7 +55,7 @@ class Option:
         """How it can be written: of a bool, also its opposite."""
         return [self.flag, *([f"--no-{self.flag[2:]}"] if self.kind is bool and self.negated else [])]
 
-    def value(self, given: Any) -> Any:
+    def value(self, given: object) -> Any:
         """What is meant; None, the study's own default, where nothing was given."""
         return given if given is None or self.read is None else self.read(self.flag, given)
 
@@ -77,12 +77,12 @@ def switch(help: str, panel: str = MEASURE, short: str = "") -> Option:
     return Option(help, kind=bool, default=False, panel=panel, negated=False, short=short)
 
 
-def declared(of: Any) -> dict[str, Option]:
+def declared(of: object) -> dict[str, Option]:
     """The options of a dataclass: what its fields declare, else what their types tell."""
     return {name: one for name, one in _told(of).items() if isinstance(one, Option)}
 
 
-def left_out(of: Any) -> dict[str, str]:
+def left_out(of: object) -> dict[str, str]:
     """The fields that are no option, and why."""
     return {name: one for name, one in _told(of).items() if isinstance(one, str)}
 
@@ -129,7 +129,7 @@ def _plain(hint: Any) -> Any:
     return some[0] if get_origin(hint) in (Union, UnionType) and len(some) == 1 else hint
 
 
-def _by_type(kind: Any, default: Any) -> Option | None:
+def _by_type(kind: object, default: Any) -> Option | None:
     """The option of a field that declares none; None where no text gives its type."""
     if kind in _METAVARS:
         return Option(metavar=_METAVARS[kind], read=_READ.get(kind), kind=kind, default=default)

@@ -14,15 +14,15 @@ from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometri
 from laminar_lens.meter import AngleMeter
 from laminar_lens.models.forward import Visit
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.stats.bootstrap import Interval, mean_interval
-from laminar_lens.studies.columns import with_ends
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.studies.columns import BAND, with_ends
 from laminar_lens.texts.passages import PASSAGES
 
 MOST_TEXTS = 200
 """So many texts are measured in every geometry: the comparison is beside the study, not the study."""
 
 
-def chosen_geometries(given: Any) -> tuple[str, ...]:
+def chosen_geometries(given: object) -> tuple[str, ...]:
     """Names to compare: none for None or False, all for True; "raw" is always the first.
 
     Raises:
@@ -46,7 +46,7 @@ def fitted(
     return fit_geometries(model, names, **how, seed=seed, progress=progress) if names else {}
 
 
-def check_apart(source: Any, geometry: Geometry) -> None:
+def check_apart(source: object, geometry: Geometry) -> None:
     """Refuses to measure the passages in a geometry that was fitted on them.
 
     Raises:
@@ -118,9 +118,10 @@ def by_geometry(
     seed: int,
     *,
     units: str = "rad",
-    interval: Callable[..., Interval] = mean_interval,
+    interval: Callable[..., Interval] = simultaneous_band,
 ) -> dict[str, xr.Variable]:
-    """Means over texts of quantities [geometry layer text], with 95% intervals.
+    """Means over texts of quantities [geometry layer text], with 95% intervals that hold in all geometries
+    and layers at once, as the layer that is shown is chosen by them.
 
     Args:
         values: by name, the numbers and what they are.
@@ -133,10 +134,7 @@ def by_geometry(
     found: dict[str, xr.Variable] = {}
     axes = ("geometry", "layer")
     for name, (quantity, meaning) in values.items():
-        ends = interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
-        columns = with_ends(f"geometry_{name}", axes, ends, meaning, units)
-        for one in columns.values():
-            one.attrs["withheld"] = ends.withheld
-        found |= columns
+        band = interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
+        found |= with_ends(f"geometry_{name}", axes, band, meaning, units, ends=BAND)
     found["geometry"] = xr.Variable(("geometry",), list(geometries))
     return found

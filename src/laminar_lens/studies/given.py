@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from laminar_lens.arguments import shown
+from laminar_lens.axes import Labels, Prompts, Starts
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import is_token_tensor, without_pads
 from laminar_lens.models.quiet import quiet
@@ -42,7 +44,7 @@ def group_labels(groups: Any, n: int) -> np.ndarray | None:
 
 
 def given_rows(
-    model: Any, texts: Any, length: int, groups: Any, starts: Any, notes: list[str]
+    model: HookedModel, texts: Any, length: int, groups: Labels, starts: Starts, notes: list[str]
 ) -> tuple[list[list[int]], np.ndarray | None]:
     """Tokens and group of each text; of several files of text the windows that each holds, and the number of
     the file; of packed rows their documents."""
@@ -81,7 +83,9 @@ def _several(texts: Any) -> bool:
     return True
 
 
-def _documents(model: Any, texts: Any, starts: Any, notes: list[str]) -> tuple[list[list[int]], list[int]]:
+def _documents(
+    model: HookedModel, texts: Prompts, starts: Starts, notes: list[str]
+) -> tuple[list[list[int]], list[int]]:
     """Token ids of each text, or of each document of packed ones, and which text it is of."""
     check_starts(starts, int(model.cfg.d_vocab))
     texts, padding = without_pads(model, texts)
@@ -104,7 +108,7 @@ def _documents(model: Any, texts: Any, starts: Any, notes: list[str]) -> tuple[l
     return cut, owners
 
 
-def _tokenized(model: Any, texts: Sequence[str]) -> list[list[int]]:
+def _tokenized(model: HookedModel, texts: Sequence[str]) -> list[list[int]]:
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise InputError("the model has no tokenizer; give texts as token ids [text pos]")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from laminar_lens.arguments import checked, flag
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import padded
 from laminar_lens.interventions.arguments import whole
@@ -95,15 +95,15 @@ class TokenMasks:
 @checked(skip=None, sinks=flag)
 def token_masks(
     model: HookedModel,
-    texts: Any,
+    texts: Prompts,
     *,
     skip: Any = None,
     n_texts: int | None = None,
     sinks: bool = True,
     prepend_bos: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
-    document_starts: Any = None,
+    document_starts: Starts = None,
     progress: Progress | None = None,
 ) -> TokenMasks:
     """Masks of texts by position and by vector.
@@ -167,11 +167,11 @@ def token_masks(
     return TokenMasks(tokens, keep & ~found, found, first, given or (), words, settings, notes, places)
 
 
-def _packed(model: HookedModel, rows: list[list[int]], document_starts: Any) -> str:
+def _packed(model: HookedModel, rows: list[list[int]], document_starts: Starts) -> str:
     return "" if document_starts is not None else packed_note(rows, special_tokens(model))
 
 
-def _beside(rows: list[list[int]], ids: Any, starts: Any) -> Any:
+def _beside(rows: list[list[int]], ids: Any, starts: Starts) -> Any:
     """bool [batch pos] of padded ids, moved to where their tokens are now: from each row's start on."""
     if starts is None or not is_token_tensor(ids) or starts_setting(starts) != "given":
         return starts
@@ -184,7 +184,7 @@ def _skip(
     model: HookedModel,
     n_texts: int | None,
     prepend_bos: bool,
-    layers: Any,
+    layers: Wholes,
     seed: int,
     notes: list[str],
     progress: Progress | None,
@@ -195,7 +195,7 @@ def _skip(
 
     if named_texts(model, None) == PASSAGES:
         check_language(model, "give skip= (what a warm-up on other texts says)")
-    how = {
+    how: dict[str, Any] = {
         "n_texts": n_texts,
         "prepend_bos": prepend_bos,
         "layers": layers,
@@ -233,7 +233,7 @@ def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _json(value: Any, indent: int | None = None) -> str:
+def _json(value: object, indent: int | None = None) -> str:
     """JSON that UTF-8 can hold: half a surrogate pair as its escape."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return text.encode("utf-8", errors="backslashreplace").decode()

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from laminar_lens.arguments import checked, wholes
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Mask, Progress, Starts, Wholes
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.geometry import padded
@@ -37,7 +37,7 @@ PROBE_TOKENS = 32
 
 
 def real_tokens(
-    tokens: Any, padding: Any, pad: PadToken | None = None
+    tokens: Any, padding: Mask, pad: PadToken | None = None
 ) -> tuple[Tensor, Bool[Tensor, "batch pos"]]:
     """Token ids [batch pos], and which of them are no padding: by `padding`, or by negative ids, or by a pad
     id at the ends of rows (a warning says so where that token could be text).
@@ -66,7 +66,7 @@ def real_tokens(
 
 
 def position_mask(
-    tokens: Any, padding: Any, skip: int, bos: int | None, starts: Any = None
+    tokens: Any, padding: Mask, skip: int, bos: int | None, starts: Starts = None
 ) -> Bool[Tensor, "batch pos"]:
     """Real tokens from the skip-th of each row or document on, whichever side is padded; a `bos` that it
     lacks counts as its first. `starts` as in `document_starts_of`."""
@@ -78,7 +78,7 @@ def position_mask(
     return real & (count > skip)
 
 
-def captured_rows(states: ResidualStates, layers: Any) -> list[int]:
+def captured_rows(states: ResidualStates, layers: Wholes) -> list[int]:
     """Rows of captured states that hold these hidden states; all for None.
 
     Raises:
@@ -93,7 +93,7 @@ def captured_rows(states: ResidualStates, layers: Any) -> list[int]:
     return [states.layers.index(layer) for layer in wanted]
 
 
-def states_sinks(states: ResidualStates, layers: Any) -> Bool[Tensor, "batch pos"]:
+def states_sinks(states: ResidualStates, layers: Wholes) -> Bool[Tensor, "batch pos"]:
     """True at captured tokens that are sinks by their vectors, laid out as the states."""
     if bool((states.mask.sum(dim=1) == 1).all()):
         warnings.warn(
@@ -146,10 +146,10 @@ def sink_mask(
     model: HookedModel,
     tokens: Any,
     *,
-    padding: Any = None,
+    padding: Mask = None,
     bos: int | None = None,
-    starts: Any = None,
-    layers: Any = None,
+    starts: Starts = None,
+    layers: Wholes = None,
     norm_ratio: float = NORM_RATIO,
     min_cosine: float = MIN_COSINE,
     progress: Progress | None = None,

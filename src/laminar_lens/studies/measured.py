@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from laminar_lens.results.complete import lacking
 
@@ -23,7 +24,7 @@ class Axes:
     unit: str = ""
     about: str = ""
 
-    def variable(self, values: Any) -> xr.Variable:
+    def variable(self, values: ArrayLike) -> xr.Variable:
         """The array with its axes."""
         known = {"units": self.unit, "long_name": self.about}
         return xr.Variable(self.names.split(), np.asarray(values), {k: v for k, v in known.items() if v})
@@ -57,7 +58,7 @@ def of_dataset(kind: type[M], dataset: xr.Dataset) -> M:
     return kind(**values)
 
 
-def _arrays(kind: Any) -> dict[str, Axes]:
+def _arrays(kind: object) -> dict[str, Axes]:
     """The axes of the fields that have some, also of those that may be None."""
     hints = get_type_hints(kind, include_extras=True).items()
     marked = (

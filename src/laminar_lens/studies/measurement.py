@@ -1,31 +1,16 @@
 """Angles of prompts: the pairs that are asked for, batch by batch; nothing is kept but angles."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from laminar_lens.axes import Progress
-from laminar_lens.geometry import RAW, Geometry
-from laminar_lens.models.edits import Intervention
 from laminar_lens.models.forward import Visit
-from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.selection import with_previous
-from laminar_lens.studies.stream import AngleBatch, iter_angles
-
-
-@dataclass(frozen=True)
-class Capture:
-    """How the residual stream is captured and compared; the same for prompts, donors and random twin."""
-
-    prepend_bos: bool = False
-    final_norm: bool = False
-    layers: tuple[int, ...] | None = None
-    backend: str = "auto"
-    interventions: tuple[Intervention, ...] = ()
-    geometry: Geometry = RAW
+from laminar_lens.studies.run import Run
+from laminar_lens.studies.stream import AngleBatch
 
 
 @dataclass(frozen=True)
@@ -49,72 +34,64 @@ class Adjacent:
 
 @dataclass(frozen=True)
 class Measured(Adjacent):
-    """Adjacent pairs, and the pairs and rotations that were asked for by name.
+    """Adjacent pairs, and the pairs and rotations that were asked for by name, with lengths.
 
     Attributes:
         pair_angle: by name, [layer text draw] in radians; NaN where the pair is −1.
         rotation: [layer text occurrence] of the asked tokens since the layer before; NaN in layer 0.
+        length: [layer text pos] of each token's vector, NaN after the end.
     """
 
     pair_angle: dict[str, np.ndarray]
     rotation: np.ndarray
+    length: np.ndarray
 
 
-def adjacent_angles(
-    model: HookedModel,
-    texts: Sequence[str] | Tensor,
-    how: Capture,
-    *,
-    label: str = "capturing texts",
-    progress: Progress | None = None,
-) -> Adjacent:
+def adjacent_angles(run: Run, texts: Sequence[str] | Tensor, label: str = "capturing texts") -> Adjacent:
     """Angles of all adjacent pairs of texts or of a token tensor [text pos]."""
-    batches = _Batches(how.layers, len(texts))
-    for batch in _stream(model, texts, ("sequential",), how, how.layers, label=label, progress=progress):
+    batches = _Batches(run.layers, len(texts))
+    for batch in run.angle_batches(texts, label=label):
         batches.add(batch)
     return Adjacent(**batches.common())
 
 
 def measured_angles(
-    model: HookedModel,
+    run: Run,
     texts: Sequence[str],
     pairs: Mapping[str, np.ndarray],
     tokens: np.ndarray,
-    how: Capture,
-    *,
     visit: Callable[[Sequence[int]], Visit] | None = None,
-    progress: Progress | None = None,
 ) -> Measured:
     """Angles of the named `pairs` [text draw 2], rotations of `tokens` [text occurrence], adjacent pairs.
 
     A negative position stands for "none" and gives NaN; `visit` as in `iter_angles`.
     """
     names, wanted = list(pairs), np.concatenate([pairs[name] for name in pairs], axis=1)
-    batches = _Batches(how.layers, len(texts))
+    batches = _Batches(run.layers, len(texts))
     chosen: list[np.ndarray] = []
     turned: list[np.ndarray] = []
-    layers = None if how.layers is None else with_previous(how.layers)
-    measures = ("sequential", "rotation")
-    more: dict[str, Any] = {"pairs": wanted, "visit": visit, "progress": progress}
-    for batch in _stream(model, texts, measures, how, layers, label="capturing prompts", **more):
+    lengths: list[np.ndarray] = []
+    how: dict[str, Any] = {"layers": with_previous(run.layers), "visit": visit, "label": "capturing prompts"}
+    for batch in run.angle_batches(texts, ("sequential", "rotation", "norm"), pairs=wanted, **how):
         rows = batches.add(batch)
         chosen.append(batch.angles["pair"][rows])
         turned.append(_rotations(batch, rows, tokens[batch.indices]))
+        lengths.append(batch.angles["norm"][rows])
     at = np.cumsum([0, *(pairs[name].shape[1] for name in names)])
     every = batches.in_order(chosen)
     return Measured(
         **batches.common(),
         pair_angle={name: every[:, :, at[k] : at[k + 1]] for k, name in enumerate(names)},
         rotation=batches.in_order(turned),
+        length=batches.in_order(lengths),
     )
 
 
 class _Batches:
     """Batches of equal length, put back into the order of the texts."""
 
-    def __init__(self, wanted: tuple[int, ...] | None, n: int) -> None:
-        self.wanted, self.n = wanted, n
-        self.layers: tuple[int, ...] = ()
+    def __init__(self, layers: tuple[int, ...], n: int) -> None:
+        self.layers, self.n = layers, n
         self.info: dict[str, Any] = {}
         self.indices: list[list[int]] = []
         self.tokens: list[np.ndarray] = []
@@ -123,7 +100,6 @@ class _Batches:
 
     def add(self, batch: AngleBatch) -> list[int]:
         """Keeps a batch's tokens and adjacent pairs; returns the rows of its layers that are wanted."""
-        self.layers = batch.layers if self.wanted is None else self.wanted
         self.info = batch.info
         rows = [batch.layers.index(layer) for layer in self.layers]
         self.indices.append(batch.indices)
@@ -153,17 +129,6 @@ class _Batches:
             "angle": self.in_order(self.angles),
             "info": {**self.info, "layers": list(self.layers)},
         }
-
-
-def _stream(
-    model: HookedModel,
-    texts: Sequence[str] | Tensor,
-    measures: Iterable[str],
-    how: Capture,
-    layers: tuple[int, ...] | None,
-    **more: Any,
-) -> Iterator[AngleBatch]:
-    return iter_angles(model, texts, measures, **{**vars(how), "layers": layers}, **more)
 
 
 def _rotations(batch: AngleBatch, rows: Sequence[int], tokens: np.ndarray) -> np.ndarray:

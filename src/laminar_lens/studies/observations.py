@@ -17,6 +17,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.models.unknown import unknown_token
 from laminar_lens.prompts import Target
 from laminar_lens.stats.observations import Rows, mostly, repeats
+from laminar_lens.texts.tokenization import Tokenizer
 
 Origin = Literal["text", "ids", "model"]
 """Where tokens come from: given as text, given as token ids, written by the model itself."""
@@ -57,7 +58,7 @@ class Observations:
 
 def observations(
     rows: Rows,
-    tokenizer: Any,
+    tokenizer: Tokenizer | None,
     origin: Origin,
     *,
     what: str = "texts",
@@ -106,13 +107,15 @@ def observations(
     return Observations(keep, n, words if lost else "", tuple(alarms), notes)
 
 
-def check_repeats(rows: Rows, tokenizer: Any, origin: Origin, **how: Any) -> None:
+def check_repeats(rows: Rows, tokenizer: Tokenizer | None, origin: Origin, **how: Any) -> None:
     """Refuses copies before they are found too short; arguments and errors as of `observations`."""
     if len(rows) > 1 and all(map(len, rows)):
         observations(rows, tokenizer, origin, **how)
 
 
-def prompt_observations(rows: Rows, tokenizer: Any, targets: Sequence[Sequence[Target]]) -> Observations:
+def prompt_observations(
+    rows: Rows, tokenizer: Tokenizer | None, targets: Sequence[Sequence[Target]]
+) -> Observations:
     """The same for prompts with the targets of each: with other tokens or places of the target they are no
     repeats."""
     pairs = [
@@ -122,7 +125,7 @@ def prompt_observations(rows: Rows, tokenizer: Any, targets: Sequence[Sequence[T
     return observations(rows, tokenizer, "text", what="prompts", apart=pairs)
 
 
-def _unknown_alarm(rows: Rows, shares: np.ndarray, tokenizer: Any, what: str) -> list[str]:
+def _unknown_alarm(rows: Rows, shares: np.ndarray, tokenizer: Tokenizer | None, what: str) -> list[str]:
     """What to say of unknown tokens; nothing where there are few.
 
     Raises:
@@ -143,7 +146,7 @@ def _unknown_alarm(rows: Rows, shares: np.ndarray, tokenizer: Any, what: str) ->
     ]
 
 
-def _unknown_shares(rows: Rows, tokenizer: Any, origin: Origin) -> np.ndarray:
+def _unknown_shares(rows: Rows, tokenizer: Tokenizer | None, origin: Origin) -> np.ndarray:
     """Share of unknown tokens in each text; a model never writes one."""
     token = None if origin == "model" else unknown_token(tokenizer, from_text=origin == "text")
     return np.array([0.0 if token is None else float(np.mean(np.equal(row, token))) for row in rows])

@@ -1,9 +1,10 @@
 """What all studies share: how texts are chosen, how the model is read, what is measured beside the study."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laminar_lens.arguments import LARGEST
+from laminar_lens.axes import Labels, Names, Starts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.selection import written_numbers
 from laminar_lens.registered import GEOMETRIES
@@ -20,6 +21,13 @@ from laminar_lens.studies.fields import (
     one_of,
     option,
 )
+
+if TYPE_CHECKING:
+    from laminar_lens.geometry import GeometryLike as GeometryLike
+    from laminar_lens.models.edits import Interventions as Interventions
+    from laminar_lens.studies.study import Study
+else:  # torch is imported once there is work
+    GeometryLike = Interventions = Any
 
 BACKENDS = ("auto", "reference", "eager", "cpu", "fused")
 LONGEST, SHORTEST = 64, 4
@@ -59,22 +67,8 @@ def counted(default: int, least: int = 2) -> Option:
 
 @dataclass(frozen=True)
 class Options:
-    """Choices that mean the same in every study that takes them.
-
-    Attributes:
-        n_texts: how many passages are measured, all by default, or how many texts the model writes, the
-            study's own number by default.
-        length: tokens a text; None is the default, or what the context allows.
-        document_starts: where documents start in packed rows; a token id, or bool [text pos] in Python.
-        groups: one label a text; texts of one group count as one observation.
-        prepend_bos, final_norm, layers: as in `capture_residuals`.
-        seed: of every random draw.
-        random_init: also measure the same architecture with random weights beside it.
-        backend: of the angle kernels.
-        interventions: one, a list, or a mapping from names to lists.
-        geometry: in which angles are measured.
-        geometries: in which others the headline is measured beside it.
-    """
+    """Choices that mean the same in every study that takes them; each says as an option what it is, and what
+    more Python takes is said in `warmup_study`."""
 
     n_texts: int | None = None
     length: int | None = option(
@@ -84,7 +78,7 @@ class Options:
         between(SHORTEST, MOST),
         panel=TEXT,
     )
-    document_starts: Any = option(
+    document_starts: Starts = option(
         None,
         "Id of the token that starts a document: packed texts are cut there.",
         "ID",
@@ -92,7 +86,7 @@ class Options:
         kind=int,
         panel=TEXT,
     )
-    groups: Any = option(
+    groups: Labels = option(
         None,
         "One label a text, one a line, or a field of records; texts of one group count as one observation.",
         "FILE[:FIELD]",
@@ -103,7 +97,7 @@ class Options:
         False, "Put the beginning-of-text token in front; it then is position 0.", flag="--bos", panel=MODEL
     )
     final_norm: bool = option(False, "Last state after the final LayerNorm.", panel=MODEL, negated=False)
-    layers: Any = option(
+    layers: Wholes = option(
         None,
         "Hidden states, for example 0,3-8 (0 is the embedding). Default: all.",
         "LIST",
@@ -115,14 +109,16 @@ class Options:
     backend: str = option(
         "auto", f"Angle kernels: {listed(BACKENDS)}.", "NAME", one_of(*BACKENDS), panel=MODEL
     )
-    interventions: Any = no_option(None, "objects, given in Python")
-    geometry: Any = option(
+    interventions: Interventions = no_option(None, "objects, given in Python")
+    geometry: GeometryLike = option(
         "raw",
         f"In which angles and lengths are measured: {listed(GEOMETRIES.shipped)}.",
         "NAME",
         lambda flag, name: choice(flag, name, GEOMETRIES.names()),
     )
-    geometries: Any = option(None, "Also how the headline changes in each geometry.", kind=bool, default=True)
+    geometries: Names = option(
+        None, "Also how the headline changes in each geometry.", kind=bool, default=True
+    )
 
 
 def some(*names: str) -> dict[str, Option]:
@@ -131,13 +127,13 @@ def some(*names: str) -> dict[str, Option]:
     return {name: every[name] for name in names}
 
 
-def shared(study: Any) -> dict[str, Option]:
+def shared(study: "Study | type[Study]") -> dict[str, Option]:
     """The options of a command that its study shares with others."""
     options = declared(Options) | {"n_texts": counted(study.n_texts, study.least)}
     return {name: one for name, one in options.items() if name not in study.without}
 
 
-def options_of(study: Any, given: dict[str, Any]) -> Options:
+def options_of(study: "Study | type[Study]", given: dict[str, Any]) -> Options:
     """The options for a study; what is not given has its default.
 
     Raises:

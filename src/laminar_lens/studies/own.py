@@ -5,6 +5,7 @@ from typing import Any
 import xarray as xr
 
 from laminar_lens.arguments import checked, wholes
+from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import simultaneous_band
 from laminar_lens.studies.layers import named_layers
@@ -53,7 +54,7 @@ def band(values: Any, *, seed: int = 0) -> xr.Dataset:
 
 
 @checked(layers=None)
-def named(layers: Any) -> str:
+def named(layers: Wholes) -> str:
     """Layers as they are said.
 
     Args:

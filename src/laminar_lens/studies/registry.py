@@ -6,7 +6,7 @@ A study is imported when it is asked for.
 from dataclasses import fields
 from importlib import import_module
 from inspect import get_annotations
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError
@@ -26,7 +26,7 @@ TABLES = {"angles": "laminar_lens.studies.angles_view:VIEW"}
 """Kinds of results that are no study's, such as tables of `angle_table`, and how they are shown."""
 
 
-def _accepted(name: str, given: Any) -> type[Study]:
+def _accepted(name: str, given: object) -> type[Study]:
     if not (isinstance(given, type) and issubclass(given, Study)) or getattr(given, "kind", None) != name:
         raise InputError(f"study {name!r} is {shown(given)}; expected a subclass of Study of that kind")
     if name in TABLES:

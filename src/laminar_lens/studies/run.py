@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.axes import PLAIN, Progress, Prompts
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.interventions import Intervention
@@ -73,12 +73,15 @@ class Run:
         return np.asarray(np.unique(self.texts.groups, return_inverse=True)[1])
 
     @property
+    def layers(self) -> tuple[int, ...]:
+        """Hidden states, in increasing order."""
+        return increasing_layers(self.options.layers, int(self.model.cfg.n_layers))
+
+    @property
     def captured(self) -> dict[str, Any]:
         """How the residual stream is captured, as arguments of `capture_residuals`."""
-        chosen, layers = self.options, None
-        if chosen.layers is not None:
-            layers = increasing_layers(chosen.layers, int(self.model.cfg.n_layers))
-        how = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm, "layers": layers}
+        chosen = self.options
+        how = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm, "layers": self.layers}
         return {**how, "interventions": self.changes}
 
     def angles(self, measure: str = "sequential") -> xr.Dataset:
@@ -91,10 +94,7 @@ class Run:
             measure: "sequential" (radians, by default), "rotation", "norm", "step", "turning", "pairwise", or
                 one of `register_measure`.
         """
-        how, shown = (
-            MEASURES.get(measure),
-            increasing_layers(self.options.layers, int(self.model.cfg.n_layers)),
-        )
+        how, shown = MEASURES.get(measure), self.layers
         shown = tuple(layer for layer in shown if layer > 0) if how.between_layers else shown
         if not shown:
             raise InputError(f"{measure} compares layers: layer 0 has none before it; choose others")
@@ -111,7 +111,7 @@ class Run:
 
     def angle_batches(
         self,
-        tokens: Any = None,
+        tokens: Prompts = None,
         measures: Iterable[str] = ("sequential",),
         *,
         label: str = "angles",
@@ -140,7 +140,7 @@ class Run:
         how: dict[str, Any] = {"pairs": pairs, "width": width, "backend": self.options.backend}
         return Beside(self.model, self.beside.values(), self.rows, layers, **how)
 
-    def batches(self, tokens: Any = None) -> PromptBatches:
+    def batches(self, tokens: Prompts = None) -> PromptBatches:
         """The texts in batches of equal length, for what no other method measures."""
         return prompt_batches(self.model, self.tokens if tokens is None else tokens, **self.captured)
 

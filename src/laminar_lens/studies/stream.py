@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.measures import MEASURES
@@ -47,30 +47,25 @@ class AngleBatch:
 
 def iter_angles(
     model: HookedModel,
-    prompts: Any,
+    prompts: Prompts,
     measures: Iterable[str],
     *,
     pairs: np.ndarray | None = None,
-    prepend_bos: bool = False,
-    final_norm: bool = False,
-    layers: Any = None,
-    batch_size: int | None = None,
     backend: str = "auto",
     visit: Callable[[Sequence[int]], Visit] | None = None,
-    interventions: Any = None,
     geometry: Geometry = RAW,
     label: str = "angles",
     progress: Progress | None = None,
+    **captured: Any,
 ) -> Iterator[AngleBatch]:
     """Measures prompts in batches of equal length, shortest first; all is checked before the first runs.
 
     Args:
-        model, prompts, prepend_bos, final_norm, layers, batch_size: as in `capture_residuals`.
+        model, prompts: as in `capture_residuals`, and so are the arguments `captured`.
         measures: as in `AngleMeter`.
         pairs: [prompt pair 2], −1 for none; measured as "pair".
         backend: of the angle kernels.
         visit: called with the prompts of a batch, gives what sees each of their hidden states too.
-        interventions: as in `capture_residuals`.
         geometry: in which angles are measured; `visit` sees the states as they are.
         label, progress: progress is called as (label, prompts done, prompts).
 
@@ -79,17 +74,9 @@ def iter_angles(
             was fitted on.
         CaptureError: a vector is not finite: names prompt, hidden state and position.
     """
-    run = prompt_batches(
-        model,
-        prompts,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        batch_size=batch_size,
-        interventions=interventions,
-    )
+    run = prompt_batches(model, prompts, **captured)
     chosen = tuple(measures)
-    geometry.check_others([row[int(prepend_bos) :] for row in run.rows])
+    geometry.check_others(run.texts_only)
     run.info["geometry"] = geometry.describe()
     if own := [one.describe() for one in map(MEASURES.get, chosen) if one.function is not None]:
         run.info["measures"] = own

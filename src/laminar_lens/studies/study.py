@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from laminar_lens.axes import Prompts
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -81,7 +83,7 @@ class Study(ABC):
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
 
-    def texts(self, run: "Run", given: Any) -> "Chosen":
+    def texts(self, run: "Run", given: Prompts) -> "Chosen":
         """The texts that are measured; appends what a reader must know to `run.notes`."""
         from laminar_lens.studies.texts import chosen_texts
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Prompts, Starts
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.conditions import as_conditions, check_conditions
 from laminar_lens.models import sample_tokens
 from laminar_lens.models.context import context_length
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import is_token_tensor
 from laminar_lens.models.passages import GIVEN, check_language, named_texts, own_texts_note, windows
 from laminar_lens.studies.documents import (
@@ -94,8 +95,8 @@ class Texts:
 
 
 def chosen_texts(
-    model: Any,
-    texts: Any,
+    model: HookedModel,
+    texts: Prompts,
     options: Options,
     notes: list[str],
     progress: Progress | None,
@@ -141,7 +142,7 @@ def chosen_texts(
 
 
 def _sampled(
-    model: Any,
+    model: HookedModel,
     options: Options,
     room: int,
     usual: int,
@@ -164,7 +165,7 @@ def _sampled(
 
 
 def _passages(
-    model: Any, options: Options, room: int, reach: Callable[[int], int] | None, notes: list[str]
+    model: HookedModel, options: Options, room: int, reach: Callable[[int], int] | None, notes: list[str]
 ) -> Texts:
     """One window of each passage."""
     if options.groups is not None:
@@ -176,7 +177,7 @@ def _passages(
 
 
 def _of_length(
-    model: Any,
+    model: HookedModel,
     rows: list[list[int]],
     wanted: int,
     labels: np.ndarray | None,
@@ -184,7 +185,7 @@ def _of_length(
     reach: Callable[[int], int] | None,
     notes: list[str],
     *,
-    document_starts: Any = None,
+    document_starts: Starts = None,
     what: str = "texts",
 ) -> Texts:
     """The first tokens of the rows that have so many."""
@@ -206,14 +207,14 @@ def _of_length(
 
 
 def _checked(
-    model: Any,
+    model: HookedModel,
     tokens: Tensor,
     groups: np.ndarray | None,
     origin: Origin,
     whole: Sequence[Sequence[int]],
     reach: Callable[[int], int] | None,
     notes: list[str],
-    document_starts: Any = None,
+    document_starts: Starts = None,
 ) -> Texts:
     """The texts that are observations, or parts of a group that is one."""
     found = observations(

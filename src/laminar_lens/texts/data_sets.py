@@ -78,5 +78,5 @@ def _description(path: str, place: Place) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: object) -> bool:
     return isinstance(kind, dict) and kind.get("dtype") in ("string", "large_string", "string_view")

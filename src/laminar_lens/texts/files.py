@@ -57,7 +57,7 @@ def read_texts(given: Any, what: str = "text file", noun: str = "text") -> Found
     return Found(texts, len(found) - len(texts))
 
 
-def holds_records(given: Any) -> bool:
+def holds_records(given: object) -> bool:
     """Whether a path leads to records, each with a text, and not to one text or one a line."""
     return kind_of(place(given)[0]) is not None
 

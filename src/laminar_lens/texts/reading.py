@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import zlib
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from laminar_lens.errors import InputError
 
@@ -32,7 +32,7 @@ _KINDS = {
 }
 
 
-def read_text(path: Any, what: str = "text file") -> str:
+def read_text(path: str | os.PathLike[str], what: str = "text file") -> str:
     """The text of a file, its line ends as they are, without a byte-order mark at its beginning.
 
     Only a regular file is opened (a link to one is fine): a pipe may never send anything, and a device may
@@ -60,7 +60,7 @@ def read_text(path: Any, what: str = "text file") -> str:
     return text.lstrip(MARK)
 
 
-def read_bytes(path: Any, what: str = "text file") -> bytes:
+def read_bytes(path: str | os.PathLike[str], what: str = "text file") -> bytes:
     """What a regular file holds; of a .gz file, what was compressed.
 
     Raises:
@@ -82,7 +82,7 @@ def read_bytes(path: Any, what: str = "text file") -> bytes:
     return data
 
 
-def read_document(path: Any, what: str = "text file") -> str:
+def read_document(path: str | os.PathLike[str], what: str = "text file") -> str:
     """A file that is one text: as `read_text`, with every line end as "\\n".
 
     Raises:

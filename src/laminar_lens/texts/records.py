@@ -46,7 +46,7 @@ class Place:
             f"{self.path}:{named}"
         )
 
-    def not_text(self, where: str, value: Any) -> NoReturn:
+    def not_text(self, where: str, value: object) -> NoReturn:
         """Refuses what is no text."""
         raise InputError(
             f"{self.name}: field {self.wanted!r}{where} is {shown(value)}, no text: name another"

@@ -6,12 +6,32 @@ are switched off for the call and put back after it, so that a user's tokenizer 
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laminar_lens.errors import InputError, LaminarLensError, is_failure
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    class Tokenizer(Protocol):
+        """What is asked of Hugging Face's tokenizers; any other that has the same will do."""
+
+        bos_token_id: int | None
+        eos_token_id: int | None
+        unk_token: str | None
+        unk_token_id: int | None
+
+        def __call__(self, text: str | list[str], **how: Any) -> Any:
+            """Token ids, and what else is asked for."""
+
+        def decode(self, ids: Sequence[int], **how: Any) -> str:
+            """The text of token ids."""
+
+else:  # the fakes of tests, and of users, are asked for no more than is used
+    Tokenizer = Any
+
+
+def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text.
 
     Raises:
@@ -22,7 +42,7 @@ def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
         return [list(map(int, row)) for row in rows]
 
 
-def token_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
+def token_offsets(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
     """Token ids of a text and the characters [start, end) of each; None where the tokenizer is slow.
 
     Raises:
@@ -54,7 +74,7 @@ def _one_line(texts: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def _plain(tokenizer: Any) -> dict[str, Any]:
+def _plain(tokenizer: Tokenizer) -> dict[str, Any]:
     """The arguments of a call; a slow tokenizer keeps no padding or truncation from call to call."""
     how: dict[str, Any] = {"add_special_tokens": False}
     if getattr(tokenizer, "is_fast", False):
@@ -63,7 +83,7 @@ def _plain(tokenizer: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def whole_texts(tokenizer: Any) -> Iterator[None]:
+def whole_texts(tokenizer: Tokenizer) -> Iterator[None]:
     """Neither padding nor truncation in a fast tokenizer's backend; what it held is put back."""
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not (hasattr(backend, "no_padding") and hasattr(backend, "no_truncation")):

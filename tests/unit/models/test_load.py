@@ -15,6 +15,7 @@ import laminar_lens.models.local as local
 from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models import check_name, describe, load_model, near_matches, processing_note
+from laminar_lens.models.info import describe_name
 from laminar_lens.models.names import NOVELLA
 
 HAS_HOOKED = load._hooked_transformer(None) is not None
@@ -27,12 +28,38 @@ def copied(tiny_gpt2: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_gpt2, tmp_path / "model"))
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("/home/me/models/my-gpt2/", "my-gpt2"),
+        ("./my-gpt2", "my-gpt2"),
+        ("~/my-gpt2", "my-gpt2"),
+        ("EleutherAI/pythia-70m", "EleutherAI/pythia-70m"),
+        ("gpt2", "gpt2"),
+        (None, "the model"),
+    ],
+)
+def test_a_model_that_was_built_by_hand_is_named_without_its_path(given: str | None, name: str) -> None:
+    class Model:
+        class cfg:  # noqa: N801
+            model_name = given
+
+    assert describe_name(Model()) == name  # type: ignore[arg-type]
+
+
+def test_a_copy_of_an_embedded_model_is_not_taken_for_it(tmp_path: Path, tiny_gpt2: Path) -> None:
+    info = describe(load_model(shutil.copytree(tiny_gpt2, tmp_path / "novella"), keep_paths=True))
+    assert info.name == "novella (a folder)"
+    assert info.as_dict()["path"] == str(tmp_path / "novella")
+
+
 @pytest.mark.parametrize("kind", ["tiny_gpt2", "tiny_llama", "tiny_neox"])
 @pytest.mark.parametrize("bridge", [None, True])
 def test_folders_load(kind: str, bridge: bool | None, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(kind)
     info = describe(load_model(str(folder), bridge=bridge))
-    assert info.name == str(folder)
+    assert info.name == folder.name
+    assert "path" not in info.as_dict()
     assert (info.n_layers, info.d_model, info.n_ctx, info.bos_token_id) == (3, 32, 64, 0)
     assert info.generation == ("HookedTransformer" if HAS_HOOKED and not bridge else "TransformerBridge")
     assert info.weight_processing == "none"

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import laminar_lens as ll
-from laminar_lens.cli import main, tables
+from laminar_lens.cli import main
 from laminar_lens.errors import ResultError
 from laminar_lens.report import render
 from laminar_lens.results import StudyResult, load_result, make_tree
@@ -43,7 +43,7 @@ def measured(kind: str, model) -> StudyResult:
 def shown(result: StudyResult) -> None:
     str(result.summary())
     result._repr_html_()
-    tables.parts(result)
+    result.tables()
     result.figures()
 
 

@@ -9,7 +9,6 @@ import pytest
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import fit_geometry
 from laminar_lens.models import load_model
-from laminar_lens.studies.warmup import grid
 from laminar_lens.studies.warmup.grid import sensitivity_grid
 from laminar_lens.studies.warmup.study import warmup_study
 
@@ -39,18 +38,27 @@ def test_one_row_a_combination(frame: Any) -> None:
         assert frame.groupby(["prepend_bos", "final_norm"])[name].nunique().max() == 1
 
 
-@pytest.mark.parametrize("final_norm", [False, True])
-def test_a_row_is_the_study_s_answer(model: Any, frame: Any, final_norm: bool) -> None:
-    study = warmup_study(model, n_texts=40, length=16, tau=0.5, final_norm=final_norm, random_init=False)
-    row = frame.query(f"prepend_bos == False and final_norm == {final_norm} and tau == 0.5").iloc[0]
-    assert row["reference"] == "last third"
+def same(row: Any, study: Any) -> None:
+    """A cell, and a result's answer, to the last bit."""
     assert row["verdict"] == study.verdict
-    for name in ("k_lo", "k_hi", "skip"):
-        assert (None if row[name] is np.ma.masked or row.isna()[name] else int(row[name])) == getattr(
-            study, name
-        )
+    assert row["sign"] == study.dataset.attrs["sign"]
+    for name in ("k_lo", "k_hi", "skip", "n_needed"):
+        assert (None if row.isna()[name] else int(row[name])) == getattr(study, name)
     delta = study.dataset["delta"].values[:, 0]
-    assert abs(row["first_pair"] - delta[np.argmax(np.abs(delta))]) < 1e-5
+    assert row["first_pair"] == delta[np.argmax(np.abs(delta))]
+    assert row["layer"] == study.dataset["layer"].values[np.argmax(np.abs(delta))]
+
+
+@pytest.mark.parametrize("final_norm", [False, True])
+@pytest.mark.parametrize("reference", ["last third", "last half"])
+def test_a_cell_is_the_result_s_answer(model: Any, frame: Any, final_norm: bool, reference: str) -> None:
+    """Measured under one tolerance, answered under those of the grid."""
+    how: dict[str, Any] = {"final_norm": final_norm, "reference": reference, "random_init": False}
+    study = warmup_study(model, n_texts=40, length=16, tau=0.1, **how)
+    for tau in (0.05, 0.5):
+        query = f"prepend_bos == False and final_norm == {final_norm} and tau == {tau}"
+        row = frame.query(f"{query} and reference == '{reference}'").iloc[0]
+        same(row, study.answer(tau=tau))
 
 
 def test_a_window_that_the_texts_do_not_have_is_a_note(model: Any) -> None:
@@ -70,18 +78,14 @@ def test_a_window_that_the_texts_do_not_have_is_a_note(model: Any) -> None:
     assert set(frame["layer"].dropna()) <= {1, 2}
 
 
-def test_without_prompts_and_without_a_bos(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(model: Any, tokens: Any, how: Any, *args: Any, **kwargs: Any) -> Any:
-        if how.prepend_bos:
-            raise InputError("the model's tokenizer has no BOS token")
-        return whole(model, tokens, how, *args, **kwargs)
-
-    whole = grid.adjacent_angles
-    monkeypatch.setattr(grid, "adjacent_angles", refuse)
+def test_without_prompts_and_without_a_bos(tiny_gpt2: Path) -> None:
+    bare = load_model(tiny_gpt2)
+    bare.tokenizer.bos_token = None
     frame = sensitivity_grid(
-        model, n_texts=30, length=12, final_norm=(False,), tau=(0.05,), reference=("last half",)
+        bare, n_texts=30, length=12, final_norm=(False,), tau=(0.05,), reference=("last half",)
     )
-    assert frame["note"].tolist() == ["", "the model's tokenizer has no BOS token"]
+    assert frame["note"][0] == ""
+    assert "no BOS" in frame["note"][1]
     assert frame["verdict"].isna().tolist() == [False, True]
     assert "target_angle" not in frame
 
@@ -108,9 +112,7 @@ def test_a_grid_in_a_geometry(model: Any) -> None:
     how: dict[str, Any] = {"n_texts": 40, "length": 16, "geometry": "layernormed"}
     frame = sensitivity_grid(model, PROMPTS, tau=(0.5,), reference=("last third",), **how)
     study = warmup_study(model, tau=0.5, final_norm=True, random_init=False, **how)
-    row = frame.query("prepend_bos == False and final_norm == True").iloc[0]
-    delta = study.dataset["delta"].values[:, 0]
-    assert abs(row["first_pair"] - delta[np.argmax(np.abs(delta))]) < 1e-5
+    same(frame.query("prepend_bos == False and final_norm == True").iloc[0], study)
     assert set(frame["note"]) == {""}
     made = fit_geometry(model, "layernormed")
     notes = sensitivity_grid(model, tau=(0.5,), reference=("last third",), **{**how, "geometry": made})[

@@ -15,7 +15,10 @@ from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, targe
 from laminar_lens.prompts import find_targets
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies import run
-from laminar_lens.studies.measurement import Capture, measured_angles
+from laminar_lens.studies.measurement import measured_angles
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.run import Run
+from laminar_lens.studies.sequential.comparison import pairs_of_sinks
 from laminar_lens.studies.sequential.plan import Settings, make_plan
 from laminar_lens.studies.sequential.study import sequential_study
 from laminar_lens.studies.warmup.study import warmup_study
@@ -82,6 +85,23 @@ class TestAngles:
                     rotation = turned(vectors[layer - 1, prompt, j], here[j])
                     assert abs(data["target_rotation"].values[layer, prompt] - rotation) < 1e-5
         assert np.isnan(data["target_rotation"].values[0]).all()
+
+    def test_lengths_are_of_the_same_vectors(self, result: StudyResult, vectors: np.ndarray) -> None:
+        measured = result.measured
+        assert measured is not None
+        norm = np.linalg.norm(vectors, axis=-1)
+        np.testing.assert_allclose(measured["length"].values, norm[..., : measured.sizes["pos"]], rtol=1e-5)
+
+    def test_a_pair_of_two_sinks_is_found_and_no_other(self, result: StudyResult) -> None:
+        rng = np.random.default_rng(0)
+        length, adjacent = 1 + rng.random((2, 4, 8)), np.full((2, 4, 7), 1.2)
+        length[:, 3, 6:] = np.nan
+        pairs, angle = np.array([[0, 3], [0, 3], [2, 5], [-1, -1]]), np.full((2, 4), 0.12)
+        assert not pairs_of_sinks(length, pairs, angle, adjacent).any()
+        length[1, 1, [0, 3]] = 30.0, 4.0
+        assert np.argwhere(pairs_of_sinks(length, pairs, angle, adjacent)).tolist() == [[1, 1]]
+        assert result.dataset["two_sinks"].dims == ("layer", "prompt")
+        assert not result.dataset["two_sinks"].values.any(), "random weights have none"
 
     def test_baselines_are_the_angles_of_their_pairs(self, result: StudyResult, vectors: np.ndarray) -> None:
         data = result.dataset
@@ -154,9 +174,10 @@ class TestAngles:
         }
         pairs["a"][3, 2], pairs["b"][0, 1, 0] = -1, -1
         tokens = np.full((len(PROMPTS), 1), 2)
-        once = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        run = Run(model, Options())
+        once = measured_angles(run, PROMPTS, pairs, tokens)
         monkeypatch.setattr("laminar_lens.studies.stream._distinct", lambda pairs: (pairs, None))
-        each = measured_angles(model, PROMPTS, pairs, tokens, Capture())
+        each = measured_angles(run, PROMPTS, pairs, tokens)
         for name in pairs:
             assert np.allclose(once.pair_angle[name], each.pair_angle[name], atol=2e-6, equal_nan=True)
             i, j = pairs[name][5, 1]

@@ -233,7 +233,7 @@ def test_what_cannot_be_measured_is_refused(model: Any, tokens: torch.Tensor) ->
         why_study(model, tokens[:3])
     with pytest.raises(BackendError, match="backend 'fast' is unknown"):
         why_study(model, tokens, backend="fast")
-    with pytest.raises(TypeError, match="prepend_bos"):
+    with pytest.raises(InputError, match="takes no prepend_bos=: a pair with a BOS has no counterpart"):
         why_study(model, tokens, prepend_bos=True)  # type: ignore[call-arg]
 
 

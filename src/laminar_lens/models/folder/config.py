@@ -137,5 +137,5 @@ def _check_counts(config: dict[str, Any], stored: Stored) -> None:
             )
 
 
-def _wrong(key: str, value: Any, expected: str) -> FolderError:
+def _wrong(key: str, value: object, expected: str) -> FolderError:
     return FolderError(f"config.json: {key} is {shown(value)}; expected {expected}")

@@ -110,12 +110,12 @@ def shown(value: Any) -> str:
     return f"{text} ({names[type(value)]})" if type(value) in names else text
 
 
-def is_whole(value: Any, least: int = 0) -> bool:
+def is_whole(value: object, least: int = 0) -> bool:
     """Whether a JSON value is a whole number of `least` or more; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def is_finite(value: Any) -> bool:
+def is_finite(value: object) -> bool:
     """Whether a JSON value is a finite number that float64 can hold; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 

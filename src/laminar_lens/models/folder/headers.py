@@ -6,7 +6,6 @@ Source: https://huggingface.co/docs/safetensors, "Format": 8 bytes with the head
 
 import math
 from pathlib import Path
-from typing import Any
 
 from laminar_lens.models.folder.files import FolderError, is_whole, parse_json, shown, size_bytes
 
@@ -54,7 +53,7 @@ def safetensors_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(entry["shape"]) for name, entry in entries.items()}
 
 
-def _span(file: str, name: str, entry: Any) -> tuple[int, int, str]:
+def _span(file: str, name: str, entry: object) -> tuple[int, int, str]:
     """Where a tensor's bytes begin and end, if they are as many as its dtype and shape need."""
     tensor = f"{file}: tensor {shown(name).removesuffix(' (a text)')}"
     if not isinstance(entry, dict):
@@ -79,7 +78,7 @@ def _span(file: str, name: str, entry: Any) -> tuple[int, int, str]:
     return first, end, name
 
 
-def _items(value: Any) -> str:
+def _items(value: object) -> str:
     """A list with its items where they are few; another value as it is shown."""
     if isinstance(value, list) and len(value) <= 4:
         return "[" + ", ".join(map(shown, value)) + "]"

@@ -166,7 +166,7 @@ def _check_truncation(truncation: dict[str, Any]) -> None:
         )
 
 
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
+def _parts(value: object) -> Iterator[dict[str, Any]]:
     """The objects in a value, itself included; it is at most DEEPEST levels deep."""
     if isinstance(value, dict):
         yield value

@@ -94,7 +94,7 @@ class Header:
         return dict(Counter(tensor.kind for tensor in self.tensors.values()).most_common())
 
 
-def quoted(text: Any) -> str:
+def quoted(text: object) -> str:
     """A text of a file in quotes; anything else with its kind."""
     return shown(text).removesuffix(" (a text)")
 

@@ -12,6 +12,7 @@ import torch
 from laminar_lens.errors import ModelError
 from laminar_lens.models.gguf import alone
 from laminar_lens.models.gguf.header import Header
+from laminar_lens.models.hooked import HFModel
 
 _UNREAD = frozenset({"output.weight"})
 """Tensors that may go unread: the unembedding stands a second time where it is the embedding."""
@@ -87,7 +88,7 @@ def _from_pretrained(folder: Path, file: str, name: str) -> tuple[Any, dict[str,
     return found
 
 
-def _unread(hf: Any, header: Header, report: dict[str, Any]) -> list[str]:
+def _unread(hf: HFModel, header: Header, report: dict[str, Any]) -> list[str]:
     """Tensors of the file that have no place in the model: Hugging Face drops them without a word."""
     from transformers.modeling_gguf_pytorch_utils import (
         TENSOR_PROCESSORS,
@@ -110,7 +111,7 @@ def _is_read_anew(architecture: str) -> bool:
     return bool(is_gguf_arch_supported(architecture))
 
 
-def _plain(hf: Any) -> Any:
+def _plain(hf: HFModel) -> Any:
     """The configuration without what would make it one of quantised weights, and with the class's name, which
     TransformerLens asks for."""
     config = copy.deepcopy(hf.config)
@@ -144,7 +145,7 @@ def _read_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
     """A module's attribute is another for a while."""
     before = getattr(module, name)
     setattr(module, name, value)

@@ -1,46 +1,93 @@
+const narrow = matchMedia("(max-width: 699px)");
+
 function parse(id) { return JSON.parse(document.getElementById(id).textContent); }
 
-function forPhones(layout, data) {
-  if (window.innerWidth >= 700) return layout;
+const TYPES = {i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, f4: Float32Array, f8: Float64Array};
+
+function unpacked(value) {
+  if (value === null || typeof value !== "object") return value;
+  if (value.bdata !== undefined) {
+    const bytes = Uint8Array.from(atob(value.bdata), c => c.charCodeAt(0));
+    return Array.from(new TYPES[value.dtype](bytes.buffer), one => isNaN(one) ? null : one);
+  }
+  if (value.texts) return unpacked(value.of).map(index => value.texts[index]);
+  if (Array.isArray(value)) return value.map(unpacked);
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, unpacked(one)]));
+}
+
+function forPhones({data, layout}) {
   const bar = data.map(t => t.marker && t.marker.colorbar).find(Boolean);
-  const entries = data.filter(t => t.name && t.showlegend !== false).length;
-  layout.margin = {...layout.margin, l: 52, r: bar ? 62 : 40, t: 20 + 19 * entries + (layout.updatemenus ? 40 : 0)};
+  layout.margin = {...layout.margin, l: 52, r: bar ? 62 : 40};
   if (bar) { bar.x = 1.03; layout.yaxis2.visible = false; }  // degrees and the bar do not fit beside each other
+  for (const t of data) if (t.texttemplate && t.x.length > 5) delete t.texttemplate;  // the cells are too small
   for (const t of data) if (t.error_y && t.marker.symbol === "line-ew") { t.marker.size *= 0.4; t.error_y.width *= 0.4; }
-  const ticks = layout.xaxis.tickvals || [];
-  if (ticks.length > 8) layout.xaxis.tickvals = ticks.filter((_, i) => i % Math.ceil(ticks.length / 7) === 0);
-  layout.font = {size: 12};
+  const ticks = layout.xaxis.tickvals || [], fewer = list => list.filter((_, i) => i % Math.ceil(ticks.length / 7) === 0);
+  if (ticks.length > 8) {
+    layout.xaxis.tickvals = fewer(ticks);
+    if (layout.xaxis.ticktext) layout.xaxis.ticktext = fewer(layout.xaxis.ticktext);
+  }
+  layout.font = {...layout.font, size: 12};
   layout.legend = {...layout.legend, font: {size: 11}};
+  if (layout.legend.y < 0) layout.legend.y *= 1.5;  // below the axis' title, which keeps its size
   layout.height = Math.min(layout.height || 460, 480);
   for (const slider of layout.sliders || []) slider.steps.forEach((step, i) => { if (i % 4) step.label = ""; });
-  return layout;
+}
+
+// One of many lines in a trace: the points around `at` up to the gaps on both sides.
+function lineAround(trace, at) {
+  let [from, to] = [at, at];
+  while (from > 0 && trace.x[from - 1] !== null) from--;
+  while (to < trace.x.length && trace.x[to] !== null) to++;
+  return {x: [trace.x.slice(from, to)], y: [trace.y.slice(from, to)]};
+}
+
+// A click on a line keeps it bold and its name below the figure; another on the same one lets it go.
+function namePicked(place, picked) {
+  const said = document.createElement("p");
+  said.className = "picked";
+  said.setAttribute("aria-live", "polite");
+  place.after(said);
+  place.on("plotly_click", ({points: [point]}) => {
+    const trace = point.data;
+    if (trace.meta !== "each") return;
+    const again = said.textContent !== "" && said.dataset.name === point.customdata;
+    const parts = again ? [] : point.customdata.split("<br>").map(part => new DOMParser().parseFromString(part, "text/html").body.textContent);
+    said.textContent = parts.join(" · ");
+    said.dataset.name = point.customdata;
+    Plotly.restyle(place, again ? {x: [[null]], y: [[null]]} : lineAround(trace, point.pointNumber), [picked]);
+  });
+}
+
+function figureOf(place) {
+  const spec = unpacked(parse("spec-" + place.dataset.figure));
+  if (narrow.matches) forPhones(spec);
+  if (spec.data.some(trace => trace.meta === "each")) {
+    spec.data.push({x: [null], y: [null], mode: "lines", line: {color: "#1f2328", width: 4}, hoverinfo: "skip", showlegend: false});
+  }
+  return themed(spec);
 }
 
 async function drawFigures() {
   for (const place of document.querySelectorAll(".plot")) {
-    const spec = parse("spec-" + place.dataset.figure);
-    const layout = forPhones(spec.layout, spec.data);
+    const drawn = Boolean(place.data), {data, layout} = figureOf(place);
     place.style.height = layout.height + "px";
-    await Plotly.newPlot(place, spec.data, layout, {
-      responsive: true, displaylogo: false,
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d"],
+    await Plotly.react(place, data, layout, {
+      responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
+      modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "sendChartToCloud"],
       toImageButtonOptions: {filename: place.dataset.figure, scale: 2},
     });
+    if (!drawn && data.some(trace => trace.meta === "each")) namePicked(place, data.length - 1);
     await new Promise(done => setTimeout(done));  // the page answers between two figures
   }
   document.documentElement.dataset.ready = "true";
 }
 
 function shade(share) {
-  const at = Math.min(Math.max(share, 0), 1) * (SHADES.length - 1);
-  const i = Math.min(Math.floor(at), SHADES.length - 2);
-  const channel = k => {
-    const [a, b] = [SHADES[i], SHADES[i + 1]].map(c => parseInt(c.slice(k, k + 2), 16));
-    return Math.round(a + (at - i) * (b - a));
-  };
-  const rgb = [1, 3, 5].map(channel);
-  const dark = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 140;
-  return [`rgb(${rgb.join(",")})`, dark ? "white" : "#1f2328"];
+  const stops = themed(SHADES, "color", "scale").map(channels);
+  const at = Math.min(Math.max(share, 0), 1) * (stops.length - 1), i = Math.min(Math.floor(at), stops.length - 2);
+  const rgb = stops[i].map((from, k) => Math.round(from + (at - i) * (stops[i + 1][k] - from)));
+  const isDark = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 140;
+  return [`rgb(${rgb.join(",")})`, isDark ? "white" : "#1f2328"];
 }
 
 function drawTokens() {
@@ -58,6 +105,7 @@ function drawTokens() {
 
   function draw() {
     const prompt = data.prompts[choice.value], row = Number(slider.value), angles = prompt.angles[row];
+    find("scale-shades").style.background = `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map(at => shade(at)[0])})`;
     shown.textContent = "layer " + data.layers[row] + " of " + data.layers[data.layers.length - 1];
     slider.setAttribute("aria-valuetext", shown.textContent);
     view.replaceChildren(...prompt.words.map((word, i) => {
@@ -76,8 +124,24 @@ function drawTokens() {
   }
   slider.addEventListener("input", draw);
   choice.addEventListener("change", draw);
+  dark.addEventListener("change", draw);
   draw();
 }
 
+// A table that is wider than its box says so, and keeps its first columns in sight.
+function markWideTables() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const wide = box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("wide", wide);
+    box.tabIndex = wide ? 0 : -1;  // the arrow keys scroll it
+    const [first, answer] = ["th", "th.answer"].map(which => (box.querySelector(which) || {}).offsetWidth || 0);
+    box.style.setProperty("--first", first + "px");
+    box.classList.toggle("keeps", wide && first + answer < 0.75 * box.clientWidth);  // room to see others
+  }
+}
+
 if (document.getElementById("token-data")) drawTokens();
+markWideTables();
+addEventListener("resize", markWideTables);
+for (const query of [dark, narrow]) query.addEventListener("change", drawFigures);
 drawFigures();

@@ -84,7 +84,7 @@ def without(dataset: xr.Dataset) -> go.Figure | None:
     """The angle by layer, without 0, 1, … dimensions; a menu picks the pairs and the geometry."""
     figure = new_figure(
         "The angle without the dimensions that make most of the cosine",
-        "From dark to light: all dimensions, then without the first 1, 2, 3, … of each layer. The violet "
+        "From strong to faint: all dimensions, then without the first 1, 2, 3, … of each layer. The violet "
         "band is the angle without as many dimensions drawn at random, of any size, 95% of the draws."
         + withheld_note(dataset, "angle_without_low"),
     )

@@ -17,7 +17,6 @@ from typing import Any
 from torch import Tensor
 
 from laminar_lens.geometry import Geometry, fit_geometries, fit_geometry, named_geometry
-from laminar_lens.models.selection import increasing_layers
 from laminar_lens.studies.run import Run
 
 
@@ -61,9 +60,8 @@ def compared(run: Run, skip: int) -> list[Compared]:
         InputError: an unknown name, or a geometry that was fitted with another BOS or final norm.
     """
     model, geometry, chosen = run.model, run.options.geometry, run.options
-    layers = increasing_layers(chosen.layers, int(model.cfg.n_layers))
     how: dict[str, Any] = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm}
-    fit = {"skip": skip, "seed": chosen.seed, **how, "layers": layers, "progress": run.progress}
+    fit = {"skip": skip, "seed": chosen.seed, **how, "layers": run.layers, "progress": run.progress}
     if isinstance(geometry, str):
         base = fit_geometry(model, geometry, **fit)
     else:

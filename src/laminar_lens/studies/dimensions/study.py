@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import between, option
-from laminar_lens.studies.options import MOST
+from laminar_lens.studies.options import MOST, GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from laminar_lens.geometry import Geometry
+    from laminar_lens.geometry import Geometry, GeometryLike
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
@@ -28,9 +29,6 @@ class Dimensions(Study):
     """Whether three dimensions make over half of a cosine, and what the angle is without them (D1–D4).
 
     Of the first pair, between position 0 and the body, of neighbours in it.
-
-    Attributes:
-        removed: the angle is measured without the first 0, 1, … so many dimensions.
     """
 
     kind: ClassVar[str] = "dimensions"
@@ -94,20 +92,20 @@ class Dimensions(Study):
 
 @checked(Dimensions.without)
 def dimension_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
+    document_starts: Starts = None,
     removed: int = REMOVED,
-    groups: Any = None,
+    groups: Labels = None,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
-    interventions: Any = None,
-    geometry: Any = "raw",
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
     progress: Progress | None = None,
 ) -> "StudyResult":
     """The few dimensions that make a cosine, if there are any: in the first pair, between position 0 and the
@@ -146,21 +144,7 @@ def dimension_study(
 
     Source: arXiv 2109.04404 (contributions, rogue dimensions).
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.drive import asked
 
-    return run(
-        Dimensions(removed),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        interventions=interventions,
-        geometry=geometry,
-        progress=progress,
-    )
+    return asked(Dimensions, StudyResult, model, texts, locals())

@@ -9,8 +9,10 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.pairs import BASELINES
 from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.studies.columns import radians, with_ends
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.sequential.beside import PREFIX, prefixed
 from laminar_lens.studies.sequential.claims import answer_claims, sentence
 from laminar_lens.studies.sequential.comparison import (
     Baseline,
@@ -18,11 +20,13 @@ from laminar_lens.studies.sequential.comparison import (
     compare,
     mean,
     modes_by_layer,
+    pairs_of_sinks,
     quantile,
     without_position,
 )
 from laminar_lens.studies.sequential.intervals import FEW, first_shift, layer_means, spreads
 from laminar_lens.studies.sequential.measure import Measurement, kept_warmup
+from laminar_lens.studies.sequential.mode_claims import mode_verdict, needed_prompts
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.warmup.result import WarmupResult
 
@@ -42,7 +46,6 @@ _BY_BASELINE = {
     "stratified_difference_high": "its simultaneous band over layers, upper end",
     "stratified_difference_p": "p of its sign-flip test, adjusted for the maximum over layers",
 }
-WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k"}
 
 
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
@@ -54,22 +57,14 @@ def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
         raise InputError(f"these prompts have no baseline {chosen!r}; choose from {', '.join(baselines)}")
     made = _dataset(measured, baselines, warm, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
     claims = answer_claims(made, baselines, chosen=chosen, warmup=warm, seed=seed)
-    return Answer(made, sentence(measured.layers, baselines[chosen], warm), claims)
+    return Answer(made, sentence(measured.layers, baselines[chosen], warm, claims), claims)
 
 
 def _baselines(measured: Measurement, n_perm: int, seed: int) -> dict[str, Baseline]:
     """Every baseline that these prompts allow, in the order of `BASELINES`."""
-    target, draws = mean(measured.target_angle, axis=2), measured.draws()
+    target, first, draws = mean(measured.target_angle, axis=2), measured.target_pair[:, 0], measured.draws()
     return {
-        name: compare(
-            target,
-            measured.target_pair[:, 0],
-            name,
-            *draws[name],
-            measured.layers,
-            n_perm=n_perm,
-            seed=seed,
-        )
+        name: compare(target, first, name, *draws[name], measured.layers, n_perm=n_perm, seed=seed)
         for name in BASELINES
         if name in draws
     }
@@ -100,6 +95,7 @@ def _dataset(
     variables |= _target_statistics(variables, seed)
     variables |= _baseline_statistics(measured.layers, baselines)
     variables |= _mode_statistics(baselines[chosen], seed)
+    variables |= _two_sinks(measured, baselines[chosen], chosen)
     coords: dict[str, Any] = {
         "layer": ("layer", list(measured.layers), {"long_name": "hidden state"}),
         "prompt": np.arange(len(measured.text)),
@@ -120,12 +116,6 @@ def _dataset(
     return dataset if warmup is None else _with_warmup(dataset, warmup.dataset)
 
 
-def _rad(dims: Sequence[str], values: Any, name: str, withheld: str = "") -> xr.Variable:
-    """A variable in radians; the attribute `withheld` says why an interval's end is missing."""
-    attrs = {"units": "rad", "long_name": name} | ({"withheld": withheld} if withheld else {})
-    return xr.Variable(tuple(dims), np.asarray(values, dtype=np.float64), attrs)
-
-
 def _angles(measured: Measurement, baselines: Mapping[str, Baseline], chosen: str) -> Variables:
     target, n = measured.target_angle, len(measured.text)
     shape = (len(BASELINES), len(measured.layers), n)
@@ -138,44 +128,52 @@ def _angles(measured: Measurement, baselines: Mapping[str, Baseline], chosen: st
     at, by = BASELINES.index(chosen), ("baseline", "layer", "prompt")
     several = {"target_pairs": xr.Variable(("prompt", "occurrence", "end"), measured.target_pair)}
     return {
-        "target_angle": _rad(by[1:], mean(target, axis=2), "angle at the target"),
-        "target_rotation": _rad(
+        "target_angle": radians(by[1:], mean(target, axis=2), "angle at the target"),
+        "target_rotation": radians(
             by[1:], mean(measured.rotation, axis=2), "rotation of the target since the layer before"
         ),
         "target_pair": xr.Variable(("prompt", "end"), measured.target_pair[:, 0]),
-        "baseline_angle": _rad(by[1:], single[at], f"angle at the {chosen} baseline pair"),
+        "baseline_angle": radians(by[1:], single[at], f"angle at the {chosen} baseline pair"),
         "baseline_pair": xr.Variable(("prompt", "end"), pairs[at]),
-        "angle_by_baseline": _rad(by, single, "angle at the baseline pair, single draw"),
+        "angle_by_baseline": radians(by, single, "angle at the baseline pair, single draw"),
         "pair_by_baseline": xr.Variable(("baseline", "prompt", "end"), pairs),
-        "mean_by_baseline": _rad(by, averaged, "angle at the baseline pair, mean over draws"),
+        "mean_by_baseline": radians(by, averaged, "angle at the baseline pair, mean over draws"),
         **(several if measured.target_pair.shape[1] > 1 else {}),
     }
 
 
 def _curves(measured: Measurement) -> Variables:
     null, random_curve = mean(measured.permuted_angle, axis=1), measured.random_curve
+    angle, deep = measured.angle, measured.layer > 0
+    finite = np.isfinite(angle)
+    ends = np.quantile(angle[finite], (0.005, 0.995)) if finite.any() else (0.0, np.pi)
+    name = "mean angle, positions permuted within each text"
     curves = {
-        "position_angle": _rad(("layer", "prompt", "pair"), measured.angle, "angle of each adjacent pair"),
-        "null_position_angle": _rad(
-            ("layer", "pair"), null, "mean angle, positions permuted within each text"
+        "position_angle": radians(("layer", "prompt", "pair"), angle, "angle of each adjacent pair"),
+        "position_mean": radians(("layer", "pair"), mean(angle, axis=1), "mean angle of each adjacent pair"),
+        "position_prompts": xr.Variable(("pair",), finite.any(axis=0).sum(axis=0)),
+        "angle_low": radians((), ends[0], "0.5% of the angles of adjacent pairs are smaller"),
+        "angle_high": radians((), ends[1], "0.5% of the angles of adjacent pairs are larger"),
+        "null_position_angle": radians(("layer", "pair"), null, name),
+        "null_position_mean": radians(
+            ("pair",), mean(null[deep] if deep.any() else null, axis=0), f"{name}, over layers with context"
         ),
     }
     if random_curve is not None:
-        curves["random_position_angle"] = _rad(("layer", "pair"), random_curve, "mean angle, random weights")
+        curves["random_position_angle"] = radians(
+            ("layer", "pair"), random_curve, "mean angle, random weights"
+        )
     return curves
 
 
 def _target_statistics(variables: Variables, seed: int) -> Variables:
     target, rotation = variables["target_angle"].values, variables["target_rotation"].values
     turned = layer_means(rotation, seed)
-    wide = spreads(target, seed)
     return {
-        **_interval("target", layer_means(target, seed), "mean angle at the target"),
-        "target_median": _rad(("layer",), quantile(target, 0.5), "median angle at the target"),
-        "target_iqr": _rad(("layer",), wide.estimate, "interquartile range of the angle at the target"),
-        "target_iqr_low": _rad(("layer",), wide.low, "its interval, lower end", wide.withheld),
-        "target_iqr_high": _rad(("layer",), wide.high, "its interval, upper end", wide.withheld),
-        **_interval("rotation", turned, "mean rotation of the target since the layer before"),
+        **_ends("target", layer_means(target, seed), "mean angle at the target", "_mean"),
+        "target_median": radians(("layer",), quantile(target, 0.5), "median angle at the target"),
+        **_ends("target_iqr", spreads(target, seed), "interquartile range of the angle at the target"),
+        **_ends("rotation", turned, "mean rotation of the target since the layer before", "_mean"),
     }
 
 
@@ -196,7 +194,7 @@ def _baseline_statistics(layers: Sequence[int], baselines: Mapping[str, Baseline
             if result.band is not None and result.flip is not None:
                 _fill(table, row, (kind, f"{kind}_low", f"{kind}_high"), result.band)
                 table[f"{kind}_p"][row], overall[kind][row] = result.flip.p, result.flip.p_overall
-    made = {name: _rad(("baseline", "layer"), table[name], about) for name, about in _BY_BASELINE.items()}
+    made = {name: radians(("baseline", "layer"), table[name], about) for name, about in _BY_BASELINE.items()}
     for kind, values in overall.items():
         made[f"{kind}_p"].attrs.pop("units")
         made[f"{kind}_p_overall"] = xr.Variable(("baseline",), values)
@@ -228,7 +226,7 @@ def _fill(table: dict[str, np.ndarray], row: int, names: Sequence[str], found: I
 def _mode_statistics(found: Baseline, seed: int) -> Variables:
     """Two modes of the chosen baseline's single draw, what explains the upper one, what position 0 shifts."""
     single, pairs = found.angle[:, :, 0], found.pairs[0]
-    first = without_position(single, pairs)
+    first, needed = without_position(single, pairs), needed_prompts(found)
     rest = modes_by_layer(first, seed)
     numbers = {
         "mode_low_mean": [m.means[0] for m in found.modes],
@@ -238,6 +236,7 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
     }
     plain = {
         "two_modes": np.array([m.has_two for m in found.modes], dtype=np.int8),
+        "mode_verdict": np.array([mode_verdict(m, needed) for m in found.modes]),
         "two_modes_without_first": np.array([m.has_two for m in rest], dtype=np.int8),
         "mode_high_weight": np.array([m.weights[1] for m in found.modes]),
         "mode_delta_bic": np.array([m.delta_bic for m in found.modes]),
@@ -252,9 +251,19 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
     for name in ("precision", "recall", "ami", "p"):
         values = [np.nan if a is None else getattr(a, name) for a in found.attribution]
         plain[f"attribution_{name}"] = np.array(values)
-    made = {name: _rad(("layer",), values, name.replace("_", " ")) for name, values in numbers.items()}
+    made = {name: radians(("layer",), values, name.replace("_", " ")) for name, values in numbers.items()}
     made |= {name: xr.Variable(("layer",), values) for name, values in plain.items()}
+    made["mode_verdict"].attrs["prompts_needed"] = needed
     return made | _first_shift(single, pairs, seed)
+
+
+def _two_sinks(measured: Measurement, found: Baseline, chosen: str) -> Variables:
+    """Where both tokens of a pair of the chosen baseline are sinks; nothing of pairs from other texts."""
+    if measured.length is None or chosen == "matched":
+        return {}
+    both = pairs_of_sinks(measured.length, found.pairs[0], found.angle[:, :, 0], measured.angle)
+    about = {"long_name": f"whether both tokens of the {chosen} baseline pair are sinks"}
+    return {"two_sinks": xr.Variable(("layer", "prompt"), both.astype(np.int8), about)}
 
 
 def _first_shift(single: np.ndarray, pairs: np.ndarray, seed: int) -> Variables:
@@ -265,33 +274,23 @@ def _first_shift(single: np.ndarray, pairs: np.ndarray, seed: int) -> Variables:
     if not (pairs == 0).any():
         medians = np.full(len(single), np.nan)
     return {
-        **_interval("first_shift_mean", shift, "shift of the mean by the pairs with position 0", bare=True),
-        "first_shift_median": _rad(("layer",), medians, "shift of the median by the pairs with position 0"),
+        **_ends("first_shift_mean", shift, "shift of the mean by the pairs with position 0"),
+        "first_shift_median": radians(
+            ("layer",), medians, "shift of the median by the pairs with position 0"
+        ),
     }
 
 
-def _interval(name: str, found: Interval, about: str, *, bare: bool = False) -> Variables:
-    """`name_mean`, `name_low`, `name_high` by layer; with `bare` the estimate is called `name` itself."""
-    return {
-        name if bare else f"{name}_mean": _rad(("layer",), found.estimate, about),
-        f"{name}_low": _rad(("layer",), found.low, f"{about}: lower end of its interval", found.withheld),
-        f"{name}_high": _rad(("layer",), found.high, f"{about}: upper end of its interval", found.withheld),
-    }
+def _ends(name: str, found: Interval, about: str, estimate: str = "") -> Variables:
+    return with_ends(name, ("layer",), found, about, "rad", estimate=estimate)
 
 
 def _with_warmup(dataset: xr.Dataset, warmup: xr.Dataset) -> xr.Dataset:
-    """The warm-up's curves and answers under the prefix `warmup_`, on the layers of this study."""
-    rows = warmup.sel(layer=dataset["layer"].values)
-    added: Variables = {}
-    for name, variable in rows.data_vars.items():
-        if "text" in variable.dims:
-            continue  # the raw angles and tokens stay with the warm-up's own result
-        dims = tuple(WARMUP_DIMS.get(str(dim), str(dim)) for dim in variable.dims)
-        added[f"warmup_{name}"] = xr.Variable(dims, variable.values, variable.attrs)
-    coords = {new: warmup[old].values for old, new in WARMUP_DIMS.items() if old in warmup.coords}
+    """The warm-up's curves and answers, on the layers of this study."""
     attrs = {
-        f"warmup_{name}": value
+        f"{PREFIX}{name}": value
         for name, value in warmup.attrs.items()
         if name not in ("study", "format", "provenance", "warnings", "numbers_sha256", "attrs_sha256")
     }
-    return dataset.assign(added).assign_coords(coords).assign_attrs(attrs)
+    rows = warmup.sel(layer=dataset["layer"].values)
+    return dataset.assign(prefixed(rows, ("layer", "geometry"))).assign_attrs(attrs)

@@ -3,10 +3,9 @@ texts, and with such a tolerance, as were asked for. Nothing heavy is imported."
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.prompts import check_target, find_targets
 from laminar_lens.studies.command import Asked, Known
@@ -48,7 +47,7 @@ class Part:
         n_texts: as in every study.
     """
 
-    study: Warmup = Warmup()
+    study: Warmup = field(default_factory=Warmup)
     n_texts: int | None = None
 
 
@@ -93,7 +92,7 @@ class SequentialCommand(WithGrid):
         target_pairs(targets, skip=study.skip, bos=int(asked.options.get("prepend_bos", False)))
         prompt_observations(known.rows, known.tokenizer, targets)
 
-    def study(self, model: Any, asked: Asked, progress: Progress) -> "Sequential":
+    def study(self, asked: Asked) -> "Sequential":
         """The study; its warm-up part, unless it is left out, as it is asked for."""
         study, own = _study(asked), asked.own
         if study.warmup is False:

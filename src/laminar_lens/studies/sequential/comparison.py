@@ -10,6 +10,7 @@ from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_b
 from laminar_lens.stats.mixture import MIN_TEXTS as MODES_FROM
 from laminar_lens.stats.mixture import Attribution, TwoModes, attribute, two_modes_by_layer
 from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.stats.sinks import both_sinks, typical_norm
 from laminar_lens.studies.layers import named_layers
 
 MIN_TEXTS = 2
@@ -127,6 +128,24 @@ def quantile(x: np.ndarray, q: float) -> np.ndarray:
     empty = np.isnan(kept).all(axis=1)
     filled = np.where(np.expand_dims(empty, 1), 0.0, kept)
     return np.where(empty, np.nan, np.nanquantile(filled, q, axis=1))
+
+
+def pairs_of_sinks(
+    length: np.ndarray, pairs: np.ndarray, angle: np.ndarray, adjacent: np.ndarray
+) -> np.ndarray:
+    """True [layer prompt] where both tokens of a prompt's pair are sinks, by `both_sinks`.
+
+    Args:
+        length: of each token's vector, [layer prompt pos], NaN after a prompt's end.
+        pairs: positions [prompt 2], −1 for none.
+        angle: of these pairs, [layer prompt].
+        adjacent: of all neighbours, [layer prompt pair], whose median is the typical angle.
+    """
+    real = np.isfinite(length).all(axis=0)
+    usual = typical_norm(length[:, real], np.nonzero(real)[1] == 0)
+    ratio = length[:, np.arange(len(pairs))[:, None], np.maximum(pairs, 0)] / usual[:, None, None]
+    typical = quantile(adjacent.reshape(len(length), -1), 0.5)
+    return both_sinks(ratio, angle, typical) & (pairs >= 0).all(axis=-1)
 
 
 def _without(

@@ -8,6 +8,7 @@ from laminar_lens.figures.marks import line, needs
 from laminar_lens.figures.style import (
     BASELINE,
     BASELINES,
+    EARLY,
     SOFT,
     TARGET,
     WITH_FIRST,
@@ -21,6 +22,8 @@ from laminar_lens.figures.style import (
     shown,
     withheld_note,
 )
+from laminar_lens.studies.layers import named_layers
+from laminar_lens.words import interval
 
 _DARK = "#33373d"
 _LAYER = "layer %{x}: mean %{y:.3f} rad"
@@ -98,35 +101,64 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
+_SPLIT = (
+    ("from position 4 on", WITHOUT_FIRST),
+    *((f"from position {place}", EARLY[place - 1]) for place in (3, 2, 1)),
+    ("with position 0", WITH_FIRST),
+)
+"""Groups of pairs by their earlier position, the last on top."""
+
+
 @needs("baseline_angle")
 def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
-    """The baseline's angles coloured by whether the pair contains position 0."""
+    """The baseline's angles coloured by the earlier position of the pair."""
+    layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
+    both, said = _two_sinks(dataset)
     figure = new_figure(
         "The baseline, split by position 0",
-        "The same baseline lines, coloured by one question: does the pair contain the first token? If the "
-        "colours separate, the mean over both describes neither.",
+        "The same baseline lines, coloured by the earlier token of the pair. If those with the first token "
+        "separate from the others, the mean over both describes neither." + said,
     )
-    layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
-    pairs = dataset["baseline_pair"].values
-    first = (pairs == 0).any(axis=1)
-    texts = baseline_texts(dataset)
-    kept = (pairs >= 0).all(axis=1)
-    for mask, name, color in (
-        (~first & kept, "without position 0", WITHOUT_FIRST),
-        (first & kept, "with position 0", WITH_FIRST),
-    ):
+    earliest = dataset["baseline_pair"].values.min(axis=1)
+    texts = [text + more for text, more in zip(baseline_texts(dataset), both, strict=True)]
+    for place, (name, color) in zip((4, 3, 2, 1, 0), _SPLIT, strict=True):
+        mask = earliest >= 4 if place == 4 else earliest == place
         if mask.any():
             chosen = [text for text, wanted in zip(texts, mask, strict=True) if wanted]
-            label = f"{name} ({mask.sum()} prompts)"
-            bundle(figure, layers, angles[:, mask].T, chosen, name=label, color=color, opacity=0.55)
+            label = f"{name} ({len(chosen)} prompts)"
+            bundle(figure, layers, angles[:, mask].T, chosen, name=label, color=color, opacity=0.6)
     mean = dataset["baseline_mean"].values[chosen_baseline(dataset)]
     line(
-        figure, layers, mean, name="mean over both, all draws", color=_DARK, width=3.0, dash="5px,4px",
-        hover="mean over both, layer %{x}: %{y:.3f} rad",
+        figure, layers, mean, name="mean over all, every draw", color=_DARK, width=3.0, dash="5px,4px",
+        hover="mean over all, layer %{x}: %{y:.3f} rad",
     )  # fmt: skip
+    if said:
+        rows, columns = np.nonzero(dataset["two_sinks"].values)
+        top = angles[rows, columns].argmax()
+        figure.add_annotation(
+            text="two sinks", x=int(layers[rows[top]]), y=float(angles[rows[top], columns[top]]),
+            yanchor="bottom", showarrow=False, font={"size": 12, "color": SOFT},
+        )  # fmt: skip
     layer_axis(figure, layers.tolist())
     angle_axis(figure, [angles], attrs=dataset.attrs)
     return figure
+
+
+def _two_sinks(dataset: xr.Dataset) -> tuple[list[str], str]:
+    """What the hover text of each pair and the caption say of pairs whose tokens are both sinks."""
+    if "two_sinks" not in dataset or not dataset["two_sinks"].values.any():
+        return [""] * dataset.sizes["prompt"], ""
+    both, layers = dataset["two_sinks"].values.astype(bool), dataset["layer"].values
+    each = [
+        f"<br>two sinks in {named_layers(layers[rows].tolist())}" if rows.any() else "" for rows in both.T
+    ]
+    angles, rows = dataset["baseline_angle"].values[both], np.flatnonzero(both.any(axis=0))
+    prompts = ", ".join(map(str, rows))
+    few = f"{len(rows)} lines (prompts {prompts}) are pairs"
+    few = f"1 line (prompt {prompts}) is a pair" if len(rows) == 1 else few
+    where = named_layers(layers[both.any(axis=1)].tolist())
+    apart = f"{interval(angles.min(), angles.max())} rad apart"
+    return each, f" {few} of two sinks in {where}, {apart}: both vectors are long and point the same way."
 
 
 @needs("difference")

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import find_targets
-from laminar_lens.studies.measurement import Capture, measured_angles
+from laminar_lens.studies.measurement import measured_angles
+from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.comparison import mean, modes_by_layer
 from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
 
 
-def checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str, ...]:
+def checked_prompts(model: HookedModel, prompts: Any, settings: Settings) -> tuple[str, ...]:
     """The prompts, all of which have a target: only what BOS or norm rule out becomes a note."""
     texts = check_settings(prompts, settings)
     if settings.baseline == "matched":
@@ -25,16 +26,13 @@ def checked_prompts(model: Any, prompts: Any, settings: Settings) -> tuple[str, 
     return texts
 
 
-def prompt_columns(
-    model: Any, prompts: tuple[str, ...], settings: Settings, how: Capture, progress: Progress | None
-) -> dict[str, Any]:
-    """The prompts' own numbers, which depend on BOS and final norm alone."""
-    plan = make_plan(
-        getattr(model, "tokenizer", None), prompts, replace(settings, prepend_bos=how.prepend_bos)
-    )
+def prompt_columns(run: Run, prompts: tuple[str, ...], settings: Settings) -> dict[str, Any]:
+    """The prompts' own numbers."""
+    tokenizer, bos = getattr(run.model, "tokenizer", None), run.options.prepend_bos
+    plan = make_plan(tokenizer, prompts, replace(settings, prepend_bos=bos))
     draws = plan.draws[settings.baseline]
     pairs = {"target": plan.target, "baseline": np.swapaxes(draws, 0, 1)}
-    found = measured_angles(model, plan.prompts, pairs, plan.target[:, :, 1], how, progress=progress)
+    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1])
     aimed, baseline = mean(found.pair_angle["target"], axis=2), found.pair_angle["baseline"]
     modes = modes_by_layer(baseline[:, :, 0], settings.seed)
     return {

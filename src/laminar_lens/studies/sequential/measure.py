@@ -10,13 +10,9 @@ import xarray as xr
 from laminar_lens.results import texts_fingerprint
 from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
-from laminar_lens.studies.measurement import (
-    Adjacent,
-    Capture,
-    adjacent_angles,
-    measured_angles,
-)
+from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
+from laminar_lens.studies.sequential.beside import prefixed, unprefixed
 from laminar_lens.studies.sequential.comparison import mean
 from laminar_lens.studies.sequential.plan import Plan, check_tokens, draw_matched
 from laminar_lens.studies.sequential.texts import donor_angles, donor_texts, warmup_part
@@ -24,9 +20,6 @@ from laminar_lens.studies.warmup.result import WarmupResult
 
 if TYPE_CHECKING:
     from laminar_lens.studies.sequential.study import Sequential
-
-WARMUP = "warmup_"
-"""Prefix of the warm-up's variables and axes in a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +39,8 @@ class Measurement:
         target_beside, baseline_beside: the target's angle, and the published single draw's, in each geometry.
         d_model: width of the residual stream.
         donors: how many texts gave matched pairs, and their hash.
-        warmup: attributes of the warm-up's answer, whose variables stand beside under `WARMUP`.
+        length: of each token's vector, NaN after a prompt's end.
+        warmup: attributes of the warm-up's answer, whose variables stand beside under a prefix.
     """
 
     angle: Annotated[np.ndarray, Axes("layer prompt pair", "rad", "angle of each adjacent pair")]
@@ -73,6 +67,9 @@ class Measurement:
     target_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
     baseline_beside: Annotated[np.ndarray, Axes("geometry layer compared_prompt", "rad")] | None = None
     geometry: Annotated[np.ndarray, Axes("geometry")] | None = None
+    length: Annotated[np.ndarray, Axes("layer prompt pos", "1", "length of each token's vector")] | None = (
+        None
+    )
     warmup: dict[str, Any] | None = None
 
     @property
@@ -92,31 +89,22 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     first, so that one which does not fit is named before many texts are run."""
     plan = run.texts
     assert isinstance(plan, Plan)
-    how, settings = _captured(run), study.chosen(run)
-    notes, seed, progress = run.notes, run.options.seed, run.progress
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
     beside = _beside(run, plan) if run.beside else None
-    found = measured_angles(
-        run.model,
-        plan.prompts,
-        pairs,
-        plan.target[:, :, 1],
-        how,
-        visit=None if beside is None else beside.of,
-        progress=progress,
-    )
-    check_tokens(plan, found.tokens, bos=int(how.prepend_bos))
-    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup, how))
-    source, given = run.once(
-        "donors",
-        lambda: donor_texts(run.model, study.donors, study.n_donors, warm, plan, how, seed, notes, progress),
-    )
-    donors = donor_angles(run.model, given, warm, run.condition, how, notes, progress)
+    visit = None if beside is None else beside.of
+    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1], visit)
+    check_tokens(plan, found.tokens, bos=int(run.options.prepend_bos))
+    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup))
+    source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
+    donors = donor_angles(run, given, warm)
     draws: dict[str, np.ndarray] = {}
     for name, drawn in plan.draws.items():
         draws |= {name: found.pair_angle[name], f"{name}_pair": drawn}
-    draws |= _matched(draw_matched(plan, donors, settings, notes), donors)
+    draws |= _matched(draw_matched(plan, donors, study.chosen(run), run.notes), donors)
+    answered = None
+    if warm is not None and run.condition in warm.conditions:
+        answered = warm.condition(run.condition).dataset
     made = Measurement(
         angle=found.angle,
         target_angle=found.pair_angle["target"],
@@ -131,18 +119,13 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         d_model=int(found.info["d_model"]),
         donors={"donors": source, "n_donors": len(donors.tokens)}
         | {"donors_sha256": texts_fingerprint(donors.tokens)[1]},
+        length=found.length,
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
-        warmup=_attrs(warm, run.condition),
+        warmup=None if answered is None else dict(answered.attrs),
         **draws,
         **({} if beside is None else _angles_beside(run, beside.angle)),
     )
-    return to_dataset(made, info=found.info).assign(_kept(warm, run.condition))
-
-
-def _captured(run: Run) -> Capture:
-    chosen = run.options
-    layers = run.captured["layers"]
-    return Capture(chosen.prepend_bos, chosen.final_norm, layers, chosen.backend, run.changes, run.geometry)
+    return to_dataset(made, info=found.info).assign({} if answered is None else prefixed(answered))
 
 
 def _matched(drawn: np.ndarray | None, donors: Adjacent) -> dict[str, np.ndarray]:
@@ -160,10 +143,7 @@ def _random_curve(run: Run, plan: Plan) -> np.ndarray | None:
     twin = run.twin("No random-weights curve")
     if twin is None:
         return None
-    how, label = _captured(twin), "capturing random weights"
-    return mean(
-        adjacent_angles(twin.model, plan.prompts, how, label=label, progress=run.progress).angle, axis=1
-    )
+    return mean(adjacent_angles(twin, plan.prompts, "capturing random weights").angle, axis=1)
 
 
 def _beside(run: Run, plan: Plan) -> Beside:
@@ -181,41 +161,6 @@ def _angles_beside(run: Run, angle: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _answered(warm: WarmupResult | None, condition: str) -> xr.Dataset | None:
-    if warm is None or condition not in warm.conditions:
-        return None
-    return warm.condition(condition).dataset
-
-
-def _attrs(warm: WarmupResult | None, condition: str) -> dict[str, Any] | None:
-    answered = _answered(warm, condition)
-    return None if answered is None else dict(answered.attrs)
-
-
-def _kept(warm: WarmupResult | None, condition: str) -> dict[str, xr.Variable]:
-    """The warm-up's answer, without the raw angles and tokens, which stay with its own result."""
-    answered = _answered(warm, condition)
-    if answered is None:
-        return {}
-    return {
-        f"{WARMUP}{name}": xr.Variable(
-            [f"{WARMUP}{dim}" for dim in variable.dims], variable.values, variable.attrs
-        )
-        for name, variable in answered.variables.items()
-        if "text" not in variable.dims
-    }
-
-
 def kept_warmup(dataset: xr.Dataset, attrs: Mapping[str, Any] | None) -> WarmupResult | None:
     """The warm-up's answer that a measurement holds."""
-    if attrs is None:
-        return None
-    parts = {
-        str(name).removeprefix(WARMUP): xr.Variable(
-            [str(dim).removeprefix(WARMUP) for dim in variable.dims], variable.values, variable.attrs
-        )
-        for name, variable in dataset.variables.items()
-        if str(name).startswith(WARMUP)
-    }
-    coords = {name: parts.pop(name) for name in ("layer", "pair", "k", "geometry") if name in parts}
-    return WarmupResult(xr.Dataset(parts, coords, dict(attrs)))
+    return None if attrs is None else WarmupResult(xr.Dataset(unprefixed(dataset), attrs=dict(attrs)))

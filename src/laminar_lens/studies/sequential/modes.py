@@ -10,6 +10,9 @@ from laminar_lens.studies.sequential.figures import baseline_texts
 MOST_LABELS = 20
 """With more layers than this, labels at each layer would print over each other."""
 
+_GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, without the whole part, keep points side by side apart."""
+
 _WIDTH = 700
 """Of the plot in CSS pixels, about: what a layer may take of it."""
 
@@ -22,13 +25,13 @@ def mixture(dataset: xr.Dataset) -> go.Figure | None:
         "One mode or two, layer by layer",
         "Bars mark a mode's mean ± one standard deviation where the test finds two modes, the percentage "
         f"{'is' if dataset.sizes['layer'] <= MOST_LABELS else 'in the hover text is'} the weight of the "
-        "upper one; a layer without bars shows one group.",
+        "upper one; a layer without bars shows no second group.",
     )
     layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
     pairs = dataset["baseline_pair"].values
     first = (pairs == 0).any(axis=1)
     texts = baseline_texts(dataset)
-    spread = np.linspace(-0.3, 0.3, len(first))[np.random.default_rng(0).permutation(len(first))]
+    spread = 0.6 * (np.arange(len(first)) * _GOLDEN % 1) - 0.3
     for mask, name, color in (
         (~first, "without position 0", WITHOUT_FIRST),
         (first, "with position 0", WITH_FIRST),
@@ -38,10 +41,8 @@ def mixture(dataset: xr.Dataset) -> go.Figure | None:
                 x=np.add.outer(layers, spread[mask]).ravel(), y=angles[:, mask].ravel(),
                 mode="markers", name=name,
                 marker={"color": fade(color, 0.55), "size": 5},
-                customdata=[
-                    f"{texts[row]}<br>layer {layer}" for layer in layers for row in np.flatnonzero(mask)
-                ],
-                hovertemplate="%{customdata}: %{y:.3f} rad<extra></extra>",
+                customdata=[texts[row] for _ in layers for row in np.flatnonzero(mask)],
+                hovertemplate="%{customdata}<br>layer %{x:.0f}: %{y:.3f} rad<extra></extra>",
             )
         )  # fmt: skip
     two = dataset["two_modes"].values.astype(bool)

@@ -25,6 +25,7 @@ from laminar_lens.prompts import Target, check_prompts, check_target, find_targe
 from laminar_lens.stats.streams import stream
 from laminar_lens.studies.measurement import Adjacent
 from laminar_lens.studies.observations import Observations, prompt_observations
+from laminar_lens.texts.tokenization import Tokenizer
 
 DRAWN = {"published": published_pairs, "adjacent": adjacent_pairs, "by_position": by_position_pairs}
 
@@ -110,7 +111,7 @@ def check_settings(prompts: object, settings: Settings) -> tuple[str, ...]:
     return texts
 
 
-def make_plan(tokenizer: Any, prompts: object, settings: Settings) -> Plan:
+def make_plan(tokenizer: Tokenizer | None, prompts: object, settings: Settings) -> Plan:
     """Targets found, pairs drawn.
 
     Raises:
@@ -207,7 +208,7 @@ def check_tokens(plan: Plan, captured: np.ndarray, *, bos: int) -> None:
             )
 
 
-def _all_targets(tokenizer: Any, texts: Sequence[str], settings: Settings) -> list[list[Target]]:
+def _all_targets(tokenizer: Tokenizer, texts: Sequence[str], settings: Settings) -> list[list[Target]]:
     """Every occurrence: "first" and "last" choose the pair, but none of the others is a non-target."""
     return find_targets(tokenizer, texts, settings.target, "all", settings.regex)
 

@@ -41,7 +41,7 @@ def by_position(dataset: xr.Dataset) -> go.Figure | None:
 
 def by_position_skipped(dataset: xr.Dataset) -> go.Figure | None:
     """The same without the first positions."""
-    if "position_angle" not in dataset:
+    if "position_mean" not in dataset:
         return None
     asked, reached = _asked(dataset), len(_drawn_pairs(dataset))
     skip = asked if asked <= reached - FEWEST_PAIRS else max(1, min(MOST_SKIPPED, reached - FEWEST_PAIRS))
@@ -59,23 +59,20 @@ def by_position_skipped(dataset: xr.Dataset) -> go.Figure | None:
 
 
 def _asked(dataset: xr.Dataset) -> int:
-    """Tokens to leave out: the largest that any layer's warm-up asks for, and at least one."""
-    for name in ("warmup_k_hi", "warmup_k_lo"):
-        if name in dataset and (dataset[name].values >= 0).all():
-            return max(1, int(dataset[name].values.max()))
-    return 1
+    """Tokens to leave out: what the warm-up asks for in all layers at once, and at least one."""
+    known = (int(dataset.attrs.get(f"warmup_{name}", -1)) for name in ("k_hi", "k_lo"))
+    return max(1, next((k for k in known if k >= 0), 1))
 
 
 def _drawn_pairs(dataset: xr.Dataset) -> NDArray[Any]:
     """Indices of the pairs that enough prompts reach."""
-    counts = np.isfinite(dataset["position_angle"].values).any(axis=0).sum(axis=0)
+    counts = dataset["position_prompts"].values
     return np.flatnonzero(counts >= max(1, min(FEWEST_PROMPTS, counts.max())))
 
 
 def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go.Figure | None:
-    if "position_angle" not in dataset:
+    if "position_mean" not in dataset:
         return None
-    angles = dataset["position_angle"].values
     kept = _drawn_pairs(dataset)
     kept = kept[kept >= skip]
     if len(kept) < 2:
@@ -84,7 +81,7 @@ def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go
     x = dataset["pair"].values[kept].tolist()
     layers = dataset["layer"].values.tolist()
     first = 1 if layers[0] == 0 else 0
-    curves = _means(angles[:, :, kept])
+    curves = dataset["position_mean"].values[:, kept]
     seen = [curves]
     contextual = layers[first:]
     if "random_position_angle" in dataset and contextual:
@@ -92,9 +89,10 @@ def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go
         _random_lines(figure, x, random, [f"random weights, layer {layer}" for layer in contextual])
         seen.append(random)
     layer_lines(figure, contextual, x, curves[first:], hover="pair (%{x}, next)")
-    if "null_position_angle" in dataset:
-        null = dataset["null_position_angle"].values
-        seen.append(_permuted_line(figure, x, (null[first:] if contextual else null)[:, kept]))
+    if "null_position_mean" in dataset:
+        null = dataset["null_position_mean"].values[kept]
+        _permuted_line(figure, x, null)
+        seen.append(null)
     if first:
         figure.add_trace(
             go.Scatter(
@@ -114,23 +112,12 @@ def _random_lines(figure: go.Figure, x: Sequence[int], curves: NDArray[Any], tex
     figure.data[-1].hovertemplate = "%{customdata}<br>pair (%{x}, next): %{y:.3f} rad<extra></extra>"
 
 
-def _permuted_line(figure: go.Figure, x: Sequence[int], null: NDArray[Any]) -> NDArray[Any]:
-    """Draw the mean over layers of the curves [layer, x] with permuted positions, and return it."""
-    mean: NDArray[Any] = _means(null[None])[0]
+def _permuted_line(figure: go.Figure, x: Sequence[int], null: NDArray[Any]) -> None:
     figure.add_trace(
         go.Scatter(
-            x=list(x), y=mean, mode="lines", name="positions permuted, mean over layers",
+            x=list(x), y=null, mode="lines", name="positions permuted, mean over layers",
             line={"color": BASELINE, "width": 1.2},
             hovertemplate="positions permuted, mean over layers<br>pair (%{x}, next): %{y:.3f} rad"
             "<extra></extra>",
         )
     )  # fmt: skip
-    return mean
-
-
-def _means(angles: NDArray[Any]) -> NDArray[Any]:
-    """Mean over the second axis [layer prompt pair] → [layer pair] of what is finite."""
-    finite = np.isfinite(angles)
-    count = finite.sum(axis=1)
-    total = np.where(finite, angles, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

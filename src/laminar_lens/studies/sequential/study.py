@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import MOST_DRAWS, checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Names, Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import OCCURRENCES
 from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
-from laminar_lens.studies.options import MOST, MOST_TEXTS
+from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.sequential.command import Part, baseline, part, texts_outside
 from laminar_lens.studies.study import Answer, Study
 
@@ -25,19 +26,7 @@ N_DONORS = 128
 
 @dataclass(frozen=True)
 class Sequential(Study):
-    """The sequential-angle study: a target token's turn against baselines, and the claims made about it.
-
-    Attributes:
-        target: text or regular expression; the pair is (token before, first token of the target).
-        occurrence: "error" wants one occurrence a prompt; "first" and "last" choose, "all" averages.
-        regex: whether `target` is a regular expression.
-        baseline: the one whose modes are analysed.
-        skip: leaves out pairs that begin in the first `skip` positions.
-        n_draws: seeded draws of each random baseline.
-        n_perm: sign flips of each test.
-        donors, n_donors: texts for the matched baseline; how many are taken without any.
-        warmup: an earlier warm-up of this model, None to run one, False to leave it out.
-    """
+    """The sequential-angle study: a target token's turn against baselines, and the claims made about it."""
 
     kind: ClassVar[str] = "sequential"
     title: ClassVar[str] = "Sequential-angle study"
@@ -71,7 +60,7 @@ class Sequential(Study):
     )
     n_draws: int = option(200, "Draws of each random baseline.", "N", between(1, MOST_DRAWS))
     n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
-    donors: Any = option(
+    donors: Prompts = option(
         None,
         "Texts for the matched baseline, none of them a prompt: passages, sampled or a file. Default: those "
         "of the warm-up.",
@@ -99,7 +88,7 @@ class Sequential(Study):
         if self.n_perm < 1:
             raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
 
-    def texts(self, run: "Run", given: Any) -> "Plan":
+    def texts(self, run: "Run", given: Prompts) -> "Plan":
         from laminar_lens.studies.sequential.plan import make_plan
 
         plan = make_plan(getattr(run.model, "tokenizer", None), given, self.chosen(run))
@@ -145,28 +134,28 @@ class Sequential(Study):
 
 @checked(Sequential.without)
 def sequential_study(
-    model: Any,
-    prompts: Any,
+    model: HookedModel,
+    prompts: Prompts,
     *,
     target: Any = " her",
     occurrence: Any = "error",
     regex: bool = False,
     baseline: Any = "published",
     skip: Any = 0,
-    donors: Any = None,
+    donors: Prompts = None,
     n_donors: int = N_DONORS,
     warmup: Any = None,
     n_draws: int = 200,
     n_perm: int = 10_000,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "StudyResult":
     """Measure a target's sequential angle against its baselines, layer by layer, and answer the claims C1–C7.
@@ -213,20 +202,7 @@ def sequential_study(
         InputError: an argument or prompt that does not fit; the message names it.
         CaptureError: an activation that is not finite.
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.drive import asked
 
-    return run(
-        Sequential(target, occurrence, regex, baseline, skip, n_draws, n_perm, donors, n_donors, warmup),
-        model,
-        prompts,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        backend=backend,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
+    return asked(Sequential, StudyResult, model, prompts, locals())

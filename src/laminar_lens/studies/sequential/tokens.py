@@ -21,8 +21,7 @@ def token_data(dataset: xr.Dataset) -> dict[str, Any] | None:
     if "position_angle" not in dataset:
         return None
     angles = dataset["position_angle"].values
-    finite = angles[np.isfinite(angles)]
-    low, high = (float(np.quantile(finite, q)) for q in (0.005, 0.995)) if finite.size else (0.0, math.pi)
+    low, high = (float(dataset[f"angle_{end}"]) for end in ("low", "high"))
     counts = dataset["n_tokens"].values.tolist()
     prompts = []
     for row, count in enumerate(counts):

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.models.families import WRITES
-from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
-from laminar_lens.stats.sinks import NORM_RATIO, token_kind, within_shares
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
@@ -101,11 +101,17 @@ def _attention(facts: Facts) -> dict[str, xr.Variable]:
     if facts.heads is None or measured.received is None or measured.resting is None:
         return {}
     name = "mean attention that a position and those after it pay to the position"
-    by = ("block", "head")
+    by, length, low = ("block", "head"), measured.norm.shape[2], facts.heads.low
+    over = np.where(np.isfinite(low).all(axis=1), (low > HEAD_SHARE).sum(axis=1), -1)
     return {
         "attention": column((*by, "pos"), measured.received.astype(np.float32), name),
         **with_ends(
             "attention_first", by, facts.heads, "the same of position 0", ends=BAND, say_withheld=False
+        ),
+        "attention_even": column((), (1 / np.arange(1, length + 1)).mean(), "the same, spread evenly"),
+        "top_head": column(("block",), facts.heads.estimate.max(axis=1), "the largest of its heads"),
+        "heads_over": column(
+            ("block",), over, f"heads shown to give position 0 over {HEAD_SHARE}; -1: not known", "heads"
         ),
         "resting_heads": column(
             ("block", "pos"), measured.resting.mean(0), "share of heads with more than 0.3 of that, by text"
@@ -158,12 +164,18 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
     measured = facts.measured
     if measured.write is None or measured.error is None:
         return {}
-    units = "unit of the residual stream"
+    units, length = "unit of the residual stream", measured.write.shape[-1]
     found: dict[str, xr.Variable] = {
         "write": column(
             ("block", "component", "pos"),
             measured.write.mean(0),
             "growth of the length by a component",
+            units,
+        ),
+        "write_rest": column(
+            ("block", "component"),
+            measured.write.mean(0)[..., length // 2 :].mean(-1),
+            "the same, mean over the later half of a text",
             units,
         ),
         "write_first": column(
@@ -227,7 +239,7 @@ def _geometries(measured: Sinks, seed: int) -> dict[str, xr.Variable]:
         measured.group,
         seed,
         units="1",
-        interval=partial(_of_ratios, mean_interval),
+        interval=partial(_of_ratios, simultaneous_band),
     )
 
 

@@ -122,6 +122,13 @@ class Facts:
         return float(found.estimate) if found.low > HALF else 0.0
 
     @cached_property
+    def erased(self) -> Interval:
+        """Share of its length over the median that is gone from `peak` to the last hidden state."""
+        first = self.ratio[:, [self.peak, -1], 0]
+        left = np.divide(first[:, 1], first[:, 0], out=np.full(len(first), np.nan), where=first[:, 0] > 0)
+        return mean_interval(1 - left, groups=self.groups, seed=self.seed)
+
+    @cached_property
     def growth(self) -> tuple[float, str]:
         """What writes to position 0 are shares of, and its name."""
         norm = self.measured.norm[:, :, 0]

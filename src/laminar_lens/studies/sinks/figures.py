@@ -9,6 +9,7 @@ import xarray as xr
 from laminar_lens.figures.marks import line, needs
 from laminar_lens.figures.style import (
     BASELINE,
+    EARLY,
     RANDOM,
     SHADES,
     SOFT,
@@ -24,7 +25,7 @@ from laminar_lens.figures.style import (
 
 POSITIONS = 12
 """So many first positions are drawn; what lies beyond is the rest of a text."""
-TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 _COMPONENTS = {"attn": ("attention", WITH_FIRST), "mlp": ("MLP", TARGET)}
 
 
@@ -49,7 +50,7 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         line(figure, layers, y, name=name, color=color, hover=hover, width=1.4, dash=dash)
 
     for place in range(1, min(4, band[0].shape[1])):
-        thin(band[0][:, place], f"position {place}", BASELINE, "solid")
+        thin(band[0][:, place], f"position {place}", EARLY[place - 1], "solid")
     if "random_norm_ratio" in dataset:
         thin(dataset["random_norm_ratio"].values[:, 0], "position 0, random weights", RANDOM, "4px,3px")
     layer_axis(figure, layers.tolist())
@@ -74,8 +75,8 @@ def attention(dataset: xr.Dataset) -> go.Figure | None:
     figure = new_figure(
         "Attention to position 0, by head",
         "A cell is one head: the mean, over the positions of a text, of what they give to position 0. "
-        f"Attention spread evenly would be {_even(dataset.sizes['pos']):.2f}; a head rests on position 0 "
-        "above 0.3.",
+        f"Attention spread evenly would be {float(dataset['attention_even']):.2f}; a head rests on "
+        "position 0 above 0.3.",
         x="block",
     )
     values = dataset["attention_first"].values
@@ -92,11 +93,6 @@ def attention(dataset: xr.Dataset) -> go.Figure | None:
     figure.update_xaxes(dtick=max(1, len(values) // 12))
     figure.update_yaxes(title={"text": "head"}, dtick=max(1, values.shape[1] // 8))
     return figure
-
-
-def _even(length: int) -> float:
-    """What position 0 would get on average if every position spread its attention evenly."""
-    return float(np.mean(1 / np.arange(1, length + 1)))
 
 
 @needs("largest")
@@ -116,7 +112,7 @@ def activations(dataset: xr.Dataset) -> go.Figure | None:
             customdata=np.stack([values.T, names.T.astype(float)], -1), colorscale=colorscale(SHADES),
             xgap=2, ygap=2, colorbar={
                 "title": {"text": "times the<br>median"}, "thickness": 10, "outlinewidth": 0,
-                "tickvals": list(range(5)), "ticktext": ["1", "10", "100", "1,000", "10,000"],
+                "tickvals": np.log10(TICKS).tolist(), "ticktext": [f"{tick:,}" for tick in TICKS],
             },
             hovertemplate="layer %{x}, position %{y}: %{customdata[0]:.1f} times the median, most often "
             "dimension %{customdata[1]:.0f}<extra></extra>",
@@ -143,7 +139,7 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
         "A block without a bar does not show what it writes.",
         x="block",
     )
-    blocks, write = dataset["block"].values, dataset["write"].values
+    blocks, write, rest = (dataset[name].values for name in ("block", "write", "write_rest"))
     for row, (name, color) in enumerate(_COMPONENTS.values()):
         figure.add_trace(
             go.Bar(
@@ -151,11 +147,11 @@ def writes(dataset: xr.Dataset) -> go.Figure | None:
                 hovertemplate=f"{name} of block %{{x}}: %{{y:.3g}}<extra></extra>",
             )
         )  # fmt: skip
-        rest = write[:, row, write.shape[2] // 2 :].mean(1)
         figure.add_trace(
             go.Scatter(
-                x=blocks, y=rest, name=f"{name}, rest of the text", mode="lines+markers",
-                line={"color": color, "width": 1.4, "dash": "3px,3px"}, marker={"size": 5},
+                x=blocks, y=rest[:, row], name=f"{name}, rest of the text", mode="lines+markers",
+                line={"color": color, "width": 1.4, "dash": "3px,3px"},
+                marker={"size": 7, "line": {"color": "white", "width": 1}},  # seen before a bar of its colour
                 hovertemplate=f"{name} of block %{{x}}, rest: %{{y:.3g}}<extra></extra>",
             )
         )  # fmt: skip

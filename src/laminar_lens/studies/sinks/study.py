@@ -7,10 +7,12 @@ measures each part on the model at hand, and can answer that there is no sink.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
+from laminar_lens.models.hooked import HookedModel
+from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class Sinks(Study):
         return [
             f"Lengths and activations are measured in the geometry {name!r}, not of residual "
             "vectors as they are; published thresholds were set for those.",
-            "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: "
+            "Who writes and who erases a sink (S4, S5b) refers to the geometry 'raw', where writes add up: "
             "not answered.",
         ]
 
@@ -66,21 +68,21 @@ class Sinks(Study):
 
 @checked(Sinks.without)
 def sink_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
-    groups: Any = None,
+    document_starts: Starts = None,
+    groups: Labels = None,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "StudyResult":
     """Whether position 0, or another token, is a sink: by length, by attention, by massive activations.
@@ -120,23 +122,7 @@ def sink_study(
 
     Source: arXiv 2410.10781 (attention), arXiv 2402.17762 (massive activations).
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.results import StudyResult
+    from laminar_lens.studies.drive import asked
 
-    return run(
-        Sinks(),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
+    return asked(Sinks, StudyResult, model, texts, locals())

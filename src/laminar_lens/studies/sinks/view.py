@@ -1,6 +1,5 @@
 """How a sink study is shown."""
 
-import numpy as np
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
@@ -10,6 +9,12 @@ from laminar_lens.studies.sinks.figures import activations, attention, beside, l
 from laminar_lens.tables import Column, Table, by_layer, listed
 from laminar_lens.words import estimate, number
 
+NOTE = (
+    "Length: geometric mean over texts, with a 95% band over all layers and positions; random: the same of "
+    f"random weights. Top head: the block's largest mean attention to position 0; over {HEAD_SHARE}: heads "
+    "shown to give it more than that on average; in a text: share of heads that do, averaged over texts."
+)
+
 
 def position_0(dataset: xr.Dataset) -> Table | None:
     """Position 0's length in each layer, and the attention to it in the block that the layer comes out of."""
@@ -17,36 +22,27 @@ def position_0(dataset: xr.Dataset) -> Table | None:
         return None
     first = dataset.isel(pos=0)
     length = listed(first, "norm_ratio", "norm_ratio_low", "norm_ratio_high")
-    columns = [Column.of("length", estimate, length, unit="times the text's median")]
+    columns = [Column.of("length", estimate, length, unit="times the text's median", answer=True)]
     if "random_norm_ratio" in dataset:
         columns.append(Column.of("random", number, listed(first, "random_norm_ratio"), spare=2))
     title = "Position 0 by layer: length over the text's median"
     if "attention_first" in dataset:
         title += "; attention of the block before, by head"
         columns += _attention(dataset, first)
-    return by_layer("position_0", title, dataset["layer"].values, columns)
+    return by_layer("position_0", title, dataset["layer"].values, columns, NOTE)
 
 
 def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:
     """Of the block that each layer comes out of; the embedding has none."""
     without = dataset.sizes["layer"] - dataset.sizes["block"]
-    mean, low = dataset["attention_first"].values, dataset["attention_first_low"].values
-    over = [int((row > HEAD_SHARE).sum()) if np.isfinite(row).all() else None for row in low]
-    heads, columns = (
-        low.shape[1],
-        {
-            "block": dataset["block"].values.tolist(),
-            "top_head": mean.max(axis=1).tolist(),
-            "heads_over": over,
-            "resting_heads": first["resting_heads"].values.tolist(),
-        },
-    )
-    block, top, more, share = ({name: [*[None] * without, *values]} for name, values in columns.items())
+    heads, names = dataset.sizes["head"], ("block", "top_head", "heads_over", "resting_heads")
+    block, top, over, share = ({name: [*[None] * without, *first[name].values.tolist()]} for name in names)
+    over["heads_over"] = [None if n == -1 else n for n in over["heads_over"]]
     return [
         Column.of("block", number, block),
         Column.of("top head", number, top),
         Column.of(
-            f"over {HEAD_SHARE}", lambda n: "–" if n is None else f"{n} of {heads}", more, unit="heads"
+            f"over {HEAD_SHARE}", lambda n: "–" if n is None else f"{n} of {heads}", over, unit="heads"
         ),
         Column.of("in a text", lambda s: "–" if s is None else f"{s:.1%}", share, spare=1),
     ]

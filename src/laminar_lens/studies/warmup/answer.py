@@ -1,6 +1,7 @@
 """From the angles of a warm-up study to its dataset: every curve, interval and answer with its axes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,19 +11,18 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.warmup import Answer as LayerAnswer
-from laminar_lens.stats.warmup import (
-    WarmupAnswer,
-    contrast,
-    encode,
-    independent_texts,
-    warmup,
-)
-from laminar_lens.stats.warmup_shape import Effect, effects, keeping_costs, shape, share_affected
+from laminar_lens.stats.warmup import WarmupAnswer, contrast, encode, independent_texts, warmup
+from laminar_lens.stats.warmup_costs import SPANS, left_out
+from laminar_lens.stats.warmup_shape import Effect, effects, shape, share_affected
+from laminar_lens.studies.columns import CI, column, radians
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
+from laminar_lens.studies.warmup.costs import costs
 from laminar_lens.studies.warmup.measure import Measurement
 from laminar_lens.studies.warmup.words import named_pairs, sentence
+
+NUMBERS = ("k_lo", "k_hi", "skip", "n_needed")
 
 
 def answer(measured: xr.Dataset, tau: float) -> Answer:
@@ -40,10 +40,10 @@ def answer(measured: xr.Dataset, tau: float) -> Answer:
         | _answers(said)
         | _over_tolerances(said)
         | _shapes(said, d, window, k)
-        | _costs(theta, found.axis_turn)
+        | costs(theta, found, window, seed, _groups(found))
         | _paired(found, paired, theta.shape[-1], seed)
         | _random(found.random_angle, window)
-        | {"angle": _rad(("text", "layer", "pair"), found.angle, "angle of adjacent positions")}
+        | {"angle": radians(("text", "layer", "pair"), found.angle, "angle of adjacent positions")}
         | {"token_id": xr.Variable(("text", "pos"), found.token_id)}
         | _geometries(found, seed)
     )
@@ -51,7 +51,8 @@ def answer(measured: xr.Dataset, tau: float) -> Answer:
         "layer": found.layer,
         "pair": np.arange(theta.shape[-1]),
         "tolerance": ("tolerance", said.tolerances, {"units": "rad"}),
-        "k": np.arange(1, variables["cost_mean"].shape[-1] + 1),
+        "span": ("span", list(SPANS), {"units": "tokens"}),
+        "k": left_out(window),
     }
     dropped = f"{n_dropped} of {len(found.angle)} texts left out: an angle is not defined (a zero vector)."
     return Answer(
@@ -74,6 +75,11 @@ def _independent(measured: Measurement) -> tuple[np.ndarray, np.ndarray | None, 
     return values[..., :n_pair], shift, n_dropped
 
 
+def _groups(found: Measurement) -> np.ndarray | None:
+    """Of the texts whose vectors were measured."""
+    return None if found.group is None else found.group[found.vector_text]
+
+
 def _geometries(found: Measurement, seed: int) -> dict[str, xr.Variable]:
     """The first pair's excess in every geometry."""
     if found.excess is None or found.geometry is None:
@@ -83,37 +89,28 @@ def _geometries(found: Measurement, seed: int) -> dict[str, xr.Variable]:
     return by_geometry({"excess": (found.excess, name)}, found.geometry.tolist(), groups, seed)
 
 
-def _rad(dims: tuple[str, ...], values: Any, name: str, units: str = "rad") -> xr.Variable:
-    return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": name})
-
-
 def _curves(answer: WarmupAnswer, theta: np.ndarray, window: slice) -> dict[str, xr.Variable]:
-    by = ("layer", "pair")
+    by, reference = ("layer", "pair"), theta[:, :, window].mean((0, 2))
     return {
-        "delta": _rad(by, answer.delta, "angle minus the mean over the reference pairs of the same text"),
-        "delta_low90": _rad(by, answer.low90, "lower limit of its 90% interval"),
-        "delta_high90": _rad(by, answer.high90, "upper limit of its 90% interval"),
-        "band_low": _rad(by, answer.band_low, "lower limit of its simultaneous 95% band"),
-        "band_high": _rad(by, answer.band_high, "upper limit of its simultaneous 95% band"),
-        "delta_sd": _rad(by, answer.sd, "its standard deviation over texts"),
-        "mean_angle": _rad(by, theta.mean(0), "mean angle of adjacent positions"),
-        "reference_angle": _rad(
-            ("layer",), theta[:, :, window].mean((0, 2)), "mean angle of the reference pairs"
-        ),
+        "delta": radians(by, answer.delta, "angle minus the mean over the reference pairs of the same text"),
+        "delta_low90": radians(by, answer.low90, "lower limit of its 90% interval"),
+        "delta_high90": radians(by, answer.high90, "upper limit of its 90% interval"),
+        "band_low": radians(by, answer.band_low, "lower limit of its simultaneous 95% band"),
+        "band_high": radians(by, answer.band_high, "upper limit of its simultaneous 95% band"),
+        "delta_sd": radians(by, answer.sd, "its standard deviation over texts"),
+        "mean_angle": radians(by, theta.mean(0), "mean angle of adjacent positions"),
+        "reference_angle": radians(("layer",), reference, "mean angle of the reference pairs"),
     }
 
 
-def _answers(answer: WarmupAnswer) -> dict[str, xr.Variable]:
-    def column(values: Any) -> xr.Variable:
-        return xr.Variable(("layer",), values)
+def _numbers(answers: Sequence[LayerAnswer]) -> dict[str, np.ndarray]:
+    return {name: encode([getattr(one, name) for one in answers]) for name in NUMBERS}
 
+
+def _answers(answer: WarmupAnswer) -> dict[str, xr.Variable]:
+    words = {name: np.array([getattr(one, name) for one in answer.layers]) for name in ("verdict", "sign")}
     return {
-        "k_lo": column(encode([a.k_lo for a in answer.layers])),
-        "k_hi": column(encode([a.k_hi for a in answer.layers])),
-        "skip": column(encode([a.skip for a in answer.layers])),
-        "n_needed": column(encode([a.n_needed for a in answer.layers])),
-        "verdict": column(np.array([a.verdict for a in answer.layers])),
-        "sign": column(np.array([a.sign for a in answer.layers])),
+        name: xr.Variable(("layer",), found) for name, found in {**_numbers(answer.layers), **words}.items()
     }
 
 
@@ -139,27 +136,13 @@ def _shapes(answer: WarmupAnswer, d: np.ndarray, window: slice, k: int) -> dict[
         "share of texts whose most affected pair leaves the central 95% of the reference pairs, beyond chance"
     )
     return {
-        "share_affected": _rad(("layer",), share[0], name, "1"),
-        "share_affected_low": _rad(("layer",), share[1], "lower 95% limit", "1"),
-        "share_affected_high": _rad(("layer",), share[2], "upper 95% limit", "1"),
-        "half_life": _rad(
+        "share_affected": column(("layer",), share[0], name),
+        "share_affected_low": column(("layer",), share[1], CI[0]),
+        "share_affected_high": column(("layer",), share[2], CI[1]),
+        "half_life": column(
             ("layer",), [f.half_life for f in fits], "half-life of the fitted decay", "positions"
         ),
         "step_or_decay": xr.Variable(("layer",), np.array([f.kind for f in fits])),
-    }
-
-
-def _costs(theta: np.ndarray, axes: np.ndarray) -> dict[str, xr.Variable]:
-    mean, variance = keeping_costs(theta, axes.shape[-1])
-    by = ("layer", "k")
-    return {
-        "cost_mean": _rad(by, mean, "move of the mean angle if the first k pairs stay in"),
-        "cost_variance": _rad(
-            by, variance, "move of the angles' variance if the first k pairs stay in", "rad2"
-        ),
-        "cost_pc1": _rad(
-            by, axes, "turn of the vectors' first principal axis if the first k positions stay in"
-        ),
     }
 
 
@@ -175,10 +158,10 @@ def _paired(
         ends = np.stack([interval.estimate, interval.low, interval.high])
     name = "angle of a bigram as the first of a text minus the same bigram's deep inside it"
     return {
-        "paired_shift": _rad(("layer",), ends[0], name),
-        "paired_shift_low": _rad(("layer",), ends[1], "lower 95% limit"),
-        "paired_shift_high": _rad(("layer",), ends[2], "upper 95% limit"),
-        "paired_delta": _rad(("layer", "pair"), curve, "the same at every pair"),
+        "paired_shift": radians(("layer",), ends[0], name),
+        "paired_shift_low": radians(("layer",), ends[1], CI[0]),
+        "paired_shift_high": radians(("layer",), ends[2], CI[1]),
+        "paired_delta": radians(("layer", "pair"), curve, "the same at every pair"),
     }
 
 
@@ -189,29 +172,22 @@ def _random(random: np.ndarray | None, window: slice) -> dict[str, xr.Variable]:
         theta, _ = independent_texts(random)
     except InputError:
         return {}
-    curve = contrast(theta, window).mean(0)
-    return {
-        "random_delta": _rad(("layer", "pair"), curve, "delta of the same architecture with random weights")
-    }
+    curve, name = contrast(theta, window).mean(0), "delta of the same architecture with random weights"
+    return {"random_delta": radians(("layer", "pair"), curve, name)}
 
 
 def _attributes(
     answer: WarmupAnswer, found: list[Effect], measured: Measurement, n_dropped: int
 ) -> dict[str, Any]:
-    overall: LayerAnswer = answer.overall
-    numbers = (overall.k_lo, overall.k_hi, overall.skip, overall.n_needed)
-    k_lo, k_hi, skip, n_needed = map(int, encode(list(numbers)))
     return {
-        "k_lo": k_lo,
-        "k_hi": k_hi,
-        "skip": skip,
-        "n_needed": n_needed,
-        "verdict": overall.verdict,
-        "sign": overall.sign,
+        **{name: int(found[0]) for name, found in _numbers([answer.overall]).items()},
+        "verdict": answer.overall.verdict,
+        "sign": answer.overall.sign,
         "tau": answer.tau,
         "n_texts": answer.n,
         "n_dropped": n_dropped,
         "length": measured.token_id.shape[1],
+        "n_vector_texts": len(measured.vector_text),
         "reference_start": answer.reference[0],
         "reference_stop": answer.reference[1],
         "effects": json.dumps([_effect(e, tuple(measured.layer.tolist())) for e in found]),

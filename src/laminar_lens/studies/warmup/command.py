@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.command import Asked, Command, Known
 from laminar_lens.studies.fields import Option, named, switch
 
@@ -42,7 +43,7 @@ class WithGrid(Command):
         """Arguments of `sensitivity_grid` that are the study's; `tau` is among its tolerances."""
         raise NotImplementedError
 
-    def grid(self, model: Any, asked: Asked, progress: Progress) -> Any:
+    def grid(self, model: HookedModel, asked: Asked, progress: Progress) -> Any:
         """The grid, by `sensitivity_grid`."""
         if not asked.own.get("grid"):
             return None

@@ -6,28 +6,28 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from laminar_lens.arguments import checked, each, flag, number, shown
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Progress, Prompts, Wholes, Window
 from laminar_lens.errors import InputError
-from laminar_lens.geometry import Geometry, check_name, named_geometry
+from laminar_lens.geometry import Geometry, GeometryLike, check_name, named_geometry
 from laminar_lens.models.fingerprint import fingerprint
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_same_weights
-from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes
-from laminar_lens.stats.warmup import reference_pairs, warmup
+from laminar_lens.stats.warmup import NO_K, reference_pairs
 from laminar_lens.studies.geometries import check_apart
-from laminar_lens.studies.measurement import (
-    Adjacent,
-    Capture,
-    adjacent_angles,
-)
+from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.options import Options
+from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.grid import checked_prompts, prompt_columns
 from laminar_lens.studies.sequential.plan import Settings
-from laminar_lens.studies.texts import Texts, chosen_texts
+from laminar_lens.studies.texts import chosen_texts
 from laminar_lens.studies.warmup.command import WINDOWS
+from laminar_lens.studies.warmup.measure import by_position
+from laminar_lens.studies.warmup.study import Warmup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,31 +38,32 @@ REFERENCES = WINDOWS
 
 @checked(bos=each(flag), final_norm=each(flag), tau=each(number))
 def sensitivity_grid(
-    model: Any,
-    prompts: Any = None,
-    texts: Any = None,
+    model: HookedModel,
+    prompts: Prompts = None,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    groups: Any = None,
+    groups: Labels = None,
     target: str = " her",
     occurrence: str = "error",
     regex: bool = False,
     baseline: str = "published",
     skip: int = 0,
-    layers: Any = None,
+    layers: Wholes = None,
     bos: Any = (False, True),
     final_norm: Any = (False, True),
     tau: Any = TOLERANCES,
     reference: Any = REFERENCES,
     seed: int = 0,
     backend: str = "auto",
-    geometry: Any = "raw",
+    geometry: GeometryLike = "raw",
     progress: Progress | None = None,
 ) -> "pd.DataFrame":
     """The warm-up's answer for every combination of choices, and the prompts' angles beside it.
 
-    The texts are chosen once; each BOS setting is captured once, and the final norm only adds its last layer.
+    The texts are chosen and, with each BOS and final norm, measured once; every cell of a tolerance and a
+    reference is what `warmup_study` answers of that measurement.
 
     Args:
         model: any causal TransformerLens model.
@@ -95,24 +96,21 @@ def sensitivity_grid(
     if not isinstance(geometry, Geometry):
         check_name(geometry)
     _check_choices({"bos": bos, "final_norm": final_norm, "tau": tau, "reference": reference})
-    chosen_rows = None if layers is None else increasing_layers(layers, int(model.cfg.n_layers))
-    spare = any(bos)  # texts of one length for all settings, with room for the BOS
+    options = Options(
+        n_texts, length, None, groups, any(bos), layers=layers, seed=seed, random_init=False, backend=backend
+    )  # with room for a BOS, where any choice has one: the texts of all of them are the same
     said: list[str] = []
-    options = Options(n_texts, length, None, groups, spare, seed=seed)
     chosen = chosen_texts(model, texts, options, said, progress)
-    plain: dict[bool, Adjacent] = {}
     rows: list[dict[str, Any]] = []
     total = len(bos) * len(final_norm) * len(tau) * len(reference)
-    for with_bos, normed in product(bos, final_norm):
-        how = Capture(bool(with_bos), bool(normed), chosen_rows, backend)
-        choices = {"prepend_bos": how.prepend_bos, "final_norm": how.final_norm}
-        base: dict[str, Any] = dict(choices)
+    for with_bos, normed in product(map(bool, bos), map(bool, final_norm)):
+        base: dict[str, Any] = {"prepend_bos": with_bos, "final_norm": normed}
         try:
-            made = named_geometry(model, geometry, **choices, seed=seed, progress=progress)
+            made = named_geometry(model, geometry, **base, seed=seed, progress=progress)
             check_apart(chosen.source, made)
-            how = replace(how, geometry=made)
-            angles = _angles(model, chosen.tokens, how, plain, progress)
-            beside = {} if asked is None else prompt_columns(model, asked, settings, how, progress)
+            run = Run(model, replace(options, **base), chosen, made, progress=progress)
+            measured = _measured(run)
+            beside = {} if asked is None else prompt_columns(run, asked, settings)
         except InputError as error:
             missing = product(tau, reference)
             rows += [
@@ -120,7 +118,7 @@ def sensitivity_grid(
             ]
             continue
         for tolerance, pairs in product(tau, reference):
-            answer = _warmup_columns(angles, chosen, tolerance, pairs, seed, " ".join(said))
+            answer = _answered(measured, tolerance, pairs, " ".join(said))
             rows.append({**base, "tau": tolerance, "reference": _window(pairs), **answer, **beside})
             if progress is not None:
                 progress("sensitivity grid", len(rows), total)
@@ -137,48 +135,36 @@ def _check_choices(choices: dict[str, Any]) -> None:
             raise InputError(f"tau holds {tau!r}: give tolerances in radians between 0 and π")
 
 
-def _angles(
-    model: Any, tokens: Any, how: Capture, plain: dict[bool, Adjacent], progress: Progress | None
-) -> Adjacent:
-    """Adjacent angles of the texts; with the final norm, those without it and a new last layer."""
-    label = f"capturing texts{' with a BOS' if how.prepend_bos else ''}"
-    if how.prepend_bos not in plain:
-        without = replace(how, final_norm=False)
-        plain[how.prepend_bos] = adjacent_angles(model, tokens, without, label=label, progress=progress)
-    found = plain[how.prepend_bos]
-    if not how.final_norm or found.layers[-1] != int(model.cfg.n_layers):
-        return found
-    last = replace(how, layers=(int(model.cfg.n_layers),))
-    normed = adjacent_angles(model, tokens, last, label="capturing the final norm", progress=progress)
-    return replace(found, angle=np.concatenate([found.angle[:-1], normed.angle]))
+def _measured(run: Run) -> xr.Dataset:
+    """What every cell of one BOS and final norm answers."""
+    label = f"capturing texts{' with a BOS' if run.options.prepend_bos else ''}"
+    return to_dataset(by_position(run, label)[0], seed=run.options.seed)
 
 
-def _warmup_columns(
-    angles: Adjacent, chosen: Texts, tau: float, reference: Any, seed: int, note: str
-) -> dict[str, Any]:
-    theta = np.swapaxes(angles.angle, 0, 1)
+def _answered(measured: xr.Dataset, tau: float, reference: Window, note: str) -> dict[str, Any]:
+    """One cell: the measurement's answer, or why texts of this length have none."""
     try:
-        reference_pairs(theta.shape[-1], reference)
+        window = reference_pairs(measured.sizes["pair"], reference)
     except InputError as error:
         if isinstance(reference, str):  # a name that no texts would fit
             raise
         return {"note": str(error)}
-    answer = warmup(theta, tau=tau, reference=reference, groups=chosen.groups, seed=seed)
-    overall, layer = answer.overall, int(np.argmax(np.abs(answer.delta[:, 0])))
+    again = measured.assign_attrs(window=(window.start, window.stop))
+    answer = Warmup(tau, reference).answer(again).data
+    numbers = {name: answer.attrs[name] for name in ("k_lo", "k_hi", "skip", "n_needed")}
+    first = answer["delta"].isel(pair=0)
+    largest = first[int(np.argmax(np.abs(first.values)))]
     return {
-        "verdict": overall.verdict,
-        "k_lo": overall.k_lo,
-        "k_hi": overall.k_hi,
-        "skip": overall.skip,
-        "n_needed": overall.n_needed,
-        "sign": overall.sign,
-        "first_pair": float(answer.delta[layer, 0]),
-        "layer": angles.layers[layer],
+        "verdict": answer.attrs["verdict"],
+        **{name: None if k == NO_K else k for name, k in numbers.items()},
+        "sign": answer.attrs["sign"],
+        "first_pair": float(largest),
+        "layer": int(largest["layer"]),
         "note": note,
     }
 
 
-def _window(reference: Any) -> str:
+def _window(reference: Window) -> str:
     """A reference as it is called: by name, or by its first and last pair."""
     if isinstance(reference, tuple):
         return f"{reference[0]}-{reference[1] - 1}"

@@ -9,10 +9,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from laminar_lens.arguments import checked, whole
+from laminar_lens.axes import Mask, Starts, Wholes
 from laminar_lens.capture import ResidualStates
 from laminar_lens.errors import InputError
 from laminar_lens.models import describe
 from laminar_lens.models.forward import check_model
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import pad_token
 from laminar_lens.results import StudyResult
 from laminar_lens.results.complete import complete
@@ -97,10 +99,10 @@ class WarmupResult(StudyResult):
         tokens: Any = None,
         *,
         states: ResidualStates | None = None,
-        model: Any = None,
-        layers: Any = None,
-        padding: Any = None,
-        document_starts: Any = None,
+        model: HookedModel | None = None,
+        layers: Wholes = None,
+        padding: Mask = None,
+        document_starts: Starts = None,
         strict: bool = False,
         layer: Any = None,
     ) -> Bool[Tensor, "batch pos"]:
@@ -151,7 +153,7 @@ class WarmupResult(StudyResult):
         return keep if model is None else keep & ~self._sinks(model, ids, real, layers, starts)
 
     def _of_states(
-        self, states: ResidualStates, skip: int, layers: Any, document_starts: Any
+        self, states: ResidualStates, skip: int, layers: Wholes, document_starts: Starts
     ) -> Bool[Tensor, "batch pos"]:
         """The mask of captured states, laid out as they are."""
         self._check_same_bos(states)
@@ -174,7 +176,7 @@ class WarmupResult(StudyResult):
         return dict(self.provenance.get("model", {}).get("special_tokens", {}))
 
     def _sinks(
-        self, model: Any, ids: Tensor, real: Tensor, layers: Any, starts: Tensor
+        self, model: HookedModel, ids: Tensor, real: Tensor, layers: Wholes, starts: Tensor
     ) -> Bool[Tensor, "batch pos"]:
         check_model(model)
         made, here = self.provenance.get("model", {}), describe(model)

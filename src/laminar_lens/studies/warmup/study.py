@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes, Window
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, option
-from laminar_lens.studies.options import USUAL_TEXTS
+from laminar_lens.studies.options import USUAL_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.warmup.command import window
 
@@ -24,12 +25,7 @@ DEFAULT_TEXTS = USUAL_TEXTS
 
 @dataclass(frozen=True)
 class Warmup(Study):
-    """How many first tokens to leave out of a statistic on this model, or that it cannot be told.
-
-    Attributes:
-        tau: differences below this, in radians, do not matter.
-        reference: pairs that all others are compared with.
-    """
+    """How many first tokens to leave out of a statistic on this model, or that it cannot be told."""
 
     kind: ClassVar[str] = "warmup"
     title: ClassVar[str] = "Warm-up study"
@@ -41,7 +37,7 @@ class Warmup(Study):
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 
     tau: float = option(0.05, *TAU)
-    reference: Any = option(
+    reference: Window = option(
         None,
         "Pairs that the others are compared with: 42-62, or last-half. Default: the last third.",
         "A-B",
@@ -72,15 +68,15 @@ class Warmup(Study):
     def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
         from laminar_lens.studies.geometries import MOST_TEXTS
         from laminar_lens.studies.merge import by_text
-        from laminar_lens.studies.warmup.measure import AXIS_TEXTS, RANDOM_TEXTS
+        from laminar_lens.studies.warmup.measure import RANDOM_TEXTS, VECTOR_TEXTS
 
-        if (n := parts[0].sizes["text"]) < AXIS_TEXTS:
+        if (n := parts[0].sizes["text"]) < VECTOR_TEXTS:
             raise InputError(
-                f"part 0 of a warmup study has {n} texts, and leading axes are measured on the first "
-                f"{AXIS_TEXTS}: begin with a part of so many"
+                f"part 0 of a warmup study has {n} texts, and means of vectors are measured on the first "
+                f"{VECTOR_TEXTS}: begin with a part of so many"
             )
         most = {"random_text": RANDOM_TEXTS, "compared_text": MOST_TEXTS}
-        return by_text(cls, parts, {"axis_turn": lambda values: values[0]}, most)
+        return by_text(cls, parts, {"vector_costs": lambda values: values[0]}, most)
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         return {"tau": self.tau, "reference": list(measured.attrs["window"])}
@@ -88,24 +84,24 @@ class Warmup(Study):
 
 @checked()
 def warmup_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
+    document_starts: Starts = None,
     tau: float = 0.05,
-    reference: Any = None,
-    groups: Any = None,
+    reference: Window = None,
+    groups: Labels = None,
     prepend_bos: bool = False,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "WarmupResult":
     """How many first tokens stand apart from the rest of their texts: exact, bracketed,
@@ -151,27 +147,7 @@ def warmup_study(
 
     Source: docs/definition.md, §3.
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.studies.drive import asked
     from laminar_lens.studies.warmup.result import WarmupResult
 
-    found = run(
-        Warmup(tau, reference),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        prepend_bos=prepend_bos,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        backend=backend,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
-    assert isinstance(found, WarmupResult)
-    return found
+    return asked(Warmup, WarmupResult, model, texts, locals())

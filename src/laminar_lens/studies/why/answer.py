@@ -14,6 +14,7 @@ from laminar_lens.stats.why_effects import CELLS, EFFECTS, by_observation, effec
 from laminar_lens.stats.why_places import EFFECTS as TREND_EFFECTS
 from laminar_lens.stats.why_places import Trend, place_trend
 from laminar_lens.studies.claim import worded
+from laminar_lens.studies.columns import CI, radians
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
@@ -50,7 +51,7 @@ def answer(dataset: xr.Dataset, tau: float) -> Answer:
     variables = (
         _cells(cells, found.unit, keep, seed)
         | _effects(said)
-        | {name: _rad(("text", "layer"), by_text[name], EFFECTS[name]) for name in BY_TEXT}
+        | {name: radians(("text", "layer"), by_text[name], EFFECTS[name]) for name in BY_TEXT}
         | _random(random)
         | _texts(found)
         | _trend_variables(trend)
@@ -58,6 +59,7 @@ def answer(dataset: xr.Dataset, tau: float) -> Answer:
     )
     where = np.unique(cells.at[keep]).tolist()
     words = sentence(said, layers, int(keep.sum()), where, has_positions=has_positions)
+    variables |= _drawn(said, cells.reference[keep])
     attrs = _attributes(said, cells, keep, layers, has_positions)
     made = xr.Dataset(variables, _coords(layers, trend), attrs).assign(_geometries(found, seed))
     notes = (*(() if keep.all() else (lost,)), *_trend_note(trend))
@@ -115,11 +117,6 @@ def _complete(cells: Cells, has_positions: bool) -> np.ndarray:
     return np.asarray(whole & np.isfinite(cells.reference).all(axis=1))
 
 
-def _rad(dims: tuple[str, ...], values: Any, name: str, withheld: str = "") -> xr.Variable:
-    attrs = {"units": "rad", "long_name": name}
-    return xr.Variable(dims, np.asarray(values), attrs | ({"withheld": withheld} if withheld else {}))
-
-
 def _cells(cells: Cells, unit: np.ndarray, keep: np.ndarray, seed: int) -> dict[str, xr.Variable]:
     """Angles of each text, and their means with intervals over observations."""
     dims = ("place", "cell", "layer")
@@ -135,13 +132,13 @@ def _cells(cells: Cells, unit: np.ndarray, keep: np.ndarray, seed: int) -> dict[
                 withheld = withheld or found.withheld
     name = "angle of the pair, mean over texts"
     return {
-        "angle": _rad(("place", "cell", "text", "layer"), cells.angle, "angle of the pair"),
-        "reference_angle": _rad(
+        "angle": radians(("place", "cell", "text", "layer"), cells.angle, "angle of the pair"),
+        "reference_angle": radians(
             ("text", "layer"), cells.reference, "mean angle of the text's reference pairs"
         ),
-        "cell_mean": _rad(dims, ends[0], name),
-        "cell_low": _rad(dims, ends[1], "lower 95% limit", withheld),
-        "cell_high": _rad(dims, ends[2], "upper 95% limit", withheld),
+        "cell_mean": radians(dims, ends[0], name),
+        "cell_low": radians(dims, ends[1], CI[0], withheld),
+        "cell_high": radians(dims, ends[2], CI[1], withheld),
     }
 
 
@@ -150,25 +147,32 @@ def _effects(answer: WhyAnswer) -> dict[str, xr.Variable]:
 
     def stack(of: dict[str, Interval], what: str, about: str) -> xr.Variable:
         withheld = "" if what == "estimate" else next((x.withheld for x in of.values() if x.withheld), "")
-        return _rad(dims, np.stack([getattr(of[name], what) for name in EFFECTS]), about, withheld)
+        return radians(dims, np.stack([getattr(of[name], what) for name in EFFECTS]), about, withheld)
 
     return {
         "effect_mean": stack(answer.intervals, "estimate", "effect, mean over texts"),
-        "effect_low": stack(answer.intervals, "low", "lower 95% limit"),
-        "effect_high": stack(answer.intervals, "high", "upper 95% limit"),
+        "effect_low": stack(answer.intervals, "low", CI[0]),
+        "effect_high": stack(answer.intervals, "high", CI[1]),
         "effect_band_low": stack(answer.bands, "low", "lower limit, simultaneous over layers"),
         "effect_band_high": stack(answer.bands, "high", "upper limit, simultaneous over layers"),
         "effect_text": xr.Variable(("effect",), np.array(list(EFFECTS.values()))),
     }
 
 
+def _drawn(answer: WhyAnswer, reference: np.ndarray) -> dict[str, xr.Variable]:
+    """What figures set the rest against."""
+    half = answer.intervals["E11"].estimate / 2
+    return {
+        "half_E11": radians(("layer",), half, "half of E11, mean over texts"),
+        "reference_mean": radians(("layer",), reference.mean(axis=0), "mean angle of the reference pairs"),
+    }
+
+
 def _random(random: Mapping[str, np.ndarray]) -> dict[str, xr.Variable]:
     if not random:
         return {}
-    name = "the same effect of the same architecture with random weights"
-    return {
-        "random_effect": _rad(("effect", "layer"), np.stack([random[effect] for effect in EFFECTS]), name)
-    }
+    name, found = "the same effect with random weights", np.stack([random[effect] for effect in EFFECTS])
+    return {"random_effect": radians(("effect", "layer"), found, name)}
 
 
 def _texts(found: Measurement) -> dict[str, xr.Variable]:
@@ -197,10 +201,10 @@ def _trend_variables(trend: Trend | None) -> dict[str, xr.Variable]:
     dims, line = ("trend_effect", "t"), trend.line
     name = "effect in the layers of the verdict, mean over the texts of a place"
     return {
-        "trend_mean": _rad(dims, trend.mean, name),
-        "trend_line": _rad(dims, line.estimate, "straight line through the texts"),
-        "trend_low": _rad(dims, line.low, "lower 95% limit of the whole line", line.withheld),
-        "trend_high": _rad(dims, line.high, "upper 95% limit of the whole line", line.withheld),
+        "trend_mean": radians(dims, trend.mean, name),
+        "trend_line": radians(dims, line.estimate, "straight line through the texts"),
+        "trend_low": radians(dims, line.low, "lower 95% limit of the whole line", line.withheld),
+        "trend_high": radians(dims, line.high, "upper 95% limit of the whole line", line.withheld),
     }
 
 

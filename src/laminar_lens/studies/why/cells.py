@@ -3,14 +3,13 @@ first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Progress, Wholes
 from laminar_lens.errors import CaptureError
 from laminar_lens.geometry import RAW, Geometry
 from laminar_lens.interventions import Intervention, cut, restart
@@ -58,7 +57,7 @@ def measure_cells(
     swapped: Exchange,
     layers: Sequence[int],
     *,
-    at: Any = None,
+    at: Wholes = None,
     has_positions: bool = True,
     final_norm: bool = False,
     geometries: Sequence[Geometry] = (RAW,),

@@ -1,6 +1,6 @@
 """What the command of a why-study reads and refuses. Nothing heavy is imported."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from laminar_lens.errors import InputError
 from laminar_lens.models.selection import written_numbers
@@ -25,7 +25,8 @@ class WhyCommand(Command):
 
     def fits(self, asked: Asked, known: Known) -> None:
         """Refuses a place that texts of this length do not have."""
-        at, length = cast("Why", asked.study).at, known.length
+        at: Any = cast("Why", asked.study).at  # as `places` reads it
+        length = known.length
         if length is not None and at is not None and at[-1] > length - 2:
             raise InputError(
                 f"--at {at[-1]} is out of range: texts of {length} tokens have pairs 0 to {length - 2}; "

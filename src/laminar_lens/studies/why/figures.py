@@ -92,8 +92,7 @@ def why_effects(dataset: xr.Dataset) -> go.Figure | None:
         "(bands: 95%, all layers together)." + withheld_note(dataset, "effect_band_low"),
     )
     seen = _lines(figure, dataset, ("E11", "E10", "E01"))
-    half = dataset.sel(effect="E11")["effect_mean"].values / 2
-    _dotted(figure, dataset["layer"].values, half, "½E11", SOFT)
+    _dotted(figure, dataset["layer"].values, dataset["half_E11"].values, "½E11", SOFT)
     return _finish(figure, dataset, seen)
 
 
@@ -112,7 +111,7 @@ def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
         rows = verdicts == name
         figure.add_trace(
             go.Scatter(
-                x=layers[rows], y=[name] * int(rows.sum()), mode="markers", showlegend=False,
+                x=layers[rows], y=[name] * len(layers[rows]), mode="markers", showlegend=False,
                 customdata=e11[rows],
                 marker={"color": color, "size": 15, "symbol": symbol, "line": {"width": 2, "color": SOFT}},
                 hovertemplate=f"layer %{{x}}: {name}, E11 %{{customdata:.3f}} rad<extra></extra>",
@@ -152,7 +151,7 @@ def why_cells(dataset: xr.Dataset) -> go.Figure | None:
                 figure, x, *band, name=text, color=color, hover=f"layer %{{x}}, {text}: %{{y:.3f}} rad"
             )
             seen += band
-    body = dataset["reference_angle"].mean("text").values
+    body = dataset["reference_mean"].values
     _dotted(figure, x, body, "the body's mean", SOFT)
     layer_axis(figure, _layers(dataset))
     angle_axis(figure, [*seen, body])

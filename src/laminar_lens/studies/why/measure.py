@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import numpy as np
 import xarray as xr
 
+from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import restart
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.selection import increasing_layers
 from laminar_lens.stats.why_effects import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
@@ -52,7 +52,7 @@ class Measurement:
         return tuple(int(layer) for layer in self.layer)
 
 
-def measure(run: Run, at: Any) -> xr.Dataset:
+def measure(run: Run, at: Wholes) -> xr.Dataset:
     """All cells of every text in the study's geometry and those beside it, and of a few with random
     weights."""
     rows = run.tokens.tolist()
@@ -88,10 +88,10 @@ def measure(run: Run, at: Any) -> xr.Dataset:
     )
 
 
-def _how(run: Run, at: Any) -> dict[str, Any]:
+def _how(run: Run, at: Wholes) -> dict[str, Any]:
     """How the cells are measured, trained weights or random ones."""
     return {
-        "layers": increasing_layers(run.options.layers, int(run.model.cfg.n_layers)),
+        "layers": run.layers,
         "at": at,
         "has_positions": _can_restart(run.model, run.notes),
         "final_norm": run.options.final_norm,

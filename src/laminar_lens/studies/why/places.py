@@ -7,12 +7,12 @@ observation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from laminar_lens.arguments import wholes
+from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup import reference_pairs
@@ -60,7 +60,7 @@ def exchange(n: int, groups: np.ndarray | None, seed: int) -> Exchange:
     return Exchange(donor, unit)
 
 
-def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
+def places(at: Wholes, length: int) -> Int[np.ndarray, " place"]:
     """Positions t of the bigram (t, t+1) in the body: those given, or every reference pair of a text.
 
     Raises:
@@ -83,7 +83,7 @@ def places(at: Any, length: int) -> Int[np.ndarray, " place"]:
     return np.unique(np.array(given))
 
 
-def reach(at: Any, length: int) -> int:
+def reach(at: Wholes, length: int) -> int:
     """On so many first tokens of a text depend its effects, but for T, which its last third has a part in.
 
     At least `COMPARED`, as beginnings of a few tokens are common to texts that are otherwise independent.

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import checked
-from laminar_lens.axes import Progress
+from laminar_lens.axes import Labels, Names, Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.studies.fields import TAU, TEXT, option
+from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.why.command import places as read_places
 
@@ -28,10 +30,6 @@ class Why(Study):
 
     The same two tokens are measured inside a text as they are, with their context cut off, with restarted
     positions, and both.
-
-    Attributes:
-        tau: effects below this, in radians, are none.
-        at: position of the bigram in the body, or several that texts take in turn.
     """
 
     kind: ClassVar[str] = "why"
@@ -48,7 +46,7 @@ class Why(Study):
     remeasured: ClassVar[tuple[str, ...]] = ("at",)
 
     tau: float = option(0.05, *TAU)
-    at: Any = option(
+    at: Wholes = option(
         None,
         "Positions of the pair inside a text, for example 42-62. Default: the last third of a text.",
         "LIST",
@@ -73,7 +71,7 @@ class Why(Study):
                 )
         check_interventions(run.model, run.changes, [2])
 
-    def texts(self, run: "Run", given: Any) -> "Texts":
+    def texts(self, run: "Run", given: Prompts) -> "Texts":
         from laminar_lens.studies.texts import chosen_texts
         from laminar_lens.studies.why.places import reach
 
@@ -121,23 +119,23 @@ class Why(Study):
 
 @checked(Why.without)
 def why_study(
-    model: Any,
-    texts: Any = None,
+    model: HookedModel,
+    texts: Prompts = None,
     *,
     n_texts: int | None = None,
     length: int | None = None,
-    document_starts: Any = None,
-    at: Any = None,
+    document_starts: Starts = None,
+    at: Wholes = None,
     tau: float = 0.05,
-    groups: Any = None,
+    groups: Labels = None,
     final_norm: bool = False,
-    layers: Any = None,
+    layers: Wholes = None,
     seed: int = 0,
     random_init: bool = True,
     backend: str = "auto",
-    interventions: Any = None,
-    geometry: Any = "raw",
-    geometries: Any = None,
+    interventions: Interventions = None,
+    geometry: GeometryLike = "raw",
+    geometries: Names = None,
     progress: Progress | None = None,
 ) -> "WhyResult":
     """Why the first pair of a text stands apart: position, context, either, jointly, none or undetermined.
@@ -182,26 +180,7 @@ def why_study(
 
     Source: docs/definition.md, §4.
     """
-    from laminar_lens.studies.drive import run
+    from laminar_lens.studies.drive import asked
     from laminar_lens.studies.why.result import WhyResult
 
-    found = run(
-        Why(tau, at),
-        model,
-        texts,
-        n_texts=n_texts,
-        length=length,
-        document_starts=document_starts,
-        groups=groups,
-        final_norm=final_norm,
-        layers=layers,
-        seed=seed,
-        random_init=random_init,
-        backend=backend,
-        interventions=interventions,
-        geometry=geometry,
-        geometries=geometries,
-        progress=progress,
-    )
-    assert isinstance(found, WhyResult)
-    return found
+    return asked(Why, WhyResult, model, texts, locals())
