@@ -43,8 +43,7 @@ def _study(request: StudyRequest) -> None:
         from laminar_lens.studies.drive import run
 
         model, does = _load(request.model, progress), command_of(type(request.study))
-        study = does.study(model, request, progress)
-        found = run(study, model, request.texts, progress=progress, **request.options)
+        found = run(does.study(request), model, request.texts, progress=progress, **request.options)
         frame = does.grid(model, request, progress)
         found = found if frame is None else found.attach(grid_table(frame))
         files = _save(found, request.output, progress)

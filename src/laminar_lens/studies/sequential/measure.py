@@ -85,17 +85,18 @@ class Measurement:
 
 
 def measure(run: Run, study: "Sequential") -> xr.Dataset:
-    """Everything that prompts, donors, warm-up and random weights give, under one condition."""
+    """Everything that prompts, donors, warm-up and random weights give, under one condition; the prompts come
+    first, so that one which does not fit is named before many texts are run."""
     plan = run.texts
     assert isinstance(plan, Plan)
-    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup))
-    source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
     beside = _beside(run, plan) if run.beside else None
     visit = None if beside is None else beside.of
     found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1], visit)
     check_tokens(plan, found.tokens, bos=int(run.options.prepend_bos))
+    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup))
+    source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
     donors = donor_angles(run, given, warm)
     draws: dict[str, np.ndarray] = {}
     for name, drawn in plan.draws.items():

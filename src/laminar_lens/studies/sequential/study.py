@@ -11,7 +11,7 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import OCCURRENCES
 from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interventions
-from laminar_lens.studies.sequential.command import baseline, part, texts_outside
+from laminar_lens.studies.sequential.command import Part, baseline, part, texts_outside
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Sequential(Study):
     def check(self, run: "Run") -> None:
         from laminar_lens.studies.sequential.texts import check_warmup_texts
 
-        if self.warmup is None or self.warmup is True:
+        if self.warmup is None or self.warmup is True or isinstance(self.warmup, Part):
             check_warmup_texts(run.model)
 
     def measure(self, run: "Run") -> "xr.Dataset":
