@@ -48,9 +48,7 @@ def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any
         "warmup": lambda: ll.warmup_study(model, n_texts=texts["warmup"], **how),
         "why": lambda: ll.why_study(model, n_texts=texts["why"], **how),
         "sinks": lambda: ll.sink_study(model, n_texts=texts["sinks"], **how),
-        "dimensions": lambda: ll.dimension_study(
-            model, n_texts=texts["dimensions"], geometry=centred, **how
-        ),
+        "dimensions": lambda: ll.dimension_study(model, n_texts=texts["dimensions"], geometry=centred, **how),
     }
 
 
@@ -125,6 +123,10 @@ def study_rows(names: tuple[str, ...] | None = None) -> Iterator[dict[str, str]]
         shape = f"{name} of {TEXTS[name]} texts: {spent.tokens} tokens in {spent.passes} passes"
         for way, seconds in zip(WAYS, (spent.whole, spent.lens, spent.face), strict=True):
             yield {
-                **{"op": "study", "backend": way, "shape": shape, "dtype": "float32"},
-                **{"p50_ms": f"{1e3 * seconds:.0f}", "status": "ok"},
+                "op": "study",
+                "backend": way,
+                "shape": shape,
+                "dtype": "float32",
+                "p50_ms": f"{1e3 * seconds:.0f}",
+                "status": "ok",
             }
