@@ -96,7 +96,7 @@ def _after_each_pass(kind: Any, look: Callable[[Any, torch.Tensor], None]) -> It
 
 
 def hugging_face_trunk() -> Callable[[torch.Tensor], Any]:
-    """The same weights without this package and without the unembedding; attention as Hugging Face chooses."""
+    """The same weights without this package or the unembedding; attention as Hugging Face chooses."""
     import gguf
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
