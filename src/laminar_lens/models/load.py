@@ -101,7 +101,8 @@ def load_model(
     from laminar_lens.models.devices import device_name
 
     how |= {"device": device if device is None else device_name(device), "trust": trust_remote_code}
-    how |= {"dtype": _dtype(name_or_path.dtype if held and dtype is None else dtype or "float32")}
+    usual = name_or_path.dtype if held else "float32"
+    how |= {"dtype": _dtype(usual if dtype is None else dtype)}
     how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge), "check": check}
     on_hooked = how["hooked"] is not None
     if on_hooked and device_map is not None:
