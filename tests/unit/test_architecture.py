@@ -15,7 +15,18 @@ SRC = Path(laminar_lens.__file__).parent
 
 # A module may import, at module level, only from its own group and the groups before it.
 ORDER = [
-    {"arguments", "axes", "errors", "escapes", "files", "measures", "registered", "tables", "words"},
+    {
+        "arguments",
+        "axes",
+        "errors",
+        "escapes",
+        "files",
+        "measures",
+        "progress",
+        "registered",
+        "tables",
+        "words",
+    },
     {"kernels", "stats"},
     {"measuring"},
     {"texts"},

@@ -107,14 +107,11 @@ def _show(request: ShowRequest) -> None:
 
 
 def _load(choice: ModelChoice, progress: Progress) -> Any:
-    label = f"loading {choice.name}"
-    progress(label, 0, 0)
+    progress(f"loading {choice.name}", 0, 0)
     from laminar_lens.models import load_model
 
     how = {name: value for name, value in vars(choice).items() if name != "name"}
-    model = load_model(choice.name, **how)
-    progress(label, 1, 1)
-    return model
+    return load_model(choice.name, progress=progress, **how)
 
 
 def _save(study: StudyResult, output: Output, progress: Progress) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from laminar_lens.models.batches import PromptBatches, prompt_batches, token_str
 from laminar_lens.models.forward import Visit
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.memory import Need, check_fits
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import each_batch
 
 STATES_AT_ONCE = 3
 """The one being measured, the previous one, and what the kernels widen."""
@@ -97,11 +97,12 @@ def _run(
 ) -> Iterator[AngleBatch]:
     ran: set[str] = set()
     layers = tuple(sorted(set(run.layers)))
-    for indices in each_batch(run, label, progress):
+    for batch in each_batch(run, label, progress):
+        indices = batch.indices
         tokens = run.tokens(indices)
         asked, place = (None, None) if pairs is None else _distinct(pairs[list(indices)])
         meter = AngleMeter(run.model, measures=measures, pairs=asked, layers=layers, **how)
-        run_batch(run, indices, partial(_see, meter, None if visit is None else visit(indices)))
+        batch.run(partial(_see, meter, None if visit is None else visit(indices)))
         ran.add(meter.backend)
         angles = {name: _numpy(values) for name, values in meter.result().items()}
         if place is not None:

@@ -1,6 +1,5 @@
 """What a study runs, counted in passes and tokens: each text once plain, and what its changes need."""
 
-from collections.abc import Callable
 from math import ceil
 from typing import Any
 
@@ -12,6 +11,7 @@ from transformer_lens.hook_points import HookPoint
 import laminar_lens as ll
 from laminar_lens.geometry import fit_geometry
 from laminar_lens.models.batches import BATCH_TOKENS
+from laminar_lens.models.passes import Batch
 from laminar_lens.studies.why.cells import CHECKED, NEAR_TOKENS
 from laminar_lens.studies.why.places import assign, places
 from tests.conftest import SENTENCES
@@ -165,14 +165,12 @@ def test_the_count_sees_what_is_run_twice(
     model: Any, tokens: torch.Tensor, shapes: Shapes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: a study that runs its texts twice does not pass."""
-    from laminar_lens.studies.sinks import measure
-
-    once: Callable[..., Any] = measure.run_batch
+    once = Batch.run
 
     def twice(*args: Any, **how: Any) -> None:
         once(*args, **how)
         once(*args, **how)
 
-    monkeypatch.setattr(measure, "run_batch", twice)
+    monkeypatch.setattr(Batch, "run", twice)
     ll.sink_study(model, tokens, random_init=False)
     assert total(shapes) == summed(whole(N, LENGTH), whole(N, LENGTH))

@@ -19,7 +19,7 @@ from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches
 from laminar_lens.models.calibration import SKIP
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import each_batch
 from laminar_lens.stats.streams import stream
 from laminar_lens.studies.dimensions.cosines import PAIRS, contributions, without
 from laminar_lens.studies.dimensions.geometries import Compared, compared
@@ -193,8 +193,8 @@ def measure_contributions(
             x = geometry.apply(layer, state.detach()).double()
             sums.add(row, layer, x, contributions(x, skip), skip)
 
-    for indices in each_batch(run, "texts that choose dimensions", progress):
-        run_batch(run, indices, see)
+    for batch in each_batch(run, "texts that choose dimensions", progress):
+        batch.run(see)
     return sums.means()
 
 
@@ -251,6 +251,6 @@ def measure_removal(
                 part[row, kind, where, list(indices)] = shares[kind][:, chosen].numpy()
                 cosine[row, kind, where, list(indices)] = shares[kind].sum(-1).numpy()
 
-    for indices in each_batch(run, "angles without dimensions", progress):
-        run_batch(run, indices, partial(see, indices))
+    for batch in each_batch(run, "angles without dimensions", progress):
+        batch.run(partial(see, batch.indices))
     return sums.means(), Removal(angle, null, part, cosine)

@@ -23,7 +23,7 @@ from laminar_lens.geometry import Geometry
 from laminar_lens.models.batches import PromptBatches, token_strings
 from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.forward import Watch
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import Batch, each_batch
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.run import Run
@@ -74,8 +74,8 @@ def measure_sinks(
     watched = [kind for kind in wanted if blocks and has_hooks(run.model, kind, blocks)]
     out = _empty(run, geometry, watched, beside)
     fired: set[tuple[str, int]] = set()
-    for indices in each_batch(run, label, progress):
-        _Pass(run, geometry, tuple(beside.values()), out, indices, fired).measure(watched)
+    for batch in each_batch(run, label, progress):
+        _Pass(batch, geometry, tuple(beside.values()), out, fired).measure(watched)
     for kind in wanted:
         if note := silent(run.model, kind, blocks, fired):
             notes.append(note)
@@ -145,27 +145,26 @@ class _Pass:
 
     def __init__(
         self,
-        run: PromptBatches,
+        batch: Batch,
         geometry: Geometry,
         beside: Sequence[Geometry],
         out: Sinks,
-        indices: Sequence[int],
         fired: set[tuple[str, int]],
     ) -> None:
-        self.run, self.geometry, self.beside = run, geometry, beside
-        self.out, self.indices, self.fired = out, list(indices), fired
-        self.length = len(run.rows[self.indices[0]])
+        self.batch, self.geometry, self.beside = batch, geometry, beside
+        self.out, self.indices, self.fired = out, list(batch.indices), fired
+        self.length = len(batch.prompts.rows[self.indices[0]])
         self.seen: dict[str, Tensor] = {}
 
     def measure(self, watched: Sequence[str]) -> None:
-        family = family_of(self.run.model.cfg)
+        family = family_of(self.batch.prompts.model.cfg)
         kinds = [*watched, *([] if self.out.write is None else ["before", "after"])]
         watch: list[Watch] = [
             (family.hook(kind, block), partial(self.passing, row, kind))
             for row, block in enumerate(self.out.block.tolist())
             for kind in kinds
         ]
-        run_batch(self.run, self.indices, self.state, watch=watch)
+        self.batch.run(self.state, watch=watch)
 
     def passing(self, row: int, kind: str, value: Tensor, hook: Any) -> None:
         """What passes a hook point of a block; what interventions put before the text is left out."""

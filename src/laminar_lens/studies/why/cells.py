@@ -107,6 +107,8 @@ def measure_cells(
 
 def _reporter(label: str, total: int, progress: Progress | None) -> Callable[[int], None]:
     done = 0
+    if progress is not None:
+        progress(label, 0, total)
 
     def report(more: int) -> None:
         nonlocal done
