@@ -211,7 +211,7 @@ def test_show_keeps_no_fault_of_the_program_to_itself(tmp_path, monkeypatch):
     def wrong(*_):
         raise TypeError("a bug")
 
-    monkeypatch.setattr(tables, "parts", wrong)
+    monkeypatch.setattr(StudyResult, "tables", wrong)
     with pytest.raises(TypeError, match="a bug"):
         main(["show", str(path)])
 
