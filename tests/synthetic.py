@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.results import label_dataset, make_provenance
+from laminar_lens.stats.warmup_costs import LEFT_OUT, SPANS
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
 WORDS = (
@@ -98,9 +99,23 @@ def warmup_variables(rng, layers, n_pairs, sink, pair="pair", prefix=""):
         "half_life": ("layer", np.where(affected, 0.4, np.nan)),
         "step_or_decay": ("layer", np.where(affected, "step", "none")),
     }
-    costs = np.arange(5)[None] * np.where(affected, 0.02, 0.001)[:, None]
-    made |= {f"cost_{name}": (("layer", f"{prefix}k"), costs) for name in ("mean", "variance", "pc1")}
+    made |= costs(affected, ("layer", f"{prefix}span", f"{prefix}k"))
     return {prefix + name: variable for name, variable in made.items()}
+
+
+def costs(affected, dims):
+    """A bias where leaving nothing out matters, in one layer more than in the others."""
+    spans, k = np.array(SPANS)[:, None], np.array(LEFT_OUT)
+    size = np.where(affected, 1.5, 0.01) + 0.5 * (np.arange(len(affected)) == 3)
+    bias = size[:, None, None] * np.exp(-k) / np.where(spans > k, spans - k, np.nan)
+    sd = np.broadcast_to(0.3 / np.sqrt(np.where(spans > k, spans - k, np.nan)), bias.shape)
+    made = {}
+    for name, scale, units in (("mean", 1, "rad"), ("vector", 3, "typical lengths"), ("axis", 2, "rad")):
+        for end, move in (("", 0), ("_low", -1), ("_high", 1)):
+            made[f"{name}_bias{end}"] = (dims, scale * bias + 0.003 * move, {"units": units})
+            made[f"{name}_sd{end}"] = (dims, scale * sd * (1 + 0.1 * move), {"units": units})
+        made[f"{name}_from"] = (dims, np.where(scale * bias > 0.003, 30, -1), {"units": "texts"})
+    return made
 
 
 def warmup_dataset(n_layers=8, n_texts=40, length=64, seed=0, sink=1.0):
@@ -110,9 +125,11 @@ def warmup_dataset(n_layers=8, n_texts=40, length=64, seed=0, sink=1.0):
     variables = warmup_variables(rng, layers, length - 1, sink)
     angle = variables["delta"].values[None] + 1.2 + rng.normal(0, 0.1, (n_texts, layers, length - 1))
     variables["angle"] = (("text", "layer", "pair"), angle.astype(np.float32), {"units": "rad"})
-    coords = {"layer": np.arange(layers), "pair": np.arange(length - 1), "k": np.arange(5)}
+    coords = {"layer": np.arange(layers), "pair": np.arange(length - 1)}
+    coords |= {"k": list(LEFT_OUT), "span": list(SPANS)}
     settings = {"tau": 0.05, "n_texts": n_texts, "length": length, "reference": [2 * length // 3, length - 1]}
     attrs = {"k_lo": 1, "k_hi": 2, "skip": 2, "verdict": "bracketed", "n_needed": 900, **settings}
+    attrs["n_vector_texts"] = 43
     return label_dataset(
         xr.Dataset(variables, coords, attrs),
         study="warmup",
@@ -145,7 +162,8 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
         "layer": np.arange(layers), "prompt": rows, "pos": np.arange(n_pairs + 1), "pair": np.arange(n_pairs),
         "end": [0, 1], "baseline": list(BASELINES), "claim": [f"C{i}" for i in range(1, 8)],
         "text": ("prompt", ["".join(row) for row in tokens]), "token": (("prompt", "pos"), tokens),
-        "n_tokens": ("prompt", lengths), "warmup_pair": np.arange(63), "warmup_k": np.arange(5),
+        "n_tokens": ("prompt", lengths), "warmup_pair": np.arange(63), "warmup_k": list(LEFT_OUT),
+        "warmup_span": list(SPANS),
     }  # fmt: skip
     rotation = rng.normal(0.25, 0.03, target.shape)
     rotation[0] = np.nan
@@ -184,7 +202,7 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
     }  # fmt: skip
     attrs: dict[str, object] = {"random_direction_mean": np.pi / 2, "random_direction_sd": 200**-0.5}
     if warmup:
-        attrs |= {"warmup_k_lo": 1, "warmup_k_hi": 2}
+        attrs |= {"warmup_k_lo": 1, "warmup_k_hi": 2, "warmup_length": 64, "warmup_n_vector_texts": 43}
         attrs["warmup_settings"] = json.dumps(
             {"n_texts": 1200, "length": 64, "tau": 0.05, "reference": [42, 63], "prepend_bos": False}
         )
@@ -239,6 +257,7 @@ def statistics(target, rotation, drawn, layers):
         made[f"mode_{side}_sd"] = radians("layer", sd, f"{side} mode")
     made |= {
         "two_modes": ("layer", two),
+        "mode_verdict": ("layer", np.where(two, "two", "one"), {"prompts_needed": 20}),
         "mode_high_weight": ("layer", np.where(two, upper.mean(axis=1), np.nan)),
         "attributed_position": ("layer", np.where(two, 0, -1)),
     }
@@ -255,4 +274,5 @@ def statistics(target, rotation, drawn, layers):
     ):
         made[f"claim_{column}"] = ("claim", list(values))
     made["claim_evidence"] = ("claim", [f"Synthetic evidence for claim {i}." for i in range(1, 8)])
+    made["claim_reason"] = ("claim", ["Synthetic reason." * (row[1] == "undetermined") for row in CLAIMS])
     return made

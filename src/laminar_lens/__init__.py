@@ -27,6 +27,7 @@ _HOME = {
     "register_measure": "measures",
     "register_geometry": "geometry",
     "load_model": "models",
+    "ProgressLines": "progress",
     "describe": "models",
     "random_twin": "models",
     "sample_tokens": "models",
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from laminar_lens.models import load_model as load_model
     from laminar_lens.models import random_twin as random_twin
     from laminar_lens.models import sample_tokens as sample_tokens
+    from laminar_lens.progress import ProgressLines as ProgressLines
     from laminar_lens.prompts import her_prompts as her_prompts
     from laminar_lens.prompts import read_prompts as read_prompts
     from laminar_lens.results import StudyResult as StudyResult

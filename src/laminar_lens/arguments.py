@@ -1,10 +1,10 @@
-"""What the arguments of public functions must be: checks by the parameter's name, and the decorator that runs
-them.
+"""What the arguments of public functions must be: checks by name, and the decorator that runs them.
 
 A parameter means the same wherever it stands, so its check belongs to its name (`BY_NAME`). None passes where
 it is the default. What depends on the model or on other arguments is checked where that is known.
 """
 
+import contextlib
 import functools
 import inspect
 import math
@@ -228,9 +228,8 @@ def _is_truth(value: object) -> bool:
 
 def _index(value: Any) -> int | None:
     """The whole number that it is; None for anything else."""
-    if _is_truth(value) or str(getattr(value, "dtype", "")).endswith("bool"):
-        return None
-    if getattr(value, "ndim", 0) != 0:  # an array of one number is several
+    truth = _is_truth(value) or str(getattr(value, "dtype", "")).endswith("bool")
+    if truth or getattr(value, "ndim", 0) != 0:  # an array of one number is several
         return None
     try:
         return operator.index(value)
@@ -240,11 +239,9 @@ def _index(value: Any) -> int | None:
 
 def _several(name: str, value: Any, what: str) -> list[Any]:
     """What an iterable holds; the characters of a text, its bytes and a mapping's keys are not meant."""
-    try:
+    with contextlib.suppress(TypeError):
         if not isinstance(value, str | bytes | bytearray | memoryview | Mapping):
             return list(value)
-    except TypeError:
-        pass
     raise InputError(f"{name} is {shown(value)}; expected {what}")
 
 
@@ -284,7 +281,7 @@ def _within(least: int, most: int) -> int:
 
 BY_NAME: dict[str, Check | None] = {
     **dict.fromkeys(("prepend_bos", "final_norm", "random_init", "regex", "strict", "gradient"), flag),
-    **dict.fromkeys(("bridge", "processed", "trust_remote_code", "check"), flag),
+    **dict.fromkeys(("bridge", "processed", "trust_remote_code", "check", "keep_paths"), flag),
     **dict.fromkeys(("n_texts", "length", "removed", "skip", "n"), whole),
     **dict.fromkeys(("batch_size", "n_donors"), functools.partial(whole, least=1)),
     **dict.fromkeys(("n_draws", "n_perm"), functools.partial(whole, most=MOST_DRAWS)),

@@ -250,8 +250,8 @@ def _plan(
 
 
 def _run(plan: _Plan, progress: Progress | None) -> Iterator[tuple[tuple[int, ...], ResidualStates]]:
-    for indices in each_batch(plan.prompts, "residual stream", progress):
-        yield indices, plan.states(indices)
+    for batch in each_batch(plan.prompts, "residual stream", progress):
+        yield batch.indices, plan.states(batch.indices)
     check_same_weights(plan.prompts.model, plan.prompts.info["weights_sha256"])
 
 

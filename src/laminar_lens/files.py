@@ -34,6 +34,7 @@ _KINDS = (
     (stat.S_ISBLK, "it is a device, and only a regular file is replaced"),
 )
 _ours: set[Path] = set()  # unfinished files of this process
+_records: list[list[str]] = []
 
 
 def why_unwritable(path: str | os.PathLike[str]) -> str:
@@ -85,12 +86,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
+        for one in _records:
+            one.append(str(path))
     except OSError as error:
         raise ResultError(_cannot(path, one_line(error.strerror or error))) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         _ours.discard(temporary)
+
+
+@contextmanager
+def recorded() -> Iterator[list[str]]:
+    """The files that are written while the block runs, in their order."""
+    found: list[str] = []
+    _records.append(found)
+    try:
+        yield found
+    finally:
+        _records.remove(found)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

@@ -219,7 +219,7 @@ class AngleMeter:
         kept = self._pass.previous
         if len(self._pass.seen) + 1 == len(self.layers):
             self._pass.previous = None
-        elif kept is None or self._gradient or _place(kept) != _place(state) or not _writable(kept):
+        elif kept is None or self._gradient or not _can_hold(kept, state):
             self._pass.previous = state.clone()
         else:
             kept.copy_(state)
@@ -288,13 +288,10 @@ def _alike(before: Tensor, state: Tensor) -> list[Tensor]:
     return [before.to(state.device, dtype), state.to(dtype)]
 
 
-def _place(state: Tensor) -> tuple[Any, ...]:
-    return state.shape, state.dtype, state.device
-
-
-def _writable(kept: Tensor) -> bool:
-    """A pass may begin under inference mode and end without it."""
-    return torch.is_inference_mode_enabled() or not kept.is_inference()
+def _can_hold(kept: Tensor, state: Tensor) -> bool:
+    """Whether it may be written over; a pass may begin under inference mode and end without it."""
+    alike = kept.shape == state.shape and kept.dtype is state.dtype and kept.device == state.device
+    return alike and (torch.is_inference_mode_enabled() or not kept.is_inference())
 
 
 def _as_it_is(state: Tensor) -> AbstractContextManager[Any]:

@@ -6,6 +6,7 @@ import html
 import io
 import math
 import os
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
@@ -76,7 +77,7 @@ class Table:
         key: its name in `StudyResult.tables()`, in JSON and in addresses of a page.
         title: what it shows, with the unit.
         columns: in reading order.
-        note: what a reader of the page must know to read it.
+        note: what a reader must know to read it, lines of text.
     """
 
     key: str
@@ -160,7 +161,8 @@ class Table:
         console = Console(file=io.StringIO(), width=width, force_terminal=False, **plain)
         with console.capture() as captured:
             console.print(self.rich(width))
-        return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+        drawn = "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+        return "\n".join([drawn, *(textwrap.fill(line, width) for line in self.note.splitlines())])
 
     @_WIDE_ENOUGH
     def rich(self, width: int) -> "RichTable":

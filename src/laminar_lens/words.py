@@ -73,6 +73,15 @@ def number(value: Any, digits: int = 3) -> str:
     return _number(value, digits)
 
 
+def because(reason: str) -> str:
+    """Why something is missing, as a sentence to append; empty if nothing is.
+
+    >>> because("interval withheld: 12 texts")
+    ' Interval withheld: 12 texts.'
+    """
+    return f" {reason[0].upper()}{reason[1:].rstrip('.')}." if reason else ""
+
+
 def estimate_text(row: Mapping[str, Any]) -> str:
     """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1".
 

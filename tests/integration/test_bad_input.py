@@ -322,7 +322,8 @@ def test_an_interrupted_run_keeps_the_earlier_output(
 
     monkeypatch.setattr(drive, "run", interrupt)
     assert main(arguments(Case("", ()), tmp_path, tiny_gpt2, out)) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "laminar-lens: interrupted; earlier output is kept"
+    nothing = "laminar-lens: interrupted; nothing was written, earlier files are as they were"
+    assert capsys.readouterr().err.splitlines()[-1] == nothing
     assert {path.name: path.read_bytes() for path in out.iterdir()} == EARLIER
 
 

@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ from typing import Any
 import pytest
 
 import laminar_lens as ll
-from laminar_lens.cli import main, run, screen
+from laminar_lens import progress
+from laminar_lens.cli import main, run
 from laminar_lens.cli.requests import Output
 from laminar_lens.errors import ResultError
 from laminar_lens.results import StudyResult
@@ -96,7 +99,8 @@ class Deaf(io.StringIO):
 def test_a_study_ends_well_though_progress_and_chatter_are_refused(
     tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(screen, "LOG_EVERY_S", 0.0)
+    for name in ("EVERY_S", "FIRST_S"):
+        monkeypatch.setattr(progress, name, 0.0)
     monkeypatch.setattr(sys, "stderr", Deaf())
     load = run._load
 
@@ -111,6 +115,45 @@ def test_a_study_ends_well_though_progress_and_chatter_are_refused(
     assert f"page: {tmp_path / 'warmup.html'}" in out
     assert "chatter" not in out
     assert ll.load_result(tmp_path / "warmup.nc").sentence[:40] in " ".join(out.split())
+
+
+# ---------------------------------------------------------------------------------------------------- Ctrl-C
+
+
+def test_ctrl_c_while_a_model_runs_is_one_line(tmp_path: Path) -> None:
+    """As a user presses it: once a phase is named, with its share and the time left."""
+    command = [*COMMAND.split(), "warmup", "--texts", "sampled", "--n-texts", "20000", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = ""
+        for said in process.stderr:
+            if " left" in said and "texts from the model" in said:
+                break
+        process.send_signal(signal.SIGINT)
+        rest, out = process.stderr.read(), process.stdout.read()
+        assert process.wait(timeout=60) == 130
+    assert re.fullmatch(r"laminar-lens: texts from the model: \d+%, [\d:]+ left\n", said)
+    assert rest.splitlines()[-1] == (
+        "laminar-lens: interrupted; nothing was written, earlier files are as they were"
+    )
+    assert "Traceback" not in rest
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_after_the_result_says_that_it_is_kept(
+    tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("laminar_lens.report.render", interrupt)
+    assert main([*WARMUP, "--model", str(tiny_gpt2), "--out", str(tmp_path), "--quiet"]) == 130
+    kept = tmp_path / "warmup.nc"
+    assert capsys.readouterr().err == f"laminar-lens: interrupted; kept: {kept}\n"
+    assert ll.load_result(kept).kind == "warmup"
+    assert [path.name for path in tmp_path.iterdir()] == ["warmup.nc"]
 
 
 # ------------------------------------------------------------------------------------------------------ disk

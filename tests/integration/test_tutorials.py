@@ -53,7 +53,9 @@ def test_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 def test_readme_has_code_for_both_generations_and_for_interventions() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 2
+    for name in ("bridge=True", "interventions="):
+        assert name in BLOCKS[1]
     assert all(len(block.split("\n\n")) <= 4 and len(block.splitlines()) <= 14 for block in BLOCKS)
 
 

@@ -89,7 +89,7 @@ def test_given_texts_and_quiet(
         ("--layers 9", "--layers 9 is out of range"),
         ("--length 65", "--length 65 is too long"),
         ("--backend fast", "--backend 'fast' is unknown"),
-        ("--bos", "No such option: --bos"),
+        ("--bos", "--bos is no option of why: a pair with a BOS"),
         ("--seed -1", "--seed -1 is too small"),
         ("--geometry center", "--geometry 'center' is unknown"),
     ],

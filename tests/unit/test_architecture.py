@@ -15,7 +15,18 @@ SRC = Path(laminar_lens.__file__).parent
 
 # A module may import, at module level, only from its own group and the groups before it.
 ORDER = [
-    {"arguments", "axes", "errors", "escapes", "files", "measures", "registered", "tables", "words"},
+    {
+        "arguments",
+        "axes",
+        "errors",
+        "escapes",
+        "files",
+        "measures",
+        "progress",
+        "registered",
+        "tables",
+        "words",
+    },
     {"kernels", "stats"},
     {"measuring"},
     {"texts"},
@@ -94,6 +105,20 @@ def test_imports_point_one_way(path):
         assert not back, f"{path}:{line}: {here} imports {there}, an arrow that points back"
 
 
+ONCE = ("kernels", "stats", "figures", "report", "results", "tables", "files")
+
+
+@pytest.mark.parametrize("group", ONCE)
+def test_what_is_tested_on_one_generation_knows_no_model(group):
+    paths = [path for path in SRC.rglob("*.py") if group_of(path) == group]
+    assert paths
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(import|from) (transformer_lens|transformers)", text), path
+        known = {name.split(".")[1] for name, *_ in package_imports(path)}
+        assert not known & {"models", "interventions", "capture", "meter"}, path
+
+
 def test_every_module_is_on_the_map():
     on_disk = {group_of(p) for p in SRC.rglob("*.py")} - {"__init__"}
     assert on_disk <= set(RANK)
@@ -161,6 +186,55 @@ def test_figures_and_views_compute_nothing():
 @pytest.mark.parametrize("source", ["np.mean(x)", "x.values.sum(axis=1)", "sum(x)", "rng.permutation(3)"])
 def test_a_reduction_is_seen(source):
     assert reductions(source)
+
+
+LINES, STATEMENTS, PARAMETERS = 300, 40, 12
+"""Of a module; of a function without signature and documentation; of a function."""
+LONG_MODULES = {"kernels/_cpu_kernels.py": "numba inlines and caches what stands in one file"}
+LONG_FUNCTIONS = {
+    "kernels/_cpu_kernels.py:_sums": "every accumulator stays in a register of one loop",
+    "kernels/cpu.py:_run": "one call into compiled code, with each array that it fills",
+    "kernels/fused_kernels.py:profile_kernel": "one launch reads each vector once for every angle",
+}
+PUBLIC = "a public function: flat options of its own, and all that studies share"
+TRITON = "a compiled kernel: pointers, strides and sizes"
+WIDE_FUNCTIONS = {
+    "studies/sequential/study.py:sequential_study": PUBLIC,
+    "studies/warmup/study.py:warmup_study": PUBLIC,
+    "studies/why/study.py:why_study": PUBLIC,
+    "studies/sinks/study.py:sink_study": PUBLIC,
+    "studies/dimensions/study.py:dimension_study": PUBLIC,
+    "studies/warmup/grid.py:sensitivity_grid": PUBLIC,
+    "kernels/_cpu_kernels.py:chosen": "numbers that numba keeps in registers",
+    "kernels/fused_kernels.py:profile_kernel": TRITON,
+    "kernels/fused_kernels.py:pair_kernel": TRITON,
+    "kernels/fused_kernels.py:turning_kernel": TRITON,
+    "kernels/fused_rows.py:between": TRITON,
+    "kernels/fused_tiles.py:pairwise_kernel": TRITON,
+}
+
+
+def functions(path: Path) -> list[tuple[str, int, int]]:
+    """Name, lines of statements, and number of parameters of each function."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            given = node.args
+            every = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+            n = len([one for one in every if one.arg not in ("self", "cls")])
+            found.append((node.name, (node.end_lineno or 0) - body[0].lineno + 1, n))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
+def test_modules_and_functions_are_small(path):
+    """What is longer, or takes more, is named above, with the reason."""
+    name = str(path.relative_to(SRC))
+    assert (len(path.read_text(encoding="utf-8").splitlines()) > LINES) == (name in LONG_MODULES)
+    for function, lines, parameters in functions(path):
+        assert (lines > STATEMENTS) == (f"{name}:{function}" in LONG_FUNCTIONS), (function, lines)
+        assert (parameters > PARAMETERS) == (f"{name}:{function}" in WIDE_FUNCTIONS), (function, parameters)
 
 
 def loaded_after(code: str) -> set[str]:

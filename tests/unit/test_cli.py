@@ -12,6 +12,7 @@ import pytest
 import typer
 
 import laminar_lens.cli.run as run
+import laminar_lens.progress as lines
 from laminar_lens.cli import checks, faults, main, parser, preflight, screen, streams
 from laminar_lens.cli.app import app
 from laminar_lens.cli.requests import AnglesRequest, ModelChoice, Request, ShowRequest, StudyRequest
@@ -580,15 +581,30 @@ def test_quiet_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_log_gets_a_line_every_ten_seconds(
+def test_a_log_names_phase_share_and_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = iter([0.0, 5.0, 11.0, 11.0, 12.0])
-    monkeypatch.setattr(screen.time, "monotonic", lambda: next(clock))
-    progress = screen._log()
-    for done in range(3):
-        progress("capture", done, 3)
-    assert capsys.readouterr().err == "laminar-lens: capture 1/3\n"
+    """A phase has a line once it has begun, and then one every ten seconds; one that is soon over has none."""
+    times = iter([0.0, 0.5, 1.0, 1.5, 4.0, 9.0, 14.5, 14.5, 16.0, 18.0])
+    monkeypatch.setattr(lines.time, "monotonic", lambda: next(times))
+    tell = lines.ProgressLines("laminar-lens: ")
+    for label, done, total in (
+        *(("loading x", 0, 4), ("loading x", 4, 4)),
+        *(("capture", done, 200) for done in (0, 5, 10, 20, 20)),
+        *(("statistics", 0, 1), ("a\x1b[2J", 0, 0)),
+    ):
+        tell(label, done, total)
+    assert capsys.readouterr().err.splitlines() == [
+        "laminar-lens: capture: 2%, 1:38 left",
+        "laminar-lens: capture: 10%, 1:57 left",
+        "laminar-lens: a\\x1b[2J",
+    ]
+    assert [lines.clock(seconds) for seconds in (0, 59.6, 3600, 7209)] == [
+        "0:00",
+        "1:00",
+        "1:00:00",
+        "2:00:09",
+    ]
 
 
 @pytest.fixture

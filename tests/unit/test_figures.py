@@ -55,7 +55,7 @@ def test_a_figure_has_a_title_a_caption_units_and_few_legend_entries(drawn, name
     assert figure.layout.title.text
     assert figure.layout.meta["caption"].endswith((".", "?"))
     assert len(legend(figure)) <= 6
-    if name not in ("tokens", "warmup_k"):
+    if name not in ("tokens", "warmup_k", "warmup_cost"):
         assert "(rad)" in figure.layout.yaxis.title.text
         assert figure.layout.yaxis2.side == "right"
         assert all(text.endswith("°") for text in figure.layout.yaxis2.ticktext)
@@ -305,18 +305,19 @@ def test_random_position_embeddings_are_said_only_where_they_are(dataset):
 
 
 def test_the_menu_of_costs_exchanges_curves_and_units(dataset):
-    changed = dataset.copy(deep=True)
-    changed["warmup_cost_variance"].values[:] *= 10
-    figure = StudyResult(changed).figures()["warmup_cost"]
+    figure = StudyResult(dataset).figures()["warmup_cost"]
     buttons = figure.layout.updatemenus[0].buttons
-    assert [button.label for button in buttons] == ["mean", "variance", "first principal axis"]
-    curves, axes, which = buttons[1].args
-    assert [figure.data[row].name for row in which] == [f"layer {layer}" for layer in range(9)]
-    np.testing.assert_allclose(curves["y"], changed["warmup_cost_variance"].values)
-    assert axes["yaxis.range"][1] > changed["warmup_cost_variance"].values.max()
-    assert "rad²" in axes["yaxis.title.text"]
-    assert not axes["yaxis2.showticklabels"]
-    assert buttons[0].args[1]["yaxis.range"] == list(figure.layout.yaxis.range)
+    assert [button.label for button in buttons] == ["mean angle", "mean vector", "first principal axis"]
+    assert figure.layout.yaxis.title.text == "bias of the mean angle in layer 3 (rad)"
+    moved, axis = buttons[1].args
+    assert axis["yaxis.title.text"] == "bias of the mean vector in layer 3 (typical lengths)"
+    bias, sd = (dataset[f"warmup_vector_{name}"].values[3] for name in ("bias", "sd"))
+    np.testing.assert_allclose(np.array(moved["y"][::2], float), bias)
+    np.testing.assert_allclose(np.array(moved["y"][1::2], float), sd / 10)  # of 100 texts
+    shown = dataset["warmup_vector_from"].values[3] >= 0
+    assert (np.array(moved["marker.symbol"][::2]) == np.where(shown, "circle", "circle-open")).all()
+    assert legend(figure) == ["T = 32", "T = 64", "T = 128", "T = 512"]
+    assert list(figure.layout.xaxis.ticktext) == ["0", "1", "2", "4", "8", "16", "32"]
 
 
 def test_hover_text_is_escaped():

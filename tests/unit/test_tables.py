@@ -101,7 +101,8 @@ def test_every_table_of_a_result_is_in_terminal_page_and_json(make):
     result = StudyResult(make())
     tables, summary = result.tables(), result.summary()
     assert list(summary["tables"]) == list(tables)
-    assert set(tables) == ({"by_layer"} if make is warmup_dataset else {"claims", "angles", "by_layer"})
+    more = set() if make is warmup_dataset else {"claims", "angles"}
+    assert set(tables) == {"by_layer", "costs", *more}
     page, text = render(result), str(summary)
     for key, table in tables.items():
         assert (f'id="table-{key}"' in page) == (key != "claims")
@@ -115,7 +116,7 @@ def test_one_table_by_its_name(tmp_path):
     result = StudyResult(warmup_dataset())
     assert result.table("by_layer").json() == result.summary()["tables"]["by_layer"]
     assert result.table("by_layer").to_csv(tmp_path / "k.csv").exists()
-    with pytest.raises(InputError, match="no table 'pie' in this result; it has by_layer"):
+    with pytest.raises(InputError, match="no table 'pie' in this result; it has costs, by_layer"):
         result.table("pie")
 
 

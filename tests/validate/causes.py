@@ -21,7 +21,10 @@ from scipy.stats import binom
 from laminar_lens.models import load_model
 from laminar_lens.stats.why import WhyAnswer, why
 from laminar_lens.stats.why_effects import CAUSES, effects
-from laminar_lens.studies.why.cells import Exchange, exchange, measure_cells
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.run import Run
+from laminar_lens.studies.why.cells import measure_cells
+from laminar_lens.studies.why.places import Exchange, exchange
 from tests import planted, planted_causes
 from tests.validate.rows import Row
 
@@ -58,9 +61,8 @@ def outcome(plan: planted_causes.Plan, model: object) -> Outcome:
     truth = planted_causes.plant(plan)
     tokens, swapped, _ = _texts(plan)
     planted.overwrite_mlps(model, truth.edited)
-    cells = measure_cells(
-        model, torch.from_numpy(tokens), swapped, LAYERS, at=_place(plan.seed), seed=plan.seed
-    )[0]
+    run = Run(model, Options(layers=LAYERS, seed=plan.seed))
+    cells = measure_cells(run, torch.from_numpy(tokens), swapped, at=_place(plan.seed))[0]
     answer = why(
         effects(*cells.angle, cells.reference),
         tau=TAU,

@@ -6,6 +6,17 @@ answered at once. In the order of the work: `options` names what can be given, `
 `screen` say what was found.
 """
 
-from laminar_lens.cli.app import main
+import sys
+from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """As `app.main`; Ctrl-C while that is imported is no traceback either."""
+    try:
+        from laminar_lens.cli.app import main as answer
+    except KeyboardInterrupt:
+        print("laminar-lens: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return answer(argv)

@@ -18,6 +18,7 @@ from laminar_lens.cli.show import OPTIONS as OF_SHOW
 from laminar_lens.cli.show import UNDECLARED, show
 from laminar_lens.errors import InputError, LaminarLensError, ResultError, is_failure
 from laminar_lens.escapes import one_line
+from laminar_lens.files import recorded
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -45,6 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _status(arguments: list[str]) -> int:
+    with recorded() as kept:
+        try:
+            return _answered(arguments)
+        except KeyboardInterrupt:
+            what = (
+                f"kept: {', '.join(kept)}" if kept else "nothing was written, earlier files are as they were"
+            )
+            return _stop(INTERRUPTED, f"interrupted; {what}")
+
+
+def _answered(arguments: list[str]) -> int:
     commands = typer.main.get_command(app)
     try:
         request = _request(commands, arguments)
@@ -53,7 +65,7 @@ def _status(arguments: list[str]) -> int:
         sys.stdout.flush()
         return 0 if isinstance(request, Request) else int(request or 0)
     except KeyboardInterrupt:
-        return _stop(INTERRUPTED, "interrupted; earlier output is kept")
+        raise
     except streams.UnheardError as error:
         return BROKEN_PIPE if error.is_closed_pipe else _stop(FAILED, f"error: {error}")
     except BrokenPipeError:

@@ -43,8 +43,7 @@ def _study(request: StudyRequest) -> None:
         from laminar_lens.studies.drive import run
 
         model, does = _load(request.model, progress), command_of(type(request.study))
-        study = does.study(model, request, progress)
-        found = run(study, model, request.texts, progress=progress, **request.options)
+        found = run(does.study(request), model, request.texts, progress=progress, **request.options)
         frame = does.grid(model, request, progress)
         found = found if frame is None else found.attach(grid_table(frame))
         files = _save(found, request.output, progress)
@@ -108,14 +107,11 @@ def _show(request: ShowRequest) -> None:
 
 
 def _load(choice: ModelChoice, progress: Progress) -> Any:
-    label = f"loading {choice.name}"
-    progress(label, 0, 0)
+    progress(f"loading {choice.name}", 0, 0)
     from laminar_lens.models import load_model
 
     how = {name: value for name, value in vars(choice).items() if name != "name"}
-    model = load_model(choice.name, **how)
-    progress(label, 1, 1)
-    return model
+    return load_model(choice.name, progress=progress, **how)
 
 
 def _save(study: StudyResult, output: Output, progress: Progress) -> dict[str, Path]:

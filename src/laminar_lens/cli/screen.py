@@ -5,13 +5,13 @@ import io
 import os
 import re
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from laminar_lens.axes import Progress
 from laminar_lens.escapes import printable
+from laminar_lens.progress import ProgressLines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from laminar_lens.tables import Table
 
 PIPE_WIDTH = 120
-LOG_EVERY_S = 10.0
 WIDTHS = ("COLUMNS", "LINES", "TERMINAL_WIDTH")  # in the environment, read by rich and typer
 QUIET_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
@@ -50,7 +49,7 @@ def _progress(quiet: bool) -> Iterator[Progress]:
     if quiet:
         yield lambda label, done, total: None
     elif not sys.stderr.isatty():
-        yield _log()
+        yield ProgressLines("laminar-lens: ")
     else:
         with _bars() as progress:
             yield progress
@@ -60,16 +59,12 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 def _bars() -> Iterator[Progress]:
     """Rich bars that go away when the work is done; a label seen for the first time gets its own bar."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-    )
-    with Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
+    words = TextColumn("{task.description}", markup=False)
+    columns = (SpinnerColumn(), words, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(compact=True))
+    with Bars(*columns, TextColumn("left"), console=Console(stderr=True), transient=True) as bars:
         tasks = {}
 
         def progress(label: str, done: int, total: int) -> None:
@@ -80,32 +75,20 @@ def _bars() -> Iterator[Progress]:
         yield progress
 
 
-def _log() -> Progress:
-    """Progress for a file: a line at most every ten seconds, never a bar."""
-    last = time.monotonic()
-
-    def progress(label: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LOG_EVERY_S:
-            last = time.monotonic()
-            line = f"laminar-lens: {printable(label)}" + (f" {done}/{total}" if total else "")
-            print(line, file=sys.stderr, flush=True)
-
-    return progress
-
-
 def say(*parts: "str | Table") -> None:
-    """Lines and tables on standard output; in a pipe 120 columns wide, or COLUMNS.
+    """Lines, and tables with their notes, on standard output; in a pipe 120 columns wide, or COLUMNS.
 
     A text is one line: whatever it holds is shown, and no control character is sent.
     """
     console = _console()
     for part in parts:
-        if isinstance(part, str):
-            line = printable(part)
-            console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal)
-        else:
+        lines = [part] if isinstance(part, str) else [*part.note.splitlines(), ""]
+        if not isinstance(part, str):
             console.print(part.rich(console.width))
+        for line in lines:
+            console.print(
+                printable(line), markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal
+            )
     sys.stdout.flush()
 
 

@@ -58,8 +58,8 @@ def by_geometry(name: str, headline: Headline, dataset: xr.Dataset) -> go.Figure
         headline.title,
         "The same texts and the same pass of the model; only what is compared differs: vectors as they are, "
         "without the mean of other texts, without their own mean, standardised, without the dimensions that "
-        "make most cosines, or as the next block reads them. Means with 95% intervals."
-        + withheld_note(dataset, name),
+        "make most cosines, or as the next block reads them. Means with simultaneous 95% bands."
+        + withheld_note(dataset, f"{name}_low"),
     )
     layers = dataset["layer"].values
     # raw comes last and is dashed: where another geometry changes nothing, both are seen

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from laminar_lens.words import interval
+from laminar_lens.words import because, interval
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 INK, SOFT, RULE, GRID = "#1f2328", "#59636e", "#b6bec7", "#e8ebee"
@@ -209,7 +209,7 @@ def mean_and_band(
 def withheld_note(dataset: Any, *names: str) -> str:
     """Why the named variables' interval ends are missing, each reason once, to stand behind a caption."""
     reasons = dict.fromkeys(str(dataset[name].attrs.get("withheld", "")) for name in names if name in dataset)
-    return "".join(f" {reason[0].upper()}{reason[1:].rstrip('.')}." for reason in reasons if reason)
+    return "".join(map(because, reasons))
 
 
 def bundle(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from laminar_lens.arguments import flag
 from laminar_lens.errors import CaptureError
-from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
+from laminar_lens.interventions.arguments import check_hooks
+from laminar_lens.interventions.places import AtPosition, position
 from laminar_lens.models.edits import Edit, Intervention, Span
 from laminar_lens.models.families import family_of
 from laminar_lens.models.hooked import HookedModel
@@ -21,14 +22,12 @@ ARCHITECTURES = "those with softmax attention, for example GPT-2, Llama, GPT-Neo
 
 
 @dataclass(frozen=True)
-class _Masked(Intervention):
+class _Masked(AtPosition):
     """Some rows do not see some columns."""
-
-    t: int
 
     def check(self, model: HookedModel, length: int) -> None:
         check_hooks(self.label, model, self._hooks(model), ARCHITECTURES)
-        check_positions(self.label, [self.t], length)
+        super().check(model, length)
 
     def edits(self, model: HookedModel) -> list[Edit]:
         return [Edit(hook, block + 1, self._mask, axis=-1) for block, hook in enumerate(self._hooks(model))]
@@ -46,13 +45,12 @@ class _Masked(Intervention):
                 f"{self.label}: attention scores have shape {list(scores.shape)}; expected "
                 "[batch head pos pos], a run of whole texts without cached keys"
             )
-        n = scores.shape[-1]
-        hidden = torch.zeros(n, n, dtype=torch.bool, device=scores.device)
-        self._hide(hidden, span.before + self.t)
-        return scores.masked_fill(hidden, -torch.inf)
+        places = torch.arange(scores.shape[-1], device=scores.device)
+        at = self.columns(scores, span)[:, None, None, None]
+        return scores.masked_fill(self._hidden(places[:, None], places, at), -torch.inf)
 
-    def _hide(self, hidden: Tensor, at: int) -> None:
-        """Marks what is hidden in [row column]; `at` is the column of position t."""
+    def _hidden(self, row: Tensor, column: Tensor, at: Tensor) -> Tensor:
+        """Whether a row does not see a column; `at` is the column of position t."""
         raise NotImplementedError
 
 
@@ -61,8 +59,8 @@ class _Cut(_Masked):
     name = "cut"
     does = "positions from t on do not see those before t, in any head or block"
 
-    def _hide(self, hidden: Tensor, at: int) -> None:
-        hidden[at:, :at] = True
+    def _hidden(self, row: Tensor, column: Tensor, at: Tensor) -> Tensor:
+        return (row >= at) & (column < at)
 
 
 def cut(t: Any) -> Intervention:
@@ -74,10 +72,14 @@ def cut(t: Any) -> Intervention:
     `cut(t)` with `restart(t)` is the plain run of the text from `t` on, at all positions from `t` on; where
     positions are rotary, `cut` alone already is.
 
+    Args:
+        t: a position, or one for each prompt that is measured.
+
     Raises:
-        InputError: `t` is no whole number of at least 0. Where it is used: a prompt that lacks position `t`.
+        InputError: `t` is no whole number of at least 0. Where it is used: a prompt that lacks position `t`,
+            or another number of prompts.
     """
-    return _Cut(whole("t", t))
+    return _Cut(position("t", t))
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,9 @@ class _NoContext(_Masked):
         same = isinstance(other, _NoContext) and self.t == other.t
         return f"position {self.t} is masked twice" if same else ""
 
-    def _hide(self, hidden: Tensor, at: int) -> None:
-        hidden[at, :at] = True
-        if self.hidden:
-            hidden[at + 1 :, at] = True
+    def _hidden(self, row: Tensor, column: Tensor, at: Tensor) -> Tensor:
+        own = (row == at) & (column < at)
+        return own | ((row > at) & (column == at)) if self.hidden else own
 
 
 def no_context(t: Any, hidden: Any = False) -> Intervention:
@@ -103,11 +104,11 @@ def no_context(t: Any, hidden: Any = False) -> Intervention:
     'no_context(5, hidden=True)'
 
     Args:
-        t: the position.
+        t: a position, or one for each prompt that is measured.
         hidden: later positions do not see position `t` either, which takes away its effect on them; True or
             False.
 
     Raises:
         InputError: as `cut`, or another `hidden`.
     """
-    return _NoContext(whole("t", t), flag("hidden", hidden))
+    return _NoContext(position("t", t), flag("hidden", hidden))

@@ -11,6 +11,7 @@ from torch import Tensor
 from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import columns, wholes
+from laminar_lens.interventions.places import prompt_rows
 from laminar_lens.interventions.states import Edited, needed_layers
 from laminar_lens.models.edits import Intervention, Span
 from laminar_lens.models.hooked import HookedModel
@@ -125,15 +126,7 @@ class _Patch(Edited):
     def _rows(self, n: int, indices: Sequence[int] | None) -> list[int]:
         """The row of the states that each prompt gets."""
         held = self.source.values.shape[1]
-        if held == 1:
-            return [0] * n
-        rows = list(range(n)) if indices is None else list(indices)
-        if max(rows) >= held or (indices is None and n != held):
-            raise InputError(
-                f"{self.label}: it has the states of {held} prompts, the run has {max(max(rows) + 1, n)}; "
-                "give one prompt's states, or those of as many"
-            )
-        return rows
+        return [0] * n if held == 1 else prompt_rows(self.label, "states", held, n, indices)
 
 
 def patch_residual(states: Any, layers: Wholes, positions: Wholes = None) -> Intervention:

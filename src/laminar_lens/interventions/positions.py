@@ -7,10 +7,13 @@ nothing to overwrite, and `cut` alone already starts a text anew.
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from laminar_lens.errors import InputError
-from laminar_lens.interventions.arguments import check_hooks, check_positions, whole
+from laminar_lens.interventions.arguments import check_hooks, whole
+from laminar_lens.interventions.places import AtPosition, position
 from laminar_lens.models.context import context_length
 from laminar_lens.models.edits import CHECK, Edit, Intervention, Span
 from laminar_lens.models.families import family_of
@@ -21,10 +24,8 @@ RELATIVE = ("rotary", "alibi", "relative_positional_bias", "none")
 
 
 @dataclass(frozen=True)
-class _Placed(Intervention):
+class _Placed(AtPosition):
     """Some rows get the positional embeddings of other places."""
-
-    t: int
 
     def check(self, model: HookedModel, length: int) -> None:
         hook = family_of(model.cfg).positions
@@ -35,7 +36,7 @@ class _Placed(Intervention):
                 f"{ARCHITECTURES}; the positions of this model are {kind}"
             )
         check_hooks(self.label, model, [hook], ARCHITECTURES)
-        check_positions(self.label, [self.t], length)
+        super().check(model, length)
 
     def edits(self, model: HookedModel) -> list[Edit]:
         original: list[Tensor] = []
@@ -45,15 +46,15 @@ class _Placed(Intervention):
 
         def place(embeddings: Tensor, span: Span) -> Tensor:
             """Another intervention may have placed some rows by now: what is moved is what stood there."""
-            out = embeddings.clone()
-            self._place(out, original.pop(), span.before + self.t, model)
-            return out
+            places = torch.arange(embeddings.shape[1], device=embeddings.device)
+            at = self.columns(embeddings, span)[:, None]
+            return self._place(embeddings, original.pop(), places, at, model)
 
         hook = family_of(model.cfg).positions
         return [Edit(hook, 0, keep, CHECK), Edit(hook, 0, place)]
 
-    def _place(self, out: Tensor, original: Tensor, at: int, model: HookedModel) -> None:
-        """Writes into `out` [batch pos d_model]; `at` is the column of position t."""
+    def _place(self, now: Tensor, original: Tensor, places: Tensor, at: Tensor, model: HookedModel) -> Tensor:
+        """What stands at `places` [batch pos d_model] instead; `at` is the column of position t."""
         raise NotImplementedError
 
 
@@ -65,12 +66,13 @@ class _Restart(_Placed):
     def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         if isinstance(other, _Restart):
             return "both place the positions from the later one on"
-        if isinstance(other, _SetPosition) and other.t >= self.t:
+        if isinstance(other, _SetPosition) and np.max(other.t) >= np.min(self.t):
             return f"both place position {other.t}"
         return ""
 
-    def _place(self, out: Tensor, original: Tensor, at: int, model: HookedModel) -> None:
-        out[:, at:] = original[:, : original.shape[1] - at]
+    def _place(self, now: Tensor, original: Tensor, places: Tensor, at: Tensor, model: HookedModel) -> Tensor:
+        moved = original.take_along_dim((places - at).clamp(min=0)[..., None], dim=1)
+        return torch.where((places >= at)[..., None], moved, now)
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ class _SetPosition(_Placed):
         if self.p >= (places := context_length(model)):
             raise InputError(f"{self.label}: place {self.p} does not exist; the model has 0 … {places - 1}")
 
-    def _place(self, out: Tensor, original: Tensor, at: int, model: HookedModel) -> None:
+    def _place(self, now: Tensor, original: Tensor, places: Tensor, at: Tensor, model: HookedModel) -> Tensor:
         inside = self.p < original.shape[1]
-        out[:, at] = original[:, self.p] if inside else model.pos_embed.W_pos[self.p]
+        embedding = original[:, self.p, None] if inside else model.pos_embed.W_pos[self.p]
+        return torch.where((places == at)[..., None], embedding.to(now), now)
 
     def clash(self, other: Intervention, model: HookedModel, length: int) -> str:
         same = isinstance(other, _SetPosition) and self.t == other.t
@@ -99,11 +102,14 @@ def restart(t: Any) -> Intervention:
     >>> restart(5).label
     'restart(5)'
 
+    Args:
+        t: a position, or one for each prompt that is measured.
+
     Raises:
         InputError: `t` is no whole number of at least 0. Where it is used: a prompt that lacks position `t`,
-            or a model without learned absolute positions.
+            another number of prompts, or a model without learned absolute positions.
     """
-    return _Restart(whole("t", t))
+    return _Restart(position("t", t))
 
 
 def set_position(t: Any, p: Any) -> Intervention:

@@ -68,10 +68,7 @@ class Profile(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        (
-            mask,
-            *ctx.how,
-        ) = inputs[:6]
+        mask, *ctx.how = inputs[:6]
         ctx.masked = mask is not None
         ctx.save_for_backward(*inputs[6:], *([mask] if ctx.masked else []))
 
@@ -153,17 +150,27 @@ def _step_gradient(before: Tensor, after: Tensor, mask: Tensor | None, gradient:
     return torch.where(valid, gradient.double()[..., None], 0.0) * unit
 
 
-class Pairs(torch.autograd.Function):
+class _OfInputs(torch.autograd.Function):
+    """Keeps its inputs for the backward."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+
+def _joined(function: type[torch.autograd.Function], info: Any, in_dims: Any, resid: Tensor) -> Any:
+    """A function of [batch pos d_model] under vmap: the mapped axis is more texts."""
+    size = info.batch_size
+    return apply(function, _flatten(resid, in_dims[0], size)).unflatten(0, (size, -1)), 0
+
+
+class Pairs(_OfInputs):
     """`pair_op` on resid [layer batch pos d_model] and pairs [batch pair 2]."""
 
     @staticmethod
     def forward(resid: Tensor, pairs: Tensor) -> Tensor:
         angles: Tensor = pair_op(resid, pairs)
         return angles
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -182,17 +189,13 @@ class Pairs(torch.autograd.Function):
         return joint.unflatten(1, (size, -1)), 1
 
 
-class Turning(torch.autograd.Function):
+class Turning(_OfInputs):
     """`turning_op` on resid [batch pos d_model]."""
 
     @staticmethod
     def forward(resid: Tensor) -> Tensor:
         angles: Tensor = turning_op(resid)
         return angles
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -205,22 +208,16 @@ class Turning(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, resid: Tensor) -> Any:
-        return apply(Turning, _flatten(resid, in_dims[0], info.batch_size)).unflatten(
-            0, (info.batch_size, -1)
-        ), 0
+        return _joined(Turning, info, in_dims, resid)
 
 
-class Pairwise(torch.autograd.Function):
+class Pairwise(_OfInputs):
     """`pairwise_op` on resid [batch pos d_model]."""
 
     @staticmethod
     def forward(resid: Tensor) -> Tensor:
         angles: Tensor = pairwise_op(resid)
         return angles
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -237,6 +234,4 @@ class Pairwise(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, resid: Tensor) -> Any:
-        return apply(Pairwise, _flatten(resid, in_dims[0], info.batch_size)).unflatten(
-            0, (info.batch_size, -1)
-        ), 0
+        return _joined(Pairwise, info, in_dims, resid)

@@ -20,7 +20,7 @@ from laminar_lens.models.context import context_length
 from laminar_lens.models.forward import run_states, where_it_is
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.passages import GIVEN, check_language, named_texts, windows
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import each_batch
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
 from laminar_lens.stats.observations import repeats
@@ -91,9 +91,9 @@ def calibrate(
             f"skip is {first!r}; expected a whole number below {run.longest}, the tokens of the longest text"
         )
     sums = _Sums(run.layers, int(model.cfg.d_model), first, through)
-    for indices in each_batch(run, "texts for the geometry", progress):
-        run_batch(run, indices, sums.add)
-        sums.count(len(indices), len(run.rows[indices[0]]))
+    for batch in each_batch(run, "texts for the geometry", progress):
+        batch.run(sums.add)
+        sums.count(len(batch.indices), len(run.rows[batch.indices[0]]))
     if sums.n < 2:
         raise InputError(
             f"{sums.n} vectors at positions from {first} on: a mean needs at least 2; give longer texts, or "

@@ -35,6 +35,12 @@ def note_causal(model: HookedModel) -> None:
     _CAUSAL.add(model)
 
 
+def note_alike(model: HookedModel, twin: HookedModel) -> None:
+    """Takes a model of the same architecture as tested, where the first one is."""
+    if model in _CAUSAL:
+        note_causal(twin)
+
+
 def half_changed(
     vocabulary: int, context: int, device: str | torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:

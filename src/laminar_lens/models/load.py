@@ -6,11 +6,12 @@ Torch is imported once the name is known to be a model's.
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laminar_lens.arguments import checked, shown
+from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError, LaminarLensError, ModelError, is_failure
 from laminar_lens.models import names
 from laminar_lens.models.hooked import HFModel
@@ -30,6 +31,7 @@ from laminar_lens.texts.tokenization import Tokenizer
 if TYPE_CHECKING:
     import torch
 
+STEPS = 4
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -48,6 +50,7 @@ def load_model(
     tokenizer: Tokenizer | None = None,
     check: bool | None = None,
     keep_paths: bool = False,
+    progress: Progress | None = None,
 ) -> Any:
     """A TransformerLens model whose residual stream is the original's: weights are not processed.
 
@@ -78,6 +81,7 @@ def load_model(
         check: compare with Hugging Face; by default where the weights are here already.
         keep_paths: results say where on this machine the model's folder or file is; by default they only have
             its name.
+        progress: called as (label, steps done, steps).
 
     Raises:
         ModelError: unknown name (with near matches), missing or half-written weights, a package that is not
@@ -95,19 +99,23 @@ def load_model(
     else:
         names.check_name(name_or_path)
         check_choice(name_or_path, device=device, tokenizer=tokenizer, **how)
+    label = type(name_or_path).__name__ if held else str(name_or_path)
+    step = _steps(f"loading {label}", progress)
     import torch
 
     from laminar_lens.models.causality import check_causal
     from laminar_lens.models.devices import device_name
 
     how |= {"device": device if device is None else device_name(device), "trust": trust_remote_code}
-    how |= {"dtype": _dtype(name_or_path.dtype if held and dtype is None else dtype or "float32")}
+    usual = name_or_path.dtype if held else "float32"
+    how |= {"dtype": _dtype(usual if dtype is None else dtype)}
     how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge), "check": check}
     on_hooked = how["hooked"] is not None
     if on_hooked and device_map is not None:
         raise InputError("device_map= spreads a bridge over devices: add bridge=True")
     path = None if held else names.local_path(name_or_path)
-    label = type(name_or_path).__name__ if held else str(name_or_path)
+    step(1)
+    how["step"] = step
     state = "" if revision is None else f" at revision {shown(revision)}"
     with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=on_hooked):
         if held:
@@ -122,9 +130,24 @@ def load_model(
     model.eval()
     told = str(path.resolve()) if keep_paths and path is not None else None
     SOURCES[model] = dataclasses.replace(source, path=told)
+    step(STEPS)
     for limit in source.limits:
         warnings.warn(limit, UserWarning, stacklevel=2)
     return model
+
+
+def _steps(label: str, progress: Progress | None) -> Callable[..., None]:
+    """Tells that one more of `STEPS` is done, or so many of them: libraries, weights, the model."""
+    done = 0
+
+    def step(n: int | None = None) -> None:
+        nonlocal done
+        done = min(done + 1, STEPS - 1) if n is None else n
+        if progress is not None:
+            progress(label, done, STEPS)
+
+    step(0)
+    return step
 
 
 def process(model: Any) -> None:
@@ -144,6 +167,7 @@ def _load_held(
     hooked: Any,
     dtype: Any,
     check: Any,
+    step: Callable[..., None],
     **_: Any,
 ) -> tuple[Any, Source]:
     """A model that is in memory."""
@@ -151,7 +175,7 @@ def _load_held(
     from laminar_lens.models.local import load_original
 
     original = HeldOriginal(hf, tokenizer, device=device, copied=copied)
-    return load_original(original, hooked, dtype=dtype, check=check is not False)
+    return load_original(original, hooked, dtype=dtype, check=check is not False, step=step)
 
 
 def _load_local(
@@ -164,6 +188,7 @@ def _load_local(
     hooked: Any,
     dtype: Any,
     check: Any,
+    step: Callable[..., None],
     **_: Any,
 ) -> tuple[Any, Source]:
     """A model of a folder or file on this machine."""
@@ -177,7 +202,7 @@ def _load_local(
             original: Any = PretrainedOriginal(name, path, place, files=path, trust_remote_code=trust)
         else:
             original = GgufOriginal(path, label, place.device)
-    return load_original(original, hooked, dtype=dtype, check=check is not False)
+    return load_original(original, hooked, dtype=dtype, check=check is not False, step=step)
 
 
 def _load_named(
@@ -191,6 +216,7 @@ def _load_named(
     hooked: Any,
     dtype: Any,
     check: Any,
+    step: Callable[..., None],
 ) -> tuple[Any, Source]:
     """A model of the Hub or of its local cache."""
     from laminar_lens.models.local import load_original
@@ -212,7 +238,7 @@ def _load_named(
     files = cached(where, revision)
     original = PretrainedOriginal(label, where, place, revision, files=files, trust_remote_code=trust)
     check = files is not None if check is None else check
-    model, source = load_original(original, hooked, dtype=dtype, check=check)
+    model, source = load_original(original, hooked, dtype=dtype, check=check, step=step)
     if checkpoint is not None:
         model.cfg.checkpoint_value, model.cfg.checkpoint_label_type = checkpoint, "step"
     return model, source

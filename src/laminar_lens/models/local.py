@@ -1,6 +1,7 @@
 """Making TransformerLens's model of an original, and comparing it with Hugging Face's."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,8 +35,16 @@ _NOT_IN_FLOAT64 = (NotImplementedError, RuntimeError, TypeError)
 """What torch raises where an operation, or a device, has no float64; a mixture of experts is one."""
 
 
-def load_original(source: Original, hooked: Any, *, dtype: torch.dtype, check: bool) -> tuple[Any, Source]:
-    """A model as a `hooked` (a HookedTransformer class) or, where that is None, as a bridge.
+def load_original(
+    source: Original,
+    hooked: Any,
+    *,
+    dtype: torch.dtype,
+    check: bool,
+    step: Callable[[], None] = lambda: None,
+) -> tuple[Any, Source]:
+    """A model as a `hooked` (a HookedTransformer class) or, where that is None, as a bridge; `step` is called
+    when weights were read and when a model was built.
 
     With `check` it is compared with Hugging Face's first (see `faithful`): a small one in float64, where
     right and wrong are far apart; a larger one in float32, and in float64 too where that leaves a doubt and
@@ -48,7 +57,7 @@ def load_original(source: Original, hooked: Any, *, dtype: torch.dtype, check: b
     has_bos = None if own is None else own.bos_token_id is not None
     adds_bos = None if own is None else _adds_bos(own, source.name)
     tokenizer = source.lensed_tokenizer()
-    compared = _Compared(source, hooked)
+    compared = _Compared(source, hooked, step)
     model = compared.model(dtype, tokenizer) if check else compared.build(None, dtype, tokenizer)
     if check:
         note_causal(model)
@@ -78,8 +87,8 @@ class _Compared:
     comparison = ""
     limits: tuple[str, ...] = ()
 
-    def __init__(self, source: Original, hooked: Any) -> None:
-        self._source, self._hooked, self._name = source, hooked, source.name
+    def __init__(self, source: Original, hooked: Any, step: Callable[[], None]) -> None:
+        self._source, self._hooked, self._name, self._step = source, hooked, source.name, step
 
     def model(self, dtype: torch.dtype, tokenizer: Tokenizer) -> Any:
         """TransformerLens's model, once it was compared."""
@@ -98,13 +107,17 @@ class _Compared:
         """TransformerLens's model of Hugging Face's, which is loaded where it is None; a bridge holds one of
         its own."""
         if self._hooked is None:
-            return self._source.bridge(dtype, tokenizer)
-        hf = self._hugging_face(dtype) if hf is None else hf.to(dtype)
-        return self._source.convert(hf, self._hooked, dtype, tokenizer)
+            made = self._source.bridge(dtype, tokenizer)
+        else:
+            hf = self._hugging_face(dtype) if hf is None else hf.to(dtype)
+            made = self._source.convert(hf, self._hooked, dtype, tokenizer)
+        self._step()
+        return made
 
     def _hugging_face(self, dtype: torch.dtype) -> Any:
         hf = self._source.hugging_face(dtype)
         self.config = hf.config
+        self._step()
         return hf
 
     def in_float64(self, tokenizer: Tokenizer) -> Any:

@@ -134,4 +134,5 @@ def _lost_letters(tokenizer: Tokenizer, rows: Sequence[list[int]]) -> float:
 
 
 def _letters(text: str) -> Counter[str]:
-    return Counter(one for one in unicodedata.normalize("NFKD", text.casefold()) if one.isalnum())
+    every = Counter(unicodedata.normalize("NFKD", text.casefold()))
+    return Counter({one: n for one, n in every.items() if one.isalnum()})

@@ -1,7 +1,7 @@
 """Texts that a model writes itself, as tokens: seeded ancestral sampling with cached keys and values."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -84,15 +84,18 @@ def sample_tokens(
     barred = _barred(model)
     first = _first_tokens(model, n, barred, generator)
     size = batch_size or _batch_size(model, spare + length)
-    windows = []
+    windows, tell = [], progress or (lambda *_: None)
+    tell("texts from the model", 0, n)
     for begin in range(0, n, size):
         part = slice(begin, begin + size)
-        with quiet(), torch.no_grad():
-            text = _write(model, first[part], draws[part], barred, temperature, begin)
+        text: list[Tensor] = []
+        steps = _written(model, first[part], draws[part], barred, temperature, begin)
+        while len(text) < draws.shape[1]:
+            with quiet(), torch.no_grad():
+                text.append(next(steps))
+            tell("texts from the model", begin + len(first[part]) * len(text) // draws.shape[1], n)
         columns = starts[part, None] + torch.arange(length)
-        windows.append(text.gather(1, columns))
-        if progress is not None:
-            progress("texts from the model", min(begin + size, n), n)
+        windows.append(torch.cat(text, dim=1).cpu().gather(1, columns))
     return torch.cat(windows)
 
 
@@ -106,11 +109,11 @@ def _check_memory(n: int, written: int, length: int) -> None:
         )
 
 
-def _write(
+def _written(
     model: HookedModel, first: Tensor, draws: Tensor, barred: Tensor, temperature: float, begin: int
-) -> Tensor:
-    """One token for each column of `draws` (uniform numbers), after the first token; the texts count from
-    `begin`."""
+) -> Iterator[Tensor]:
+    """One token of each text [text 1] after another, for each column of `draws` (uniform numbers), after the
+    first token; the texts count from `begin`."""
     step = _stepper(model, len(first), draws.shape[1])
     device = model.cfg.device
     barred, draws = barred.to(device), draws.to(device)
@@ -125,7 +128,7 @@ def _write(
             raise ModelError(f"text {begin + row} that the model was writing: {_not_finite(model, text)}")
         token = torch.searchsorted(share, draws[:, index : index + 1] * share[:, -1:], right=True)
         written.append(token)
-    return torch.cat(written, dim=1).cpu()
+        yield token
 
 
 def _not_finite(model: HookedModel, text: Tensor) -> str:
@@ -176,7 +179,7 @@ class _Cache:
     """Keys and values of every layer; TransformerLens's own cache copies all of them at every step."""
 
     def __init__(self, model: HookedModel, batch: int, room: int) -> None:
-        heads = int(getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads)
+        heads = _heads(model.cfg)
         empty = torch.empty(2, batch, heads, 0, int(model.cfg.d_head))
         self.entries = [_Entry(empty, room) for _ in range(int(model.cfg.n_layers))]
         self._mask = torch.ones(batch, 0, dtype=torch.int)
@@ -240,7 +243,12 @@ def _first_tokens(model: HookedModel, n: int, barred: Tensor, generator: torch.G
     return allowed[torch.randint(len(allowed), (n,), generator=generator)]
 
 
+def _heads(cfg: Any) -> int:
+    """Heads whose keys and values are kept."""
+    return int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads)
+
+
 def _batch_size(model: HookedModel, room: int) -> int:
     cfg = model.cfg
-    text = 2 * int(cfg.n_layers) * int(cfg.d_model) * room * 4 + 16 * int(cfg.d_vocab)
+    text = 2 * int(cfg.n_layers) * _heads(cfg) * int(cfg.d_head) * room * 4 + 16 * int(cfg.d_vocab)
     return max(1, min(LARGEST_BATCH, CACHE_BYTES // text))

@@ -7,6 +7,7 @@ import torch
 
 from laminar_lens.arguments import checked
 from laminar_lens.errors import ModelError
+from laminar_lens.models.causality import note_alike
 from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HFConfig, HookedModel
@@ -48,6 +49,7 @@ def random_twin(model: HookedModel, *, seed: int = 0) -> Any:
                 f"no random twin of {describe_name(model)}: {type(error).__name__}: {reason}"
             ) from error
     twin.eval()
+    note_alike(model, twin)
     untrained = ("no", "its weights are random")
     SOURCES[twin] = Source(name, None, config, source.has_bos if source else None, untrained)
     return twin

@@ -9,14 +9,14 @@ import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.tables import Column, Table
-from laminar_lens.words import estimate
+from laminar_lens.words import because, estimate
 
 ENDS = {"estimate": "", "low": "_low", "high": "_high"}
 
 
 def geometry_rows(dataset: xr.Dataset, headlines: Mapping[str, Headline]) -> list[dict[str, Any]]:
     """The headline in each geometry, one dictionary each: `geometry`, `what`, `layer`, `estimate`, `low`,
-    `high`, `unit`; empty where no geometries were compared.
+    `high`, `unit`, `withheld`; empty where no geometries were compared.
 
     All in the layer behind the embedding where it is largest in the first geometry, "raw" (of a target, where
     it is farthest from its baseline).
@@ -38,7 +38,8 @@ def geometry_rows(dataset: xr.Dataset, headlines: Mapping[str, Headline]) -> lis
                 key: float(dataset[f"geometry_{name}{end}"].values[k, row]) for key, end in ENDS.items()
             }
             about = {"geometry": geometry, "what": headlines[name].what, "layer": int(layers[row])}
-            rows.append({**about, **numbers, "unit": headlines[name].unit})
+            withheld = str(dataset[f"geometry_{name}_low"].attrs.get("withheld", ""))
+            rows.append({**about, **numbers, "unit": headlines[name].unit, "withheld": withheld})
     return rows
 
 
@@ -65,5 +66,5 @@ def _note(rows: Sequence[Mapping[str, Any]]) -> str:
     several = len({row["what"] for row in rows}) > 1
     where = "the two are farthest apart" if several else "it is largest"
     said = f"Layer {rows[0]['layer']}, where {where} in the geometry {rows[0]['geometry']!r}."
-    known = any(row["low"] is not None and np.isfinite(row["low"]) for row in rows)
-    return f"{said} Intervals are 95%, for this layer alone." if known else said
+    why = "".join(dict.fromkeys(because(row["withheld"]) for row in rows))
+    return f"{said} Intervals are 95%, of all geometries and layers at once.{why}"

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ class Summary(dict[str, Any]):
     """A plain dictionary that `json.dumps` takes as it is, and that prints as a readable table.
 
     Keys: `study`, `sentence`, `claims` (dictionaries with `claim`, `text`, `verdict`, `estimate`, `low`,
-    `high`, `unit`, `evidence`), `settings`, `provenance`, `warnings`, `contrasts` and `geometries`, `tables`
-    (what `StudyResult.tables()` gives, each with its `title`, `note`, `columns` and `rows`), and the rows of
-    each table of the study under its own key (`by_layer`, empty where there is none). A number that is not
-    finite is None.
+    `high`, `unit`, `evidence`, `reason`), `settings`, `provenance`, `warnings`, `contrasts` and `geometries`,
+    `tables` (what `StudyResult.tables()` gives, each with its `title`, `note`, `columns` and `rows`), and the
+    rows of each table of the study under its own key (`by_layer`, empty where there is none). A number that
+    is not finite is None.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -37,7 +37,6 @@ def _table(shown: Mapping[str, Any]) -> str:
     tables = {key: Table.from_json(key, given) for key, given in shown.get("tables", {}).items()}
     parts = [textwrap.fill(str(shown.get("sentence", "")), WIDTH)]
     parts += [table.text(WIDTH) for table in tables.values()]
-    parts += _without_interval(shown.get("claims", ()))
     parts += [_hanging("Warning: ", str(warning)) for warning in shown.get("warnings", ())]
     parts.append(_about(shown.get("provenance") or {}, shown.get("settings") or {}))
     return "\n\n".join(part for part in parts if part)
@@ -73,7 +72,7 @@ def claim_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
     """One dictionary a claim; empty where the study answers none."""
     if "claim_verdict" not in dataset:
         return []
-    fields = ("text", "verdict", "estimate", "low", "high", "unit", "evidence")
+    fields = ("text", "verdict", "estimate", "low", "high", "unit", "evidence", "reason")
     columns = {field: dataset[f"claim_{field}"].values.tolist() for field in fields}
     return [
         {"claim": str(claim), **{field: columns[field][row] for field in fields}}
@@ -89,20 +88,19 @@ def claims_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         Column.of("", str, {"claim": values["claim"]}),
         Column.of("answer", str, {"verdict": values["verdict"]}),
         Column.of("claim", str, {"text": values["text"]}, wide=True),
-        Column("evidence", values={"evidence": values["evidence"]}),
+        Column("evidence", values={name: values[name] for name in ("evidence", "reason")}),
         Column.of("estimate", estimate, ends, wide=True),
     )
-    return Table("claims", title, columns)
+    return Table("claims", title, columns, "\n".join(_unsaid(rows)))
 
 
-def _without_interval(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For the claims with an estimate and no interval, their evidence, which says why it is withheld."""
-    bare = [
-        row
-        for row in claims
-        if row.get("estimate") is not None and row.get("low") is None and row.get("high") is None
-    ]
-    return ["\n".join(_hanging(f"{row['claim']}: ", str(row["evidence"])) for row in bare)] if bare else []
+def _unsaid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Why a claim is undetermined; of one that is not, why its estimate has no interval, which its evidence
+    says."""
+    for row in rows:
+        bare = math.isfinite(row["estimate"]) and not math.isfinite(row["low"])
+        if said := row["reason"] or (row["evidence"] if bare else ""):
+            yield f"{row['claim']}: {said}"
 
 
 def _hanging(head: str, text: str) -> str:

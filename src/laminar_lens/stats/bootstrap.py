@@ -49,6 +49,12 @@ class Interval:
     withheld: str
 
 
+def nothing(shape: tuple[int, ...], why: str) -> Interval:
+    """An interval without numbers."""
+    nan = np.full(shape, np.nan)
+    return Interval(nan, nan.copy(), nan.copy(), 0.95, 0, np.zeros(shape, dtype=int), why)
+
+
 def mean_interval(
     x: Shaped[np.ndarray, "..."],
     *,
@@ -245,17 +251,19 @@ def finish(
     shape: tuple[int, ...],
     minimum: int | None = None,
 ) -> Interval:
-    """An Interval in the data's shape, with the bounds withheld below the validated number of texts."""
+    """An Interval in the data's shape, with the bounds withheld below the validated number of texts; an entry
+    that no text has (the rotation of layer 0) is not counted among those."""
     least = MIN_TEXTS[kind] if minimum is None else minimum
-    few = n_valid < least
+    there = n_valid > 0
+    few = there & (n_valid < least)
     reason = ""
     if few.any():
-        where = "" if few.all() else f" in {int(few.sum())} of {few.size} entries"
+        where = "" if few.sum() == there.sum() else f" in {int(few.sum())} of {int(there.sum())} entries"
         reason = (
             f"interval withheld{where}: {int(n_valid[few].min())} texts, and the coverage of this interval"
             f" ({kind}) was validated from {least} up"
         )
-    low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
+    low, high = (np.where(there & ~few, end, np.nan) for end in (low, high))
     has = n_valid >= 2
     return Interval(
         estimate.reshape(shape),

@@ -1,24 +1,16 @@
-"""What a warm-up looks like: size in named layers, share of texts, step against decay, cost of keeping it."""
+"""What a warm-up looks like: size in named layers, share of texts, step against decay."""
 
-import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from scipy.special import ndtri
 
-from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
-from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
 
 Array = np.ndarray
-
-DENSE = 64
-"""Up to so many dimensions the eigenvectors of a matrix are solved for directly."""
 
 BODY = 0.95
 """A text is affected where its pair lies outside this central share of the pairs in the reference window."""
@@ -155,68 +147,3 @@ def _fit(curves: Array, y: Array, weight: Array, window: slice) -> tuple[float, 
     loss = ((y - height[:, None] * x) ** 2 * weight).sum(-1)
     best = int(loss.argmin())
     return float(loss[best]), best, float(height[best])
-
-
-def keeping_costs(theta: Float[Array, "n layer pair"], k_max: int = 4) -> Float[Array, "statistic layer k"]:
-    """How the mean (rad) and variance (rad²) over all pairs move when the first k = 1 … k_max pairs stay in.
-
-    Statistic of all pairs minus that of the pairs from k on, texts weighted alike.
-    """
-    if theta.shape[-1] <= k_max:
-        raise InputError(
-            f"texts have {theta.shape[-1]} pairs; leaving {k_max} out needs at least {k_max + 1}"
-        )
-    out = np.empty((2, theta.shape[1], k_max))
-    for k in range(1, k_max + 1):
-        kept = theta[:, :, k:]
-        out[0, :, k - 1] = theta.mean((0, 2)) - kept.mean((0, 2))
-        out[1, :, k - 1] = theta.var((0, 2)) - kept.var((0, 2))
-    return out
-
-
-@one_thread
-def leading_axis_turn(vectors: Float[Array, "batch pos d_model"], k_max: int = 4) -> Float[Array, " k"]:
-    """Angle between the first principal axis of all vectors and of those from position k on, k = 1 … k_max.
-
-    Returns:
-        Radians in [0, π/2] (an axis has no direction); NaN where a vector is not finite, and where all that
-        are compared are the same, which have no axis.
-    """
-    if not np.isfinite(vectors).all():
-        return np.full(k_max, np.nan)
-    x = vectors.astype(np.float64)
-    rounding = 1e-24 * float(np.square(x).mean()) * x.shape[-1]
-    x -= x.mean((0, 1))  # of what is left another mean is taken off below
-    rest, moment = x[:, k_max:].reshape(-1, x.shape[-1]), None
-    axes: list[Array] = []
-    for k in range(k_max, -1, -1):
-        added = rest if moment is None else x[:, k]
-        moment = added.T @ added if moment is None else moment + added.T @ added
-        mean = x[:, k:].mean((0, 1))
-        spread = moment / x[:, k:, 0].size
-        least = max(rounding, 1e-12 * np.trace(spread))
-        axes.append(_leading_axis(spread - np.outer(mean, mean), axes[-1:], least))
-    *others, whole = axes
-    turned = [axis if axis @ whole >= 0 else -axis for axis in reversed(others)]
-    return np.array(
-        [2 * np.arctan2(np.linalg.norm(whole - axis), np.linalg.norm(whole + axis)) for axis in turned]
-    )
-
-
-def _leading_axis(
-    covariance: Float[Array, "d_model d_model"], near: list[Array], least: float
-) -> Float[Array, " d_model"]:
-    """Unit vector of the largest eigenvalue, NaN below a `least` variance; of a large one by Lanczos's
-    method from a `near` axis on."""
-    width = len(covariance)
-    if np.trace(covariance) <= least:
-        return np.full(width, np.nan)
-    if width > DENSE:
-        start = (
-            near[0]
-            if near and np.isfinite(near[0]).all()
-            else np.random.default_rng(0).standard_normal(width)
-        )
-        with contextlib.suppress(ArpackNoConvergence):  # two that are almost as large: all of them, then
-            return np.asarray(eigsh(covariance, k=1, v0=start)[1][:, 0])
-    return np.asarray(eigh(covariance, subset_by_index=(width - 1, width - 1))[1][:, 0])

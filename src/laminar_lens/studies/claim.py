@@ -6,8 +6,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.words import because as because
 from laminar_lens.words import signed as signed
 
+UNDETERMINED = "undetermined"
 NOTHING = (math.nan,) * 3
 """Estimate, low and high where there is no number."""
 
@@ -24,6 +26,7 @@ class Claim:
             withheld.
         evidence: sentences with the numbers behind it.
         text: what is claimed, in words.
+        reason: why it is undetermined, as a sentence; empty where it is not.
     """
 
     verdict: str
@@ -33,6 +36,7 @@ class Claim:
     unit: str = ""
     evidence: str = ""
     text: str = ""
+    reason: str = ""
 
 
 def numbers(found: Interval) -> tuple[float, float, float]:
@@ -40,14 +44,24 @@ def numbers(found: Interval) -> tuple[float, float, float]:
     return float(found.estimate), float(found.low), float(found.high)
 
 
-def because(withheld: str) -> str:
-    """Why an interval is missing, as a sentence to append; empty if it is not."""
-    return f" {withheld[0].upper()}{withheld[1:]}." if withheld else ""
+def decided(claim: Claim, withheld: str, reason: str) -> Claim:
+    """The claim with why it is undetermined, where it is: an interval was withheld, or else the reason."""
+    if claim.verdict != UNDETERMINED:
+        return claim
+    return replace(claim, reason=because(withheld or reason).strip())
 
 
 def worded(claims: Mapping[str, Claim], texts: Mapping[str, str]) -> dict[str, Claim]:
-    """The claims with what each says."""
-    return {name: replace(claim, text=texts[name]) for name, claim in claims.items()}
+    """The claims with what each says; one without a number says in its evidence why it is undetermined."""
+    return {
+        name: replace(
+            claim,
+            text=texts[name],
+            reason=claim.reason
+            or (claim.evidence if claim.verdict == UNDETERMINED and math.isnan(claim.estimate) else ""),
+        )
+        for name, claim in claims.items()
+    }
 
 
 def claim_columns(claims: Mapping[str, Claim]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Command:
         """Whether texts are measured as a whole, so that those that repeat each other are refused."""
         return True
 
-    def study(self, model: HookedModel, asked: Asked, progress: Progress) -> Study:
+    def study(self, asked: Asked) -> Study:
         """The study as it is measured."""
         return asked.study
 

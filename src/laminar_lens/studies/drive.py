@@ -31,7 +31,7 @@ from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.geometries import check_apart, chosen_geometries, fitted
 from laminar_lens.studies.options import Options, options_of
 from laminar_lens.studies.registry import study_of
-from laminar_lens.studies.run import Run
+from laminar_lens.studies.run import Kept, Run
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.texts import Texts
 
@@ -81,15 +81,21 @@ def asked(
 
 
 def drive(
-    study: Study, model: HookedModel, texts: Prompts, options: Options, progress: Progress | None
+    study: Study,
+    model: HookedModel,
+    texts: Prompts,
+    options: Options,
+    progress: Progress | None,
+    kept: Kept | None = None,
 ) -> StudyResult:
-    """As `run`, with all options."""
+    """As `run`, with all options; a study that is part of another shares what that one has `kept`."""
     check_model(model)
     check_seed(options.seed)
     conditions = as_conditions(options.interventions)
     for name, changes in conditions.items():
         _accept(study, Run(model, options, condition=name, changes=changes))
-    plain = _prepared(study, model, texts, options, progress)
+    start = Run(model, options, progress=progress, kept={} if kept is None else kept)
+    plain = _prepared(study, start, texts)
     assert plain.texts is not None
     bos = options.prepend_bos
     lengths = [len(row) + int(bos) for row in plain.rows]
@@ -173,14 +179,12 @@ def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, 
     return measured.assign_attrs({ABOUT: {**about, "fields": made}})
 
 
-def _prepared(
-    study: Study, model: HookedModel, texts: Prompts, options: Options, progress: Progress | None
-) -> Run:
+def _prepared(study: Study, run: Run, texts: Prompts) -> Run:
     """The plain run with its texts, before any geometry is fitted."""
-    made = Run(model, options, progress=progress)
-    processing = processing_note(model)
-    made.notes.extend([*([processing] if processing else []), *study.notes(made), *surrounding_notes(model)])
-    return replace(made, texts=study.texts(made, texts))
+    processing = processing_note(run.model)
+    processed = [processing] if processing else []
+    run.notes.extend([*processed, *study.notes(run), *surrounding_notes(run.model)])
+    return replace(run, texts=study.texts(run, texts))
 
 
 def _geometries(study: Study, plain: Run) -> dict[str, Any]:
@@ -188,7 +192,7 @@ def _geometries(study: Study, plain: Run) -> dict[str, Any]:
     chosen = plain.options
     how = {name: getattr(chosen, name) for name in ("prepend_bos", "final_norm", "layers")}
     beside = fitted(plain.model, chosen_geometries(chosen.geometries), how, chosen.seed, plain.progress)
-    return {"beside": beside, "geometry": study.geometry(plain)}
+    return {"beside": beside, "geometry": study.geometry(replace(plain, beside=beside))}
 
 
 def _under(plain: Run, name: str, changes: tuple[Intervention, ...]) -> Run:

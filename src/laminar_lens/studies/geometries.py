@@ -1,7 +1,6 @@
-"""How a study's headline changes with the geometry in which angles are measured: all of them in one pass."""
+"""How a study's headline changes with the geometry in which angles are measured: all in the study's pass."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,15 +8,14 @@ import xarray as xr
 from torch import Tensor
 
 from laminar_lens.arguments import texts
-from laminar_lens.axes import Progress, Prompts
+from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometries
 from laminar_lens.meter import AngleMeter
-from laminar_lens.models.batches import prompt_batches
+from laminar_lens.models.forward import Visit
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.passes import each_batch, run_batch
-from laminar_lens.stats.bootstrap import Interval, mean_interval
-from laminar_lens.studies.columns import with_ends
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.studies.columns import BAND, with_ends
 from laminar_lens.texts.passages import PASSAGES
 
 MOST_TEXTS = 200
@@ -61,43 +59,56 @@ def check_apart(source: object, geometry: Geometry) -> None:
         )
 
 
-def angles_by_geometry(
-    model: HookedModel,
-    prompts: Prompts,
-    geometries: Mapping[str, Geometry],
-    run: Mapping[str, Any],
-    *,
-    pairs: np.ndarray | None = None,
-    backend: str = "auto",
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Angles in radians of adjacent pairs, [geometry layer text pair], or of `pairs` [text pair 2] instead.
+class Beside:
+    """Angles of the first texts in every geometry beside the study's own, of the states that the study sees.
 
-    One forward pass a batch, whatever the number of geometries; `run` holds the arguments of
-    `capture_residuals`.
+    Attributes:
+        angle: radians, [geometry layer text pair]: of adjacent pairs, or of those that were asked for.
     """
-    batches = prompt_batches(model, prompts, batch_size=None, **run)
-    layers = tuple(sorted(set(batches.layers)))
-    width = batches.longest - 1 if pairs is None else pairs.shape[1]
-    for geometry in geometries.values():
-        geometry.check_others(batches.texts_only)
-    found = np.full((len(geometries), len(layers), len(batches.rows), width), np.nan)
-    how: dict[str, Any] = {"layers": layers, "backend": backend, "final_norm": batches.final_norm}
-    how["measures"] = ("sequential",) if pairs is None else ()
-    for indices in each_batch(batches, "other geometries", progress):
-        rows = list(indices)
-        asked = None if pairs is None else pairs[rows]
-        meters = [AngleMeter(model, pairs=asked, geometry=one, **how) for one in geometries.values()]
-        run_batch(batches, indices, partial(_see, meters))
-        for row, meter in enumerate(meters):
-            angle = meter.result()["sequential" if pairs is None else "pair"].cpu().numpy()
-            found[row][:, rows, : angle.shape[2]] = angle
-    return found
 
+    def __init__(
+        self,
+        model: HookedModel,
+        geometries: Iterable[Geometry],
+        rows: Sequence[Sequence[int]],
+        layers: Sequence[int],
+        *,
+        pairs: np.ndarray | None = None,
+        width: int,
+        backend: str = "auto",
+    ) -> None:
+        """Of `rows`, token ids without a BOS, at most `MOST_TEXTS` are measured; `width` is the number of
+        pairs of a text.
 
-def _see(meters: Sequence[AngleMeter], layer: int, state: Tensor) -> None:
-    for meter in meters:
-        meter.observe(layer, state)
+        Raises:
+            InputError: a text that a geometry was fitted on.
+        """
+        self._geometries, n = tuple(geometries), min(len(rows), MOST_TEXTS)
+        for geometry in self._geometries:
+            geometry.check_others(rows[:n])
+        self._model, self._pairs = model, pairs
+        self._how: dict[str, Any] = {"layers": tuple(layers), "backend": backend}
+        self._how["measures"] = ("sequential",) if pairs is None else ()
+        self.angle = np.full((len(self._geometries), len(layers), n, width), np.nan)
+
+    def of(self, indices: Sequence[int]) -> Visit:
+        """What sees the states of a batch of these texts."""
+        texts = [text for text in indices if text < self.angle.shape[2]]
+        rows = [row for row, text in enumerate(indices) if text < self.angle.shape[2]]
+        asked = None if self._pairs is None else self._pairs[texts]
+        meters = [AngleMeter(self._model, pairs=asked, geometry=one, **self._how) for one in self._geometries]
+
+        def see(layer: int, state: Tensor) -> None:
+            if not texts or layer not in self._how["layers"]:
+                return
+            for meter in meters:
+                meter.observe(layer, state[rows])
+            if layer == self._how["layers"][-1]:
+                for row, meter in enumerate(meters):
+                    angle = meter.result()["sequential" if asked is None else "pair"].cpu().numpy()
+                    self.angle[row][:, texts, : angle.shape[2]] = angle
+
+        return see
 
 
 def by_geometry(
@@ -107,9 +118,10 @@ def by_geometry(
     seed: int,
     *,
     units: str = "rad",
-    interval: Callable[..., Interval] = mean_interval,
+    interval: Callable[..., Interval] = simultaneous_band,
 ) -> dict[str, xr.Variable]:
-    """Means over texts of quantities [geometry layer text], with 95% intervals.
+    """Means over texts of quantities [geometry layer text], with 95% intervals that hold in all geometries
+    and layers at once, as the layer that is shown is chosen by them.
 
     Args:
         values: by name, the numbers and what they are.
@@ -122,10 +134,7 @@ def by_geometry(
     found: dict[str, xr.Variable] = {}
     axes = ("geometry", "layer")
     for name, (quantity, meaning) in values.items():
-        ends = interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
-        columns = with_ends(f"geometry_{name}", axes, ends, meaning, units)
-        for one in columns.values():
-            one.attrs["withheld"] = ends.withheld
-        found |= columns
+        band = interval(np.moveaxis(quantity, 2, 0), groups=groups, seed=seed)
+        found |= with_ends(f"geometry_{name}", axes, band, meaning, units, ends=BAND)
     found["geometry"] = xr.Variable(("geometry",), list(geometries))
     return found

@@ -21,7 +21,7 @@ from laminar_lens.models.forward import run_states
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PadToken, pad_token, real_by_pad
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import each_batch
 from laminar_lens.stats.sinks import (
     MIN_COSINE,
     NORM_RATIO,
@@ -235,13 +235,13 @@ def _each_vector(
     wanted: Sequence[int],
 ) -> None:
     """Shows the vectors of every token in the `wanted` ones of `layers`."""
-    for indices in each_batch(run, label, progress):
-        at = np.concatenate([places[index] for index in indices])
+    for batch in each_batch(run, label, progress):
+        at = np.concatenate([places[index] for index in batch.indices])
 
         def visit(layer: int, state: Tensor, at: np.ndarray = at) -> None:
             see(layers.index(layer), at, state.detach().float().cpu().flatten(0, 1).numpy())
 
-        run_batch(run, indices, visit, layers=wanted)
+        batch.run(visit, layers=wanted)
 
 
 def _extended(

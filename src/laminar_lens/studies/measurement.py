@@ -1,12 +1,13 @@
 """Angles of prompts: the pairs that are asked for, batch by batch; nothing is kept but angles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from laminar_lens.models.forward import Visit
 from laminar_lens.models.selection import with_previous
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.stream import AngleBatch
@@ -55,20 +56,23 @@ def adjacent_angles(run: Run, texts: Sequence[str] | Tensor, label: str = "captu
 
 
 def measured_angles(
-    run: Run, texts: Sequence[str], pairs: Mapping[str, np.ndarray], tokens: np.ndarray
+    run: Run,
+    texts: Sequence[str],
+    pairs: Mapping[str, np.ndarray],
+    tokens: np.ndarray,
+    visit: Callable[[Sequence[int]], Visit] | None = None,
 ) -> Measured:
     """Angles of the named `pairs` [text draw 2], rotations of `tokens` [text occurrence], adjacent pairs.
 
-    A negative position stands for "none" and gives NaN.
+    A negative position stands for "none" and gives NaN; `visit` as in `iter_angles`.
     """
     names, wanted = list(pairs), np.concatenate([pairs[name] for name in pairs], axis=1)
     batches = _Batches(run.layers, len(texts))
     chosen: list[np.ndarray] = []
     turned: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
-    layers = with_previous(run.layers)
-    measures = ("sequential", "rotation", "norm")
-    for batch in run.angle_batches(texts, measures, pairs=wanted, layers=layers, label="capturing prompts"):
+    how: dict[str, Any] = {"layers": with_previous(run.layers), "visit": visit, "label": "capturing prompts"}
+    for batch in run.angle_batches(texts, ("sequential", "rotation", "norm"), pairs=wanted, **how):
         rows = batches.add(batch)
         chosen.append(batch.angles["pair"][rows])
         turned.append(_rotations(batch, rows, tokens[batch.indices]))

@@ -67,22 +67,8 @@ def counted(default: int, least: int = 2) -> Option:
 
 @dataclass(frozen=True)
 class Options:
-    """Choices that mean the same in every study that takes them.
-
-    Attributes:
-        n_texts: how many passages are measured, all by default, or how many texts the model writes, the
-            study's own number by default.
-        length: tokens a text; None is the default, or what the context allows.
-        document_starts: where documents start in packed rows; a token id, or bool [text pos] in Python.
-        groups: one label a text; texts of one group count as one observation.
-        prepend_bos, final_norm, layers: as in `capture_residuals`.
-        seed: of every random draw.
-        random_init: also measure the same architecture with random weights beside it.
-        backend: of the angle kernels.
-        interventions: one, a list, or a mapping from names to lists.
-        geometry: in which angles are measured.
-        geometries: in which others the headline is measured beside it.
-    """
+    """Choices that mean the same in every study that takes them; each says as an option what it is, and what
+    more Python takes is said in `warmup_study`."""
 
     n_texts: int | None = None
     length: int | None = option(

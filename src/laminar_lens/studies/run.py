@@ -1,6 +1,6 @@
 """One run of a study: the model, the texts and the choices, and every way to measure with them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -17,12 +17,14 @@ from laminar_lens.models import random_twin
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.forward import Visit
 from laminar_lens.models.selection import increasing_layers, with_previous
-from laminar_lens.studies.geometries import angles_by_geometry
+from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.options import Options
 from laminar_lens.studies.stream import AngleBatch, iter_angles
 from laminar_lens.studies.texts import Chosen, Texts
 
 T = TypeVar("T")
+Kept = dict[str, tuple[Any, list[str]]]
+"""By name, what was made once, and the notes on it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Run:
     changes: tuple[Intervention, ...] = ()
     notes: list[str] = field(default_factory=list)
     progress: Progress | None = None
-    kept: dict[str, tuple[Any, list[str]]] = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
 
     @property
     def rows(self) -> list[list[int]]:
@@ -115,7 +117,7 @@ class Run:
         label: str = "angles",
         pairs: np.ndarray | None = None,
         layers: tuple[int, ...] | None = None,
-        visit: Visit | None = None,
+        visit: Callable[[Sequence[int]], Visit] | None = None,
     ) -> Iterator[AngleBatch]:
         """Angles of the texts, or of other `tokens` [text pos], batch by batch; see `iter_angles`."""
         how = {**self.captured, "backend": self.options.backend, "geometry": self.geometry}
@@ -131,17 +133,12 @@ class Run:
             **how,
         )
 
-    def angles_beside(self, tokens: Prompts, *, pairs: np.ndarray | None = None) -> np.ndarray:
-        """Angles [geometry layer text pair] in every geometry beside the study's own, in one pass."""
-        return angles_by_geometry(
-            self.model,
-            tokens,
-            self.beside,
-            self.captured,
-            pairs=pairs,
-            backend=self.options.backend,
-            progress=self.progress,
-        )
+    def measured_beside(self, width: int, *, pairs: np.ndarray | None = None) -> Beside:
+        """What measures the first texts in every geometry beside the study's own too: its `of` goes as
+        `visit` with `angle_batches`. `width` is the number of pairs of a text."""
+        layers = increasing_layers(self.options.layers, int(self.model.cfg.n_layers))
+        how: dict[str, Any] = {"pairs": pairs, "width": width, "backend": self.options.backend}
+        return Beside(self.model, self.beside.values(), self.rows, layers, **how)
 
     def batches(self, tokens: Prompts = None) -> PromptBatches:
         """The texts in batches of equal length, for what no other method measures."""
@@ -161,9 +158,13 @@ class Run:
     def twin(self, missing: str) -> "Run | None":
         """The same run of the same architecture with random weights; None, noted as `missing`, where it
         cannot be made."""
+        made = self.once("random weights of a model", lambda: self._random(missing))
+        return None if made is None else replace(self, model=made[0], geometry=made[1])
+
+    def _random(self, missing: str) -> tuple[Any, Geometry] | None:
         try:
             model = random_twin(self.model, seed=self.options.seed)
         except ModelError as error:
             self.notes.append(f"{missing}: {error}.")
             return None
-        return replace(self, model=model, geometry=self.geometry.for_model(model))
+        return model, self.geometry.for_model(model)

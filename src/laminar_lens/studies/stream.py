@@ -1,6 +1,6 @@
 """Angles of many prompts, batch by batch, through an `AngleMeter`: no hidden state outlives its measuring."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from laminar_lens.models.batches import PromptBatches, prompt_batches, token_str
 from laminar_lens.models.forward import Visit
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.memory import Need, check_fits
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import each_batch
 
 STATES_AT_ONCE = 3
 """The one being measured, the previous one, and what the kernels widen."""
@@ -52,7 +52,7 @@ def iter_angles(
     *,
     pairs: np.ndarray | None = None,
     backend: str = "auto",
-    visit: Visit | None = None,
+    visit: Callable[[Sequence[int]], Visit] | None = None,
     geometry: Geometry = RAW,
     label: str = "angles",
     progress: Progress | None = None,
@@ -65,7 +65,7 @@ def iter_angles(
         measures: as in `AngleMeter`.
         pairs: [prompt pair 2], −1 for none; measured as "pair".
         backend: of the angle kernels.
-        visit: sees each hidden state too.
+        visit: called with the prompts of a batch, gives what sees each of their hidden states too.
         geometry: in which angles are measured; `visit` sees the states as they are.
         label, progress: progress is called as (label, prompts done, prompts).
 
@@ -91,17 +91,18 @@ def _run(
     measures: tuple[str, ...],
     pairs: np.ndarray | None,
     how: dict[str, Any],
-    visit: Visit | None,
+    visit: Callable[[Sequence[int]], Visit] | None,
     label: str,
     progress: Progress | None,
 ) -> Iterator[AngleBatch]:
     ran: set[str] = set()
     layers = tuple(sorted(set(run.layers)))
-    for indices in each_batch(run, label, progress):
+    for batch in each_batch(run, label, progress):
+        indices = batch.indices
         tokens = run.tokens(indices)
         asked, place = (None, None) if pairs is None else _distinct(pairs[list(indices)])
         meter = AngleMeter(run.model, measures=measures, pairs=asked, layers=layers, **how)
-        run_batch(run, indices, partial(_see, meter, visit))
+        batch.run(partial(_see, meter, None if visit is None else visit(indices)))
         ran.add(meter.backend)
         angles = {name: _numpy(values) for name, values in meter.result().items()}
         if place is not None:

@@ -97,6 +97,8 @@ class Study(ABC):
         from laminar_lens.geometry import named_geometry
 
         how = run.options
+        if isinstance(how.geometry, str) and how.geometry in run.beside:
+            return run.beside[how.geometry]
         return named_geometry(
             run.model,
             how.geometry,

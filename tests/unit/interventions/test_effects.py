@@ -60,6 +60,21 @@ def test_positions_are_position_ids(tiny_gpt2, change, positions, bridge):
     agrees(found, hf_states(hf, tokens, positions=torch.tensor(positions)))
 
 
+@pytest.mark.parametrize("make", [ll.cut, ll.no_context, ll.restart])
+def test_each_prompt_may_have_a_position_of_its_own(model, kind, make):
+    """Also behind a prefix, in batches of some prompts in another order, and beside another intervention."""
+    if kind != "gpt2" and make is ll.restart:
+        pytest.skip("rotary positions cannot be restarted")
+    tokens, places = some_tokens(n=4), [7, 0, 3, 11]
+    own, around = make(places), (ll.prefix(" a boy"), ll.scale_norm(0.5, layers=1))
+    for chosen in ([0, 1, 2, 3], [3, 1]):
+        found = states(model, tokens[chosen], own, *around, indices=chosen)
+        each = [states(model, tokens[[k]], make(places[k]), *around) for k in chosen]
+        agrees(found, torch.cat(each, dim=1))
+    assert not own.portable
+    assert own.label == f"{make.__name__}([7, 0, 3, 11])"
+
+
 def test_removed_dimensions_and_scaled_norms_are_edits_between_blocks(model, hf):
     tokens = some_tokens()
 

@@ -183,3 +183,12 @@ def test_what_is_no_decoder_is_refused(cache: Path, tmp_path: Path) -> None:
         put(cache, name, tmp_path / name, "main")
         said = refused(ModelError, name, bridge=True)
         assert ("is not causal" if name == "some/encoder" else "is an encoder-decoder") in said
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("bridge", GENERATIONS)
+def test_a_checkpoint_from_the_hub(bridge: bool | None) -> None:
+    early = describe(load_model("pythia-70m", checkpoint=1000, bridge=bridge, check=True))
+    assert (early.name, early.checkpoint) == ("pythia-70m (step 1000)", "step 1000")
+    assert str(early.compared).startswith("with Hugging Face")
+    assert early.weights_sha256 != describe(load_model("pythia-70m", bridge=bridge)).weights_sha256

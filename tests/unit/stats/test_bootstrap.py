@@ -54,7 +54,10 @@ def test_missing_texts_are_dropped_by_entry_and_counted() -> None:
     assert answer.n == 45
     assert answer.estimate[1] == pytest.approx(x[15:, 1].mean())
     assert np.isnan(answer.estimate[2])
-    assert "1 of 3 entries" in answer.withheld
+    assert answer.withheld == ""  # what no text has (a rotation in layer 0) has nothing to withhold
+    assert np.isnan(answer.low[2])
+    x[:10, 2] = 1.0
+    assert "1 of 3 entries: 10 texts" in mean_interval(x).withheld
     alone = mean_interval(x[15:, 1])
     assert answer.low[1] == pytest.approx(float(alone.low), abs=0.1)
 

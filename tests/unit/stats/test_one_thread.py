@@ -17,7 +17,7 @@ from laminar_lens.stats.intervals import mean_shift_interval
 from laminar_lens.stats.permutation import sign_flip
 from laminar_lens.stats.warmup_intervals import intervals
 from laminar_lens.stats.warmup_power import correlated_normals
-from laminar_lens.stats.warmup_shape import leading_axis_turn
+from laminar_lens.stats.warmup_costs import Plan, vector_costs
 from laminar_lens.stats.sinks import nearest_cosine
 
 rng = np.random.default_rng(0)
@@ -28,7 +28,9 @@ for n, layers, pairs in ((24, 9, 63), (37, 5, 101), (90, 3, 17)):
     found.append(correlated_normals(x, 0))
     found += [simultaneous_band(x, seed=0).low, mean_interval(x, seed=0).high]
     found.append(sign_flip(x[:, :, 0], seed=0).p)
-    found.append(leading_axis_turn(rng.normal(size=(n, pairs, 64))))
+    plan = Plan(pairs, slice(pairs // 2, pairs), (pairs, 2 * pairs), (0, 3))
+    costs = vector_costs(rng.normal(size=(n, pairs, 64)), plan)
+    found += [part for one in costs for part in (one.bias, one.spread)]
     found.append(nearest_cosine(rng.normal(size=(500, 64)), rng.normal(size=(7, 64))))
 print(*(hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()[:16] for a in found))
 """

@@ -1,4 +1,4 @@
-"""The three-valued warm-up answer, its power, its shape and its cost; sink tokens by vector."""
+"""The three-valued warm-up answer, its power and its shape; sink tokens by vector."""
 
 import re
 from typing import Any
@@ -21,10 +21,7 @@ from laminar_lens.stats.warmup import (
 )
 from laminar_lens.stats.warmup_power import MIN_TEXTS
 from laminar_lens.stats.warmup_shape import (
-    DENSE,
     effects,
-    keeping_costs,
-    leading_axis_turn,
     shape,
     share_affected,
 )
@@ -337,53 +334,6 @@ class TestEffects:
     def test_share_without_effect_is_near_zero(self, seed: int) -> None:
         d = contrast(texts(seed, 2000, sd=0.1), slice(16, 24))
         assert share_affected(d, slice(16, 24), 1)[0, 0] < 0.02
-
-
-class TestKeepingCosts:
-    def test_mean_and_variance_against_the_formula(self, seed: int) -> None:
-        theta = texts(seed, 50, sd=0.1, delta=simulated.first(1, 1.0))
-        mean, variance = keeping_costs(theta)
-        for k in (1, 2, 3, 4):
-            assert mean[0, k - 1] == pytest.approx(theta.mean() - theta[:, :, k:].mean())
-            assert variance[0, k - 1] == pytest.approx(theta.var() - theta[:, :, k:].var())
-        assert mean[0, 0] == pytest.approx(1 / 24, abs=0.01)
-
-    def test_too_short(self) -> None:
-        with pytest.raises(InputError, match="4 pairs"):
-            keeping_costs(np.ones((10, 1, 4)))
-
-    @pytest.mark.parametrize("width", [30, DENSE + 33])
-    def test_axis_against_numpy(self, seed: int, width: int) -> None:
-        rng = np.random.default_rng(seed)
-        x = 5 + rng.standard_normal((20, 12, width)) * np.linspace(2, 1, width)
-        x[:, 0] += 20 * rng.standard_normal(width)
-        turn = leading_axis_turn(x, 3)
-        axes = [
-            np.linalg.svd(v - v.mean(0), full_matrices=False)[2][0]
-            for v in (x[:, k:].reshape(-1, width) for k in range(4))
-        ]
-        expected = np.arccos([min(1.0, abs(axes[0] @ axis)) for axis in axes[1:]])
-        np.testing.assert_allclose(turn, expected, atol=1e-6)
-        assert turn[0] > 0.3
-
-    def test_two_axes_alike_are_found_without_an_end(self) -> None:
-        """Nothing tells which of two equal axes leads: whatever is found, it is one of them."""
-        x = np.zeros((100, 2, DENSE + 1))
-        x[:50, :, 0], x[50:, :, 1] = 1, 1
-        assert np.isfinite(leading_axis_turn(np.concatenate([x, -x]), 1)).all()
-
-    def test_axis_of_what_is_not_finite(self) -> None:
-        assert np.isnan(leading_axis_turn(np.full((2, 4, 3), np.nan))).all()
-
-    @pytest.mark.parametrize("width", [3, DENSE + 1])
-    def test_what_does_not_vary_has_no_axis(self, seed: int, width: int) -> None:
-        """An intervention may remove all that varies, or all behind a position."""
-        rng = np.random.default_rng(seed)
-        same = np.full((5, 8, width), 1.0) * rng.normal(size=width)
-        for x in (np.zeros_like(same), same, same.astype(np.float32)):
-            assert np.isnan(leading_axis_turn(x)).all()
-        same[:, :2] = rng.normal(size=(5, 2, width))
-        assert np.isfinite(leading_axis_turn(same)).tolist() == [True, False, False, False]
 
 
 class TestSinks:

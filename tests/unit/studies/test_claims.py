@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from laminar_lens.stats.mixture import TwoModes
+from laminar_lens.studies.claim import worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential import mode_claims
 from laminar_lens.studies.sequential.answer import _baseline_statistics, _mode_statistics, _target_statistics
@@ -77,6 +78,12 @@ def described(found: Baseline, single: np.ndarray) -> Baseline:
     angle = found.angle.copy()
     angle[:, :, 0] = single
     return replace(found, angle=angle, modes=[modes] * len(LAYERS))
+
+
+def said_of(found: Baseline, warmup: Any = None) -> str:
+    return sentence(
+        LAYERS, found, warmup, {"C4": modes_claim(LAYERS, found), "C5": attribution_claim(LAYERS, found)}
+    )
 
 
 class TestRotation:
@@ -209,11 +216,29 @@ class TestModes:
         mixed = mean_claim(LAYERS, found, 0)
         assert modes_claim(LAYERS, found).verdict == mixed.verdict == "undetermined"
         assert "an upper one could hide" in mixed.evidence
-        said = sentence(LAYERS, found, None)
-        assert "could hide" in said
+        said = said_of(found)
+        assert "a small upper group could hide; 50 prompts would show one." in said
         assert "one group" not in said
         for part in (mixed.evidence, modes_claim(LAYERS, found).evidence):
             assert "one group" not in part
+
+    @pytest.mark.parametrize(
+        ("n", "n_first", "upper", "said", "needed"),
+        [
+            (54, 18, 2.75, "two", 20),
+            (54, 18, 1.25, "one", 20),
+            (12, 4, 1.25, "undetermined", 20),
+            (40, 4, 1.25, "undetermined", 50),  # of 40 with such a share, too few would be in the upper group
+            (54, 0, 1.25, "one", 20),
+        ],
+    )
+    def test_one_group_is_said_only_where_another_would_have_shown(
+        self, rng: np.random.Generator, n: int, n_first: int, upper: float, said: str, needed: int
+    ) -> None:
+        found = baseline(rng, n=n, n_first=n_first, upper=upper)
+        verdict = _mode_statistics(found, 0)["mode_verdict"]
+        assert verdict.attrs["prompts_needed"] == needed
+        assert (verdict.values == said).all()
 
     def test_two_modes_in_fewer_than_a_third_of_the_layers(self, rng: np.random.Generator) -> None:
         found = baseline(rng)
@@ -460,16 +485,52 @@ def test_layers_are_named() -> None:
 
 class TestSentence:
     def make(self, found: Baseline, warmup: Any = None) -> str:
-        return sentence(LAYERS, found, warmup)
+        return said_of(found, warmup)
 
     def test_says_what_to_leave_out_and_how_the_baseline_splits(self, rng: np.random.Generator) -> None:
         warm = SimpleNamespace(sentence="Leave out 1 token.")
         said = self.make(baseline(rng), warm)
         assert said.startswith("Leave out 1 token. The published baseline splits in two in layers 0–8")
-        assert "explained by position 0 (precision 1.00, recall 1.00)" in said
+        assert "; the upper group is the pairs with position 0 (agreement 1.00 [" in said
         assert "does not split" in self.make(baseline(rng, upper=1.25))
-        assert "Too few prompts" in self.make(baseline(rng, n=12, n_first=4))
+        few = self.make(baseline(rng, n=12, n_first=4))
+        assert few.startswith(
+            "Undetermined whether the published baseline splits in two: there were 12 prompts, 20"
+        )
         assert self.make(baseline(rng)).endswith("How many tokens to leave out was not measured.")
+
+    def test_the_upper_group_is_what_c5_says(self, rng: np.random.Generator) -> None:
+        found = baseline(rng)
+        for verdict, words in (
+            ("holds", "; the upper group is the pairs with position 0 (agreement"),
+            ("fails", "; the upper group is not exactly the pairs with position 0 (agreement"),
+            ("undetermined", "; whether the upper group is the pairs with position 0 is undetermined ("),
+        ):
+            upper = replace(attribution_claim(LAYERS, found), verdict=verdict)
+            said = sentence(LAYERS, found, None, {"C4": modes_claim(LAYERS, found), "C5": upper})
+            assert words in said
+        moved = np.where(found.pairs == 0, 9, found.pairs)[..., ::-1]
+        other = compare(angles(rng), moved[0], "published", found.angle, moved, LAYERS, n_perm=99, seed=0)
+        assert "not exactly the pairs with position 0 (agreement 0.000 [0.000, " in said_of(other)
+        assert said_of(other).split(" How")[0].endswith("; position 9 explains it.")
+
+
+def test_an_undetermined_claim_says_why(rng: np.random.Generator) -> None:
+    few, target = baseline(rng, n=12, n_first=4), angles(rng)
+    three = {name: baseline(rng, name, n_first=0) for name in ("published", "adjacent", "matched")}
+    claims = {
+        "C1": rotation_claim(LAYERS, target, target / 2 * np.exp(0.3 * rng.normal(size=target.shape)), 0),
+        "C2": fan_out_claim(LAYERS, target[:, :12], 0),
+        "C3": steadiness_claim(target, three, 0),
+        "C4": modes_claim(LAYERS, few),
+        "C5": attribution_claim(LAYERS, few),
+        "C6": mean_claim(LAYERS, few, 0),
+    }
+    claims |= {"C7": alike_claim(None)}
+    for name, claim in worded(claims, TEXTS).items():
+        assert (claim.reason != "") == (claim.verdict == "undetermined"), name
+        assert claim.verdict == "undetermined", name
+        assert claim.reason.endswith("."), name
 
 
 def test_every_claim_has_its_published_text() -> None:

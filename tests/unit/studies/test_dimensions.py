@@ -9,7 +9,8 @@ import laminar_lens as ll
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import remove_dimensions
 from laminar_lens.results import StudyResult, claim_rows
-from laminar_lens.studies.dimensions.measure import PAIRS, contributions, split
+from laminar_lens.studies.dimensions.cosines import PAIRS, contributions
+from laminar_lens.studies.dimensions.measure import split
 from laminar_lens.studies.dimensions.study import dimension_study
 
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]

@@ -8,7 +8,8 @@ import torch
 
 import laminar_lens as ll
 from laminar_lens.results import claim_rows
-from laminar_lens.studies.dimensions.measure import Contributions, contributions
+from laminar_lens.studies.dimensions.cosines import contributions
+from laminar_lens.studies.dimensions.measure import Contributions
 from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LIKE, LikeSize, like_size, random_reach
 from laminar_lens.studies.dimensions.study import dimension_study
 

@@ -51,7 +51,7 @@ def test_a_warm_up_in_a_geometry(model: Any, name: str) -> None:
     raw = ll.warmup_study(model, tokens, random_init=False)
     assert raw.settings["geometry"] == "raw"
     assert not raw.warnings
-    assert np.abs(result.dataset["cost_pc1"].values - raw.dataset["cost_pc1"].values).max() > 0
+    assert np.abs(result.dataset["vector_bias"].values - raw.dataset["vector_bias"].values).max() > 0
 
 
 @pytest.mark.parametrize("name", ["centred", "layernormed"])

@@ -73,10 +73,10 @@ def test_another_model_is_no_part(novella: Any, tokens: torch.Tensor, half: ll.S
 
 @pytest.mark.parametrize("study", [Warmup(), Sinks()])
 def test_what_is_measured_on_the_first_texts_alone_is_of_the_first_alone(novella: Any, study: Any) -> None:
-    """Random weights on 100 texts or 60, other geometries on 200, leading axes on 32."""
+    """Random weights on 100 texts or 60, other geometries on 200, means of vectors on 64."""
     rows = torch.randint(3, 300, (230, 6), generator=torch.Generator().manual_seed(8))
     how = {"geometries": ["centred"]} if "geometries" not in study.without else {}
-    whole, *parts = (ll.run(study, novella, part, **how) for part in (rows, rows[:40], rows[40:]))
+    whole, *parts = (ll.run(study, novella, part, **how) for part in (rows, rows[:70], rows[70:]))
     merged = ll.merge(parts)
     assert whole.measured is not None
     assert merged.measured is not None

@@ -16,7 +16,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.geometry import fit_geometry
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.observations import observations
-from laminar_lens.studies.why.cells import reach
+from laminar_lens.studies.why.places import reach
 from tests.conftest import save_random_model
 
 N, LENGTH = 40, 8

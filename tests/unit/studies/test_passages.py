@@ -1,6 +1,7 @@
 """What studies measure where no texts are given: windows of the passages; nothing chosen silently."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ STUDIES = {
     ),
 }
 PROMPTS = [f"{who} {verb} her." for who in ("He", "They", "A boy") for verb in ("praised", "gave", "drove")]
+STOP = re.compile(r"[.!?][\"'”’)]*\s*$")
 each_study = pytest.mark.parametrize("study", STUDIES)
 
 
@@ -70,6 +72,23 @@ class TestWindows:
             12 * 480
         )  # of a uniform share, within 4 standard errors
         assert len(set(starts.tolist())) > 250
+
+    def test_sentences_begin_a_window_no_more_often_than_chance(self, novella: Any) -> None:
+        """Of 40 seeds: windows that begin behind a full stop, against all places where one may begin."""
+        rows, length = check_language(novella), 40
+        ends = {t for t in {t for row in rows for t in row} if STOP.search(novella.tokenizer.decode([t]))}
+        follows = {tuple(row): np.array([False, *(t in ends for t in row[:-1])]) for row in rows}
+        found, chance = [], []
+        for seed in range(40):
+            made = windows(rows, length, None, seed)
+            for row, whole in zip(made.rows, made.whole, strict=True):
+                begins = follows[tuple(whole)]
+                found.append(begins[len(whole) - len(row)])
+                chance.append(begins[1 : len(whole) - length + 1].mean())
+        expected = np.mean(chance)
+        assert 0.03 < expected < 0.15
+        error = np.sqrt(np.mean(np.multiply(chance, np.subtract(1, chance))) / len(found))
+        assert abs(np.mean(found) - expected) < 4 * error
 
     def test_kinds_are_mixed_where_only_the_first_are_taken(self, model: Any, whole: Any) -> None:
         first = [where(row, whole)[0] // SUBJECTS for row in chosen(model, length=60)[0].rows[:200]]

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def test_a_planted_sink_is_found_with_layers_place_dimension_and_component(
         "S2": verdicts(result)["S2"],  # a planted vector may or may not draw attention
         "S3": "holds",
         "S4": "holds" if mlp else "fails",
-        "S5": "holds" if mlp else "fails",
+        "S5a": "holds",
+        "S5b": "holds" if mlp else "fails",
+        "S5c": "holds",
         "S6": "fails",
     }
     row = claim_rows(data)[0]
@@ -82,7 +85,13 @@ def test_a_planted_sink_is_found_with_layers_place_dimension_and_component(
     assert (data["largest_dimension"].values[1:3, 0] == DIMENSION).all()
     word = "MLPs" if mlp else "attention"
     assert "Position 0 is a sink in layers 1–2" in result.sentence
-    assert f"written by {word} of block 0; erased by {word} of block 2" in result.sentence
+    share = r"\(MLPs: [^;]*%, 95% CI [^;]*%; "
+    most = "MLPs" if mlp else "attention"
+    assert re.search(rf"It is written mostly by {most} {share}by {word} of block 0\)\.", result.sentence)
+    assert re.search(
+        rf"% of that is gone in .*, taken away mostly by {most} {share}by {word} of block 2\); ",
+        result.sentence,
+    )
     share = data["write_share"].values
     assert share[0, int(mlp)] == pytest.approx(1, abs=0.05)
     assert share[2, int(mlp)] == pytest.approx(-1, abs=0.05)
@@ -113,7 +122,7 @@ def test_random_weights_have_no_sink(folder: Any, bridge: bool | None) -> None:
     result = study(ll.load_model(folder, bridge=bridge), random_init=True)
     found = verdicts(result)
     assert found["S1"] == found["S3"] == found["S6"] == "fails"
-    assert found["S4"] == found["S5"] == "not applicable"
+    assert {found[name] for name in ("S4", "S5a", "S5b", "S5c")} == {"not applicable"}
     assert found["S2"] != "holds"
     assert result.sentence.startswith("No sink at position 0 by length: at most ")
     assert result.dataset["random_norm_ratio"].shape == (4, LENGTH)

@@ -77,9 +77,9 @@ def test_without_its_dimension_there_is_no_sink(folder: Any, bridge: bool | None
     raw = study(model)
     geometry = fit_geometry(model, "without_dimensions", dimensions=[DIMENSION])
     result = study(model, geometry=geometry, random_init=True)
-    assert verdicts(raw)["S1"] == verdicts(raw)["S4"] == verdicts(raw)["S5"] == "holds"
+    assert verdicts(raw)["S1"] == verdicts(raw)["S4"] == verdicts(raw)["S5b"] == "holds"
     assert verdicts(result)["S1"] == verdicts(result)["S3"] == "fails"
-    assert verdicts(result)["S4"] == verdicts(result)["S5"] == "not applicable"
+    assert verdicts(result)["S4"] == verdicts(result)["S5b"] == "not applicable"
     assert result.sentence.startswith(
         "In the geometry 'without_dimensions', no sink at position 0 by length: "
     )
@@ -95,9 +95,9 @@ def test_a_sink_in_another_dimension_stays_and_who_writes_it_is_not_answered(tin
     model = planted(ll.load_model(tiny_gpt2))
     raw = study(model)
     result = study(model, geometry=fit_geometry(model, "without_dimensions", dimensions=[DIMENSION + 1]))
-    assert verdicts(result) == {**verdicts(raw), "S4": "not applicable", "S5": "not applicable"}
+    assert verdicts(result) == {**verdicts(raw), "S4": "not applicable", "S5b": "not applicable"}
     said = {row["claim"]: row["evidence"] for row in claim_rows(result.dataset)}
-    assert said["S4"] == said["S5"] == "What blocks write adds up in the geometry 'raw' only."
+    assert said["S4"] == said["S5b"] == "What blocks write adds up in the geometry 'raw' only."
     assert result.sentence.startswith(
         "In the geometry 'without_dimensions', position 0 is a sink in layers 1–2: "
     )
@@ -108,7 +108,7 @@ def test_a_sink_in_another_dimension_stays_and_who_writes_it_is_not_answered(tin
     assert [said for said in result.warnings if "(plant_write.add)" not in said] == [
         "Lengths and activations are measured in the geometry 'without_dimensions', not of residual vectors "
         "as they are; published thresholds were set for those.",
-        "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: not "
+        "Who writes and who erases a sink (S4, S5b) refers to the geometry 'raw', where writes add up: not "
         "answered.",
     ]
     assert result.settings["geometry"] == "without_dimensions"

@@ -36,10 +36,11 @@ def test_a_sink_in_the_embedding_is_written_by_no_block(folder: Any, bridge: boo
     plant_write(model, 2, "mlp", -SIZE)
     result = study(model)
     found = verdicts(result)
-    assert (found["S1"], found["S4"], found["S5"]) == ("holds", "fails", "holds")
+    assert (found["S1"], found["S4"], found["S5b"]) == ("holds", "fails", "holds")
     assert evidence(result)["S4"] == "It is longest in the embedding already."
-    assert "mostly by MLPs of block 2" in evidence(result)["S5"]
-    assert "; in the embedding already; erased by MLPs of block 2." in result.sentence
+    assert ", by MLPs of block 2." in evidence(result)["S5b"]
+    assert " It is in the embedding already. " in result.sentence
+    assert "by MLPs of block 2); it is a sink no longer there" in result.sentence
     share = result.dataset["write_share"]
     assert share.values[2, 1] == pytest.approx(-1, abs=0.05)
     assert "over its length where it is longest against the median" in share.attrs["long_name"]
@@ -53,7 +54,8 @@ def test_a_sink_that_grows_a_little_after_the_embedding_is_not_written_by_mlps(t
     result = study(model)
     assert verdicts(result)["S4"] == "fails"
     assert evidence(result)["S4"].startswith("In the embedding already it has 67% of its length in layer ")
-    assert "; in the embedding already; no block erases it." in result.sentence
+    assert " It is in the embedding already. " in result.sentence
+    assert ", and no block shortens it; " in result.sentence
 
 
 def longer_but_for_the_first(value: torch.Tensor, hook: Any) -> torch.Tensor:
@@ -75,11 +77,12 @@ def test_falling_against_a_growing_median_is_no_shrinking(tiny_gpt2: Any) -> Non
 
     model.add_hook("blocks.2.hook_mlp_out", others)
     result = study(model)
-    assert verdicts(result)["S5"] == "fails"
-    assert evidence(result)["S5"] == (
+    assert verdicts(result)["S5b"] == "fails"
+    assert evidence(result)["S5b"] == (
         "Its length does not shrink after layer 1: it falls against the median because the others grow."
     )
-    assert "erased by" not in result.sentence
+    assert "by MLPs of block 2" not in result.sentence
+    assert ", and no block shortens it; " in result.sentence
 
 
 @pytest.mark.parametrize(
@@ -87,39 +90,51 @@ def test_falling_against_a_growing_median_is_no_shrinking(tiny_gpt2: Any) -> Non
     [
         (
             [0],
-            "; written, by which block is not known (block 0 is not decomposed); erased by MLPs of block 2.",
+            ("by which block is not known: block 0 is not decomposed", "by MLPs of block 2"),
         ),
         (
             [2],
-            "; written by MLPs of block 0; erased, by which block is not known (block 2 is not decomposed).",
+            ("by MLPs of block 0", "by which block is not known: block 2 is not decomposed"),
         ),
-        ([1], "; written by MLPs of block 0; erased by MLPs of block 2 (block 1 is not decomposed)."),
+        ([1], ("by MLPs of block 0", "by MLPs of block 2; block 1 is not decomposed")),
         (
             [0, 1, 2],
-            "; written, by which block is not known (block 0 is not decomposed); "
-            "erased, by which block is not known (blocks 1–2 are not decomposed).",
+            (
+                "by which block is not known: block 0 is not decomposed",
+                "by which block is not known: blocks 1–2 are not decomposed",
+            ),
         ),
     ],
 )
-def test_who_writes_is_not_denied_where_it_was_not_seen(tiny_gpt2: Any, broken: list[int], said: str) -> None:
+def test_who_writes_is_not_denied_where_it_was_not_seen(
+    tiny_gpt2: Any, broken: list[int], said: tuple[str, str]
+) -> None:
     model = ll.load_model(tiny_gpt2)
     plant_write(model, 0, "mlp", SIZE)
     plant_write(model, 2, "mlp", -SIZE)
     for block in broken:
         model.add_hook(f"blocks.{block}.hook_resid_post", lambda value, hook: value + 0.1)
     result = study(model)
-    assert said in result.sentence
-    assert verdicts(result)["S4"] == ("undetermined" if 0 in broken else "holds")
-    assert verdicts(result)["S5"] == ("holds" if broken == [0] else "undetermined")
+    for claim, words, seen in (("S4", said[0], 0 not in broken), ("S5b", said[1], broken == [0])):
+        assert verdicts(result)[claim] == ("holds" if seen else "undetermined")
+        assert words in evidence(result)[claim]
+        assert words in result.sentence
+    assert ("Whether it is written mostly by MLPs is undetermined" in result.sentence) == (0 in broken)
+    assert ("whether taken away mostly by MLPs is undetermined" in result.sentence) == (broken != [0])
+    assert (
+        verdicts(result)["S5a"] == verdicts(result)["S5c"] == "holds"
+    )  # lengths are seen whatever writes them
     gone = "blocks 1–2 are" if len(broken) > 1 else f"block {broken[0]} is"
-    assert f"({gone} not decomposed)" in evidence(result)["S4" if broken == [0] else "S5"]
+    assert f"{gone} not decomposed." in evidence(result)["S4" if broken == [0] else "S5b"]
 
 
 def test_a_sink_that_stays_may_still_be_erased_where_nothing_was_seen(tiny_gpt2: Any) -> None:
     model = ll.load_model(tiny_gpt2)
     plant_write(model, 0, "mlp", SIZE)
     model.add_hook("blocks.2.hook_resid_post", lambda value, hook: value * 1.05)
-    assert "; whether a block erases it is not known (block 2 is not decomposed)." in study(model).sentence
+    said = study(model).sentence
+    assert ", and no block shortens it; " in said
+    assert "it still is a sink there" in said
 
 
 def test_few_texts_do_not_say_that_steps_are_small(tiny_gpt2: Any) -> None:
@@ -150,8 +165,9 @@ def test_half_precision_names_who_erases(novella: Any, dtype: str) -> None:
     result = study(model, tokens_of(50, 12))
     assert [warning for warning in result.warnings if "(plant_write.add)" not in warning] == []
     assert "in layers 1–5: " in result.sentence
-    assert "written by MLPs of block 0; erased by MLPs of block 5." in result.sentence
-    assert verdicts(result)["S4"] == verdicts(result)["S5"] == "holds"
+    assert " by MLPs of block 0)" in result.sentence
+    assert " by MLPs of block 5); it is a sink no longer there" in result.sentence
+    assert verdicts(result)["S4"] == verdicts(result)["S5b"] == "holds"
     assert (result.dataset["identity_error"].values < 1e-2).all()
 
 

@@ -91,11 +91,24 @@ class TestStudy:
     def test_the_default_tolerance_is_a_twentieth(self, result: WarmupResult) -> None:
         assert result.dataset.attrs["tau"] == result.settings["tau"] == 0.05
 
-    def test_cost_is_what_keeping_them_adds(self, result: WarmupResult) -> None:
-        theta = result.dataset["angle"].values.astype(float)
-        for k in result.dataset["k"].values:
-            moved = theta.mean((0, 2)) - theta[:, :, k:].mean((0, 2))
-            np.testing.assert_allclose(result.dataset["cost_mean"].sel(k=k), moved, atol=1e-9)
+    def test_bias_is_what_is_kept_less_the_reference(
+        self, model: Any, tokens: torch.Tensor, result: WarmupResult
+    ) -> None:
+        data = result.dataset
+        theta, start = data["angle"].values.astype(float), data.attrs["reference_start"]
+        length = tokens.shape[1]
+        for k in data["k"].values:  # of texts of 32 tokens, the others' pairs are the reference's
+            beyond = theta[..., k:].sum((0, 2)) / len(theta)
+            beyond += (32 - length) * theta[..., start:].mean((0, 2))
+            moved = beyond / (31 - k) - theta[..., start:].mean((0, 2))
+            np.testing.assert_allclose(data["mean_bias"].sel(k=k, span=32), moved, atol=1e-6)
+        states = capture_residuals(model, tokens).values.double().numpy()
+        measured = states[:, len(tokens) // 3 :]
+        moved = measured.sum(2) / 64 - measured[:, :, start:].mean(2) * length / 64
+        typical = np.sqrt(np.square(measured[:, :, start:]).sum(-1).mean((1, 2)))
+        found = data["vector_bias"].sel(k=0, span=64).values
+        assert (np.abs(found) <= np.linalg.norm(moved.mean(1), axis=-1) / typical * (1 + 1e-5)).all()
+        assert (data["vector_sd"].sel(k=0, span=64).values > 0).all()
 
     def test_two_texts_give_an_answer_and_figures_without_a_band(self, model: Any) -> None:
         study = warmup_study(model, n_texts=2, length=12, random_init=False)

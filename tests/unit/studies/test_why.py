@@ -14,7 +14,7 @@ from laminar_lens.results import load_result
 from laminar_lens.stats.why import why
 from laminar_lens.stats.why_effects import CELLS, EFFECTS
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.why.cells import assign, exchange, places
+from laminar_lens.studies.why.places import assign, exchange, places
 from laminar_lens.studies.why.result import WhyResult
 from laminar_lens.studies.why.study import why_study
 from laminar_lens.studies.why.words import claim, sentence
@@ -233,7 +233,7 @@ def test_what_cannot_be_measured_is_refused(model: Any, tokens: torch.Tensor) ->
         why_study(model, tokens[:3])
     with pytest.raises(BackendError, match="backend 'fast' is unknown"):
         why_study(model, tokens, backend="fast")
-    with pytest.raises(TypeError, match="prepend_bos"):
+    with pytest.raises(InputError, match="takes no prepend_bos=: a pair with a BOS has no counterpart"):
         why_study(model, tokens, prepend_bos=True)  # type: ignore[call-arg]
 
 

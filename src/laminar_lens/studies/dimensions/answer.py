@@ -7,7 +7,8 @@ from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.studies.claim import worded
 from laminar_lens.studies.columns import column, with_ends
 from laminar_lens.studies.dimensions.claims import CLAIMS, FEW, HALF, TEXTS, Halves, few_claim, sentence
-from laminar_lens.studies.dimensions.measure import PAIRS, Measurement
+from laminar_lens.studies.dimensions.cosines import PAIRS
+from laminar_lens.studies.dimensions.measure import Measurement
 from laminar_lens.studies.dimensions.null import like_size
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer

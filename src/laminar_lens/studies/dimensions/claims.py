@@ -23,8 +23,9 @@ from functools import cached_property
 import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
-from laminar_lens.studies.claim import NOTHING, Claim, because, signed
-from laminar_lens.studies.dimensions.measure import PAIRS, Contributions, Removal
+from laminar_lens.studies.claim import NOTHING, Claim, because, decided, signed
+from laminar_lens.studies.dimensions.cosines import PAIRS
+from laminar_lens.studies.dimensions.measure import Contributions, Removal
 from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LikeSize, random_reach
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import interval, percent
@@ -120,6 +121,8 @@ def few_claim(facts: Halves, geometry: int, name: str) -> Claim:
         row = int(np.argmax(np.nan_to_num(adds.estimate - reach, nan=-np.inf)))
         said = f"{_chance(facts, geometry, kind, row)}{because(adds.withheld)}"
         return Claim(verdict, *NOTHING, "of the cosine", said)
+    open_ = [facts.layers[r] for r in np.flatnonzero(~above & ~below)]
+    reason = f"in {named_layers(open_)} the band holds half, or what two random directions add"
     row = int(np.argmax(np.where(above if above.any() else more, share, -np.inf)))
     scale = abs(float(facts.removal.cosine[geometry, kind, row].mean()))
     ends = (HALF + end[row] / scale if scale > 0 else np.nan for end in (margin.low, margin.high))
@@ -127,7 +130,9 @@ def few_claim(facts: Halves, geometry: int, name: str) -> Claim:
     layers = [facts.layers[r] for r in np.flatnonzero(above)]
     where = f"So it is in {named_layers(layers)}. " if layers else ""
     said = f"{where}{_evidence(facts, geometry, kind, row)}{because(margin.withheld)}"
-    return Claim(verdict, float(share[row]), low, high, "of the cosine", said)
+    return decided(
+        Claim(verdict, float(share[row]), low, high, "of the cosine", said), margin.withheld, reason
+    )
 
 
 def _chance(facts: Halves, geometry: int, kind: int, row: int) -> str:

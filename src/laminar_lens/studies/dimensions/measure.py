@@ -1,7 +1,7 @@
 """What a dimension study measures: each dimension's part of a cosine, and angles without some dimensions.
 
-Two passes. In the first, half of the texts choose the dimensions; in the second, the other half says what
-they do, so that a dimension is not credited with the noise it was chosen for.
+Each text is run once. Half of the texts choose the dimensions; the other half then says what they do, so that
+a dimension is not credited with the noise it was chosen for.
 """
 
 from collections.abc import Sequence
@@ -12,23 +12,22 @@ from typing import Annotated
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
 from laminar_lens.models.batches import PromptBatches
 from laminar_lens.models.calibration import SKIP
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import each_batch
 from laminar_lens.stats.streams import stream
+from laminar_lens.studies.dimensions.cosines import PAIRS, contributions, without
 from laminar_lens.studies.dimensions.geometries import Compared, compared
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 
 DRAWS = 50
 BY = "geometry pairs layer"
-PAIRS = ("first", "first_body", "body")
-"""(0, 1); position 0 with each body position; neighbours in the body."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +126,12 @@ def measure(run: Run, removed: int) -> xr.Dataset:
     for one in geometries:
         one.check_others(run.tokens.tolist())
     runs = [run.batches(run.tokens[half]) for half in (choose, use)]
-    before, after = (measure_contributions(one, geometries, skip, progress=run.progress) for one in runs)
+    before = measure_contributions(runs[0], geometries, skip, progress=run.progress)
     order = np.argsort(-np.abs(before.mean), axis=-1, kind="stable")
     random = _random_orders(before.mean.shape[-1], removed, run.options.seed)
-    removal = measure_removal(runs[1], geometries, skip, order[..., :removed], random, progress=run.progress)
+    after, removal = measure_removal(
+        runs[1], geometries, skip, order[..., :removed], random, progress=run.progress
+    )
     halves = {"before": before, "after": after}
     sums = {
         f"{name}_{part}": getattr(half, part)
@@ -185,37 +186,38 @@ def measure_contributions(
     progress: Progress | None = None,
 ) -> Contributions:
     """Each dimension's mean part of each kind of pair's cosine."""
-    shape = (len(geometries), len(PAIRS), len(run.layers), int(run.model.cfg.d_model))
-    total, square, size = np.zeros((3, *shape))
-    at = {layer: row for row, layer in enumerate(run.layers)}
+    sums = _Sums(run, len(geometries))
 
     def see(layer: int, state: Tensor) -> None:
         for row, geometry in enumerate(geometries):
             x = geometry.apply(layer, state.detach()).double()
-            parts = contributions(x, skip).cpu().numpy()
-            total[row, :, at[layer]] += parts.sum(1)
-            square[row, :, at[layer]] += (parts**2).sum(1)
-            size[row, :, at[layer]] += contributions(x.abs(), skip).sum(1).cpu().numpy()
+            sums.add(row, layer, x, contributions(x, skip), skip)
 
-    for indices in each_batch(run, "contributions of dimensions", progress):
-        run_batch(run, indices, see)
-    n = len(run.rows)
-    mean = total / n
-    sd = np.sqrt(np.maximum(square / n - mean**2, 0) * n / max(n - 1, 1))
-    return Contributions(mean, sd, size / n, mean.sum(-1), n)
+    for batch in each_batch(run, "texts that choose dimensions", progress):
+        batch.run(see)
+    return sums.means()
 
 
-def contributions(x: Float[Tensor, "batch pos d_model"], skip: int) -> Float[Tensor, "pairs batch d_model"]:
-    """u_k·v_k/(‖u‖‖v‖), the mean over the pairs of each kind in each text; the sum over k is the mean cosine.
+class _Sums:
+    """Running sums of contributions over texts."""
 
-    Source: arXiv 2109.04404, section 3.
-    """
-    unit = _unit(x)
-    body = unit[:, skip:]
-    first = unit[:, 0] * unit[:, 1]
-    with_body = unit[:, 0] * body.mean(1)
-    neighbours = (body[:, :-1] * body[:, 1:]).mean(1)
-    return torch.stack([first, with_body, neighbours])
+    def __init__(self, run: PromptBatches, n_geometries: int) -> None:
+        shape = (n_geometries, len(PAIRS), len(run.layers), int(run.model.cfg.d_model))
+        self.total, self.square, self.size = np.zeros((3, *shape))
+        self.at, self.n = {layer: row for row, layer in enumerate(run.layers)}, len(run.rows)
+
+    def add(self, row: int, layer: int, x: Tensor, parts: Tensor, skip: int) -> None:
+        """Texts in one geometry: their vectors, and the contributions of these."""
+        where, each = self.at[layer], parts.cpu().numpy()
+        self.total[row, :, where] += each.sum(1)
+        self.square[row, :, where] += (each**2).sum(1)
+        self.size[row, :, where] += contributions(x.abs(), skip).sum(1).cpu().numpy()
+
+    def means(self) -> Contributions:
+        """Of all texts."""
+        n, mean = self.n, self.total / self.n
+        sd = np.sqrt(np.maximum(self.square / n - mean**2, 0) * n / max(n - 1, 1))
+        return Contributions(mean, sd, self.size / n, mean.sum(-1), n)
 
 
 def measure_removal(
@@ -226,65 +228,29 @@ def measure_removal(
     random: Int[np.ndarray, "draw rank"],
     *,
     progress: Progress | None = None,
-) -> Removal:
-    """Angles without the first 0, 1, 2, … dimensions of each order."""
+) -> tuple[Contributions, Removal]:
+    """Contributions, and angles without the first 0, 1, 2, … dimensions of each order."""
     kinds, layers, n, ranks = len(PAIRS), len(run.layers), len(run.rows), top.shape[-1]
     angle = np.full((len(geometries), kinds, layers, n, ranks + 1), np.nan)
     null = np.zeros((len(geometries), kinds, layers, len(random), ranks + 1))
     part = np.full((len(geometries), kinds, layers, n, ranks), np.nan)
     cosine = np.full((len(geometries), kinds, layers, n), np.nan)
-    at = {layer: row for row, layer in enumerate(run.layers)}
-    draws = torch.from_numpy(random)
+    sums, draws = _Sums(run, len(geometries)), torch.from_numpy(random)
 
     def see(indices: Sequence[int], layer: int, state: Tensor) -> None:
-        where = at[layer]
+        where = sums.at[layer]
         for row, geometry in enumerate(geometries):
             x = geometry.apply(layer, state.detach()).double().cpu()
             shares = contributions(x, skip)
+            sums.add(row, layer, x, shares, skip)
             for kind in range(kinds):
                 chosen = torch.from_numpy(top[row, kind, where])
-                found, by_draw = _without(x, kind, skip, chosen[None]), _without(x, kind, skip, draws)
+                found, by_draw = without(x, kind, skip, chosen[None]), without(x, kind, skip, draws)
                 angle[row, kind, where, list(indices)] = found[0].numpy()
                 null[row, kind, where] += by_draw.sum(1).numpy() / n
                 part[row, kind, where, list(indices)] = shares[kind][:, chosen].numpy()
                 cosine[row, kind, where, list(indices)] = shares[kind].sum(-1).numpy()
 
-    for indices in each_batch(run, "angles without dimensions", progress):
-        run_batch(run, indices, partial(see, indices))
-    return Removal(angle, null, part, cosine)
-
-
-def _without(
-    x: Float[Tensor, "batch pos d_model"], kind: int, skip: int, orders: Int[Tensor, "order rank"]
-) -> Float[Tensor, "order batch removed"]:
-    """Mean angle of a kind of pair in each text, without the first 0 … rank dimensions of each order."""
-    u, v = _pair(x, kind, skip)
-    scale = x.norm(dim=-1).amax(-1)[:, None, None].clamp(min=torch.finfo(x.dtype).tiny)
-    u, v = u / scale, v / scale
-    product, *squares = (_left(a, b, orders) for a, b in ((u, v), (u, u), (v, v)))
-    cosine = product / (squares[0] * squares[1]).clamp(min=0).sqrt()
-    angle = cosine.clamp(-1, 1).arccos()
-    return angle.reshape(*angle.shape[:2], len(x), -1).mean(-1).transpose(1, 2)
-
-
-def _left(a: Tensor, b: Tensor, orders: Tensor) -> Float[Tensor, "order removed place"]:
-    """What is left of inner products without the first 0 … rank dimensions of each order."""
-    # a dimension a row: rows are gathered a hundred times faster than columns
-    parts = (a * b).flatten(0, 1).T.contiguous()
-    whole = parts.sum(0).expand(len(orders), 1, -1)
-    left = torch.cat([whole, whole - parts[orders].cumsum(1)], dim=1)
-    # what is left of a norm that the removed dimensions made up is rounding
-    return left.masked_fill(left.abs() <= 1e-13 * whole.abs(), 0.0)
-
-
-def _pair(x: Tensor, kind: int, skip: int) -> tuple[Tensor, Tensor]:
-    name = PAIRS[kind]
-    if name == "first":
-        return x[:, :1], x[:, 1:2]
-    body = x[:, skip:]
-    return (x[:, :1].expand_as(body), body) if name == "first_body" else (body[:, :-1], body[:, 1:])
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Vectors of length 1; a zero vector has no direction: NaN."""
-    return torch.div(x, x.norm(dim=-1, keepdim=True))
+    for batch in each_batch(run, "angles without dimensions", progress):
+        batch.run(partial(see, batch.indices))
+    return sums.means(), Removal(angle, null, part, cosine)

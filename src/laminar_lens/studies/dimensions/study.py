@@ -29,9 +29,6 @@ class Dimensions(Study):
     """Whether three dimensions make over half of a cosine, and what the angle is without them (D1–D4).
 
     Of the first pair, between position 0 and the body, of neighbours in it.
-
-    Attributes:
-        removed: the angle is measured without the first 0, 1, … so many dimensions.
     """
 
     kind: ClassVar[str] = "dimensions"

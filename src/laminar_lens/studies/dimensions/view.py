@@ -30,7 +30,11 @@ def without_dimensions(dataset: xr.Dataset) -> Table | None:
     title = (
         f"The first pair's angle by layer (rad{where}), without the dimensions that make most of its cosine"
     )
-    return by_layer("first_pair", title, part["layer"].values, columns)
+    note = (
+        f"Without 1 and {few}: without so many of the dimensions that make most of the cosine in other "
+        f"texts, which the last column names; {few} random: 95% of draws of {few} dimensions."
+    )
+    return by_layer("first_pair", title, part["layer"].values, columns, note)
 
 
 def _angle(part: xr.Dataset, title: str, removed: int, *ends: str, spare: int = 0) -> Column:

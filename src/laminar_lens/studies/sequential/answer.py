@@ -12,6 +12,7 @@ from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.studies.columns import radians, with_ends
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.sequential.beside import PREFIX, prefixed
 from laminar_lens.studies.sequential.claims import answer_claims, sentence
 from laminar_lens.studies.sequential.comparison import (
     Baseline,
@@ -25,6 +26,7 @@ from laminar_lens.studies.sequential.comparison import (
 )
 from laminar_lens.studies.sequential.intervals import FEW, first_shift, layer_means, spreads
 from laminar_lens.studies.sequential.measure import Measurement, kept_warmup
+from laminar_lens.studies.sequential.mode_claims import mode_verdict, needed_prompts
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.warmup.result import WarmupResult
 
@@ -44,7 +46,6 @@ _BY_BASELINE = {
     "stratified_difference_high": "its simultaneous band over layers, upper end",
     "stratified_difference_p": "p of its sign-flip test, adjusted for the maximum over layers",
 }
-WARMUP_DIMS = {"pair": "warmup_pair", "k": "warmup_k", "tolerance": "warmup_tolerance"}
 
 
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
@@ -56,22 +57,14 @@ def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
         raise InputError(f"these prompts have no baseline {chosen!r}; choose from {', '.join(baselines)}")
     made = _dataset(measured, baselines, warm, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
     claims = answer_claims(made, baselines, chosen=chosen, warmup=warm, seed=seed)
-    return Answer(made, sentence(measured.layers, baselines[chosen], warm), claims)
+    return Answer(made, sentence(measured.layers, baselines[chosen], warm, claims), claims)
 
 
 def _baselines(measured: Measurement, n_perm: int, seed: int) -> dict[str, Baseline]:
     """Every baseline that these prompts allow, in the order of `BASELINES`."""
-    target, draws = mean(measured.target_angle, axis=2), measured.draws()
+    target, first, draws = mean(measured.target_angle, axis=2), measured.target_pair[:, 0], measured.draws()
     return {
-        name: compare(
-            target,
-            measured.target_pair[:, 0],
-            name,
-            *draws[name],
-            measured.layers,
-            n_perm=n_perm,
-            seed=seed,
-        )
+        name: compare(target, first, name, *draws[name], measured.layers, n_perm=n_perm, seed=seed)
         for name in BASELINES
         if name in draws
     }
@@ -233,7 +226,7 @@ def _fill(table: dict[str, np.ndarray], row: int, names: Sequence[str], found: I
 def _mode_statistics(found: Baseline, seed: int) -> Variables:
     """Two modes of the chosen baseline's single draw, what explains the upper one, what position 0 shifts."""
     single, pairs = found.angle[:, :, 0], found.pairs[0]
-    first = without_position(single, pairs)
+    first, needed = without_position(single, pairs), needed_prompts(found)
     rest = modes_by_layer(first, seed)
     numbers = {
         "mode_low_mean": [m.means[0] for m in found.modes],
@@ -243,6 +236,7 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
     }
     plain = {
         "two_modes": np.array([m.has_two for m in found.modes], dtype=np.int8),
+        "mode_verdict": np.array([mode_verdict(m, needed) for m in found.modes]),
         "two_modes_without_first": np.array([m.has_two for m in rest], dtype=np.int8),
         "mode_high_weight": np.array([m.weights[1] for m in found.modes]),
         "mode_delta_bic": np.array([m.delta_bic for m in found.modes]),
@@ -259,6 +253,7 @@ def _mode_statistics(found: Baseline, seed: int) -> Variables:
         plain[f"attribution_{name}"] = np.array(values)
     made = {name: radians(("layer",), values, name.replace("_", " ")) for name, values in numbers.items()}
     made |= {name: xr.Variable(("layer",), values) for name, values in plain.items()}
+    made["mode_verdict"].attrs["prompts_needed"] = needed
     return made | _first_shift(single, pairs, seed)
 
 
@@ -291,18 +286,11 @@ def _ends(name: str, found: Interval, about: str, estimate: str = "") -> Variabl
 
 
 def _with_warmup(dataset: xr.Dataset, warmup: xr.Dataset) -> xr.Dataset:
-    """The warm-up's curves and answers under the prefix `warmup_`, on the layers of this study."""
-    rows = warmup.sel(layer=dataset["layer"].values)
-    added: Variables = {}
-    for name, variable in rows.data_vars.items():
-        if "text" in variable.dims:
-            continue  # the raw angles and tokens stay with the warm-up's own result
-        dims = tuple(WARMUP_DIMS.get(str(dim), str(dim)) for dim in variable.dims)
-        added[f"warmup_{name}"] = xr.Variable(dims, variable.values, variable.attrs)
-    coords = {new: warmup[old].values for old, new in WARMUP_DIMS.items() if old in warmup.coords}
+    """The warm-up's curves and answers, on the layers of this study."""
     attrs = {
-        f"warmup_{name}": value
+        f"{PREFIX}{name}": value
         for name, value in warmup.attrs.items()
         if name not in ("study", "format", "provenance", "warnings", "numbers_sha256", "attrs_sha256")
     }
-    return dataset.assign(added).assign_coords(coords).assign_attrs(attrs)
+    rows = warmup.sel(layer=dataset["layer"].values)
+    return dataset.assign(prefixed(rows, ("layer", "geometry"))).assign_attrs(attrs)

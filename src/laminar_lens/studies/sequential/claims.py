@@ -21,13 +21,19 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.stats.bootstrap import simultaneous_band
-from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed, worded
+from laminar_lens.stats.mixture import MIN_TEXTS
+from laminar_lens.studies.claim import NOTHING, Claim, because, decided, numbers, signed, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
 from laminar_lens.studies.sequential.intervals import fan_out, overall_mean, steadiness
-from laminar_lens.studies.sequential.mode_claims import attribution_claim, mean_claim, modes_claim
+from laminar_lens.studies.sequential.mode_claims import (
+    attribution_claim,
+    mean_claim,
+    modes_claim,
+    needed_prompts,
+)
 from laminar_lens.studies.warmup.result import WarmupResult
-from laminar_lens.words import interval
+from laminar_lens.words import estimate, interval
 
 WIDER = 2.0
 """C1, "much wider": at least this many times the rotation."""
@@ -95,7 +101,12 @@ def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarr
         f"{_span(target[rows])} rad by layer."
     )
     estimate, low, high = np.exp(numbers(overall)).tolist()
-    return Claim(verdict, estimate, low, high, "times", evidence + because(overall.withheld))
+    reason = (
+        f"above {WIDER:g} times in {yes.sum()} of {len(yes)} layers and below it in {no.sum()}: more than "
+        "half of them decide, and the mean over all"
+    )
+    claim = Claim(verdict, estimate, low, high, "times", evidence + because(overall.withheld))
+    return decided(claim, overall.withheld or band.withheld, reason)
 
 
 def fan_out_claim(layers: Sequence[int], target: np.ndarray, seed: int) -> Claim:
@@ -114,7 +125,8 @@ def fan_out_claim(layers: Sequence[int], target: np.ndarray, seed: int) -> Claim
         f"The IQR over prompts goes from {iqr[0]:.2f} rad in layer {rows[0]} to {iqr[-1]:.2f} rad in layer "
         f"{rows[-1]}; the straight line through these layers changes by {signed(estimate)} rad."
     )
-    return Claim(verdict, estimate, low, high, "rad", evidence + because(found.withheld))
+    claim = Claim(verdict, estimate, low, high, "rad", evidence + because(found.withheld))
+    return decided(claim, found.withheld, f"its interval holds {FAN_OUT:g} rad, more than which is a fan-out")
 
 
 def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed: int) -> Claim:
@@ -139,7 +151,11 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
     else:
         verdict = "fails" if any(ratio.low >= 1 for ratio in ratios.values()) else "undetermined"
     evidence = f"IQR over prompts of the target's angle (mean over layers) over that of: {'; '.join(parts)}."
-    return Claim(verdict, *numbers(best), "times", evidence + because(withheld))
+    below = [name for name, ratio in ratios.items() if ratio.high < 1]
+    against = " and ".join(below) or "none"
+    reason = f"below 1 against {against} of published, adjacent and matched; all three decide"
+    claim = Claim(verdict, *numbers(best), "times", evidence + because(withheld))
+    return decided(claim, withheld, reason)
 
 
 def alike_claim(warmup: WarmupResult | None) -> Claim:
@@ -157,7 +173,8 @@ def alike_claim(warmup: WarmupResult | None) -> Claim:
     what = "show an upper bound" if k_hi is None else "make it exact"
     needed = f" About {warmup.n_needed:,} texts would {what}." if warmup.n_needed else ""
     evidence = f"All layers together: {warmup.verdict}, {_bounds(k_lo, k_hi)}.{needed}"
-    return Claim(verdict, _first_alike(warmup.dataset), low, high, "tokens", evidence)
+    claim = Claim(verdict, _first_alike(warmup.dataset), low, high, "tokens", evidence)
+    return decided(claim, "", f"{_bounds(k_lo, k_hi)}; the claim allows {FROM}.{needed}".removesuffix("."))
 
 
 def _first_alike(warmup: xr.Dataset) -> float:
@@ -167,34 +184,49 @@ def _first_alike(warmup: xr.Dataset) -> float:
     return float(apart[-1] + 1) if len(apart) else 0.0
 
 
-def sentence(layers: Sequence[int], found: Baseline, warmup: WarmupResult | None) -> str:
-    """The practical answer, then whether and how the baseline splits."""
-    split = _split(layers, found)
+_PUBLISHED = {"holds": " (as published)", "fails": " (elsewhere than published)"}
+_UPPER = {
+    "holds": "the upper group is the pairs with position 0",
+    "fails": "the upper group is not exactly the pairs with position 0",
+    "undetermined": "whether the upper group is the pairs with position 0 is undetermined",
+}
+
+
+def sentence(
+    layers: Sequence[int], found: Baseline, warmup: WarmupResult | None, claims: Mapping[str, Claim]
+) -> str:
+    """The practical answer, then whether and how the baseline splits, as C4 and C5 have it."""
+    split = _split(layers, found, claims["C4"], claims["C5"])
     if warmup is None:
         return f"{split} How many tokens to leave out was not measured."
     return f"{str(warmup.sentence).rstrip()} {split}"
 
 
-def _split(layers: Sequence[int], found: Baseline) -> str:
+def _split(layers: Sequence[int], found: Baseline, two_modes: Claim, upper: Claim) -> str:
     two = [k for k, modes in enumerate(found.modes) if modes.has_two]
     if not two:
-        if max(modes.n for modes in found.modes) < 20:
-            return f"Too few prompts to see whether the {found.name} baseline splits in two."
-        if modes_claim(layers, found).verdict == "fails":
-            return f"The {found.name} baseline does not split: its angles form one group in every layer."
-        return f"No split of the {found.name} baseline was found, but a small upper group could hide."
+        return _no_split(found, two_modes)
     low, high = (np.mean([found.modes[k].means[side] for k in two]) for side in (0, 1))
-    where = named_layers(layers[k] for k in two)
+    where = f"{named_layers(layers[k] for k in two)} ({len(two)} of {len(layers)})"
     split = f"The {found.name} baseline splits in two in {where}, about {low:.2f} and {high:.2f} rad"
-    named = [a for k in two if (a := found.attribution[k]) is not None and a.position is not None]
-    if not named:
-        return f"{split}; no position explains the upper group."
-    positions = sorted({int(a.position) for a in named if a.position is not None})
-    precision, recall = (np.mean([getattr(a, name) for a in named]) for name in ("precision", "recall"))
-    return (
-        f"{split}; the upper group is explained by position {' and '.join(map(str, positions))} "
-        f"(precision {precision:.2f}, recall {recall:.2f})."
-    )
+    agreement = f"agreement {estimate(upper.estimate, upper.low, upper.high)}"
+    others = sorted({a.position for k in two if (a := found.attribution[k]) is not None and a.position})
+    explained = f"; position {' and '.join(map(str, others))} explains it" if others else ""
+    published = _PUBLISHED.get(two_modes.verdict, "")
+    return f"{split}{published}; {_UPPER[upper.verdict]} ({agreement}){explained}."
+
+
+def _no_split(found: Baseline, two_modes: Claim) -> str:
+    n, needed = max(modes.n for modes in found.modes), needed_prompts(found)
+    if n < MIN_TEXTS:
+        return (
+            f"Undetermined whether the {found.name} baseline splits in two: there were {n} prompts, {needed} "
+            "are needed."
+        )
+    if two_modes.verdict == "fails":
+        return f"The {found.name} baseline does not split: its angles form one group in every layer."
+    more = f"; {needed} prompts would show one" if n < needed else ""
+    return f"No split of the {found.name} baseline was found, but a small upper group could hide{more}."
 
 
 def _one_group(found: Baseline) -> tuple[np.ndarray, str]:

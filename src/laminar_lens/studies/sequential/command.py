@@ -3,12 +3,10 @@ texts, and with such a tolerance, as were asked for. Nothing heavy is imported."
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from laminar_lens.axes import Progress
 from laminar_lens.errors import InputError
-from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import check_target, find_targets
 from laminar_lens.studies.command import Asked, Known
 from laminar_lens.studies.fields import Option, choice, declared
@@ -38,6 +36,19 @@ def texts_outside(flag: str, name: str) -> str | tuple[str, ...]:
     from laminar_lens.texts.passages import NAMED
 
     return name if name in NAMED else read_texts(name, f"{flag} file").texts
+
+
+@dataclass(frozen=True)
+class Part:
+    """How the warm-up part is run.
+
+    Attributes:
+        study: with its tolerance.
+        n_texts: as in every study.
+    """
+
+    study: Warmup = field(default_factory=Warmup)
+    n_texts: int | None = None
 
 
 class SequentialCommand(WithGrid):
@@ -81,21 +92,12 @@ class SequentialCommand(WithGrid):
         target_pairs(targets, skip=study.skip, bos=int(asked.options.get("prepend_bos", False)))
         prompt_observations(known.rows, known.tokenizer, targets)
 
-    def study(self, model: HookedModel, asked: Asked, progress: Progress) -> "Sequential":
-        """The study with its warm-up part, unless it is left out. The prompts run alone before: one that
-        does not fit, or an activation that is not finite, is named before the model writes texts."""
-        from laminar_lens.capture import iter_residuals
-        from laminar_lens.studies.drive import run
-
-        study, options, own = _study(asked), asked.options, asked.own
-        how = {name: options[name] for name in ("prepend_bos", "final_norm", "layers") if name in options}
-        for _ in iter_residuals(model, asked.texts, **how):
-            pass
+    def study(self, asked: Asked) -> "Sequential":
+        """The study; its warm-up part, unless it is left out, as it is asked for."""
+        study, own = _study(asked), asked.own
         if study.warmup is False:
             return study
-        shared = {name: value for name, value in options.items() if name != "geometries"}
-        shared |= {"n_texts": own["n_texts"]} if "n_texts" in own else {}
-        return replace(study, warmup=run(Warmup(own["tau"]), model, progress=progress, **shared))
+        return replace(study, warmup=Part(Warmup(own["tau"]), own.get("n_texts")))
 
     def choices(self, asked: Asked) -> dict[str, Any]:
         """The prompts with the study's choices; of `own`, how the warm-up is answered."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, mean_interval, nothing, simultaneous_band
 from laminar_lens.stats.intervals import (
     iqr_trend_interval,
     mean_shift_interval,
@@ -15,12 +15,6 @@ from laminar_lens.stats.intervals import (
 from laminar_lens.studies.sequential.comparison import mean
 
 FEW = "fewer than 2 texts have a value"
-
-
-def nothing(shape: tuple[int, ...], why: str) -> Interval:
-    """An interval without numbers."""
-    nan = np.full(shape, np.nan)
-    return Interval(nan, nan.copy(), nan.copy(), 0.95, 0, np.zeros(shape, dtype=int), why)
 
 
 def layer_means(x: np.ndarray, seed: int) -> Interval:

@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.results import texts_fingerprint
-from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
+from laminar_lens.studies.sequential.beside import prefixed, unprefixed
 from laminar_lens.studies.sequential.comparison import mean
 from laminar_lens.studies.sequential.plan import Plan, check_tokens, draw_matched
 from laminar_lens.studies.sequential.texts import donor_angles, donor_texts, warmup_part
@@ -19,9 +20,6 @@ from laminar_lens.studies.warmup.result import WarmupResult
 
 if TYPE_CHECKING:
     from laminar_lens.studies.sequential.study import Sequential
-
-WARMUP = "warmup_"
-"""Prefix of the warm-up's variables and axes in a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ class Measurement:
         d_model: width of the residual stream.
         donors: how many texts gave matched pairs, and their hash.
         length: of each token's vector, NaN after a prompt's end.
-        warmup: attributes of the warm-up's answer, whose variables stand beside under `WARMUP`.
+        warmup: attributes of the warm-up's answer, whose variables stand beside under a prefix.
     """
 
     angle: Annotated[np.ndarray, Axes("layer prompt pair", "rad", "angle of each adjacent pair")]
@@ -87,20 +85,26 @@ class Measurement:
 
 
 def measure(run: Run, study: "Sequential") -> xr.Dataset:
-    """Everything that prompts, donors, warm-up and random weights give, under one condition."""
+    """Everything that prompts, donors, warm-up and random weights give, under one condition; the prompts come
+    first, so that one which does not fit is named before many texts are run."""
     plan = run.texts
     assert isinstance(plan, Plan)
-    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup))
-    source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
     pairs = {"target": plan.target, "permuted": plan.permuted}
     pairs |= {name: np.swapaxes(drawn, 0, 1) for name, drawn in plan.draws.items()}
-    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1])
+    beside = _beside(run, plan) if run.beside else None
+    visit = None if beside is None else beside.of
+    found = measured_angles(run, plan.prompts, pairs, plan.target[:, :, 1], visit)
     check_tokens(plan, found.tokens, bos=int(run.options.prepend_bos))
+    warm = run.once("warm-up", lambda: warmup_part(run, study.warmup))
+    source, given = run.once("donors", lambda: donor_texts(run, study.donors, study.n_donors, warm, plan))
     donors = donor_angles(run, given, warm)
     draws: dict[str, np.ndarray] = {}
     for name, drawn in plan.draws.items():
         draws |= {name: found.pair_angle[name], f"{name}_pair": drawn}
     draws |= _matched(draw_matched(plan, donors, study.chosen(run), run.notes), donors)
+    answered = None
+    if warm is not None and run.condition in warm.conditions:
+        answered = warm.condition(run.condition).dataset
     made = Measurement(
         angle=found.angle,
         target_angle=found.pair_angle["target"],
@@ -117,11 +121,11 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         | {"donors_sha256": texts_fingerprint(donors.tokens)[1]},
         length=found.length,
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
-        warmup=_attrs(warm, run.condition),
+        warmup=None if answered is None else dict(answered.attrs),
         **draws,
-        **(_beside(run, plan) if run.beside else {}),
+        **({} if beside is None else _angles_beside(run, beside.angle)),
     )
-    return to_dataset(made, info=found.info).assign(_kept(warm, run.condition))
+    return to_dataset(made, info=found.info).assign({} if answered is None else prefixed(answered))
 
 
 def _matched(drawn: np.ndarray | None, donors: Adjacent) -> dict[str, np.ndarray]:
@@ -142,11 +146,14 @@ def _random_curve(run: Run, plan: Plan) -> np.ndarray | None:
     return mean(adjacent_angles(twin, plan.prompts, "capturing random weights").angle, axis=1)
 
 
-def _beside(run: Run, plan: Plan) -> dict[str, np.ndarray]:
-    """Target and published baseline in every geometry."""
+def _beside(run: Run, plan: Plan) -> Beside:
+    """Measures target and published baseline in every geometry."""
     published = np.swapaxes(plan.draws["published"], 0, 1)[:, :1]
-    asked = np.concatenate([plan.target, published], axis=1)[:MOST_TEXTS]
-    angle = run.angles_beside(plan.prompts[:MOST_TEXTS], pairs=asked)
+    asked = np.concatenate([plan.target, published], axis=1)
+    return run.measured_beside(asked.shape[1], pairs=asked)
+
+
+def _angles_beside(run: Run, angle: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "target_beside": mean(angle[..., :-1], axis=3),
         "baseline_beside": angle[..., -1],
@@ -154,41 +161,6 @@ def _beside(run: Run, plan: Plan) -> dict[str, np.ndarray]:
     }
 
 
-def _answered(warm: WarmupResult | None, condition: str) -> xr.Dataset | None:
-    if warm is None or condition not in warm.conditions:
-        return None
-    return warm.condition(condition).dataset
-
-
-def _attrs(warm: WarmupResult | None, condition: str) -> dict[str, Any] | None:
-    answered = _answered(warm, condition)
-    return None if answered is None else dict(answered.attrs)
-
-
-def _kept(warm: WarmupResult | None, condition: str) -> dict[str, xr.Variable]:
-    """The warm-up's answer, without the raw angles and tokens, which stay with its own result."""
-    answered = _answered(warm, condition)
-    if answered is None:
-        return {}
-    return {
-        f"{WARMUP}{name}": xr.Variable(
-            [f"{WARMUP}{dim}" for dim in variable.dims], variable.values, variable.attrs
-        )
-        for name, variable in answered.variables.items()
-        if "text" not in variable.dims
-    }
-
-
 def kept_warmup(dataset: xr.Dataset, attrs: Mapping[str, Any] | None) -> WarmupResult | None:
     """The warm-up's answer that a measurement holds."""
-    if attrs is None:
-        return None
-    parts = {
-        str(name).removeprefix(WARMUP): xr.Variable(
-            [str(dim).removeprefix(WARMUP) for dim in variable.dims], variable.values, variable.attrs
-        )
-        for name, variable in dataset.variables.items()
-        if str(name).startswith(WARMUP)
-    }
-    coords = {name: parts.pop(name) for name in ("layer", "pair", "k", "geometry") if name in parts}
-    return WarmupResult(xr.Dataset(parts, coords, dict(attrs)))
+    return None if attrs is None else WarmupResult(xr.Dataset(unprefixed(dataset), attrs=dict(attrs)))

@@ -1,5 +1,6 @@
 """Claims C4–C6, about two modes of the chosen baseline's single draw; `claims` lists the rules."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ from scipy.stats import binomtest
 
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.mixture import MIN_TEXTS, TwoModes
-from laminar_lens.studies.claim import NOTHING, Claim, because, signed
+from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, signed
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
 from laminar_lens.studies.sequential.intervals import first_shift, mean_band, median_band
@@ -16,6 +17,8 @@ MODES = ((1.0, 1.5), (2.5, 3.0))
 """C4: where the original saw the two modes, in radians."""
 ABOUT = 0.1
 """C4, "about": how far outside these ranges a mode may lie, in radians."""
+MEMBERS = 5
+"""An upper group of so many prompts, or more, was found whatever their number (tests/validate/TABLE.md)."""
 SHARE = 1 / 3
 """C4: two modes in at least this share of the layers."""
 EXACT = 0.7
@@ -46,7 +49,8 @@ def modes_claim(layers: Sequence[int], found: Baseline) -> Claim:
         f"{at.sds[1]:.2f} rad, {at.weights[1]:.0%} of the pairs in the upper one. Its interval is withheld: "
         f"no interval for the distance of two modes was validated."
     )
-    return Claim(verdict, at.means[1] - at.means[0], np.nan, np.nan, "rad", evidence)
+    claim = Claim(verdict, at.means[1] - at.means[0], np.nan, np.nan, "rad", evidence)
+    return decided(claim, "", f"two modes in {len(two)} of {len(layers)} layers, fewer than a third of them")
 
 
 def attribution_claim(layers: Sequence[int], found: Baseline) -> Claim:
@@ -76,7 +80,11 @@ def attribution_claim(layers: Sequence[int], found: Baseline) -> Claim:
         f"The smaller of precision and recall of position 0, median over the layers with two modes; position "
         f"0 explains the upper mode in {exact}, not or not exactly in {other}."
     )
-    return Claim(verdict, *middle, "share", evidence)
+    reason = (
+        f"shown to be exactly those pairs in {answers.count('holds')} of {len(two)} layers with two modes, "
+        f"not to be in {answers.count('fails')}: more than half of them decide"
+    )
+    return decided(Claim(verdict, *middle, "share", evidence), "", reason)
 
 
 def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
@@ -88,9 +96,10 @@ def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
         said = "There is one group in every layer"
         if upper.verdict != "fails":
             said = "No layer shows two modes, but an upper one could hide"
-        return Claim(upper.verdict, estimate, low, high, "rad", f"{said}; {moved}.{because(withheld)}")
+        claim = Claim(upper.verdict, estimate, low, high, "rad", f"{said}; {moved}.{because(withheld)}")
+        return decided(claim, "", (upper.reason or upper.evidence).rstrip("."))
     modes = [found.modes[k] for k in two]
-    verdicts, parts = [], []
+    verdicts, parts, lacking = [], [], ""
     for name, band in (("mean", mean_band(single[two], seed)), ("median", median_band(single[two]))):
         nothing, within = _outside(band, modes)
         outside, inside = (named_layers(layers[two[k]] for k in rows) for rows in (nothing, within))
@@ -100,10 +109,11 @@ def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
         )
         most = [said for said, rows in (("holds", nothing), ("fails", within)) if 2 * len(rows) > len(two)]
         verdicts.append(most[0] if most else "undetermined")
-        withheld = withheld or band.withheld
+        lacking = lacking or band.withheld
     verdict = verdicts[0] if verdicts[0] == verdicts[1] else "undetermined"
     evidence = f"Of the layers with two modes, {'; '.join(parts)} (simultaneous 95% bands); {moved}."
-    return Claim(verdict, estimate, low, high, "rad", evidence + because(withheld))
+    claim = Claim(verdict, estimate, low, high, "rad", evidence + because(withheld or lacking))
+    return decided(claim, lacking, f"{'; '.join(parts)}: more than half of the layers decide, for both alike")
 
 
 def _moved(
@@ -122,6 +132,20 @@ def _moved(
         f"(no interval for the shift of a median was validated)"
     )
     return numbers, moved, shift.withheld
+
+
+def needed_prompts(found: Baseline) -> int:
+    """Prompts that must be looked at before one group is said: so many that the pairs with position 0 would
+    show as one of their own."""
+    share = float((found.pairs[0] == 0).any(axis=-1).mean())
+    return max(MIN_TEXTS, math.ceil(MEMBERS / share)) if share else MIN_TEXTS
+
+
+def mode_verdict(modes: TwoModes, needed: int) -> str:
+    """ "two", "one", or "undetermined" where fewer prompts than needed show no second group."""
+    if modes.has_two:
+        return "two"
+    return "one" if modes.n >= needed else UNDETERMINED
 
 
 def _two(found: Baseline) -> list[int]:
@@ -144,11 +168,12 @@ def _no_upper_mode(found: Baseline) -> Claim:
     estimate, low, high = _proportion(int(counts[worst]), int(n[worst]), level)
     predicted = float((found.pairs[0] == 0).any(axis=-1).mean())
     verdict = "fails" if high < predicted else "undetermined"
+    hidden = f"up to {high:.0%} of the pairs could be an upper group, and {predicted:.0%} contain position 0"
     evidence = (
         f"No layer shows two modes; at most {estimate:.0%} of the pairs reach {MODES[1][0] - ABOUT:.1f} rad "
         f"in any layer, while {predicted:.0%} of them contain position 0. {_reason(found)}."
     )
-    return Claim(verdict, estimate, low, high, "share", evidence)
+    return decided(Claim(verdict, estimate, low, high, "share", evidence), "", hidden)
 
 
 def _reason(found: Baseline) -> str:

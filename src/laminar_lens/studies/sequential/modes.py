@@ -25,7 +25,7 @@ def mixture(dataset: xr.Dataset) -> go.Figure | None:
         "One mode or two, layer by layer",
         "Bars mark a mode's mean ± one standard deviation where the test finds two modes, the percentage "
         f"{'is' if dataset.sizes['layer'] <= MOST_LABELS else 'in the hover text is'} the weight of the "
-        "upper one; a layer without bars shows one group.",
+        "upper one; a layer without bars shows no second group.",
     )
     layers, angles = dataset["layer"].values, dataset["baseline_angle"].values
     pairs = dataset["baseline_pair"].values

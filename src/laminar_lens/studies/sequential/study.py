@@ -11,7 +11,7 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import OCCURRENCES
 from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interventions
-from laminar_lens.studies.sequential.command import baseline, part, texts_outside
+from laminar_lens.studies.sequential.command import Part, baseline, part, texts_outside
 from laminar_lens.studies.study import Answer, Study
 
 if TYPE_CHECKING:
@@ -26,19 +26,7 @@ N_DONORS = 128
 
 @dataclass(frozen=True)
 class Sequential(Study):
-    """The sequential-angle study: a target token's turn against baselines, and the claims made about it.
-
-    Attributes:
-        target: text or regular expression; the pair is (token before, first token of the target).
-        occurrence: "error" wants one occurrence a prompt; "first" and "last" choose, "all" averages.
-        regex: whether `target` is a regular expression.
-        baseline: the one whose modes are analysed.
-        skip: leaves out pairs that begin in the first `skip` positions.
-        n_draws: seeded draws of each random baseline.
-        n_perm: sign flips of each test.
-        donors, n_donors: texts for the matched baseline; how many are taken without any.
-        warmup: an earlier warm-up of this model, None to run one, False to leave it out.
-    """
+    """The sequential-angle study: a target token's turn against baselines, and the claims made about it."""
 
     kind: ClassVar[str] = "sequential"
     title: ClassVar[str] = "Sequential-angle study"
@@ -116,7 +104,7 @@ class Sequential(Study):
     def check(self, run: "Run") -> None:
         from laminar_lens.studies.sequential.texts import check_warmup_texts
 
-        if self.warmup is None or self.warmup is True:
+        if self.warmup is None or self.warmup is True or isinstance(self.warmup, Part):
             check_warmup_texts(run.model)
 
     def measure(self, run: "Run") -> "xr.Dataset":

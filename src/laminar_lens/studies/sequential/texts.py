@@ -20,9 +20,9 @@ from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, adjacent_angles
 from laminar_lens.studies.observations import MANY_REPEATS
 from laminar_lens.studies.run import Run
+from laminar_lens.studies.sequential.command import Part
 from laminar_lens.studies.sequential.plan import Plan, check_donors
 from laminar_lens.studies.warmup.result import WarmupResult
-from laminar_lens.studies.warmup.study import warmup_study
 from laminar_lens.texts.passages import N_PASSAGES, PASSAGES, SAMPLED
 
 DONOR_LENGTH = 64
@@ -34,20 +34,18 @@ def warmup_part(run: Run, warmup: Any) -> WarmupResult | None:
     condition with them has none."""
     if warmup is False:
         return None
-    how, conditions = run.options, as_conditions(run.options.interventions)
+    conditions = as_conditions(run.options.interventions)
     fit = {name: changes for name, changes in conditions.items() if portable(changes) == changes}
-    if warmup is None or warmup is True:
-        return warmup_study(
-            run.model,
-            prepend_bos=how.prepend_bos,
-            final_norm=how.final_norm,
-            layers=how.layers,
-            seed=how.seed,
-            backend=how.backend,
-            interventions={name: changes for name, changes in fit.items() if changes} or None,
-            geometry=run.geometry,
-            progress=run.progress,
-        )
+    if warmup is None or warmup is True or isinstance(warmup, Part):
+        from laminar_lens.studies.drive import drive
+
+        part = warmup if isinstance(warmup, Part) else Part()
+        changed = {name: changes for name, changes in fit.items() if changes} or None
+        own: dict[str, Any] = {"n_texts": part.n_texts, "geometry": run.geometry, "geometries": None}
+        options = replace(run.options, interventions=changed, **own)
+        found = drive(part.study, run.model, None, options, run.progress, run.kept)
+        assert isinstance(found, WarmupResult)
+        return found
     if not isinstance(warmup, WarmupResult):
         raise InputError(
             f"warmup is a {type(warmup).__name__}: give a result of warmup_study, None to run one, or False"

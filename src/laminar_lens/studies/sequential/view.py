@@ -8,6 +8,7 @@ import xarray as xr
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
 from laminar_lens.results.complete import from_json
+from laminar_lens.studies.sequential.beside import PREFIX, unprefixed
 from laminar_lens.studies.sequential.figures import (
     baseline_split,
     chosen_baseline,
@@ -24,25 +25,19 @@ from laminar_lens.tables import Column, Table, listed
 from laminar_lens.tables import by_layer as table_by_layer
 from laminar_lens.words import number, radians
 
-PREFIX = "warmup_"
 T = TypeVar("T")
+NOTE = (
+    "IQR: interquartile range over prompts. Rotation: angle of the target to itself one layer before. Base: "
+    "the {} baseline; p: of the test that the target does not differ from it, adjusted for all layers. "
+    "Modes: the means of its two groups of angles, where it has two."
+)
 
 
 def warmup_part(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset of the warm-up as its study alone would give it; empty where there is none."""
-    kept = {
-        str(name): str(name).removeprefix(PREFIX)
-        for name in dataset.data_vars
-        if str(name).startswith(PREFIX)
-    }
-    part = dataset[list(kept)]
-    dims = {str(d): str(d).removeprefix(PREFIX) for d in part.dims if str(d).startswith(PREFIX)}
-    attrs = {
-        str(k).removeprefix(PREFIX): value for k, value in dataset.attrs.items() if str(k).startswith(PREFIX)
-    }
-    part = part.rename({**kept, **dims})
-    part.attrs = {"provenance": dataset.attrs.get("provenance", ""), **attrs}
-    return part
+    own = {str(k).removeprefix(PREFIX): v for k, v in dataset.attrs.items() if str(k).startswith(PREFIX)}
+    attrs = {"provenance": dataset.attrs.get("provenance", ""), **own}
+    return xr.Dataset(unprefixed(dataset), {"layer": dataset["layer"]}, attrs)
 
 
 def _of_warmup(make: Callable[[xr.Dataset], T]) -> Callable[[xr.Dataset], T]:
@@ -66,11 +61,16 @@ def angles_by_layer(dataset: xr.Dataset) -> Table | None:
         _radians("base IQR", chosen, "baseline_iqr", spare=5),
         Column.of("p", number, listed(chosen, "difference_p")),
     ]
-    if "two_modes" in dataset:
-        modes = listed(dataset, "two_modes", "mode_low_mean", "mode_high_mean")
+    note = NOTE.format(names[row])
+    if "mode_verdict" in dataset:
+        modes = listed(dataset, "mode_verdict", "mode_low_mean", "mode_high_mean")
         columns.append(Column.of("modes", _modes, modes, unit="rad", spare=1))
+        if "undetermined" in modes["mode_verdict"]:
+            note += (
+                f" At least {dataset['mode_verdict'].attrs['prompts_needed']} prompts are needed to say one."
+            )
     title = f"Angles by layer (rad); base: the {names[row]} baseline, p: target against it"
-    return table_by_layer("angles", title, dataset["layer"].values, columns)
+    return table_by_layer("angles", title, dataset["layer"].values, columns, note)
 
 
 def _radians(title: str, dataset: xr.Dataset, *names: str, **how: Any) -> Column:
@@ -78,8 +78,8 @@ def _radians(title: str, dataset: xr.Dataset, *names: str, **how: Any) -> Column
     return Column.of(title, radians, listed(dataset, *names), unit="rad", **how)
 
 
-def _modes(two: int, low: float, high: float) -> str:
-    return f"{number(low, 2)} and {number(high, 2)}" if int(two) == 1 else "one"
+def _modes(verdict: str, low: float, high: float) -> str:
+    return f"{number(low, 2)} and {number(high, 2)}" if verdict == "two" else verdict
 
 
 def _facts(dataset: xr.Dataset) -> Mapping[str, Any]:
@@ -119,10 +119,7 @@ VIEW = View(
         Section(
             "Warm-up",
             {name: _of_warmup(make) for name, make in warmup.FIGURES.items()},
-            {
-                "by_tolerance": _of_warmup(warmup.by_tolerance),
-                "by_layer": _of_warmup(warmup.by_layer),
-            },
+            {name: _of_warmup(make) for name, make in warmup.TABLES.items()},
         ),
         CHOICES,
     ),

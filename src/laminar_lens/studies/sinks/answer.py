@@ -9,14 +9,14 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.models.families import WRITES
-from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sinks.claims import answer_claims
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.measure import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks, length_ratios
+from laminar_lens.studies.sinks.numbers import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks, length_ratios
 from laminar_lens.studies.sinks.words import sentence
 from laminar_lens.studies.study import Answer
 
@@ -239,7 +239,7 @@ def _geometries(measured: Sinks, seed: int) -> dict[str, xr.Variable]:
         measured.group,
         seed,
         units="1",
-        interval=partial(_of_ratios, mean_interval),
+        interval=partial(_of_ratios, simultaneous_band),
     )
 
 

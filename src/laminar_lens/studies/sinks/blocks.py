@@ -1,42 +1,32 @@
 """What the blocks of a model let see: attention patterns and writes, and whether a step is their sum."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence, Set
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from laminar_lens.models.batches import PromptBatches
 from laminar_lens.models.families import family_of
-from laminar_lens.models.forward import run_states
+from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.steps import tolerance
 from laminar_lens.studies.layers import named_layers
 
 ATTENTION = "pattern"
 
 
-def fires(run: PromptBatches, kind: str, blocks: Sequence[int], notes: list[str]) -> bool:
-    """Whether each of the blocks has that hook point and reaches it, in the first text."""
-    seen: set[int] = set()
+def has_hooks(model: HookedModel, kind: str, blocks: Sequence[int]) -> bool:
+    """Whether each of the blocks has that hook point; whether it fires is known after a pass."""
+    family = family_of(model.cfg)
+    return all(family.hook(kind, block) in model.hook_dict for block in blocks)
 
-    def look(block: int) -> Callable[[Tensor, Any], None]:
-        return lambda value, hook: seen.add(block)
 
-    family = family_of(run.model.cfg)
-    watch = [(family.hook(kind, block), look(block)) for block in blocks]
-    try:
-        run_states(run.model, run.tokens([0]), [max(blocks) + 1], lambda layer, state: None, watch=watch)
-    except (KeyError, AttributeError, ValueError):
-        seen.clear()
-    missing = [block for block in blocks if block not in seen]
-    if missing:
-        what = (
-            "attention is not measured" if kind == ATTENTION else "steps are not decomposed into their writes"
-        )
-        notes.append(f"The model has no hook {family.hook(kind, missing[0])} that fires: {what}.")
-    return not missing
+def silent(model: HookedModel, kind: str, blocks: Sequence[int], fired: Set[tuple[str, int]]) -> str:
+    """What to say where that hook point fired in some of the blocks only; empty where in all of them."""
+    missing = [block for block in blocks if (kind, block) not in fired]
+    if not missing:
+        return ""
+    what = "attention is not measured" if kind == ATTENTION else "steps are not decomposed into their writes"
+    return f"The model has no hook {family_of(model.cfg).hook(kind, missing[0])} that fires: {what}."
 
 
 def refuse_broken_steps(

@@ -6,11 +6,13 @@
 | S2 | some head's mean attention to position 0 above 0.3 | below it in every head |
 | S3 | most texts have a published massive activation there | fewer than half |
 | S4 | MLPs give more than half of its growth to the longest | less than half, or the embedding has it |
-| S5 | it is below 5 times the median at the end, and MLPs take more than half away | it stays, or others do |
+| S5a | more than half of it is gone in the last hidden state | less than half |
+| S5b | MLPs take more than half of its decline away | less than half, or it does not shrink |
+| S5c | it is below 5 times the median in the last hidden state | above it |
 | S6 | more than 1 text in 20 has such a vector beside position 0 | fewer |
 
-"Above" and "below" mean the whole 95% interval, simultaneous over layers, positions and heads. S4 and S5 ask
-about a sink and are not applicable where S1 fails.
+"Above" and "below" mean the whole 95% interval, simultaneous over layers, positions and heads. S4 and S5
+ask about a sink and are not applicable where S1 fails.
 
 S2 answers for each head by its mean over texts; the number beside it is another one, the share of heads above
 0.3 in a text, averaged over texts (the sink rate of arXiv 2410.10781). A few heads may make the claim hold
@@ -21,11 +23,11 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, within_shares
-from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, worded
+from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, numbers, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
-from laminar_lens.studies.sinks.measure import VARIANTS
-from laminar_lens.studies.sinks.writes import erasing_claim, writing_claim
+from laminar_lens.studies.sinks.numbers import VARIANTS
+from laminar_lens.studies.sinks.writes import by_mlps_claim, erased_claim, left_claim, writing_claim
 
 FEW_TEXTS = 0.05
 
@@ -34,7 +36,9 @@ TEXTS = {
     "S2": "some heads' attention rests on position 0 (mean above 0.3 over texts of {length})",
     "S3": "position 0 has massive activations (over 100 and over 1000 times the median)",
     "S4": "MLPs write it",
-    "S5": "MLPs erase it before the end",
+    "S5a": "most of it is gone in the last hidden state",
+    "S5b": "MLPs take it away",
+    "S5c": "it is a sink no longer in the last hidden state",
     "S6": "other tokens, such as delimiters and newlines, carry such vectors too",
 }
 
@@ -53,7 +57,9 @@ def answer_claims(facts: Facts) -> dict[str, Claim]:
         "S2": attention_claim(facts),
         "S3": massive_claim(facts),
         "S4": writing_claim(facts, long),
-        "S5": erasing_claim(facts, long),
+        "S5a": erased_claim(facts, long),
+        "S5b": by_mlps_claim(facts, long),
+        "S5c": left_claim(facts, long),
         "S6": beside_claim(facts),
     }
     said = length_words(facts)
@@ -67,19 +73,21 @@ def length_claim(facts: Facts) -> Claim:
     if facts.long_layers:
         where = f"In {named_layers(facts.long_layers)} it is over {NORM_RATIO:g} times the median"
         return Claim("holds", *found, "times", f"{where}; most in layer {layer}.")
-    verdict = "fails" if facts.absent else "undetermined"
+    verdict = "fails" if facts.absent else UNDETERMINED
     said = f"At most {found[0]:.2f} times the text's median, in layer {layer}.{because(band.withheld)}"
-    return Claim(verdict, *found, "times", said)
+    open_ = named_layers([facts.layers[row] for row in np.flatnonzero(~(band.high[:, 0] < NORM_RATIO))])
+    reason = f"the band holds {NORM_RATIO:g} times the median in {open_}"
+    return decided(Claim(verdict, *found, "times", said), band.withheld, reason)
 
 
 def attention_claim(facts: Facts) -> Claim:
     """S2: the verdict by head, the estimate over all heads."""
     if facts.heads is None or facts.measured.resting is None:
-        return Claim("undetermined", *NOTHING, "", facts.unseen)
+        return Claim(UNDETERMINED, *NOTHING, "", facts.unseen)
     share = facts.measured.resting[:, :, 0].mean(1)
     overall = within_shares(mean_interval(share, groups=facts.groups, seed=facts.seed))
     above, below = facts.heads.low > HEAD_SHARE, facts.heads.high < HEAD_SHARE
-    verdict = "holds" if above.any() else "fails" if below.all() else "undetermined"
+    verdict = "holds" if above.any() else "fails" if below.all() else UNDETERMINED
     blocks = facts.measured.block[above.any(axis=1)].tolist()
     where = f", in {named_layers(blocks).replace('layer', 'block')}" if blocks else ""
     heads = f"{above.size} heads{facts.of_blocks}"
@@ -89,20 +97,23 @@ def attention_claim(facts: Facts) -> Claim:
         f"{int(below.sum())} are below it.{because(facts.heads.withheld)}",
         "The number is the share of heads above it in a text, averaged over texts.",
     ]
-    return Claim(verdict, *numbers(overall), "of heads in a text", " ".join(said))
+    claim = Claim(verdict, *numbers(overall), "of heads in a text", " ".join(said))
+    reason = f"no head is shown to be above {HEAD_SHARE}, and {int((~below).sum())} may be"
+    return decided(claim, facts.heads.withheld, reason)
 
 
 def massive_claim(facts: Facts) -> Claim:
     """S3, as published; the scale-free variants are told beside it."""
     at_first = np.asarray(facts.massive[:, :, :, 0].any(axis=2))
     share = share_interval(at_first[0], groups=facts.groups)
-    verdict = "holds" if share[1] > HALF else "fails" if share[2] < HALF else "undetermined"
+    verdict = "holds" if share[1] > HALF else "fails" if share[2] < HALF else UNDETERMINED
     said = []
     for row, name in enumerate(VARIANTS):
         texts = int(at_first[row].sum())
         where = _where(facts, row) if texts else ""
         said.append(f"{name.replace('_', '-')}: {texts} of {at_first.shape[1]} texts{where}")
-    return Claim(verdict, *share, "of texts", "; ".join(said) + ".")
+    claim = Claim(verdict, *share, "of texts", "; ".join(said) + ".")
+    return decided(claim, "", "its interval holds half of the texts")
 
 
 def _where(facts: Facts, row: int) -> str:
@@ -122,5 +133,6 @@ def beside_claim(facts: Facts) -> Claim:
     """S6."""
     beside = facts.sinks[:, 1:]
     share = share_interval(np.asarray(beside.any(axis=1)), groups=facts.groups)
-    verdict = "holds" if share[1] > FEW_TEXTS else "fails" if share[2] < FEW_TEXTS else "undetermined"
-    return Claim(verdict, *share, "of texts", f"{int(beside.sum())} such tokens beside position 0.")
+    verdict = "holds" if share[1] > FEW_TEXTS else "fails" if share[2] < FEW_TEXTS else UNDETERMINED
+    claim = Claim(verdict, *share, "of texts", f"{int(beside.sum())} such tokens beside position 0.")
+    return decided(claim, "", "its interval holds 1 text in 20")

@@ -7,10 +7,10 @@ they come out of.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,74 +23,14 @@ from laminar_lens.geometry import Geometry
 from laminar_lens.models.batches import PromptBatches, token_strings
 from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.forward import Watch
-from laminar_lens.models.passes import each_batch, run_batch
+from laminar_lens.models.passes import Batch, each_batch
 from laminar_lens.stats.sinks import HEAD_SHARE
-from laminar_lens.studies.measured import Axes, to_dataset
+from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.sinks.blocks import ATTENTION, fires, refuse_broken_steps
+from laminar_lens.studies.sinks.blocks import ATTENTION, has_hooks, refuse_broken_steps, silent
+from laminar_lens.studies.sinks.numbers import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks, length_ratios
 
 RANDOM_TEXTS = 60
-RESIDUAL = "unit of the residual stream"
-VARIANTS = ("published", "relative", "scale_free")
-"""|value| > 100 and > 1000 × the median |value|; the second alone; > 5 × the median norm of the text."""
-
-FLOOR, RELATIVE, NORMS = 100.0, 1000.0, 5.0
-
-
-@dataclass
-class Sinks:
-    """What was measured. Lengths and activations are the geometry's.
-
-    Attributes:
-        norm: length of each vector.
-        value: largest |coordinate|; `dimension` says which.
-        median: median |coordinate| of the text.
-        massive: number of texts with a massive activation in that dimension.
-        massive_first: the same, at position 0.
-        token_id: with the BOS, where there is one.
-        token, word: every token that occurs, and its text.
-        geometry: its name.
-        bos: whether position 0 is a BOS.
-        last: number of the model's last hidden state; `final_norm` says whether it is taken after the norm.
-        layer, block: hidden states, and the blocks that they come out of.
-        received: mean over texts of the mean attention that later positions (and itself) pay to a position;
-            None where the model shows no attention.
-        first: the same of position 0, by text.
-        resting: share of heads with more than `HEAD_SHARE` of it.
-        write: growth of the length by each component; NaN where the step is not the sum of its writes; None
-            in another geometry than raw.
-        error: largest distance of a step from its writes' sum, relative to the longest of input, output and
-            writes at that position; NaN where one of them is not finite, which checks nothing.
-        random_norm, random_resting: norm and resting, with random weights.
-        beside: position 0's length over the text's median, in each geometry beside the study's own.
-        group: of each text, where texts of one group count as one.
-    """
-
-    norm: Annotated[np.ndarray, Axes("text layer pos", RESIDUAL, "length")]
-    value: Annotated[np.ndarray, Axes("text layer pos", RESIDUAL, "largest |coordinate|")]
-    dimension: Annotated[np.ndarray, Axes("text layer pos", "", "dimension of the largest |coordinate|")]
-    median: Annotated[np.ndarray, Axes("text layer", RESIDUAL, "median |coordinate|")]
-    massive: Annotated[np.ndarray, Axes("variant layer dimension_index")]
-    massive_first: Annotated[np.ndarray, Axes("variant layer dimension_index")]
-    token_id: Annotated[np.ndarray, Axes("text pos")]
-    token: Annotated[np.ndarray, Axes("vocabulary")]
-    word: Annotated[np.ndarray, Axes("vocabulary")]
-    layer: Annotated[np.ndarray, Axes("layer")]
-    block: Annotated[np.ndarray, Axes("block")]
-    geometry: str
-    bos: bool
-    last: int
-    final_norm: bool
-    received: Annotated[np.ndarray, Axes("block head pos", "1")] | None = None
-    first: Annotated[np.ndarray, Axes("text block head", "1")] | None = None
-    resting: Annotated[np.ndarray, Axes("text block pos", "1")] | None = None
-    write: Annotated[np.ndarray, Axes("text block component pos", RESIDUAL)] | None = None
-    error: Annotated[np.ndarray, Axes("block", "1")] | None = None
-    random_norm: Annotated[np.ndarray, Axes("random_text layer pos", RESIDUAL)] | None = None
-    random_resting: Annotated[np.ndarray, Axes("random_text block pos", "1")] | None = None
-    beside: Annotated[np.ndarray, Axes("geometry layer text", "1")] | None = None
-    geometries: Annotated[np.ndarray, Axes("geometry")] | None = None
-    group: Annotated[np.ndarray, Axes("text")] | None = None
 
 
 def measure(run: Run) -> xr.Dataset:
@@ -131,14 +71,27 @@ def measure_sinks(
         one.check_others([row[int(bool(run.info["prepend_bos"])) :] for row in run.rows])
     wanted = (ATTENTION, *(WRITES if geometry.name == "raw" else ()))
     blocks = [layer - 1 for layer in run.layers if layer > 0]
-    watched = [kind for kind in wanted if blocks and fires(run, kind, blocks, notes)]
+    watched = [kind for kind in wanted if blocks and has_hooks(run.model, kind, blocks)]
     out = _empty(run, geometry, watched, beside)
-    for indices in each_batch(run, label, progress):
-        _Pass(run, geometry, tuple(beside.values()), out, indices).measure(watched)
+    fired: set[tuple[str, int]] = set()
+    for batch in each_batch(run, label, progress):
+        _Pass(batch, geometry, tuple(beside.values()), out, fired).measure(watched)
+    for kind in wanted:
+        if note := silent(run.model, kind, blocks, fired):
+            notes.append(note)
+            _leave_out(out, kind)
     if out.write is not None and out.error is not None:
         dtype = next(run.model.parameters()).dtype
         refuse_broken_steps(out.write, out.error, out.block, dtype, notes)
     return out
+
+
+def _leave_out(out: Sinks, kind: str) -> None:
+    """Nothing of what the model does not show."""
+    if kind == ATTENTION:
+        out.received = out.first = out.resting = None
+    else:
+        out.write = out.error = None
 
 
 def _empty(
@@ -188,34 +141,34 @@ def _vocabulary(run: PromptBatches, tokens: np.ndarray) -> tuple[np.ndarray, np.
 
 
 class _Pass:
-    """One forward pass of one batch, written into `out`."""
+    """One forward pass of one batch, written into `out`; `fired` gets the hook points that did."""
 
     def __init__(
         self,
-        run: PromptBatches,
+        batch: Batch,
         geometry: Geometry,
         beside: Sequence[Geometry],
         out: Sinks,
-        indices: Sequence[int],
+        fired: set[tuple[str, int]],
     ) -> None:
-        self.run, self.geometry, self.beside = run, geometry, beside
-        self.out, self.indices = out, list(indices)
-        self.length = len(run.rows[self.indices[0]])
+        self.batch, self.geometry, self.beside = batch, geometry, beside
+        self.out, self.indices, self.fired = out, list(batch.indices), fired
+        self.length = len(batch.prompts.rows[self.indices[0]])
         self.seen: dict[str, Tensor] = {}
 
     def measure(self, watched: Sequence[str]) -> None:
-        family = family_of(self.run.model.cfg)
-        kinds = [kind for kind in watched if kind == ATTENTION]
-        kinds += [] if self.out.write is None else ["before", *WRITES, "after"]
+        family = family_of(self.batch.prompts.model.cfg)
+        kinds = [*watched, *([] if self.out.write is None else ["before", "after"])]
         watch: list[Watch] = [
             (family.hook(kind, block), partial(self.passing, row, kind))
             for row, block in enumerate(self.out.block.tolist())
             for kind in kinds
         ]
-        run_batch(self.run, self.indices, self.state, watch=watch)
+        self.batch.run(self.state, watch=watch)
 
     def passing(self, row: int, kind: str, value: Tensor, hook: Any) -> None:
         """What passes a hook point of a block; what interventions put before the text is left out."""
+        self.fired.add((kind, int(self.out.block[row])))
         if kind == ATTENTION:
             self.attention(row, value)
         elif kind == "after":
@@ -268,7 +221,10 @@ class _Pass:
         ⟨pre + post, write⟩ / (‖pre‖ + ‖post‖), where the step is the sum of the writes."""
         assert self.out.write is not None
         assert self.out.error is not None
-        pre, *writes = (self.seen.pop(name).to(post) for name in ("before", *WRITES))
+        seen, self.seen = self.seen, {}
+        if len(seen) < 1 + len(WRITES):  # a hook point that does not fire
+            return
+        pre, *writes = (seen[name].to(post) for name in ("before", *WRITES))
         lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
         tiny = torch.finfo(lengths.dtype).tiny
         rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
@@ -291,10 +247,3 @@ def _limits(
     """What a coordinate must exceed to be massive, by variant."""
     relative = RELATIVE * median
     return relative.clamp(min=FLOOR), relative, NORMS * typical
-
-
-def length_ratios(norm: np.ndarray) -> np.ndarray:
-    """Each length over the median of its text in that layer, [… pos]; NaN where that is 0."""
-    typical = np.median(norm, axis=-1, keepdims=True)
-    nothing = np.full(norm.shape, np.nan, np.float32)
-    return np.asarray(np.divide(norm, typical, out=nothing, where=typical > 0))

@@ -45,7 +45,7 @@ class Sinks(Study):
         return [
             f"Lengths and activations are measured in the geometry {name!r}, not of residual "
             "vectors as they are; published thresholds were set for those.",
-            "Who writes and who erases a sink (S4, S5) refers to the geometry 'raw', where writes add up: "
+            "Who writes and who erases a sink (S4, S5b) refers to the geometry 'raw', where writes add up: "
             "not answered.",
         ]
 

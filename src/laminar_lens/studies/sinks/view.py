@@ -9,6 +9,12 @@ from laminar_lens.studies.sinks.figures import activations, attention, beside, l
 from laminar_lens.tables import Column, Table, by_layer, listed
 from laminar_lens.words import estimate, number
 
+NOTE = (
+    "Length: geometric mean over texts, with a 95% band over all layers and positions; random: the same of "
+    f"random weights. Top head: the block's largest mean attention to position 0; over {HEAD_SHARE}: heads "
+    "shown to give it more than that on average; in a text: share of heads that do, averaged over texts."
+)
+
 
 def position_0(dataset: xr.Dataset) -> Table | None:
     """Position 0's length in each layer, and the attention to it in the block that the layer comes out of."""
@@ -23,7 +29,7 @@ def position_0(dataset: xr.Dataset) -> Table | None:
     if "attention_first" in dataset:
         title += "; attention of the block before, by head"
         columns += _attention(dataset, first)
-    return by_layer("position_0", title, dataset["layer"].values, columns)
+    return by_layer("position_0", title, dataset["layer"].values, columns, NOTE)
 
 
 def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:

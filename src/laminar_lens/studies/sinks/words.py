@@ -1,4 +1,4 @@
-"""A sink study's answer in one or two sentences."""
+"""A sink study's answer in a few sentences, each part as its claim has it."""
 
 import numpy as np
 
@@ -6,14 +6,34 @@ from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.claim import Claim
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.writes import NOT_APPLICABLE, erasing_words, writing_words
-from laminar_lens.words import interval, share
+from laminar_lens.studies.sinks.writes import NOT_APPLICABLE, by_blocks
+from laminar_lens.words import decimal, interval, share
+
+_ERASED = {
+    "holds": "{} of that is gone in the last hidden state",
+    "fails": "Most of that stays: {} is gone in the last hidden state",
+    "undetermined": "Whether most of that is gone in the last hidden state is undetermined: {} is",
+}
+_WRITTEN = {
+    "holds": "It is written mostly by MLPs",
+    "fails": "It is written mostly by attention",
+    "undetermined": "Whether it is written mostly by MLPs is undetermined",
+}
+_TAKEN = {
+    "holds": "taken away mostly by MLPs",
+    "fails": "taken away mostly by attention",
+    "undetermined": "whether taken away mostly by MLPs is undetermined",
+}
+_LEFT = {
+    "holds": "it is a sink no longer there",
+    "fails": "it still is a sink there",
+    "undetermined": "whether it still is a sink there is undetermined",
+}
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
-    """The answer in one or two sentences."""
-    n = len(facts.ratio)
-    long, rests, beside = claims["S1"], claims["S2"], claims["S6"]
+    """The answer in a few sentences."""
+    n, long = len(facts.ratio), claims["S1"]
     size = f"{long.estimate:.1f} times the text's median length, in layer {facts.longest}"
     ci = (
         f" (95% band {interval(long.low, long.high, 1)}, {n} texts)"
@@ -21,10 +41,8 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
         else f" ({n} texts)"
     )
     if long.verdict == "holds":
-        text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}"
-        text += "" if claims["S4"].verdict == NOT_APPLICABLE else f"; {writing_words(facts)}"
-        text += "" if claims["S5"].verdict == NOT_APPLICABLE else f"; {erasing_words(facts)}"
-        text += "."
+        text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}."
+        text += _written_words(facts, claims["S4"]) + _erased_words(facts, claims)
     elif long.verdict == "fails":
         text = f"No sink at position 0 by length: at most {size}{ci}."
     else:
@@ -34,7 +52,46 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     if where:
         said = ", ".join([*where, text[0].lower() + text[1:]])
         text = said[0].upper() + said[1:]
-    return f"{text} {_attention_words(facts, rests)}{_beside_words(facts, beside)}"
+    return f"{text} {_attention_words(facts, claims['S2'])}{_beside_words(facts, claims['S6'])}"
+
+
+def _written_words(facts: Facts, claim: Claim) -> str:
+    """S4."""
+    if claim.verdict == NOT_APPLICABLE:
+        return ""
+    if facts.embedded:
+        already = 0 in facts.long_layers
+        return (
+            f" It is {'in the embedding already' if already else 'as long in the embedding: others shrink'}."
+        )
+    if claim.verdict == "fails" and np.isnan(claim.estimate):
+        return " No block writes it: the others' length falls."
+    return f" {_WRITTEN[claim.verdict]} {_mlp_words(facts, claim, written=True)}."
+
+
+def _erased_words(facts: Facts, claims: dict[str, Claim]) -> str:
+    """S5a, who does it (S5b), and what is left (S5c)."""
+    gone, by, left = (claims[f"S5{part}"] for part in "abc")
+    if gone.verdict == NOT_APPLICABLE:
+        return ""
+    said = f" {_ERASED[gone.verdict].format(share(gone.estimate))}{_ci(gone)}"
+    if by.verdict == "fails" and np.isnan(by.estimate):
+        said += ", and no block shortens it"
+    elif by.verdict != NOT_APPLICABLE:
+        said += f", {_TAKEN[by.verdict]} {_mlp_words(facts, by, written=False)}"
+    return f"{said}; {_LEFT[left.verdict]} ({decimal(left.estimate, 1)} times the median)."
+
+
+def _mlp_words(facts: Facts, claim: Claim, *, written: bool) -> str:
+    mlps = f"MLPs: {share(claim.estimate)}{_ci(claim, ', ')}; " if np.isfinite(claim.estimate) else ""
+    return f"({mlps}{by_blocks(facts, written=written)})"
+
+
+def _ci(claim: Claim, opening: str = " (") -> str:
+    if not np.isfinite(claim.low):
+        return ""
+    ends = interval(claim.low, claim.high, 0, write=share)
+    return f"{opening}95% CI {ends}{')' if '(' in opening else ''}"
 
 
 def _attention_words(facts: Facts, claim: Claim) -> str:
@@ -49,9 +106,9 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
         "undetermined": f"Whether attention rests on it is undetermined: some head{of} may, and none is "
         f"shown to give it over {HEAD_SHARE}",
     }
-    shown = np.isfinite(claim.low)
-    ci = f" (95% CI {interval(claim.low, claim.high, 0, write=share)})" if shown else ""
-    return f"{words[claim.verdict]} on average; in a text {share(claim.estimate)} of the heads do{ci}."
+    return (
+        f"{words[claim.verdict]} on average; in a text {share(claim.estimate)} of the heads do{_ci(claim)}."
+    )
 
 
 def _beside_words(facts: Facts, claim: Claim) -> str:
@@ -59,4 +116,4 @@ def _beside_words(facts: Facts, claim: Claim) -> str:
         return ""
     verb = "carry" if claim.verdict == "holds" else "may carry"
     there = " there" if facts.chosen else ""
-    return f" Tokens beside it {verb} such vectors{there} in {claim.estimate:.0%} of the texts."
+    return f" Tokens beside it {verb} such vectors{there} in {share(claim.estimate)} of the texts."

@@ -1,11 +1,11 @@
-"""Who writes the sink and who erases it: claims S4 and S5, and the words for both."""
+"""Who writes the sink, what is erased of it and by whom: claims S4 and S5."""
 
 import numpy as np
 
 from laminar_lens.models.families import WRITES
 from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.sinks import NORM_RATIO
-from laminar_lens.studies.claim import NOTHING, Claim, because, numbers
+from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, numbers
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
 
@@ -13,6 +13,8 @@ MLP = WRITES.index("mlp")
 WRITER = 0.1
 """A block writes or erases if it accounts for more than this share of the growth."""
 NOT_APPLICABLE = "not applicable"
+NONE = "There is no such vector."
+NORMED = "The last hidden state is taken after the final norm, which no block writes."
 
 
 def writing_claim(facts: Facts, long: Claim) -> Claim:
@@ -24,32 +26,62 @@ def writing_claim(facts: Facts, long: Claim) -> Claim:
     return _by_mlps(facts, written=True)
 
 
-def erasing_claim(facts: Facts, long: Claim) -> Claim:
-    """S5: whether it is gone in the last hidden state, and MLPs' share of its decline."""
+def erased_claim(facts: Facts, long: Claim) -> Claim:
+    """S5a: the share of its length over the median that is gone in the last hidden state."""
+    if why := _no_last(facts, long):
+        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
+    gone, (most, last) = facts.erased, facts.by_place.estimate[[facts.peak, -1], 0]
+    said = (
+        f"From {most:.1f} times the median in layer {facts.longest} to {last:.1f} in the last hidden state."
+    )
+    claim = Claim(_over_half(gone), *numbers(gone), "of it", said + because(gone.withheld))
+    return decided(claim, gone.withheld, "its interval holds a half")
+
+
+def by_mlps_claim(facts: Facts, long: Claim) -> Claim:
+    """S5b: MLPs' share of its decline after the longest."""
     if why := _not_applicable(facts, long, written=False):
         return Claim(NOT_APPLICABLE, *NOTHING, "", why)
-    low, high = facts.by_place.low[-1, 0], facts.by_place.high[-1, 0]
-    if low > NORM_RATIO:
-        last = f"In the last hidden state it still is {facts.by_place.estimate[-1, 0]:.1f} times the median."
-        return Claim("fails", *NOTHING, "", last)
-    claim = _by_mlps(facts, written=False)
-    if claim.verdict == "holds" and not high < NORM_RATIO:
-        return Claim("undetermined", claim.estimate, claim.low, claim.high, claim.unit, claim.evidence)
-    return claim
+    return _by_mlps(facts, written=False)
+
+
+def left_claim(facts: Facts, long: Claim) -> Claim:
+    """S5c: whether it is a sink by its length in the last hidden state."""
+    if why := _no_last(facts, long):
+        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
+    band = facts.by_place
+    estimate, low, high = (float(end[-1, 0]) for end in (band.estimate, band.low, band.high))
+    verdict = "fails" if low > NORM_RATIO else "holds" if high < NORM_RATIO else UNDETERMINED
+    said = f"A sink is over {NORM_RATIO:g} times as long as the median.{because(band.withheld)}"
+    claim = Claim(verdict, estimate, low, high, "times", said)
+    return decided(claim, band.withheld, f"its band holds {NORM_RATIO:g} times the median")
 
 
 def _not_applicable(facts: Facts, long: Claim, *, written: bool) -> str:
     """Why nothing can be said of who writes it, or erases it; empty if it can."""
     if long.verdict == "fails":
-        return "There is no such vector."
+        return NONE
     if facts.geometry != "raw":
         return "What blocks write adds up in the geometry 'raw' only."
     if not facts.is_whole(written=written):
         where = f"up to layer {facts.longest}" if written else f"after layer {facts.longest}"
         return f"Not every layer {where}, where it is longest, is measured."
-    if facts.measured.final_norm and (not written or facts.longest == facts.measured.last):
-        return "The last hidden state is taken after the final norm, which no block writes."
-    return ""
+    return (
+        NORMED if facts.measured.final_norm and (not written or facts.longest == facts.measured.last) else ""
+    )
+
+
+def _no_last(facts: Facts, long: Claim) -> str:
+    """Why nothing can be said of it in the last hidden state; empty if it can."""
+    if long.verdict == "fails":
+        return NONE
+    if facts.layers[-1] != facts.measured.last:
+        return "The last hidden state is not measured."
+    return NORMED if facts.measured.final_norm else ""
+
+
+def _over_half(found: Interval) -> str:
+    return "holds" if found.low > HALF else "fails" if found.high < HALF else UNDETERMINED
 
 
 def _by_mlps(facts: Facts, *, written: bool) -> Claim:
@@ -59,17 +91,17 @@ def _by_mlps(facts: Facts, *, written: bool) -> Claim:
         return Claim("fails", *NOTHING, "", _unmoved(facts, written=written))
     if not moved.estimate > 0 or moved.low <= 0:
         unclear = f"Whether its length {verb}s is undetermined.{because(moved.withheld)}"
-        return Claim("undetermined", *NOTHING, "", unclear)
-    size, (names, most) = f"It {verb}s by {moved.estimate:.4g}", named_blocks(facts, written=written)
+        return Claim(UNDETERMINED, *NOTHING, "", unclear)
+    size, how = f"It {verb}s by {moved.estimate:.4g}", by_blocks(facts, written=written)
     if facts.measured.write is None or facts.undecomposed(blocks):
-        return Claim("undetermined", *NOTHING, "", f"{size}, {_by(names)} ({_gaps(facts, blocks)}).")
+        return Claim(UNDETERMINED, *NOTHING, "", f"{size}, {how}.")
     total = float(moved.estimate if written else -moved.estimate)
     share = facts.measured.write[:, blocks, MLP, 0].sum(axis=1) / total
-    interval = mean_interval(share, groups=facts.groups, seed=facts.seed)
-    verdict = "holds" if interval.low > HALF else "fails" if interval.high < HALF else "undetermined"
-    how = f"mostly by {names}" if most else _in_steps(names)
-    how = how if _enough(facts) else "by which blocks is not shown"
-    return Claim(verdict, *numbers(interval), "of it by MLPs", f"{size}, {how}.{because(interval.withheld)}")
+    found = mean_interval(share, groups=facts.groups, seed=facts.seed)
+    claim = Claim(
+        _over_half(found), *numbers(found), "of it by MLPs", f"{size}, {how}.{because(found.withheld)}"
+    )
+    return decided(claim, found.withheld, "its interval holds a half")
 
 
 def _moved(facts: Facts, *, written: bool) -> Interval:
@@ -77,10 +109,6 @@ def _moved(facts: Facts, *, written: bool) -> Interval:
     norm = facts.measured.norm[:, :, 0]
     change = norm[:, facts.peak] - norm[:, 0 if written else -1]
     return mean_interval(change, groups=facts.groups, seed=facts.seed)
-
-
-def _in_steps(names: str) -> str:
-    return f"in many small steps, the largest by {names}" if names else "in many small steps"
 
 
 def named_blocks(facts: Facts, *, written: bool) -> tuple[str, bool]:
@@ -100,50 +128,21 @@ def named_blocks(facts: Facts, *, written: bool) -> tuple[str, bool]:
     return " and ".join(parts), bool(parts) and abs(made) > HALF * abs(whole)
 
 
-def writing_words(facts: Facts) -> str:
-    """Who writes it, for the sentence."""
-    if facts.embedded:
-        first = 0 in facts.long_layers
-        return "in the embedding already" if first else "its length is the embedding's, the others shrink"
-    blocks, (names, most) = facts.stretch(written=True), named_blocks(facts, written=True)
-    if gaps := _gaps(facts, blocks):
-        return f"written{'' if names else ','} {_by(names)} ({gaps})"
-    return f"written by {names}" if most else f"written {_in_steps(names)}"
-
-
-def erasing_words(facts: Facts) -> str:
-    """Who erases it, for the sentence."""
-    blocks, (names, most) = facts.stretch(written=False), named_blocks(facts, written=False)
-    gaps = _gaps(facts, blocks)
-    if not gaps and most:
-        return f"erased by {names}"
-    if not gaps:
-        moved = _moved(facts, written=False)
-        shown = "erased " + _in_steps(names) if moved.low > 0 else "whether a block erases it is undetermined"
-        return "no block erases it" if moved.high <= 0 else shown
-    norm = facts.measured.norm[:, :, 0].mean(axis=0)
-    if names or norm[-1] < (1 - WRITER) * norm[facts.peak]:
-        return f"erased{'' if names else ','} {_by(names)} ({gaps})"
-    return f"whether a block erases it is not known ({gaps})"
-
-
-def _by(names: str) -> str:
-    return f"by {names}" if names else "by which block is not known"
-
-
-def _gaps(facts: Facts, blocks: slice) -> str:
-    """Which of some blocks are not decomposed into their writes, in words; empty if none."""
-    gone = facts.undecomposed(blocks)
-    return f"{_named(gone)} {'is' if len(gone) == 1 else 'are'} not decomposed" if gone else ""
+def by_blocks(facts: Facts, *, written: bool) -> str:
+    """Which blocks write it, or erase it, as far as that is shown and their steps are decomposed."""
+    blocks, (names, most) = facts.stretch(written=written), named_blocks(facts, written=written)
+    if gone := facts.undecomposed(blocks):
+        gaps = f"{_named(gone)} {'is' if len(gone) == 1 else 'are'} not decomposed"
+        return f"by {names}; {gaps}" if names else f"by which block is not known: {gaps}"
+    if facts.writes is None or not np.isfinite(facts.writes.low).any():
+        return "by which blocks is not shown"
+    if most:
+        return f"by {names}"
+    return f"in many small steps, the largest by {names}" if names else "in many small steps"
 
 
 def _named(blocks: list[int]) -> str:
     return named_layers(blocks).replace("layer", "block")
-
-
-def _enough(facts: Facts) -> bool:
-    """Whether there are enough texts to show of a block that it writes."""
-    return facts.writes is not None and bool(np.isfinite(facts.writes.low).any())
 
 
 def _in_the_embedding(facts: Facts) -> str:

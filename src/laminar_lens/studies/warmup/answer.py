@@ -12,11 +12,13 @@ from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.warmup import Answer as LayerAnswer
 from laminar_lens.stats.warmup import WarmupAnswer, contrast, encode, independent_texts, warmup
-from laminar_lens.stats.warmup_shape import Effect, effects, keeping_costs, shape, share_affected
+from laminar_lens.stats.warmup_costs import SPANS, left_out
+from laminar_lens.stats.warmup_shape import Effect, effects, shape, share_affected
 from laminar_lens.studies.columns import CI, column, radians
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
+from laminar_lens.studies.warmup.costs import costs
 from laminar_lens.studies.warmup.measure import Measurement
 from laminar_lens.studies.warmup.words import named_pairs, sentence
 
@@ -38,7 +40,7 @@ def answer(measured: xr.Dataset, tau: float) -> Answer:
         | _answers(said)
         | _over_tolerances(said)
         | _shapes(said, d, window, k)
-        | _costs(theta, found.axis_turn)
+        | costs(theta, found, window, seed, _groups(found))
         | _paired(found, paired, theta.shape[-1], seed)
         | _random(found.random_angle, window)
         | {"angle": radians(("text", "layer", "pair"), found.angle, "angle of adjacent positions")}
@@ -49,7 +51,8 @@ def answer(measured: xr.Dataset, tau: float) -> Answer:
         "layer": found.layer,
         "pair": np.arange(theta.shape[-1]),
         "tolerance": ("tolerance", said.tolerances, {"units": "rad"}),
-        "k": np.arange(1, variables["cost_mean"].shape[-1] + 1),
+        "span": ("span", list(SPANS), {"units": "tokens"}),
+        "k": left_out(window),
     }
     dropped = f"{n_dropped} of {len(found.angle)} texts left out: an angle is not defined (a zero vector)."
     return Answer(
@@ -70,6 +73,11 @@ def _independent(measured: Measurement) -> tuple[np.ndarray, np.ndarray | None, 
     shift = np.full((*values.shape[:2], measured.paired.shape[-1]), np.nan)
     shift[..., measured.bos :] = values[..., n_pair:]
     return values[..., :n_pair], shift, n_dropped
+
+
+def _groups(found: Measurement) -> np.ndarray | None:
+    """Of the texts whose vectors were measured."""
+    return None if found.group is None else found.group[found.vector_text]
 
 
 def _geometries(found: Measurement, seed: int) -> dict[str, xr.Variable]:
@@ -138,17 +146,6 @@ def _shapes(answer: WarmupAnswer, d: np.ndarray, window: slice, k: int) -> dict[
     }
 
 
-def _costs(theta: np.ndarray, axes: np.ndarray) -> dict[str, xr.Variable]:
-    mean, variance = keeping_costs(theta, axes.shape[-1])
-    by, move = ("layer", "k"), "if the first k pairs stay in"
-    turn = "turn of the vectors' first principal axis if the first k positions stay in"
-    return {
-        "cost_mean": radians(by, mean, f"move of the mean angle {move}"),
-        "cost_variance": column(by, variance, f"move of the angles' variance {move}", "rad2"),
-        "cost_pc1": radians(by, axes, turn),
-    }
-
-
 def _paired(
     measured: Measurement, paired: np.ndarray | None, n_pair: int, seed: int
 ) -> dict[str, xr.Variable]:
@@ -190,6 +187,7 @@ def _attributes(
         "n_texts": answer.n,
         "n_dropped": n_dropped,
         "length": measured.token_id.shape[1],
+        "n_vector_texts": len(measured.vector_text),
         "reference_start": answer.reference[0],
         "reference_stop": answer.reference[1],
         "effects": json.dumps([_effect(e, tuple(measured.layer.tolist())) for e in found]),

@@ -1,5 +1,6 @@
 """Figures of the warm-up study."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 from laminar_lens.figures.marks import layer_lines, menu, needs, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     INK,
+    LAYERS,
     RANDOM,
     SOFT,
     TARGET,
@@ -18,8 +20,10 @@ from laminar_lens.figures.style import (
     layer_axis,
     mean_and_band,
     new_figure,
+    scale_color,
     withheld_note,
 )
+from laminar_lens.studies.warmup.costs import STATISTICS, worst_layer
 
 
 def _ends(tau: float | None) -> list[float]:
@@ -246,53 +250,51 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
-_COSTS = (
-    ("cost_mean", "mean", "mean moves by (rad)", "mean moves by %{y:.3f} rad"),
-    ("cost_variance", "variance", "variance moves by (rad²)", "variance moves by %{y:.4f} rad²"),
-    ("cost_pc1", "first principal axis", "first axis turns by (rad)", "first axis turns by %{y:.3f} rad"),
-)
-"""Variable, name in the menu, axis title, hover text."""
+_TICKS = [digit * 10.0**power for power in range(-6, 4) for digit in (1, 3)]
 
 
-@needs("cost_mean")
+@needs("mean_bias")
 def cost(dataset: xr.Dataset) -> go.Figure | None:
-    """What a mean, a variance and a first principal axis lose when the first k stay in; a menu picks one."""
+    """The bias of a statistic over tokens k … T − 1 and its chance error at 100 texts; a menu picks it."""
     figure = new_figure(
-        "What it costs to leave them in",
-        "How far the mean angle of a text moves when its first k positions stay in, a line a layer; the menu "
-        "shows the same for the angles' variance and for the first principal axis of the vectors.",
+        "Does it matter for you? What leaving out costs and saves",
+        "A mean over tokens k … T − 1, in the layer where keeping all biases it most: its bias (thick; "
+        "hollow where none was shown) and its chance error at 100 texts (dashed; of n texts, 10/√n of it). "
+        "A bias above the dashed line of its colour matters at 100 texts: leave out more.",
+        x="first tokens left out (k)",
     )
-    layers, x = dataset["layer"].values.tolist(), dataset[dataset["cost_mean"].dims[1]].values.tolist()
-    layer_lines(figure, layers, x, dataset["cost_mean"].values, hover="first %{x} left in")
-    figure.update_xaxes(title={"text": "first positions left in (k)"}, tickvals=x[:: max(1, len(x) // 12)])
-    buttons = []
-    for name, label, title, hover in _COSTS:
-        if name in dataset:
-            axis = new_figure("", "")
-            angle_axis(axis, [dataset[name].values], title=title, zero=True)
-            buttons.append(_cost_button(axis, label, dataset[name].values, layers, hover))
-    angle_axis(figure, [dataset["cost_mean"].values], title=_COSTS[0][2], zero=True)
-    for trace, text in zip(figure.data, buttons[0]["args"][0]["hovertemplate"], strict=False):
-        trace.hovertemplate = text
-    figure.update_layout(updatemenus=menu(buttons))
+    k = dataset["k"].values
+    buttons: list[Any] = []
+    for name, (what, units) in STATISTICS.items():
+        one = dataset.isel(layer=worst_layer(dataset, name))
+        layer = int(one["layer"])
+        size, shown = np.abs(one[f"{name}_bias"].values), one[f"{name}_from"].values >= 0
+        traces = list(_cost_lines(dataset["span"].values, k, size, one[f"{name}_sd"].values / 10, shown))
+        figure.add_traces([] if buttons else traces)
+        moved = {
+            "y": [trace.y for trace in traces],
+            "marker.symbol": [trace.marker.symbol for trace in traces],
+        }
+        axis = {"yaxis.title.text": f"bias of the {what} in layer {layer} ({units})"}
+        buttons.append({"label": what, "method": "update", "args": [moved, axis]})
+    figure.update_xaxes(tickvals=list(range(len(k))), ticktext=k.astype(str).tolist())
+    figure.update_yaxes(type="log", tickvals=_TICKS, ticktext=[f"{tick:g}" for tick in _TICKS])
+    figure.update_layout(
+        buttons[0]["args"][1], updatemenus=menu(buttons), legend={"x": 1, "xanchor": "right"}
+    )
     return figure
 
 
-def _cost_button(axis: go.Figure, label: str, values: Any, layers: list[int], hover: str) -> dict[str, Any]:
-    """The menu's entry that exchanges the curves [layer k], their hover text and both axes."""
-    curves = np.round(values.astype(float), 6).tolist()
-    texts = [f"layer {layer}, first %{{x}} left in: {hover}<extra></extra>" for layer in layers]
-    squared = "²" in hover
-    change = {
-        "yaxis.title.text": axis.layout.yaxis.title.text,
-        "yaxis.range": list(axis.layout.yaxis.range),
-        "yaxis2.tickvals": list(axis.layout.yaxis2.tickvals),
-        "yaxis2.ticktext": [] if squared else list(axis.layout.yaxis2.ticktext),
-        "yaxis2.showticklabels": not squared,
-    }
-    which = list(range(len(layers)))
-    return {
-        "label": label,
-        "method": "update",
-        "args": [{"y": curves, "hovertemplate": texts}, change, which],
-    }
+def _cost_lines(spans: Any, k: Any, size: Any, error: Any, shown: Any) -> Iterator[go.Scatter]:
+    """For each T the bias and the chance error, both positive."""
+    for row, span in enumerate(spans.tolist()):
+        color = scale_color(LAYERS, row / max(1, len(spans) - 1))
+        for values, name, dash in ((size, "bias", "solid"), (error, "chance error of 100 texts", "4px,4px")):
+            yield go.Scatter(
+                x=list(range(len(k))), y=np.where(values[row] > 0, values[row], np.nan), customdata=k,
+                mode="lines+markers" if dash == "solid" else "lines", name=f"T = {span}",
+                showlegend=dash == "solid", legendgroup=str(span),
+                line={"color": color, "width": 2.6 if dash == "solid" else 1.4, "dash": dash},
+                marker={"symbol": np.where(shown[row], "circle", "circle-open").tolist(), "size": 8},
+                hovertemplate=f"T = {span}, first %{{customdata}} left out: {name} %{{y:.3g}}<extra></extra>",
+            )  # fmt: skip

@@ -1,7 +1,7 @@
 """What a warm-up study measures: angles of every text, started once as it is and once deep inside, and
 random weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -11,18 +11,19 @@ from torch import Tensor
 
 from laminar_lens.axes import Window
 from laminar_lens.errors import InputError
+from laminar_lens.geometry import Geometry
 from laminar_lens.interventions.conditions import portable
 from laminar_lens.models.edits import check_interventions
+from laminar_lens.models.forward import Visit
 from laminar_lens.stats.warmup import reference_pairs
-from laminar_lens.stats.warmup_shape import leading_axis_turn
-from laminar_lens.studies.geometries import MOST_TEXTS
+from laminar_lens.stats.warmup_costs import SPANS, Plan, left_out, measured_texts, vector_costs
+from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 
 RANDOM_TEXTS = 100
-AXIS_TEXTS = 32
-K_MAX = 4
-"""The cost of keeping the first 1 … 4 is reported."""
+VECTOR_TEXTS = 64
+"""Costs of means of vectors are measured on so many texts, if one batch holds them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Measurement:
         angle: of adjacent positions.
         paired: the angle of a bigram as a text's pair p minus the same bigram's, the reference window's start
             deeper; None where texts are too short.
-        axis_turn: the turn of the leading axis when the first k positions stay in.
+        vector_costs: bias and spread by text, of the mean vector (in typical lengths) and of the first axis
+            (in radians), see `laminar_lens.stats.warmup_costs`; `vector_text` says of which texts.
         random_angle: angle, with random weights.
         excess: of the first pair over the reference pairs, in each geometry.
         group: of each text, where texts of one group count as one.
@@ -42,7 +44,8 @@ class Measurement:
     """
 
     angle: Annotated[np.ndarray, Axes("text layer pair", "rad", "angle of adjacent positions")]
-    axis_turn: Annotated[np.ndarray, Axes("layer k", "rad")]
+    vector_costs: Annotated[np.ndarray, Axes("layer statistic part vector_text span k")]
+    vector_text: Annotated[np.ndarray, Axes("vector_text")]
     token_id: Annotated[np.ndarray, Axes("text pos")]
     layer: Annotated[np.ndarray, Axes("layer")]
     bos: int
@@ -55,31 +58,49 @@ class Measurement:
 
 
 def measure(run: Run, reference: Window) -> xr.Dataset:
-    """Angles of every text, of the same text started anew at the reference window, and leading axes of a
+    """Angles of every text and of the same text started anew at the reference window; means of vectors of a
     few."""
-    found, info = by_position(run, "angles by position", reference)
+    pairs = run.tokens.shape[1] + int(run.options.prepend_bos) - 1
+    beside = run.measured_beside(pairs) if run.beside else None
+    found, info = by_position(run, "angles by position", reference, beside)
     window = slice(*found.window)
     return to_dataset(
         replace(
             found,
             paired=_paired(run, found.angle, window.start, found.bos),
             random_angle=_random(run) if run.options.random_init else None,
-            excess=_excess(run, window) if run.beside else None,
+            excess=None if beside is None else _excess(beside.angle, window),
             geometry=np.array(list(run.beside)) if run.beside else None,
         ),
         info=info,
     )
 
 
-def by_position(run: Run, label: str, reference: Window = None) -> tuple[Measurement, dict[str, Any]]:
-    """What the answer rests on, without what is reported beside it, and how it was captured."""
+def by_position(
+    run: Run, label: str, reference: Window = None, beside: Beside | None = None
+) -> tuple[Measurement, dict[str, Any]]:
+    """What the answer rests on, without what is reported beside it, and how it was captured; `beside` sees
+    the same states."""
     bos = int(run.options.prepend_bos)
     window = reference_pairs(run.tokens.shape[1] + bos - 1, reference)
-    turns: dict[int, np.ndarray] = {}
-    angle, layers, info = _angles(run, run.tokens, label, turns)
+    places = slice(window.start, window.stop + 1)  # of the pairs' positions
+    costs = _Costs(run.geometry, Plan(run.tokens.shape[1] + bos, places, SPANS, left_out(window)))
+
+    def visit(texts: Sequence[int]) -> Visit:
+        others = None if beside is None else beside.of(texts)
+
+        def see(layer: int, state: Tensor) -> None:
+            costs.see(layer, state)
+            if others is not None:
+                others(layer, state)
+
+        return see
+
+    angle, layers, info = _angles(run, run.tokens, label, visit)
     found = Measurement(
         angle=angle,
-        axis_turn=np.stack([turns[layer] for layer in layers]),
+        vector_costs=np.stack([costs.found[layer] for layer in layers]),
+        vector_text=measured_texts(costs.texts),
         token_id=run.tokens.numpy().astype(np.int64),
         layer=np.array(layers),
         bos=bos,
@@ -87,6 +108,23 @@ def by_position(run: Run, label: str, reference: Window = None) -> tuple[Measure
         group=run.groups,
     )
     return found, info
+
+
+class _Costs:
+    """Costs of means of vectors, by layer, of the first batch's texts."""
+
+    def __init__(self, geometry: Geometry, plan: Plan) -> None:
+        self._geometry, self._plan = geometry, plan
+        self.found: dict[int, np.ndarray] = {}
+        self.texts = 0
+
+    def see(self, layer: int, state: Tensor) -> None:
+        """Takes a hidden state [text pos d_model], unless the layer's was seen."""
+        if layer in self.found:
+            return
+        x = self._geometry.apply(layer, state[:VECTOR_TEXTS].detach()).float().cpu().numpy()
+        self.texts = len(x)
+        self.found[layer] = np.stack([[one.bias, one.spread] for one in vector_costs(x, self._plan)])
 
 
 def _paired(run: Run, angle: np.ndarray, start: int, bos: int) -> np.ndarray | None:
@@ -114,9 +152,8 @@ def _fits(run: Run, length: int) -> bool:
     return True
 
 
-def _excess(run: Run, window: slice) -> np.ndarray:
+def _excess(angle: np.ndarray, window: slice) -> np.ndarray:
     """Of the first pair over the reference pairs, [geometry layer text]."""
-    angle = run.angles_beside(run.tokens[:MOST_TEXTS])
     return np.asarray(angle[..., 0] - angle[..., window].mean(-1))
 
 
@@ -127,21 +164,13 @@ def _random(run: Run) -> np.ndarray | None:
 
 
 def _angles(
-    run: Run, tokens: Tensor, label: str, turns: dict[int, np.ndarray] | None = None
+    run: Run, tokens: Tensor, label: str, visit: Callable[[Sequence[int]], Visit] | None = None
 ) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
-    """Adjacent angles [text layer pair] as float32; `turns` gets how far leading axes turn, by layer, in the
-    first texts."""
+    """Adjacent angles [text layer pair] as float32; `visit` as in `iter_angles`."""
     angle: np.ndarray | None = None
     layers: tuple[int, ...] = ()
     info: dict[str, Any] = {}
-
-    def turn(layer: int, state: Tensor) -> None:
-        if turns is not None and layer not in turns:
-            seen = run.geometry.apply(layer, state[:AXIS_TEXTS].detach())
-            first = seen.float().cpu().numpy()
-            turns[layer] = leading_axis_turn(first, min(K_MAX, first.shape[1] - 2))
-
-    for batch in run.angle_batches(tokens, label=label, visit=turn):
+    for batch in run.angle_batches(tokens, label=label, visit=visit):
         theta = batch.angles["sequential"].astype(np.float32)
         if angle is None:
             angle = np.full((len(tokens), *theta.shape[::2]), np.nan, dtype=np.float32)

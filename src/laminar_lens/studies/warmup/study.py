@@ -25,12 +25,7 @@ DEFAULT_TEXTS = USUAL_TEXTS
 
 @dataclass(frozen=True)
 class Warmup(Study):
-    """How many first tokens to leave out of a statistic on this model, or that it cannot be told.
-
-    Attributes:
-        tau: differences below this, in radians, do not matter.
-        reference: pairs that all others are compared with.
-    """
+    """How many first tokens to leave out of a statistic on this model, or that it cannot be told."""
 
     kind: ClassVar[str] = "warmup"
     title: ClassVar[str] = "Warm-up study"
@@ -73,15 +68,17 @@ class Warmup(Study):
     def merge(cls, parts: "Sequence[xr.Dataset]") -> "xr.Dataset":
         from laminar_lens.studies.geometries import MOST_TEXTS
         from laminar_lens.studies.merge import by_text
-        from laminar_lens.studies.warmup.measure import AXIS_TEXTS, RANDOM_TEXTS
+        from laminar_lens.studies.warmup.measure import RANDOM_TEXTS, VECTOR_TEXTS
 
-        if (n := parts[0].sizes["text"]) < AXIS_TEXTS:
+        if (n := parts[0].sizes["text"]) < VECTOR_TEXTS:
             raise InputError(
-                f"part 0 of a warmup study has {n} texts, and leading axes are measured on the first "
-                f"{AXIS_TEXTS}: begin with a part of so many"
+                f"part 0 of a warmup study has {n} texts, and means of vectors are measured on the first "
+                f"{VECTOR_TEXTS}: begin with a part of so many"
             )
         most = {"random_text": RANDOM_TEXTS, "compared_text": MOST_TEXTS}
-        return by_text(cls, parts, {"axis_turn": lambda values: values[0]}, most)
+        return by_text(
+            cls, parts, dict.fromkeys(("vector_costs", "vector_text"), lambda parts: parts[0]), most
+        )
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         return {"tau": self.tau, "reference": list(measured.attrs["window"])}

@@ -9,6 +9,7 @@ import xarray as xr
 from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, LATER, Part, Section, View
 from laminar_lens.studies.layers import named_layers
+from laminar_lens.studies.warmup import costs
 from laminar_lens.studies.warmup.figures import (
     cost,
     k_by_layer,
@@ -33,6 +34,11 @@ NAMES = {
     "step_or_decay": ("", 0),
 }
 """Title of each variable's column, none where only JSON and CSV have it, and how soon it is left out."""
+NOTE = (
+    "Leave out `enough` (k_hi, 95%); `necessary` (k_lo) were shown to stand apart. Texts affected: the share "
+    "whose most affected first pair leaves the central 95% of the later ones, beyond chance. Texts needed: "
+    "how many would make the two numbers one, or show a first one that is enough."
+)
 MISSING = -1
 """In the file, a number of tokens or texts that does not exist."""
 
@@ -43,8 +49,7 @@ def by_layer(dataset: xr.Dataset) -> Table | None:
         return None
     found = {name: _values(dataset, name) for name in NAMES if name in dataset}
     columns = [_column(name, found) for name in found]
-    note = "Leave out `enough` (k_hi, 95%); `necessary` (k_lo) were shown to stand apart."
-    return table_by_layer("by_layer", "Warm-up by layer", dataset["layer"].values, columns, note)
+    return table_by_layer("by_layer", "Warm-up by layer", dataset["layer"].values, columns, NOTE)
 
 
 def by_tolerance(dataset: xr.Dataset) -> Table | None:
@@ -108,13 +113,10 @@ FIGURES = {
     "warmup_paired_shift": paired_shift,
     "warmup_cost": cost,
 }
+TABLES = {"by_tolerance": by_tolerance, "costs": costs.table, "by_layer": by_layer}
 VIEW = View(
     title="Warm-up study",
-    sections=(
-        GEOMETRIES,
-        Section("Warm-up", FIGURES, {"by_tolerance": by_tolerance, "by_layer": by_layer}),
-        CHOICES,
-    ),
+    sections=(GEOMETRIES, Section("Warm-up", FIGURES, TABLES), CHOICES),
     contrast="angle",
     parts=(Part("first pair", "angle", FIRST), Part("later pairs", "angle", LATER)),
     geometries={

@@ -13,7 +13,8 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.stats.why_effects import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.why.cells import Cells, exchange, measure_cells
+from laminar_lens.studies.why.cells import Cells, measure_cells
+from laminar_lens.studies.why.places import exchange
 
 RANDOM_TEXTS = 100
 
@@ -57,10 +58,10 @@ def measure(run: Run, at: Wholes) -> xr.Dataset:
     rows = run.tokens.tolist()
     for one in (run.geometry, *run.beside.values()):
         one.check_others(rows)
-    how = _how(run, at)
+    has_positions = _can_restart(run.model, run.notes)
     swapped = exchange(len(rows), run.groups, run.options.seed)
     kinds = (run.geometry, *(one for one in run.beside.values() if one.name != run.geometry.name))
-    found = measure_cells(run.model, run.tokens, swapped, geometries=kinds, **how)
+    found = measure_cells(run, run.tokens, swapped, at=at, has_positions=has_positions, geometries=kinds)
     e11 = {kind.name: _e11(cells) for kind, cells in zip(kinds, found, strict=True)}
     return to_dataset(
         Measurement(
@@ -70,10 +71,10 @@ def measure(run: Run, at: Wholes) -> xr.Dataset:
             donor=swapped.donor,
             unit=swapped.unit,
             token_id=run.tokens.numpy().astype(np.int64),
-            layer=np.array(how["layers"]),
+            layer=np.array(run.layers),
             identity=found[0].identity,
-            has_positions=how["has_positions"],
-            random_effect=_random_effects(run, how) if run.options.random_init else None,
+            has_positions=has_positions,
+            random_effect=_random_effects(run, at, has_positions) if run.options.random_init else None,
             e11=np.stack([e11[name] for name in run.beside]) if run.beside else None,
             geometry=np.array(list(run.beside)) if run.beside else None,
             group=run.groups,
@@ -85,20 +86,6 @@ def measure(run: Run, at: Wholes) -> xr.Dataset:
             "backend": found[0].backend,
         },
     )
-
-
-def _how(run: Run, at: Wholes) -> dict[str, Any]:
-    """How the cells are measured, trained weights or random ones."""
-    return {
-        "layers": run.layers,
-        "at": at,
-        "has_positions": _can_restart(run.model, run.notes),
-        "final_norm": run.options.final_norm,
-        "interventions": run.changes,
-        "backend": run.options.backend,
-        "seed": run.options.seed,
-        "progress": run.progress,
-    }
 
 
 def _e11(cells: Cells) -> np.ndarray:
@@ -116,14 +103,14 @@ def _can_restart(model: HookedModel, notes: list[str]) -> bool:
     return True
 
 
-def _random_effects(run: Run, how: dict[str, Any]) -> np.ndarray | None:
+def _random_effects(run: Run, at: Wholes, has_positions: bool) -> np.ndarray | None:
     """Mean effects [effect layer] of the first texts in the same architecture with random weights."""
     twin = run.twin("No effects of random weights")
     if twin is None:
         return None
     few = run.tokens[:RANDOM_TEXTS]
     swapped = exchange(len(few), None, run.options.seed)
-    again = {**how, "geometries": (twin.geometry,), "label": "random weights"}
-    cells = measure_cells(twin.model, few, swapped, **again)[0]
+    how: dict[str, Any] = {"geometries": (twin.geometry,), "label": "random weights"}
+    cells = measure_cells(twin, few, swapped, at=at, has_positions=has_positions, **how)[0]
     found = effects(cells.angle[0], cells.angle[1], cells.reference)
     return np.stack([found[name].mean(axis=0) for name in EFFECTS])

@@ -30,10 +30,6 @@ class Why(Study):
 
     The same two tokens are measured inside a text as they are, with their context cut off, with restarted
     positions, and both.
-
-    Attributes:
-        tau: effects below this, in radians, are none.
-        at: position of the bigram in the body, or several that texts take in turn.
     """
 
     kind: ClassVar[str] = "why"
@@ -77,7 +73,7 @@ class Why(Study):
 
     def texts(self, run: "Run", given: Prompts) -> "Texts":
         from laminar_lens.studies.texts import chosen_texts
-        from laminar_lens.studies.why.cells import reach
+        from laminar_lens.studies.why.places import reach
 
         return chosen_texts(
             run.model,
@@ -90,7 +86,7 @@ class Why(Study):
         )
 
     def check(self, run: "Run") -> None:
-        from laminar_lens.studies.why.cells import exchange, places
+        from laminar_lens.studies.why.places import exchange, places
 
         places(self.at, run.tokens.shape[1])
         exchange(len(run.tokens), run.groups, run.options.seed)
@@ -107,7 +103,7 @@ class Why(Study):
 
     def settings(self, measured: "xr.Dataset") -> dict[str, Any]:
         from laminar_lens.stats.warmup import reference_pairs
-        from laminar_lens.studies.why.cells import places
+        from laminar_lens.studies.why.places import places
 
         window = reference_pairs(measured.sizes["pos"] - 1)
         applies = measured.attrs["has_positions"]

@@ -9,7 +9,7 @@ from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_effects import CAUSES
 from laminar_lens.stats.why_places import EFFECTS, Trend
-from laminar_lens.studies.claim import NOTHING, Claim, because, numbers, signed
+from laminar_lens.studies.claim import NOTHING, Claim, because, decided, numbers, signed
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import decimal, interval
 
@@ -162,12 +162,8 @@ def claim(
         evidence += (
             f"; {answer.reason}." if answer.reason else f", inside ±{answer.tau:g} rad in every layer."
         )
-        return Claim(
-            answer.verdict,
-            *estimate,
-            "rad",
-            f"{_CLAIM[answer.verdict]} {evidence}{checked}{because(band.withheld)}",
-        )
+        said = f"{_CLAIM[answer.verdict]} {evidence}{checked}{because(band.withheld)}"
+        return decided(Claim(answer.verdict, *estimate, "rad", said), "", answer.reason)
     first = answer.found[0]
     parts = []
     for one in answer.found:
@@ -182,4 +178,4 @@ def claim(
         half += f" With random weights E11 is {signed(random['E11'][rows].mean())} rad in these layers."
     reason = f" {answer.reason[0].upper()}{answer.reason[1:]}." if answer.reason else ""
     evidence = f"{_CLAIM[answer.verdict]} {'; '.join(parts)}.{half}{lacking}{reason}{checked}"
-    return Claim(answer.verdict, *numbers(first.effects["E11"]), "rad", evidence)
+    return decided(Claim(answer.verdict, *numbers(first.effects["E11"]), "rad", evidence), "", answer.reason)

@@ -1,0 +1,132 @@
+"""What the studies cost beside their forward passes: processor time of one thread, on the model smollm2.
+
+After each pass of a study, the same tokens go through Hugging Face's trunk and through TransformerLens's own
+forward, so that load on the machine meets all three. The study's time is without those two. Loading the model
+and drawing the page are no part of it.
+"""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+MODEL = "smollm2"
+TEXTS = {"sequential": 480, "warmup": 120, "why": 120, "sinks": 120, "dimensions": 120}
+"""Passages; a sequential study's warm-up takes all, beside its 54 prompts."""
+WAYS = ("study", "transformer_lens", "hugging_face")
+
+
+@dataclass
+class Spent:
+    """Processor seconds, and what was run.
+
+    Attributes:
+        whole: of the study, its passes included.
+        lens, face: of TransformerLens's own forward and of Hugging Face's trunk, on the tokens of its passes.
+    """
+
+    whole: float = 0.0
+    lens: float = 0.0
+    face: float = 0.0
+    passes: int = 0
+    tokens: int = 0
+
+
+def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any]]:
+    """Each study by name; its random twin, its intervals and claims are in it."""
+    import laminar_lens as ll
+    from laminar_lens.geometry import fit_geometry
+
+    how: dict[str, Any] = {"texts": "passages"}
+    centred = fit_geometry(model, "centred")  # the texts of a fit are written token by token: no pass
+    return {
+        "sequential": lambda: ll.sequential_study(model, ll.her_prompts()),
+        "warmup": lambda: ll.warmup_study(model, n_texts=texts["warmup"], **how),
+        "why": lambda: ll.why_study(model, n_texts=texts["why"], **how),
+        "sinks": lambda: ll.sink_study(model, n_texts=texts["sinks"], **how),
+        "dimensions": lambda: ll.dimension_study(model, n_texts=texts["dimensions"], geometry=centred, **how),
+    }
+
+
+def spent_on(call: Callable[[], Any], model: Any, trunk: Callable[[torch.Tensor], Any]) -> Spent:
+    """Runs a study, and after each of its passes the other two ways."""
+    spent, beside = Spent(), 0.0
+
+    def compare(runner: Any, tokens: torch.Tensor) -> None:
+        nonlocal beside
+        start = time.process_time()
+        with torch.no_grad():
+            runner.forward(tokens, return_type=None)
+            middle = time.process_time()
+            trunk(tokens)
+        end = time.process_time()
+        spent.lens += middle - start
+        spent.face += end - middle
+        beside += end - start
+        spent.passes, spent.tokens = spent.passes + 1, spent.tokens + tokens.numel()
+
+    with _after_each_pass(type(model), compare):
+        start = time.process_time()
+        call()
+        spent.whole = time.process_time() - start - beside
+    return spent
+
+
+@contextlib.contextmanager
+def _after_each_pass(kind: Any, look: Callable[[Any, torch.Tensor], None]) -> Iterator[None]:
+    """Calls `look` after every run with hooks, outside of its hooks; a study ends a pass by an exception."""
+    run = kind.run_with_hooks
+
+    @functools.wraps(run)
+    def looked_at(self: Any, tokens: torch.Tensor, *given: Any, **more: Any) -> Any:
+        try:
+            return run(self, tokens, *given, **more)
+        finally:
+            look(self, tokens)
+
+    kind.run_with_hooks = looked_at
+    try:
+        yield
+    finally:
+        kind.run_with_hooks = run
+
+
+def hugging_face_trunk() -> Callable[[torch.Tensor], Any]:
+    """The same weights without this package or the unembedding; attention as Hugging Face chooses."""
+    import gguf
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    from laminar_lens.models.smollm2 import smollm2_file
+
+    logging.disable_progress_bar()
+    gguf.get_tensor_name_map = functools.cache(gguf.get_tensor_name_map)  # asked for 400 times
+    file = smollm2_file()
+    hf = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).eval()
+    return lambda tokens: hf.model(tokens, use_cache=False)
+
+
+def study_rows(names: tuple[str, ...] | None = None) -> Iterator[dict[str, str]]:
+    """Rows of the table, three a study, as soon as they are measured."""
+    import laminar_lens as ll
+
+    torch.set_num_threads(1)
+    model, trunk = ll.load_model(MODEL), hugging_face_trunk()
+    for name, call in study_calls(model, TEXTS).items():
+        if names is not None and name not in names:
+            continue
+        spent = spent_on(call, model, trunk)
+        shape = f"{name} of {TEXTS[name]} texts: {spent.tokens} tokens in {spent.passes} passes"
+        for way, seconds in zip(WAYS, (spent.whole, spent.lens, spent.face), strict=True):
+            yield {
+                "op": "study",
+                "backend": way,
+                "shape": shape,
+                "dtype": "float32",
+                "p50_ms": f"{1e3 * seconds:.0f}",
+                "status": "ok",
+            }

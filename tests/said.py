@@ -1,0 +1,213 @@
+"""A study's sentence read against its claims: a reader who knows neither how it is written nor why.
+
+Of each claim there is one pattern a verdict; the sentence must match that of the claim's own verdict and no
+other. Numbers with decimals or per cent must stand in the claims or tables, to the digits shown; a warm-up's
+numbers of tokens, and the layers it names, must be those of its answer.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from laminar_lens.results import StudyResult, claim_rows
+
+
+def only_if_it_holds(pattern: str) -> dict[str, str]:
+    """Of a claim that is spoken of only where it holds."""
+    return {"holds": pattern, "fails": f"^(?!.*{pattern})", "undetermined": f"^(?!.*{pattern})"}
+
+
+SINKS = {
+    "S1": {
+        "holds": "[Pp]osition 0 is a sink in layer",
+        "fails": "[Nn]o sink at position 0 by length",
+        "undetermined": "[Uu]ndetermined whether position 0 is a sink",
+    },
+    "S2": {
+        "holds": "Attention rests on it: [1-9]",
+        "fails": "Attention does not rest on it: no head|The model shows no attention",
+        "undetermined": "Whether attention rests on it is undetermined|The model shows no attention",
+    },
+    "S4": {
+        "holds": "It is written mostly by MLPs",
+        "fails": "It is written mostly by attention|No block writes it|It is (in|as long in) the embedding",
+        "undetermined": "Whether it is written mostly by MLPs is undetermined",
+    },
+    "S5a": {
+        "holds": "[0-9]% of that is gone in the last hidden state",
+        "fails": "Most of that stays",
+        "undetermined": "Whether most of that is gone in the last hidden state is undetermined",
+    },
+    "S5b": {
+        "holds": ", taken away mostly by MLPs",
+        "fails": "taken away mostly by attention|no block shortens it",
+        "undetermined": "whether taken away mostly by MLPs is undetermined",
+    },
+    "S5c": {
+        "holds": "; it is a sink no longer there",
+        "fails": "; it still is a sink there",
+        "undetermined": "; whether it still is a sink there is undetermined",
+    },
+    "S6": {
+        "holds": "Tokens beside it carry such vectors",
+        "fails": "^(?!.*Tokens beside it)",
+        "undetermined": "Tokens beside it may carry such vectors",
+    },
+}
+SEQUENTIAL = {
+    "C4": {
+        "holds": r"baseline splits in two .* \(as published\)",
+        "fails": r"baseline splits in two .* \(elsewhere than published\)|baseline does not split",
+        "undetermined": r"splits in two in (?!.*\((?:as|elsewhere than) published\))|could hide|"
+        "Undetermined whether the [a-z]+ baseline splits",
+    },
+    "C5": {
+        "holds": "; the upper group is the pairs with position 0",
+        "fails": "; the upper group is not exactly the pairs with position 0",
+        "undetermined": "; whether the upper group is the pairs with position 0 is undetermined",
+    },
+}
+DIMENSIONS = {
+    "D1": {
+        "holds": "^Three dimensions make over half of the first pair's cosine",
+        "fails": "^No three dimensions make (half of )?the first pair's cosine",
+        "undetermined": "^Undetermined whether three dimensions make half of the first pair's cosine",
+    },
+    "D2": only_if_it_holds("also make over half of the cosine between position 0 and the body"),
+    "D3": only_if_it_holds("also make over half of the cosine .*of neighbours in the body"),
+    "D4": {
+        "holds": "After centring on other texts, three dimensions make half",
+        "fails": "After centring on other texts, three dimensions do not make half",
+        "undetermined": "After centring on other texts, three dimensions may or may not make half",
+    },
+}
+CAUSES = ("position", "context", "either", "jointly", "none", "undetermined")
+READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "sinks": SINKS,
+    "sequential": SEQUENTIAL,
+    "dimensions": DIMENSIONS,
+    "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
+}
+LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")
+LARGEST = re.compile(r"are up to (\S+) rad \w+, in layer (\d+) \(simultaneous 95% band ([^)]*)\)")
+"""Of a warm-up: the largest difference that was shown."""
+LONGEST = re.compile("(?:up to|at most|is a sink:) (\\S+) times the text's median length")
+NUMBER = re.compile(r"(?<![\w.])−?\d[\d,]*(?:\.\d+)?%?")
+
+
+def check_said(result: StudyResult) -> None:
+    """Refuses a sentence that says another thing than its claims, and an open claim that does not say why.
+
+    Raises:
+        AssertionError: the claim, or the number that stands nowhere else.
+    """
+    claims = {row["claim"]: row for row in claim_rows(result.dataset)}
+    for name, row in claims.items():
+        assert bool(row["reason"]) == (row["verdict"] == "undetermined"), f"{name}: {row}"
+    for name, patterns in READ.get(result.kind, {}).items():
+        verdict = claims[name]["verdict"]
+        own = None if silent(name, claims, result.sentence) else patterns[verdict]
+        said = {pattern for pattern in patterns.values() if re.search(pattern, result.sentence)}
+        assert said == {own} - {None}, f"{name} {verdict}, but {result.sentence!r} says {said}"
+    check_leave_out(result)
+    if longest := LONGEST.search(result.sentence):
+        assert shows(longest[1], claims["S1"]["estimate"]), result.sentence
+    known = list(numbers(result, claims.values()))
+    for text in NUMBER.findall(LEVEL.sub("", LARGEST.sub("", result.sentence))):
+        if "." in text or "%" in text:
+            assert any(shows(text, value) for value in known), f"{text} of {result.sentence!r} stands nowhere"
+
+
+def silent(name: str, claims: Mapping[str, Mapping[str, Any]], sentence: str) -> bool:
+    """Whether a sentence has nothing to say of a claim."""
+    if claims[name]["verdict"] == "not applicable":
+        return True
+    if name in ("S4", "S5a", "S5b", "S5c"):
+        return bool(claims["S1"]["verdict"] != "holds")
+    return name == "C5" and "splits in two in" not in sentence
+
+
+def check_leave_out(result: StudyResult) -> None:
+    """What a warm-up says to do, or one that a study keeps, is what it found, in all layers and in each."""
+    prefix = {"warmup": "", "sequential": "warmup_"}.get(result.kind)
+    attrs = result.dataset.attrs
+    if prefix is None or f"{prefix}verdict" not in attrs:
+        return
+    verdict, k_lo, k_hi = (attrs[f"{prefix}{name}"] for name in ("verdict", "k_lo", "k_hi"))
+    sentence, layers = result.sentence, result.dataset["layer"].values
+    each = result.dataset[f"{prefix}k_hi"].values
+    assert sentence.startswith("Undetermined") == (verdict == "undetermined"), sentence
+    assert sentence.startswith("Drift") == (verdict == "drift"), sentence
+    if verdict in ("exact", "bracketed"):
+        assert (each <= k_hi).all()
+        first = re.match(r"Leave out the first (?:(\d+) tokens|token): enough", sentence)
+        assert (int(first[1] or 1) if first else 0) == k_hi, sentence
+        if least := re.search(r"(\d+) (?:is|are) necessary", sentence):
+            assert int(least[1]) == k_lo, sentence
+        if fewer := re.search(r"(\d+) (?:is|are) enough in layers? ([^.]*?)\.", sentence):
+            named = set(layers_of(fewer[2]))
+            assert named == set(layers[(each >= 0) & (each <= int(fewer[1]))].tolist()), sentence
+    if largest := LARGEST.search(sentence):
+        row = layers.tolist().index(int(largest[2]))
+        curves = [
+            result.dataset[f"{prefix}{name}"].values[row] for name in ("delta", "band_low", "band_high")
+        ]
+        [*_, shown] = [k for k, size in enumerate(curves[0]) if shows(largest[1], size)]
+        assert all(any(shows(end, curve[shown]) for curve in curves[1:]) for end in largest[3].split("–"))
+    if more := re.search(r"At least (\d+) tokens? must go", sentence):
+        assert int(more[1]) == k_lo, sentence
+
+
+def layers_of(text: str) -> Iterator[int]:
+    """The numbers in `2–4 and 7`."""
+    for first, last in re.findall(r"(\d+)(?:–(\d+))?", text):
+        yield from range(int(first), int(last or first) + 1)
+
+
+def numbers(result: StudyResult, claims: Iterable[Mapping[str, Any]]) -> Iterator[float]:
+    """What claims hold, their evidence in its digits, tolerances, what a warm-up or a split measured."""
+    for row in claims:
+        yield from (row[name] for name in ("estimate", "low", "high"))
+        for text in NUMBER.findall(row["evidence"]):
+            yield value_of(text) / (100 if "%" in text else 1)
+    data = result.dataset
+    for name, value in data.attrs.items():
+        if name.endswith("effects"):
+            yield from (x for x in leaves(json.loads(value)) if isinstance(x, float))
+        elif name.endswith("tau"):
+            yield float(value)
+        elif name.endswith("reference_start"):  # the last pair that is tested
+            delta = data[f"{name.removesuffix('reference_start')}delta"].values
+            yield from delta[:, int(value) - 1].tolist()
+    for name in data.variables:
+        if str(name).endswith("tolerance"):
+            yield from data[name].values.tolist()
+    if "mode_low_mean" in data:
+        two = data["two_modes"].values == 1
+        yield from (
+            float(data[f"mode_{side}_mean"].values[two].mean()) for side in ("low", "high") if two.any()
+        )
+
+
+def shows(text: str, value: float) -> bool:
+    """Whether a number is another one, rounded as it is written; a direction may be said in words."""
+    if math.isnan(value):
+        return False
+    digits = len(text.rstrip("%").partition(".")[2])
+    scale = 100 if text.endswith("%") else 1
+    return abs(abs(value_of(text)) - abs(value) * scale) <= 0.5001 * 10**-digits
+
+
+def value_of(text: str) -> float:
+    return float(text.rstrip("%").replace("−", "-").replace(",", ""))
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Every number in nested lists and dictionaries."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from leaves(one)
+    else:
+        yield value
