@@ -584,7 +584,7 @@ def test_quiet_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_log_names_phase_share_and_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A phase has a line once it has begun, and then one every ten seconds; one that is soon over has none."""
+    """A phase has a line once it has begun, then one every ten seconds; one that is soon over has none."""
     times = iter([0.0, 0.5, 1.0, 1.5, 4.0, 9.0, 14.5, 14.5, 16.0, 18.0])
     monkeypatch.setattr(lines.time, "monotonic", lambda: next(times))
     tell = lines.ProgressLines("laminar-lens: ")

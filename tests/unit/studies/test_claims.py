@@ -1,13 +1,13 @@
 """Claims answered on invented angles whose truth is known: each rule in each direction."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from laminar_lens.results import label_dataset
 from laminar_lens.stats.mixture import TwoModes
 from laminar_lens.studies.claim import worded
 from laminar_lens.studies.layers import named_layers
@@ -23,6 +23,7 @@ from laminar_lens.studies.sequential.claims import (
 )
 from laminar_lens.studies.sequential.comparison import Baseline, compare, quantile
 from laminar_lens.studies.sequential.mode_claims import attribution_claim, mean_claim, modes_claim
+from laminar_lens.studies.warmup.result import WarmupResult
 
 LAYERS = list(range(9))
 N = 54
@@ -78,6 +79,11 @@ def described(found: Baseline, single: np.ndarray) -> Baseline:
     angle = found.angle.copy()
     angle[:, :, 0] = single
     return replace(found, angle=angle, modes=[modes] * len(LAYERS))
+
+
+def kept_warmup(answer: xr.Dataset, sentence: str = "Synthetic.") -> WarmupResult:
+    how: dict[str, Any] = {"provenance": {}, "settings": {}}
+    return WarmupResult(label_dataset(answer, study="warmup", sentence=sentence, **how))
 
 
 def said_of(found: Baseline, warmup: Any = None) -> str:
@@ -337,16 +343,10 @@ class TestAlike:
     def test_reads_the_warm_up(self, verdict: str, k_lo: int | None, k_hi: int | None, answer: str) -> None:
         delta = np.zeros((2, 10))
         delta[1, 1], delta[0, 8] = -0.06, 0.3  # pair 8 belongs to the reference window
-        curves = xr.Dataset({"delta": (("layer", "pair"), delta)}, attrs={"tau": 0.05, "reference_start": 7})
-        warm = SimpleNamespace(
-            dataset=curves,
-            verdict=verdict,
-            k_lo=k_lo,
-            k_hi=k_hi,
-            n_needed=None,
-            skip=k_hi,
-        )
-        claim = alike_claim(warm)
+        numbers = {"k_lo": k_lo, "k_hi": k_hi, "skip": k_hi, "n_needed": None}
+        found = {name: -1 if k is None else k for name, k in numbers.items()}
+        attrs = {"tau": 0.05, "reference_start": 7, "verdict": verdict, **found}
+        claim = alike_claim(kept_warmup(xr.Dataset({"delta": (("layer", "pair"), delta)}, attrs=attrs)))
         assert (claim.verdict, claim.estimate, claim.unit) == (answer, 2, "tokens")
         assert (
             np.array_equal([claim.low, claim.high], [k_lo or np.nan, k_hi or np.nan], equal_nan=True)
@@ -459,7 +459,7 @@ class TestDataset:
         assert shift.attrs["withheld"] == "no pair contains position 0"
         angle = xr.Variable(("layer", "prompt"), angles(rng, n=12))
         target = _target_statistics({"target_angle": angle, "target_rotation": angle}, 0)
-        for name in ("target_low", "target_high", "target_iqr_low", "target_iqr_high", "rotation_low"):
+        for name in ("target_low", "target_iqr_low", "rotation_low"):
             assert "12 texts" in target[name].attrs["withheld"]
         assert "withheld" not in target["target_mean"].attrs
 
@@ -488,8 +488,7 @@ class TestSentence:
         return said_of(found, warmup)
 
     def test_says_what_to_leave_out_and_how_the_baseline_splits(self, rng: np.random.Generator) -> None:
-        warm = SimpleNamespace(sentence="Leave out 1 token.")
-        said = self.make(baseline(rng), warm)
+        said = self.make(baseline(rng), kept_warmup(xr.Dataset(), "Leave out 1 token."))
         assert said.startswith("Leave out 1 token. The published baseline splits in two in layers 0–8")
         assert "; the upper group is the pairs with position 0 (agreement 1.00 [" in said
         assert "does not split" in self.make(baseline(rng, upper=1.25))
