@@ -9,6 +9,8 @@ import argparse
 import hashlib
 import json
 import re
+import shutil
+import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -160,14 +162,16 @@ def picture_hashes(folder: Path) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write all three."""
-    from laminar_lens.report.screenshot import screenshot
+    from laminar_lens.report.pictures import write_figures
 
     parser = argparse.ArgumentParser(prog="python -m tests.readme", description=__doc__)
     parser.add_argument("result", type=Path, help="what `make demo` wrote: sequential.nc")
     result = ll.load_result(parser.parse_args(argv).result)
     said = facts(result)
-    for name in FIGURES:
-        screenshot(result, PICTURES / f"{name}.png", figure=name)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = write_figures(result, folder, "png")
+        for name in FIGURES:
+            shutil.copy(drawn[name], PICTURES / f"{name}.png")
     said["pictures"] = picture_hashes(PICTURES)
     FACTS.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     README.write_text(rewritten(README.read_text(encoding="utf-8"), blocks(said)), encoding="utf-8")
