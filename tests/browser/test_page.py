@@ -39,10 +39,11 @@ OVERLAPS = """() => [...document.querySelectorAll(".plot")].filter(plot => {
   const boxes = what => [...plot.querySelectorAll(what)].map(e => e.getBoundingClientRect());
   const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
   const degrees = boxes(".yaxislayer-above .y2tick text, .y2tick text");
-  const bar = boxes(".colorbar text, .colorbar .cbfills rect");
-  return bar.some(a => degrees.some(b => overlap(a, b)));
+  const bar = boxes(".colorbar text, .colorbar .cbfills rect"), legend = boxes(".legend .traces");
+  const around = boxes(".updatemenu-header-group, .xtitle, .ytitle, .xtick text, .ytick text");
+  return bar.some(a => degrees.some(b => overlap(a, b))) || legend.some(a => around.some(b => overlap(a, b)));
 }).map(plot => plot.dataset.figure)"""
-"""Figures whose degree labels and colour bar share a place."""
+"""Figures whose degree labels and colour bar share a place, or whose legend covers something else."""
 
 
 def open_page(browser, path, *, width, theme="light"):

@@ -28,7 +28,9 @@ function forPhones({data, layout}) {
   }
   layout.font = {...layout.font, size: 12};
   layout.legend = {...layout.legend, font: {size: 11}};
-  if (layout.legend.y < 0) layout.legend.y *= 1.5;  // below the axis' title, which keeps its size
+  if (layout.updatemenus || layout.legend.y < 0) {  // below a menu there is no room; clear of the axis' title
+    Object.assign(layout.legend, {x: 0, xanchor: "left", y: -0.24, yanchor: "top"});
+  }
   layout.height = Math.min(layout.height || 460, 480);
   for (const slider of layout.sliders || []) slider.steps.forEach((step, i) => { if (i % 4) step.label = ""; });
 }
