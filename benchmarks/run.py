@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Measure: `python benchmarks/run.py --quick` on a CPU, `--gpu` on a GPU; from a checkout, nothing installed.
-`--capture` runs whole models on the CPU with the meter attached, which needs the package's dependencies.
+`--capture` runs whole models on the CPU with the meter attached, `--studies` the studies on smollm2; both
+need the package's dependencies.
 
 Rows are written as they are made, and a run that was stopped goes on where it was: rows of the same commit,
 device and versions are kept. With `--gpu` only torch, triton, numpy, einops and jaxtyping are needed.
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(
             f"--gpu needs a CUDA device and torch {torch.__version__} finds none: run it there or use --quick"
         )
+    if given.studies:
+        return _studies(given.out or RESULTS / "studies.csv", given.only, list_only=given.list)
     from benchmarks import registry
 
     mode = "gpu" if given.gpu else "capture" if given.capture else "quick"
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     mode.add_argument("--quick", action="store_true", help="on the CPU, scaled shapes, under two minutes")
     mode.add_argument("--gpu", action="store_true", help="on one GPU, whole shapes, under eight minutes")
     mode.add_argument("--capture", action="store_true", help="forward passes on the CPU with the meter")
+    mode.add_argument("--studies", action="store_true", help="studies on smollm2, one thread, processor time")
     parser.add_argument(
         "--only",
         action="append",
@@ -77,6 +81,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="print the entries and measure nothing")
     return parser
+
+
+def _studies(out: Path, patterns: Sequence[str], *, list_only: bool) -> int:
+    """Each study's processor time beside that of its passes; rows are written as they are made."""
+    from benchmarks import studies, table
+
+    names = [
+        name
+        for name in studies.TEXTS
+        if not patterns or any(fnmatch.fnmatchcase(f"study/{name}", pattern) for pattern in patterns)
+    ]
+    if not names:
+        return _refuse(f"--only {' '.join(patterns)} matches no entry; --list shows them")
+    if list_only:
+        print("\n".join(f"study/{name}" for name in names))
+        return 0
+    studies.one_thread()
+    setting = table.Setting.here("cpu")
+    rows = {table.key_of(row): row for row in table.read_rows(out) if setting.made(row)}
+    for row in studies.study_rows(names):
+        made = {**row, **setting.stamp()}
+        rows[table.key_of(made)] = made
+        table.write_rows(out, rows.values())
+        print(f"{row['shape']}, {row['backend']}: {float(row['p50_ms']) / 1e3:.1f} s", flush=True)
+    return 0
 
 
 def _refuse(reason: str) -> int:

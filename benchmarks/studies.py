@@ -8,15 +8,15 @@ and drawing the page are no part of it.
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 MODEL = "smollm2"
-TEXTS = {"sequential": 480, "warmup": 120, "why": 120, "sinks": 120, "dimensions": 120}
-"""Passages; a sequential study's warm-up takes all, beside its 54 prompts."""
+TEXTS = {"sequential": 120, "warmup": 120, "why": 120, "sinks": 120, "dimensions": 120}
+"""Passages; a sequential study's warm-up takes them, beside its 54 prompts."""
 WAYS = ("study", "transformer_lens", "hugging_face")
 
 
@@ -40,11 +40,14 @@ def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any
     """Each study by name; its random twin, its intervals and claims are in it."""
     import laminar_lens as ll
     from laminar_lens.geometry import fit_geometry
+    from laminar_lens.studies.sequential.command import Part
 
     how: dict[str, Any] = {"texts": "passages"}
     centred = fit_geometry(model, "centred")  # the texts of a fit are written token by token: no pass
     return {
-        "sequential": lambda: ll.sequential_study(model, ll.her_prompts()),
+        "sequential": lambda: ll.sequential_study(
+            model, ll.her_prompts(), warmup=Part(n_texts=texts["sequential"])
+        ),
         "warmup": lambda: ll.warmup_study(model, n_texts=texts["warmup"], **how),
         "why": lambda: ll.why_study(model, n_texts=texts["why"], **how),
         "sinks": lambda: ll.sink_study(model, n_texts=texts["sinks"], **how),
@@ -110,17 +113,20 @@ def hugging_face_trunk() -> Callable[[torch.Tensor], Any]:
     return lambda tokens: hf.model(tokens, use_cache=False)
 
 
-def study_rows(names: tuple[str, ...] | None = None) -> Iterator[dict[str, str]]:
+def one_thread() -> None:
+    """Before anything is measured."""
+    torch.set_num_threads(1)
+
+
+def study_rows(names: Sequence[str]) -> Iterator[dict[str, str]]:
     """Rows of the table, three a study, as soon as they are measured."""
     import laminar_lens as ll
 
-    torch.set_num_threads(1)
     model, trunk = ll.load_model(MODEL), hugging_face_trunk()
-    for name, call in study_calls(model, TEXTS).items():
-        if names is not None and name not in names:
-            continue
-        spent = spent_on(call, model, trunk)
-        shape = f"{name} of {TEXTS[name]} texts: {spent.tokens} tokens in {spent.passes} passes"
+    calls = study_calls(model, TEXTS)
+    for name in names:
+        spent = spent_on(calls[name], model, trunk)
+        shape = f"{name}, {TEXTS[name]} texts: {spent.tokens:,} tokens in {spent.passes} passes"
         for way, seconds in zip(WAYS, (spent.whole, spent.lens, spent.face), strict=True):
             yield {
                 "op": "study",

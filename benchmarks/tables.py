@@ -163,6 +163,22 @@ def costs_table(rows: Sequence[Row], fast: str) -> str:
     return "\n".join(lines) if captures else "Not measured."
 
 
+def studies_table(rows: Sequence[Row], fast: str) -> str:
+    """Studies: processor time beside that of the same tokens through two plain forwards."""
+    lines = [
+        "| study | s | TransformerLens s | Hugging Face's trunk s | × Hugging Face | not forward |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for shape in dict.fromkeys(row["shape"] for row in rows):
+        spent = {row["backend"]: float(row["p50_ms"]) / 1e3 for row in rows if row["shape"] == shape}
+        if set(spent) != {fast, "transformer_lens", "hugging_face"}:
+            continue  # stopped within a study
+        study, lens, face = spent[fast], spent["transformer_lens"], spent["hugging_face"]
+        apart = f"{max(0.0, 1 - lens / study):.0%}"
+        lines.append(f"| {shape} | {study:.1f} | {lens:.1f} | {face:.1f} | {study / face:.2f} | {apart} |")
+    return "\n".join(lines)
+
+
 WAYS = {
     "plain": "plain forward",
     "meter": "with `AngleMeter` (ours), angles included",
@@ -177,11 +193,13 @@ TABLES: dict[str, Callable[[Sequence[Row], str], str]] = {
     "memory": memory_table,
     "errors": error_table,
     "costs": costs_table,
+    "passes": studies_table,
 }
 SOURCES = {
     "cpu": ("quick.csv", "cpu"),
     "gpu": ("gpu.csv", "fused"),
     "capture": ("capture.csv", "meter"),
+    "studies": ("studies.csv", "study"),
 }
 
 

@@ -599,7 +599,7 @@ def test_a_log_names_phase_share_and_time_left(
         "laminar-lens: capture: 10%, 1:57 left",
         "laminar-lens: a\\x1b[2J",
     ]
-    assert [lines.clock(seconds) for seconds in (0, 59.6, 3600, 7209)] == [
+    assert [lines.clock(seconds) for seconds in (0.0, 59.6, 3600.0, 7209.0)] == [
         "0:00",
         "1:00",
         "1:00:00",
