@@ -24,6 +24,7 @@ from laminar_lens.models.hub import (
     is_held,
     revision_of,
 )
+from laminar_lens.models.loading import STEPS, loading_steps
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sources import SOURCES, Source
 from laminar_lens.texts.tokenization import Tokenizer
@@ -31,7 +32,6 @@ from laminar_lens.texts.tokenization import Tokenizer
 if TYPE_CHECKING:
     import torch
 
-STEPS = 4
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -100,7 +100,7 @@ def load_model(
         names.check_name(name_or_path)
         check_choice(name_or_path, device=device, tokenizer=tokenizer, **how)
     label = type(name_or_path).__name__ if held else str(name_or_path)
-    step = _steps(f"loading {label}", progress)
+    step = loading_steps(f"loading {label}", progress)
     import torch
 
     from laminar_lens.models.causality import check_causal
@@ -110,12 +110,11 @@ def load_model(
     usual = name_or_path.dtype if held else "float32"
     how |= {"dtype": _dtype(usual if dtype is None else dtype)}
     how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge), "check": check}
-    on_hooked = how["hooked"] is not None
-    if on_hooked and device_map is not None:
+    how["step"] = step
+    if (on_hooked := how["hooked"] is not None) and device_map is not None:
         raise InputError("device_map= spreads a bridge over devices: add bridge=True")
     path = None if held else names.local_path(name_or_path)
     step(1)
-    how["step"] = step
     state = "" if revision is None else f" at revision {shown(revision)}"
     with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=on_hooked):
         if held:
@@ -127,27 +126,12 @@ def load_model(
         check_causal(model, source.name)
         if processed:
             process(model)
-    model.eval()
-    told = str(path.resolve()) if keep_paths and path is not None else None
-    SOURCES[model] = dataclasses.replace(source, path=told)
+    told = path if keep_paths else None
+    SOURCES[model.eval()] = dataclasses.replace(source, path=None if told is None else str(told.resolve()))
     step(STEPS)
     for limit in source.limits:
         warnings.warn(limit, UserWarning, stacklevel=2)
     return model
-
-
-def _steps(label: str, progress: Progress | None) -> Callable[..., None]:
-    """Tells that one more of `STEPS` is done, or so many of them: libraries, weights, the model."""
-    done = 0
-
-    def step(n: int | None = None) -> None:
-        nonlocal done
-        done = min(done + 1, STEPS - 1) if n is None else n
-        if progress is not None:
-            progress(label, done, STEPS)
-
-    step(0)
-    return step
 
 
 def process(model: Any) -> None:
