@@ -199,6 +199,7 @@ LONG_FUNCTIONS = {
 PUBLIC = "a public function: flat options of its own, and all that studies share"
 TRITON = "a compiled kernel: pointers, strides and sizes"
 WIDE_FUNCTIONS = {
+    "models/load.py:load_model": "a public function: all that can be said of a model and where it comes from",
     "studies/sequential/study.py:sequential_study": PUBLIC,
     "studies/warmup/study.py:warmup_study": PUBLIC,
     "studies/why/study.py:why_study": PUBLIC,

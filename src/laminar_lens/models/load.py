@@ -107,10 +107,10 @@ def load_model(
     from laminar_lens.models.devices import device_name
 
     how |= {"device": device if device is None else device_name(device), "trust": trust_remote_code}
+    how |= {"check": check, "step": step}
     usual = name_or_path.dtype if held else "float32"
     how |= {"dtype": _dtype(usual if dtype is None else dtype)}
-    how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge), "check": check}
-    how["step"] = step
+    how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge)}
     if (on_hooked := how["hooked"] is not None) and device_map is not None:
         raise InputError("device_map= spreads a bridge over devices: add bridge=True")
     path = None if held else names.local_path(name_or_path)
