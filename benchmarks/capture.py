@@ -52,7 +52,7 @@ def build(name: str, pos: int, device: str) -> tuple[Any, Any]:
     """The same random weights in TransformerLens and in Hugging Face."""
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-    from laminar_lens.models.local import build_hooked
+    from laminar_lens.models.convert import build_hooked
     from laminar_lens.models.names import NOVELLA
 
     torch.manual_seed(0)
@@ -63,9 +63,7 @@ def build(name: str, pos: int, device: str) -> tuple[Any, Any]:
         try:
             from transformer_lens import HookedTransformer
 
-            model = build_hooked(
-                hf, tokenizer, HookedTransformer, device=device, dtype=torch.float32, name=f"random {name}"
-            )
+            model = build_hooked(hf, tokenizer, HookedTransformer, f"random {name}", torch.float32)
         except ImportError:
             from transformer_lens.model_bridge import TransformerBridge
 

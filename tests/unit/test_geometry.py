@@ -265,7 +265,7 @@ def test_meter_and_stream_measure_in_the_geometry(model: Any, name: str) -> None
         tokens,
         ("sequential",),
         geometry=geometry,
-        visit=lambda layer, state: raw.append(state.clone()),
+        visit=lambda _: lambda _, state: raw.append(state.clone()),
     )
     (batch,) = stream
     np.testing.assert_allclose(batch.angles["sequential"], sequential_angles(mapped), atol=2e-6)

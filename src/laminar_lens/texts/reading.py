@@ -32,7 +32,7 @@ _KINDS = {
 }
 
 
-def read_text(path: str | os.PathLike[str], what: str = "text file") -> str:
+def read_text(path: object, what: str = "text file") -> str:
     """The text of a file, its line ends as they are, without a byte-order mark at its beginning.
 
     Only a regular file is opened (a link to one is fine): a pipe may never send anything, and a device may
@@ -47,7 +47,7 @@ def read_text(path: str | os.PathLike[str], what: str = "text file") -> str:
             byte offset is named; UTF-16 and UTF-32 by their mark), or holds a zero byte.
     """
     data = read_bytes(path, what)
-    name = f"{what} {os.fspath(path)!r}"
+    name = f"{what} {str(path)!r}"
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
             raise InputError(f"{name} is {encoding} (it begins with {mark.hex(' ')}): save it as UTF-8")
@@ -60,7 +60,7 @@ def read_text(path: str | os.PathLike[str], what: str = "text file") -> str:
     return text.lstrip(MARK)
 
 
-def read_bytes(path: str | os.PathLike[str], what: str = "text file") -> bytes:
+def read_bytes(path: object, what: str = "text file") -> bytes:
     """What a regular file holds; of a .gz file, what was compressed.
 
     Raises:
@@ -68,7 +68,7 @@ def read_bytes(path: str | os.PathLike[str], what: str = "text file") -> bytes:
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"{what} is given as a {type(path).__name__} ({path!r:.60}): give its path")
-    name = f"{what} {os.fspath(path)!r}"
+    name = f"{what} {str(path)!r}"
     data = _bytes(path, name)
     if not os.fspath(path).lower().endswith(PACKED):
         return data

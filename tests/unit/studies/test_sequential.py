@@ -332,7 +332,7 @@ class TestSettings:
         assert np.isnan(data["target_low"]).all()
         verdicts = dict(zip(data["claim"].values, data["claim_verdict"].values, strict=True))
         assert verdicts["C1"] == verdicts["C4"] == verdicts["C7"] == "undetermined"
-        assert "Too few prompts" in data.attrs["sentence"]
+        assert "there were 8 prompts, 20 are needed" in data.attrs["sentence"]
 
     def test_short_prompts_may_lack_a_baseline(self, study: Study) -> None:
         prompts = ["ab.", "cb.", "db."]

@@ -18,6 +18,7 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import check_same_weights
 from laminar_lens.models.surroundings import surrounding_notes
 from laminar_lens.stats.warmup import NO_K, reference_pairs
+from laminar_lens.stats.warmup_costs import left_out
 from laminar_lens.studies.geometries import check_apart
 from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.options import Options
@@ -150,6 +151,10 @@ def _answered(measured: xr.Dataset, tau: float, reference: Window, note: str) ->
             raise
         return {"note": str(error)}
     again = measured.assign_attrs(window=(window.start, window.stop))
+    if again.attrs["window"] != tuple(measured.attrs["window"]):  # costs of vectors are of another reference
+        costs = measured["vector_costs"]
+        unknown = np.full((*costs.shape[:-1], len(left_out(window))), np.nan)
+        again = again.drop_vars("vector_costs").assign(vector_costs=(costs.dims, unknown))
     answer = Warmup(tau, reference).answer(again).data
     numbers = {name: answer.attrs[name] for name in ("k_lo", "k_hi", "skip", "n_needed")}
     first = answer["delta"].isel(pair=0)
