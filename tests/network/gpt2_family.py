@@ -69,7 +69,7 @@ FAMILY = {
         peak=(42, 2),
         writers=[1, 2],
         erasers={"attn": [11], "mlp": []},
-        verdicts=SINK | {"S5": "fails"},
+        verdicts=SINK | {"S5c": "fails"},
     ),
     "gpt2-medium": _published(
         "gpt2-medium",
@@ -85,7 +85,7 @@ FAMILY = {
         peak=(29, 13),
         writers=[7, 8, 9],
         erasers={"attn": [33, 34], "mlp": [31, 32, 33]},
-        verdicts=SINK | {"S5": "holds"},
+        verdicts=SINK | {"S5b": "holds", "S5c": "holds"},
     ),
     "gpt2-xl": _published(
         "gpt2-xl",
@@ -93,7 +93,7 @@ FAMILY = {
         peak=(22, 15),
         writers=[7, 8, 9],
         erasers={"attn": [46], "mlp": [41, 42, 43, 44, 45, 46]},
-        verdicts=SINK | {"S5": "holds"},
+        verdicts=SINK | {"S5b": "holds", "S5c": "holds"},
     ),
 }
 """From the published standard deviations, which `test_the_copied_numbers_say_what_was_published` checks. In

@@ -183,7 +183,7 @@ def known_of(model: Any) -> Published:
         peak=(round(ratio.max()), int(ratio.argmax())),
         writers=[1],
         erasers={"attn": [], "mlp": [4]},
-        verdicts=family.SINK | {"S5": "holds"},
+        verdicts=family.SINK | {"S5b": "holds", "S5c": "holds"},
     )
 
 
