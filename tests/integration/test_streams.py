@@ -200,7 +200,7 @@ def test_a_page_that_cannot_be_written_leaves_result_and_earlier_page(
     monkeypatch.setattr(run, "write_text", full)
     other = StudyResult(sequential_dataset(seed=1))
     with pytest.raises(ResultError, match=r"the result is saved in .*sequential\.nc") as caught:
-        run._save(other, None, Output(tmp_path), lambda *_: None)
+        run._save(other, Output(tmp_path), lambda *_: None)
     assert "\n" not in str(caught.value)
     assert ll.load_result(tmp_path / "sequential.nc").numbers_sha256 == other.numbers_sha256
     assert (tmp_path / "sequential.html").read_bytes() == before
