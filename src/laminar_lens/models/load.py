@@ -93,12 +93,12 @@ def load_model(
             other states for padded texts.
     """
     held = is_held(name_or_path)
-    how = {"revision": revision, "checkpoint": checkpoint, "device_map": device_map}
+    chosen: dict[str, Any] = {"revision": revision, "checkpoint": checkpoint, "device_map": device_map}
     if held:
-        check_held(name_or_path, **how)
+        check_held(name_or_path, **chosen)
     else:
         names.check_name(name_or_path)
-        check_choice(name_or_path, device=device, tokenizer=tokenizer, **how)
+        check_choice(name_or_path, device=device, tokenizer=tokenizer, **chosen)
     label = type(name_or_path).__name__ if held else str(name_or_path)
     step = loading_steps(f"loading {label}", progress)
     import torch
@@ -106,23 +106,29 @@ def load_model(
     from laminar_lens.models.causality import check_causal
     from laminar_lens.models.devices import device_name
 
-    how |= {"device": device if device is None else device_name(device), "trust": trust_remote_code}
-    how |= {"check": check, "step": step}
     usual = name_or_path.dtype if held else "float32"
-    how |= {"dtype": _dtype(usual if dtype is None else dtype)}
-    how |= {"hooked": _hooked_transformer(True if held and bridge is None else bridge)}
-    if (on_hooked := how["hooked"] is not None) and device_map is not None:
+    how = _How(
+        _hooked_transformer(True if held and bridge is None else bridge),
+        _dtype(usual if dtype is None else dtype),
+        None if device is None else device_name(device),
+        trust=trust_remote_code,
+        check=check,
+        step=step,
+        **chosen,
+    )
+    on_hooked = how.hooked is not None
+    if on_hooked and device_map is not None:
         raise InputError("device_map= spreads a bridge over devices: add bridge=True")
     path = None if held else names.local_path(name_or_path)
     step(1)
     state = "" if revision is None else f" at revision {shown(revision)}"
     with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=on_hooked):
         if held:
-            model, source = _load_held(name_or_path, tokenizer, copied=processed, **how)
+            model, source = _load_held(name_or_path, tokenizer, processed, how)
         elif path is not None:
-            model, source = _load_local(path, label, **how)
+            model, source = _load_local(path, label, how)
         else:
-            model, source = _load_named(label, **how)
+            model, source = _load_named(label, how)
         check_causal(model, source.name)
         if processed:
             process(model)
@@ -142,87 +148,74 @@ def process(model: Any) -> None:
         model.enable_compatibility_mode(disable_warnings=True)
 
 
-def _load_held(
-    hf: HFModel,
-    tokenizer: Tokenizer | None,
-    *,
-    device: Any,
-    copied: bool,
-    hooked: Any,
-    dtype: Any,
-    check: Any,
-    step: Callable[..., None],
-    **_: Any,
-) -> tuple[Any, Source]:
+@dataclasses.dataclass(frozen=True)
+class _How:
+    """How a model is loaded; as the arguments of `load_model`, looked up.
+
+    Attributes:
+        hooked: the HookedTransformer class; None for a bridge.
+        step: is told of the steps of loading.
+    """
+
+    hooked: Any
+    dtype: "torch.dtype"
+    device: str | None
+    revision: str | None
+    checkpoint: int | None
+    device_map: Any
+    trust: bool
+    check: bool | None
+    step: Callable[..., None]
+
+    def made(self, original: Any, *, here: bool = True) -> tuple[Any, Source]:
+        """The model of an original, compared where its weights are here, if nothing else was asked."""
+        from laminar_lens.models.local import load_original
+
+        check = here if self.check is None else self.check
+        return load_original(original, self.hooked, dtype=self.dtype, check=check, step=self.step)
+
+
+def _load_held(hf: HFModel, tokenizer: Tokenizer | None, copied: bool, how: _How) -> tuple[Any, Source]:
     """A model that is in memory."""
     from laminar_lens.models.held import HeldOriginal
-    from laminar_lens.models.local import load_original
 
-    original = HeldOriginal(hf, tokenizer, device=device, copied=copied)
-    return load_original(original, hooked, dtype=dtype, check=check is not False, step=step)
+    return how.made(HeldOriginal(hf, tokenizer, device=how.device, copied=copied))
 
 
-def _load_local(
-    path: Path,
-    label: str,
-    *,
-    device: Any,
-    device_map: Any,
-    trust: bool,
-    hooked: Any,
-    dtype: Any,
-    check: Any,
-    step: Callable[..., None],
-    **_: Any,
-) -> tuple[Any, Source]:
+def _load_local(path: Path, label: str, how: _How) -> tuple[Any, Source]:
     """A model of a folder or file on this machine."""
-    from laminar_lens.models.local import load_original
     from laminar_lens.models.originals import GgufOriginal, Place, PretrainedOriginal
 
-    place = Place(device or "cpu", device_map)
+    place = Place(how.device or "cpu", how.device_map)
     with _one_line(label, path, on_hooked=False):
         if path.is_dir():
             name = names.EMBEDDED if path == names.NOVELLA else str(path)
-            original: Any = PretrainedOriginal(name, path, place, files=path, trust_remote_code=trust)
+            original: Any = PretrainedOriginal(name, path, place, files=path, trust_remote_code=how.trust)
         else:
             original = GgufOriginal(path, label, place.device)
-    return load_original(original, hooked, dtype=dtype, check=check is not False, step=step)
+    return how.made(original)
 
 
-def _load_named(
-    name: str,
-    *,
-    revision: str | None,
-    checkpoint: int | None,
-    device: Any,
-    device_map: Any,
-    trust: bool,
-    hooked: Any,
-    dtype: Any,
-    check: Any,
-    step: Callable[..., None],
-) -> tuple[Any, Source]:
+def _load_named(name: str, how: _How) -> tuple[Any, Source]:
     """A model of the Hub or of its local cache."""
-    from laminar_lens.models.local import load_original
     from laminar_lens.models.originals import Place, PretrainedOriginal
 
-    official = names.official_name(name)
-    if hooked is not None and official is None:
+    official, checkpoint = names.official_name(name), how.checkpoint
+    if how.hooked is not None and official is None:
         raise ModelError(
             f"model {name!r} is not one that HookedTransformer knows{names.suggestion(name)}; "
             "bridge=True loads any Hub model that the bridge supports"
         )
-    where, place = official or name, Place(device or "cpu", device_map)
-    if hooked is not None and where.startswith(OWN):
-        check_own(name, check, revision)
-        how = {"checkpoint_value": checkpoint, "device": place.device, "dtype": dtype}
-        return hooked.from_pretrained_no_processing(where, **how), Source(name)
+    where, place = official or name, Place(how.device or "cpu", how.device_map)
+    if how.hooked is not None and where.startswith(OWN):
+        check_own(name, how.check, how.revision)
+        own = {"checkpoint_value": checkpoint, "device": place.device, "dtype": how.dtype}
+        return how.hooked.from_pretrained_no_processing(where, **own), Source(name)
     label = name if checkpoint is None else f"{name} (step {checkpoint})"
-    revision = revision if checkpoint is None else revision_of(where, checkpoint)
+    revision = how.revision if checkpoint is None else revision_of(where, checkpoint)
     files = cached(where, revision)
-    original = PretrainedOriginal(label, where, place, revision, files=files, trust_remote_code=trust)
-    check = files is not None if check is None else check
-    model, source = load_original(original, hooked, dtype=dtype, check=check, step=step)
+    original = PretrainedOriginal(label, where, place, revision, files=files, trust_remote_code=how.trust)
+    model, source = how.made(original, here=files is not None)
     if checkpoint is not None:
         model.cfg.checkpoint_value, model.cfg.checkpoint_label_type = checkpoint, "step"
     return model, source

@@ -17,12 +17,14 @@ order is a mean over places too (of each place's influence on it).
 Source: docs/definition.md, §3; the axis: Critchley, Biometrika 72 (1985) (influence functions).
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse.linalg import ArpackError, svds
 
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
@@ -32,9 +34,8 @@ Array = np.ndarray
 SPANS = (32, 64, 128, 512)
 """Tokens of a text, of which costs are given."""
 LEFT_OUT = (0, 1, 2, 4, 8, 16, 32)
-LEADING, ROUNDS = 16, 3
-"""So many leading directions of all places, and of the reference's, are told apart when an axis turns; found
-in so many rounds of subspace iteration."""
+LEADING = 16
+"""So many leading directions of all places, and of the reference's, are told apart when an axis turns."""
 
 
 def left_out(window: slice) -> list[int]:
@@ -212,15 +213,19 @@ def _axis_costs(choosing: Array, measured: Array, plan: Plan) -> Costs | None:
 def _leading(x: Float[Array, "text place d_model"], window: slice) -> tuple[Array, Array]:
     """The mean of all vectors, and an orthonormal basis of their leading directions and the reference's."""
     centre = x.mean((0, 1))
-    width = min(LEADING, x.shape[-1])
-    start = stream(0, "leading directions").standard_normal((x.shape[-1], width)).astype(x.dtype)
-    found = []
-    for part in (x - centre, x[:, window] - x[:, window].mean((0, 1))):
-        rows, basis = part.reshape(-1, x.shape[-1]), start
-        for _ in range(ROUNDS):
-            basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
-        found.append(basis)
+    found = [_directions(part) for part in (x - centre, x[:, window] - x[:, window].mean((0, 1)))]
     return centre, np.linalg.svd(np.concatenate(found, 1), full_matrices=False)[0]
+
+
+def _directions(x: Float[Array, "text place d_model"]) -> Float[Array, "d_model few"]:
+    """Orthonormal directions in which vectors lie most."""
+    rows = x.reshape(-1, x.shape[-1])
+    few = min(LEADING, *rows.shape)
+    if few < min(rows.shape) and rows.any():  # Lanczos's method leaves out one at least
+        start = stream(0, "leading directions").standard_normal(min(rows.shape)).astype(rows.dtype)
+        with contextlib.suppress(ArpackError):  # some are almost as large: all of them, then
+            return np.asarray(svds(rows, few, v0=start, return_singular_vectors="vh")[2].T)
+    return np.asarray(np.linalg.svd(rows, full_matrices=False)[2][:few].T)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ import pytest
 
 from laminar_lens.stats.bootstrap import simultaneous_band
 from laminar_lens.stats.warmup_costs import (
+    LEADING,
     LEFT_OUT,
     SPANS,
     Costs,
     Plan,
+    _directions,
     angle_costs,
     left_out,
     measured_texts,
@@ -192,3 +194,22 @@ class TestVectors:
 def test_no_place_of_the_reference_is_left_out() -> None:
     assert left_out(slice(42, 63)) == list(LEFT_OUT)
     assert left_out(slice(7, 11)) == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 200), (40, 30, 100), (3, 4, 5), (2, 4, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_leading_directions_are_numpy_s(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: type
+) -> None:
+    """Fewer vectors than dimensions, more, and too few of either."""
+    x = (rng.standard_normal(shape) * np.linspace(3, 0.1, shape[-1])).astype(dtype)
+    x -= x.mean((0, 1))
+    found, rows = _directions(x), x.reshape(-1, shape[-1]).astype(np.float64)
+    assert found.shape == (shape[-1], min(LEADING, *rows.shape))
+    np.testing.assert_allclose(found.T @ found, np.eye(found.shape[1]), atol=1e-4)
+    wanted = np.linalg.svd(rows)[1][: found.shape[1]]
+    np.testing.assert_allclose(np.linalg.norm(rows @ found), np.linalg.norm(wanted), rtol=1e-4)
+
+
+def test_what_is_zero_has_directions_too() -> None:
+    assert np.isfinite(_directions(np.zeros((30, 20, 100)))).all()
