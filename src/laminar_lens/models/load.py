@@ -101,9 +101,6 @@ def load_model(
         check_choice(name_or_path, device=device, tokenizer=tokenizer, **chosen)
     label = type(name_or_path).__name__ if held else str(name_or_path)
     step = loading_steps(f"loading {label}", progress)
-    import torch
-
-    from laminar_lens.models.causality import check_causal
     from laminar_lens.models.devices import device_name
 
     usual = name_or_path.dtype if held else "float32"
@@ -116,22 +113,11 @@ def load_model(
         step=step,
         **chosen,
     )
-    on_hooked = how.hooked is not None
-    if on_hooked and device_map is not None:
+    if how.hooked is not None and device_map is not None:
         raise InputError("device_map= spreads a bridge over devices: add bridge=True")
     path = None if held else names.local_path(name_or_path)
     step(1)
-    state = "" if revision is None else f" at revision {shown(revision)}"
-    with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=on_hooked):
-        if held:
-            model, source = _load_held(name_or_path, tokenizer, processed, how)
-        elif path is not None:
-            model, source = _load_local(path, label, how)
-        else:
-            model, source = _load_named(label, how)
-        check_causal(model, source.name)
-        if processed:
-            process(model)
+    model, source = _loaded(name_or_path, path, label, tokenizer, processed, how)
     told = path if keep_paths else None
     SOURCES[model.eval()] = dataclasses.replace(source, path=None if told is None else str(told.resolve()))
     step(STEPS)
@@ -173,6 +159,29 @@ class _How:
 
         check = here if self.check is None else self.check
         return load_original(original, self.hooked, dtype=self.dtype, check=check, step=self.step)
+
+
+def _loaded(
+    given: Any, path: Path | None, label: str, tokenizer: Tokenizer | None, processed: bool, how: _How
+) -> tuple[Any, Source]:
+    """The model, causal and, if asked for, processed."""
+    import torch
+
+    from laminar_lens.models.causality import check_causal
+
+    state = "" if how.revision is None else f" at revision {shown(how.revision)}"
+    on_hooked = how.hooked is not None
+    with quiet(), torch.random.fork_rng(), _one_line(label, path, state, on_hooked=on_hooked):
+        if is_held(given):
+            model, source = _load_held(given, tokenizer, processed, how)
+        elif path is not None:
+            model, source = _load_local(path, label, how)
+        else:
+            model, source = _load_named(label, how)
+        check_causal(model, source.name)
+        if processed:
+            process(model)
+    return model, source
 
 
 def _load_held(hf: HFModel, tokenizer: Tokenizer | None, copied: bool, how: _How) -> tuple[Any, Source]:

@@ -53,8 +53,10 @@ def render(result: Any) -> str:
 
 
 def figure_page(figure: Any) -> str:
-    """A page with one figure and nothing else, for pictures."""
+    """A page with one figure and nothing else, for pictures: what only a page can do is left out."""
     spec = spec_of(figure)
+    for control in ("updatemenus", "sliders"):
+        spec["layout"].pop(control, None)
     page: str = _template("figure.html.jinja").render(spec=spec_json(spec), plotly=library([spec]))
     return page
 

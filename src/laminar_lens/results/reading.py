@@ -24,7 +24,8 @@ def read_known(path: str | os.PathLike[str]) -> "tuple[type[StudyResult], xr.Dat
     made = result_class(kind)
     if made is None:
         raise ResultError(
-            f"{path} holds a study {kind!r} that this version does not know; upgrade Laminar Lens"
+            f"{path} holds a study {kind!r} that is not known here: import or install what registers it "
+            "(laminar_lens.register), or upgrade Laminar Lens if it is one of its own"
         )
     for name in names(tree):
         check_labels(path, answer_of(tree, name))

@@ -63,7 +63,10 @@ def run(
         InputError: something that does not fit; before any text is run where it can be told.
     """
     if not isinstance(study, Study):
-        raise InputError(f"study is {shown(study)}; expected a study with its options, such as Sinks()")
+        raise InputError(
+            f"study is {shown(study)}; expected one of a class derived from laminar_lens.Study, with its "
+            "options; shipped studies have functions, such as warmup_study"
+        )
     return drive(study, model, texts, options_of(study, options), progress)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from laminar_lens.arguments import LARGEST
+from laminar_lens.arguments import BY_NAME, LARGEST
 from laminar_lens.axes import Labels, Names, Starts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.selection import written_numbers
@@ -144,4 +144,5 @@ def options_of(study: "Study | type[Study]", given: dict[str, Any]) -> Options:
         if name not in known:
             why = f": {study.without[name]}" if name in study.without else f"; it takes {', '.join(known)}"
             raise InputError(f"{name}= is no option of a {study.kind} study{why}")
-    return Options(**given)
+    checks = {name: one for name, one in BY_NAME.items() if one is not None and given.get(name) is not None}
+    return Options(**given | {name: check(name, given[name]) for name, check in checks.items()})

@@ -67,12 +67,14 @@ def test_it_is_a_study_like_others(novella: Any, tmp_path: Any, capsys: pytest.C
 
 def test_a_study_that_is_not_known_is_one_line(novella: Any, tmp_path: Any) -> None:
     path = run(Turning(), novella, **HOW).save(tmp_path / "own.nc")
-    with pytest.raises(ResultError, match="'turning_own' that this version does not know"):
+    with pytest.raises(ResultError, match="'turning_own' that is not known here: import or install"):
         ll.load_result(path)
 
 
 @pytest.mark.usefixtures("known")
 def test_what_it_does_not_take_is_refused_before_a_pass(novella: Any) -> None:
+    with pytest.raises(InputError, match="n_texts is '60'"):
+        run(Turning(), novella, n_texts="60")
     with pytest.raises(InputError, match="tau= is no option of a turning_own study; it takes n_texts"):
         run(Turning(), novella, tau=0.1)
     with pytest.raises(InputError, match="expected a subclass of Study of that kind"):

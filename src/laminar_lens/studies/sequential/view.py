@@ -44,6 +44,13 @@ def _of_warmup(make: Callable[[xr.Dataset], T]) -> Callable[[xr.Dataset], T]:
     return lambda dataset: make(warmup_part(dataset))
 
 
+def _section_of_warmup(section: Section) -> Section:
+    """A section of the warm-up's own page."""
+    parts = (section.figures, section.tables)
+    figures, tables = ({name: make and _of_warmup(make) for name, make in of.items()} for of in parts)
+    return Section(section.title, figures, tables)
+
+
 def angles_by_layer(dataset: xr.Dataset) -> Table | None:
     """Target, its rotation and the chosen baseline, in radians, one row a layer."""
     if "target_mean" not in dataset:
@@ -116,11 +123,7 @@ VIEW = View(
             {"mixture": mixture, "difference": difference, "rotation": rotation, "dispersion": dispersion},
             {"angles": angles_by_layer},
         ),
-        Section(
-            "Warm-up",
-            {name: _of_warmup(make) for name, make in warmup.FIGURES.items()},
-            {name: _of_warmup(make) for name, make in warmup.TABLES.items()},
-        ),
+        *map(_section_of_warmup, warmup.SECTIONS),
         CHOICES,
     ),
     inputs="prompts",

@@ -105,18 +105,23 @@ def _said(value: object) -> str:
     return value if isinstance(value, str) else number(value)
 
 
-FIGURES = {
-    "warmup_delta": warmup_delta,
-    "warmup_k": k_by_layer,
-    "warmup_tolerance": k_by_tolerance,
-    "warmup_random_init": random_init,
-    "warmup_paired_shift": paired_shift,
-    "warmup_cost": cost,
-}
-TABLES = {"by_tolerance": by_tolerance, "costs": costs.table, "by_layer": by_layer}
+SECTIONS = (
+    Section(
+        "Warm-up",
+        {
+            "warmup_delta": warmup_delta,
+            "warmup_k": k_by_layer,
+            "warmup_tolerance": k_by_tolerance,
+            "warmup_random_init": random_init,
+            "warmup_paired_shift": paired_shift,
+        },
+        {"by_tolerance": by_tolerance, "by_layer": by_layer},
+    ),
+    Section("What leaving out costs and saves", {"warmup_cost": cost}, {"costs": costs.table}),
+)
 VIEW = View(
     title="Warm-up study",
-    sections=(GEOMETRIES, Section("Warm-up", FIGURES, TABLES), CHOICES),
+    sections=(*SECTIONS, GEOMETRIES, CHOICES),
     contrast="angle",
     parts=(Part("first pair", "angle", FIRST), Part("later pairs", "angle", LATER)),
     geometries={
