@@ -129,6 +129,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "text": (warm.table("by_layer").text, {"width": 80}),
         "apply": (centred.apply, {"layer": 1, "state": states.values[1]}),
         "observe": (ll.AngleMeter(model).observe, {"layer": 1, "state": states.values[1]}),
+        "ProgressLines": (ll.ProgressLines, {}),
         "bos": (ll.bos, {}),
         "prefix": (ll.prefix, {"text": "Once"}),
         **{name: (getattr(ll, name), {"t": 2}) for name in ("cut", "restart")},

@@ -14,7 +14,10 @@ from laminar_lens.cli.screen import say
 from laminar_lens.results import StudyResult
 
 STUDIES = ("sinks", "dimensions")
-CLAIMS = {"sinks": [f"S{n}" for n in range(1, 7)], "dimensions": [f"D{n}" for n in range(1, 5)]}
+CLAIMS = {
+    "sinks": ["S1", "S2", "S3", "S4", "S5a", "S5b", "S5c", "S6"],
+    "dimensions": [f"D{n}" for n in range(1, 5)],
+}
 SHOWN = {
     "sinks": (
         "What attention-sink research claims",

@@ -30,6 +30,15 @@ def test_a_flag_is_a_bool():
             arguments.flag("x", value)
 
 
+def test_a_function_is_no_class():
+    assert arguments.function("progress", print) is print
+    for value in (3, None, int, ll.LaminarLensError):
+        with pytest.raises(InputError, match=r"progress is .*; expected a function \(label, done, total\)$"):
+            arguments.function("progress", value)
+    with pytest.raises(InputError, match=r": give ProgressLines\(\)$"):
+        arguments.function("progress", ll.ProgressLines)
+
+
 def test_a_whole_number_is_no_bool_and_no_float():
     for value in (3, np.int8(3), np.uint64(3), torch.tensor(3), np.array(3)):
         assert arguments.whole("n", value) == 3

@@ -116,7 +116,7 @@ def test_one_table_by_its_name(tmp_path):
     result = StudyResult(warmup_dataset())
     assert result.table("by_layer").json() == result.summary()["tables"]["by_layer"]
     assert result.table("by_layer").to_csv(tmp_path / "k.csv").exists()
-    with pytest.raises(InputError, match="no table 'pie' in this result; it has costs, by_layer"):
+    with pytest.raises(InputError, match="no table 'pie' in this result; it has by_layer, costs"):
         result.table("pie")
 
 

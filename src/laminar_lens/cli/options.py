@@ -43,7 +43,12 @@ LOADED = named(
             "cpu (default), cuda, cuda:1 or mps.", "NAME", checks.device, str, None, panel=MODEL
         ),
         "device_map": Option(
-            "Spread over devices: auto, balanced or sequential.", "HOW", None, str, None, panel=MODEL
+            f"Spread over devices: {listed(checks.SPREADS)}.",
+            "HOW",
+            one_of(*checks.SPREADS),
+            str,
+            None,
+            panel=MODEL,
         ),
         "dtype": Option(
             f"{listed(checks.DTYPES)}.", "NAME", one_of(*checks.DTYPES), str, "float32", panel=MODEL

@@ -49,7 +49,7 @@ def show(given: dict[str, Any]) -> ShowRequest:
     name, options = _split([given["file"], *(given["again"] or ())])
     path = checks.readable_file(Path(name))
     if given["figures"] is not None:
-        checks.writable(given["figures"], (), "--figures")
+        checks.writable(given["figures"], [f"{path.stem}.{given['format']}"], "--figures")
     page, figures = checks.page(path, given["report"]), (given["figures"], given["format"])
     return ShowRequest(path, page, given["json"], given["quiet"], options, figures)
 

@@ -57,8 +57,8 @@ def test_an_answer_keeps_its_options(result: ll.StudyResult, tmp_path: Path) -> 
 
 
 def test_parts_are_merged_under_the_options_of_their_answers(novella: Any) -> None:
-    rows = torch.randint(3, 300, (50, 8), generator=torch.Generator().manual_seed(3))
-    parts = [ll.warmup_study(novella, part, random_init=False) for part in (rows[:36], rows[36:])]
+    rows = torch.randint(3, 300, (80, 8), generator=torch.Generator().manual_seed(3))
+    parts = [ll.warmup_study(novella, part, random_init=False) for part in (rows[:64], rows[64:])]
     wide = [part.answer(tau=0.3) for part in parts]
     assert ll.merge(wide).settings["tau"] == 0.3
     with pytest.raises(InputError, match=re.escape("differ in tau: 0.3, 0.05")):

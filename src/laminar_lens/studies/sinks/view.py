@@ -9,10 +9,11 @@ from laminar_lens.studies.sinks.figures import activations, attention, beside, l
 from laminar_lens.tables import Column, Table, by_layer, listed
 from laminar_lens.words import estimate, number
 
-NOTE = (
-    "Length: geometric mean over texts, with a 95% band over all layers and positions; random: the same of "
-    f"random weights. Top head: the block's largest mean attention to position 0; over {HEAD_SHARE}: heads "
-    "shown to give it more than that on average; in a text: share of heads that do, averaged over texts."
+NOTE = "Length: geometric mean over texts, with a 95% band over all layers and positions"
+RANDOM = "; random: the same of random weights"
+ATTENTION = (
+    f" Top head: the block's largest mean attention to position 0; over {HEAD_SHARE}: heads shown to give it "
+    "more than that on average; in a text: share of heads that do, averaged over texts."
 )
 
 
@@ -23,13 +24,16 @@ def position_0(dataset: xr.Dataset) -> Table | None:
     first = dataset.isel(pos=0)
     length = listed(first, "norm_ratio", "norm_ratio_low", "norm_ratio_high")
     columns = [Column.of("length", estimate, length, unit="times the text's median", answer=True)]
+    note = NOTE
     if "random_norm_ratio" in dataset:
+        note += RANDOM
         columns.append(Column.of("random", number, listed(first, "random_norm_ratio"), spare=2))
-    title = "Position 0 by layer: length over the text's median"
+    title, note = "Position 0 by layer: length over the text's median", f"{note}."
     if "attention_first" in dataset:
         title += "; attention of the block before, by head"
+        note += ATTENTION
         columns += _attention(dataset, first)
-    return by_layer("position_0", title, dataset["layer"].values, columns, NOTE)
+    return by_layer("position_0", title, dataset["layer"].values, columns, note)
 
 
 def _attention(dataset: xr.Dataset, first: xr.Dataset) -> list[Column]:
