@@ -62,6 +62,7 @@ _HOME = {
     "register": "studies.registry",
     "run": "studies.drive",
     "merge": "studies.merge",
+    "compare": "comparison.compare",
     "band": "studies.own",
     "named": "studies.own",
     "StudyResult": "results",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from laminar_lens.capture import capture_residuals as capture_residuals
     from laminar_lens.capture import iter_residuals as iter_residuals
     from laminar_lens.capture import residuals_from_cache as residuals_from_cache
+    from laminar_lens.comparison.compare import compare as compare
     from laminar_lens.errors import LaminarLensError as LaminarLensError
     from laminar_lens.geometry import register_geometry as register_geometry
     from laminar_lens.interventions import bos as bos

@@ -154,10 +154,10 @@ def device_map(name: str, value: Any) -> Any:
 
 def function(name: str, value: object) -> Any:
     """What can be called; a class would make an object of what it is told."""
-    if isinstance(value, type) or not callable(value):
-        more = f": give {value.__name__}()" if isinstance(value, type) and "__call__" in dir(value) else ""
-        raise InputError(f"{name} is {shown(value)}; expected a function (label, done, total){more}")
-    return value
+    if callable(value) and not isinstance(value, type):
+        return value
+    more = f": give {value.__name__}()" if isinstance(value, type) and "__call__" in dir(value) else ""
+    raise InputError(f"{name} is {shown(value)}; expected a function (label, done, total){more}")
 
 
 def truths(name: str, value: object) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     """Pairs that others are compared with: by a name, or from the first to the one behind the last."""
     Mask = Sequence[Sequence[bool]] | NDArray[Any] | Tensor | None
     """bool [text pos]."""
+    Results = Mapping[str, Any]
+    """Results of studies, or their files, by the name of their model."""
 else:  # what a user gives is refused in words of ours, by `arguments` and where it is read
-    Wholes = Prompts = Labels = Starts = Names = Window = Mask = Any
+    Wholes = Prompts = Labels = Starts = Names = Window = Mask = Results = Any
 
 PLAIN = "plain"
 """The condition without interventions, which every study has."""

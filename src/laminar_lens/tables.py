@@ -117,7 +117,8 @@ class Table:
             )
             for one in given["columns"]
         ]
-        return cls(key, given["title"], (*columns, Column("hidden", values=values)), given["note"])
+        hidden = [Column("hidden", values=values)] if values else []
+        return cls(key, given["title"], (*columns, *hidden), given["note"])
 
     def csv(self) -> str:
         """The rows under their names, separated by commas; nothing where a number does not exist."""

@@ -1,7 +1,7 @@
 """Numbers as they are said: a true minus sign, no negative zero, and an interval whose ends differ."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +32,15 @@ def percent(share: Any, digits: int = 0) -> str:
     ('0%', '0.3%', '25%')
     """
     return decimal(100 * float(share), digits) + "%"
+
+
+def joined(names: Sequence[str]) -> str:
+    """`a, b and c`.
+
+    >>> joined(["a", "b", "c"]), joined(["a"])
+    ('a, b and c', 'a')
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def share(value: Any, digits: int = 0) -> str:

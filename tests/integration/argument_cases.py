@@ -115,6 +115,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "passages": (ll.passages, {}),
         "read_prompts": (ll.read_prompts, {"path": prompts}),
         "run": (ll.run, {"study": Sinks(), "model": model, "texts": TEXTS, "random_init": False}),
+        "compare": (ll.compare, {"results": {"a": warm, "b": warm}}),
         "merge": (ll.merge, {"parts": [warm, warm]}),
         "register": (ll.register, {"study": Sinks}),
         "band": (ll.band, {"values": xr.DataArray(x_array[0, 0], dims=("text", "layer"), name="x")}),

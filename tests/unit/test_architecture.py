@@ -39,6 +39,7 @@ ORDER = [
     {"figures"},
     {"report"},
     {"results"},
+    {"comparison"},
     {"studies"},
     {"cli"},
     {"testing"},
@@ -105,7 +106,7 @@ def test_imports_point_one_way(path):
         assert not back, f"{path}:{line}: {here} imports {there}, an arrow that points back"
 
 
-ONCE = ("kernels", "stats", "figures", "report", "results", "tables", "files")
+ONCE = ("kernels", "stats", "figures", "report", "results", "comparison", "tables", "files")
 
 
 @pytest.mark.parametrize("group", ONCE)
@@ -254,9 +255,9 @@ def test_help_is_light():
 
 
 def test_public_names_exist_and_are_few():
-    # 40, four doors through which users bring what is their own, what a study of theirs is written with, and
-    # a progress that prints lines
-    assert len(laminar_lens.__all__) <= 53
+    # 40, four doors through which users bring what is their own, what a study of theirs is written with, a
+    # progress that prints lines, results side by side, and the five studies along the layers
+    assert len(laminar_lens.__all__) <= 59
     for name in laminar_lens.__all__:
         assert getattr(laminar_lens, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

@@ -11,6 +11,7 @@ from laminar_lens.cli import faults, parser, screen, streams
 from laminar_lens.cli.angles import OPTIONS as OF_ANGLES
 from laminar_lens.cli.angles import angles
 from laminar_lens.cli.commands import Commands, why_not
+from laminar_lens.cli.compare import HELP, Compare
 from laminar_lens.cli.mask import OPTIONS as OF_MASK
 from laminar_lens.cli.mask import mask
 from laminar_lens.cli.requests import Request
@@ -139,6 +140,7 @@ def _root(
     pass
 
 
+app.add_typer(typer.Typer(cls=Compare, help=HELP, no_args_is_help=True), name="compare")
 app.command("mask")(parser.signed(mask, OF_MASK))
 app.command("angles")(parser.signed(angles, OF_ANGLES))
 app.command("show", context_settings=UNDECLARED)(parser.signed(show, OF_SHOW))

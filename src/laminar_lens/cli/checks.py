@@ -19,7 +19,6 @@ from laminar_lens.texts.passages import NAMED
 from laminar_lens.texts.reading import read_document
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-SPREADS = ("auto", "balanced", "sequential")
 FORMATS = ("nc", "csv")
 
 

@@ -52,7 +52,7 @@ def _command(name: str) -> Any:
     """The command of a study; of another package's only its name."""
     if name in STUDIES.shipped:
         return study_command(STUDIES.get(name))
-    return _parsed(name, lambda: None, f"A study of {STUDIES.source(name)}.")
+    return parsed(name, lambda: None, f"A study of {STUDIES.source(name)}.")
 
 
 def _foreign(name: str) -> Any:
@@ -66,7 +66,8 @@ def _foreign(name: str) -> Any:
         raise InputError(f"study {name!r} has no command: {type(error).__name__}: {error}") from error
 
 
-def _parsed(name: str, call: Any, help: str, epilog: str = "") -> Any:
+def parsed(name: str, call: Any, help: str, epilog: str = "") -> Any:
+    """A command that calls a signed function."""
     alone = typer.Typer(add_completion=False)
     alone.command(name, help=escape(help), epilog=escape(epilog) or None)(call)
     return typer.main.get_command(alone)
@@ -78,19 +79,24 @@ def study_command(study: type[Study]) -> Any:
     Raises:
         InputError: a field that has the name of another option, or that must be given and is none.
     """
-    options = _options(study)
+    options = options_of(study)
 
     def ask(given: dict[str, Any]) -> StudyRequest:
-        return _asked(study, given)
+        return asked(study, given)
 
+    help = f"{_written(study)}\n\nWrites {study.kind}.nc and {study.kind}.html into --out."
+    return parsed(study.kind, signed(ask, options), help, _epilog(study))
+
+
+def _written(study: type[Study]) -> str:
+    """What a study says of itself."""
     written = cleandoc(study.__doc__ or "").partition("\nAttributes:")[0].strip()
     if not written or written.startswith(f"{study.__name__}("):  # what a dataclass says of itself
-        written = study.title
-    help = f"{written}\n\nWrites {study.kind}.nc and {study.kind}.html into --out."
-    return _parsed(study.kind, signed(ask, options), help, _epilog(study))
+        return study.title
+    return written
 
 
-def _options(study: type[Study]) -> dict[str, Option]:
+def options_of(study: type[Study]) -> dict[str, Option]:
     """All that a study's command takes, in the order of its help."""
     texts = PROMPTS if "n_texts" in study.without else TEXTS
     parts = (WHICH, texts, declared(study), command_of(study).own, shared(study), LOADED, OUT, SAID)
@@ -106,8 +112,8 @@ def _options(study: type[Study]) -> dict[str, Option]:
     return dict(every)
 
 
-def _asked(study: type[Study], given: dict[str, Any]) -> StudyRequest:
-    """What is asked of a study, checked."""
+def asked(study: type[Study], given: dict[str, Any], stem: str = "") -> StudyRequest:
+    """What is asked of a study, checked; files are called `stem`, or else as the study."""
     does, texts, name = command_of(study), given.get("texts"), None
     if "n_texts" in study.without:
         prompts = given["prompts"] or checks.prompts(None)
@@ -120,7 +126,7 @@ def _asked(study: type[Study], given: dict[str, Any]) -> StudyRequest:
         those_of(shared(study), given),
         own,
         model_choice(given),
-        output_files(given, [f"{study.kind}.{end}" for end in ends]),
+        output_files(given, [f"{stem or study.kind}.{end}" for end in ends]),
         name,
     )
     does.check(request)
@@ -130,7 +136,7 @@ def _asked(study: type[Study], given: dict[str, Any]) -> StudyRequest:
 
 def _epilog(study: type[Study]) -> str:
     """What is said of fields and shared options that its command does not have."""
-    left, has = {**left_out(study), **left_out(Options)}, _options(study)
+    left, has = {**left_out(study), **left_out(Options)}, options_of(study)
     parts = {
         "Not on the command line": {name: left[name] for name in left if name not in study.without},
         "Not in this study": {

@@ -7,6 +7,7 @@ from typing import Any
 from laminar_lens.cli import checks
 from laminar_lens.cli.requests import ModelChoice, Output
 from laminar_lens.errors import InputError
+from laminar_lens.models.names import SPREADS
 from laminar_lens.studies.fields import MODEL, OUTPUT, TEXT, Option, listed, named, one_of, switch
 
 DEFAULT_OUT = Path("laminar-lens-out")
@@ -43,9 +44,9 @@ LOADED = named(
             "cpu (default), cuda, cuda:1 or mps.", "NAME", checks.device, str, None, panel=MODEL
         ),
         "device_map": Option(
-            f"Spread over devices: {listed(checks.SPREADS)}.",
+            f"Spread over devices: {listed(SPREADS)}.",
             "HOW",
-            one_of(*checks.SPREADS),
+            one_of(*SPREADS),
             str,
             None,
             panel=MODEL,

@@ -91,4 +91,14 @@ class ShowRequest:
     figures: tuple[Path | None, str] = (None, "svg")
 
 
-Request = StudyRequest | AnglesRequest | MaskRequest | ShowRequest
+@dataclass(frozen=True)
+class CompareRequest:
+    """`laminar-lens compare STUDY MODEL …`: by the name of each model, a study to run, or the file of a
+    result that it gave."""
+
+    study: str
+    parts: Mapping[str, StudyRequest | Path]
+    output: Output
+
+
+Request = StudyRequest | AnglesRequest | MaskRequest | ShowRequest | CompareRequest

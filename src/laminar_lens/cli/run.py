@@ -9,6 +9,7 @@ from typing import Any
 from laminar_lens.axes import Progress
 from laminar_lens.cli.requests import (
     AnglesRequest,
+    CompareRequest,
     MaskRequest,
     ModelChoice,
     Output,
@@ -34,6 +35,8 @@ def execute(request: Request) -> None:
         _angles(request)
     elif isinstance(request, MaskRequest):
         _mask(request)
+    elif isinstance(request, CompareRequest):
+        _compare(request)
     else:
         _show(request)
 
@@ -106,15 +109,40 @@ def _show(request: ShowRequest) -> None:
         _tell(study, Output(request.path.parent, request.json, request.quiet), files)
 
 
-def _load(choice: ModelChoice, progress: Progress) -> Any:
-    progress(f"loading {choice.name}", 0, 0)
+def _compare(request: CompareRequest) -> None:
+    """Each model by itself, saved as soon as it is measured; one is in memory at a time."""
+    output, files = request.output, {}
+    with working(quiet=output.quiet) as progress:
+        from laminar_lens.comparison.compare import compare
+        from laminar_lens.interventions.conditions import named_progress
+        from laminar_lens.studies.drive import run
+
+        for label, part in request.parts.items():
+            if isinstance(part, Path):
+                files[label] = part
+                continue
+            told = named_progress(progress, label)
+            study, model = command_of(type(part.study)).study(part), _load(part.model, told)
+            found = run(study, model, part.texts, progress=told, **part.options)
+            output.folder.mkdir(parents=True, exist_ok=True)
+            files[label] = found.save(output.folder / f"{request.study}-{label}.nc")
+            del model
+        made = compare(files)
+        written_files = _save(made, output, progress, stem=f"compare-{request.study}")
+    with written([*written_files.values()]):
+        _tell(made, output, {**files, **written_files})
+
+
+def _load(choice: ModelChoice, progress: Progress | None) -> Any:
+    if progress is not None:
+        progress(f"loading {choice.name}", 0, 0)
     from laminar_lens.models import load_model
 
     how = {name: value for name, value in vars(choice).items() if name != "name"}
     return load_model(choice.name, progress=progress, **how)
 
 
-def _save(study: StudyResult, output: Output, progress: Progress) -> dict[str, Path]:
+def _save(study: StudyResult, output: Output, progress: Progress, stem: str = "") -> dict[str, Path]:
     """The result, the grid and the page in the output folder: the numbers first, for they cost the most.
 
     Raises:
@@ -123,7 +151,7 @@ def _save(study: StudyResult, output: Output, progress: Progress) -> dict[str, P
     from laminar_lens.report import render
 
     output.folder.mkdir(parents=True, exist_ok=True)
-    stem = study.kind
+    stem = stem or study.kind
     files = {"result": study.save(output.folder / f"{stem}.nc"), "page": output.folder / f"{stem}.html"}
     try:
         if "grid" in study.tables():

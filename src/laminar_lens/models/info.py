@@ -1,6 +1,8 @@
 """What a model is: size, positions, BOS, and whether its weights were processed so that angles turn."""
 
 import dataclasses
+import hashlib
+import json
 import warnings
 from typing import Any
 from weakref import WeakSet
@@ -46,6 +48,7 @@ class ModelInfo:
     bos_token_id: int | None
     weights_sha256: str
     special_tokens: dict[str, Any]
+    tokenizer_sha256: str | None
     compared: str | None
     file: str | None = None
     file_sha256: str | None = None
@@ -85,12 +88,23 @@ def describe(model: HookedModel) -> ModelInfo:
         bos_token_id=bos_token_id(model),
         weights_sha256=fingerprint(model),
         special_tokens=special_tokens(model),
+        tokenizer_sha256=tokenizer_sha256(model),
         compared=source.compared if source else None,
         file=file.name if file else None,
         file_sha256=file.sha256 if file else None,
         quantisation=file.quantisation if file else None,
         path=source.path if source else None,
     )
+
+
+def tokenizer_sha256(model: HookedModel) -> str | None:
+    """Of the tokenizer's vocabulary, tokens with their ids; None without one. Where two are equal, the same
+    ids are the same tokens."""
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        return None
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(vocabulary.encode()).hexdigest()
 
 
 def special_tokens(model: HookedModel) -> dict[str, Any]:

@@ -23,6 +23,8 @@ WRITES_ITS_TEXTS = (EMBEDDED,)
 """Shipped models whose texts are sampled unless others are asked for: novella learnt from old novels."""
 
 SUFFIX = ".gguf"
+SPREADS = ("auto", "balanced", "sequential")
+"""Ways to spread a model over devices that Hugging Face knows by name."""
 
 LONGEST_SHOWN = 300  # letters of a name in a message that quotes it
 

@@ -1,5 +1,8 @@
 """What a result of several conditions says under each of them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import xarray as xr
 
 from laminar_lens.results.summary import claim_rows
@@ -24,6 +27,11 @@ def condition_table(tree: xr.DataTree) -> Table:
 def claims_by_condition(tree: xr.DataTree) -> list[Table]:
     """Every claim, a column a condition; none where the study makes no claims, or not the same."""
     rows = {name: claim_rows(answer_of(tree, name)) for name in names(tree)}
+    return claims_beside("condition_claims", "The claims, condition by condition", rows)
+
+
+def claims_beside(key: str, title: str, rows: Mapping[str, list[dict[str, Any]]]) -> list[Table]:
+    """A table of claims with a column for each name; none where there are no claims, or not the same."""
     asked = [[(row["claim"], row["text"]) for row in one] for one in rows.values()]
     if not asked[0] or any(one != asked[0] for one in asked):
         return []
@@ -45,4 +53,4 @@ def claims_by_condition(tree: xr.DataTree) -> list[Table]:
             "claim", tuple(text for _, text in asked[0]), wide=True, values={"text": [t for _, t in asked[0]]}
         ),
     )
-    return [Table("condition_claims", "The claims, condition by condition", (*heads, *columns))]
+    return [Table(key, title, (*heads, *columns))]

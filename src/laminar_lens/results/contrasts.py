@@ -20,11 +20,11 @@ NOTE = "Means over layers of each text's own difference. Other figures and table
 
 def contrast(tree: xr.DataTree, view: View, a: str, b: str, what: str | None, seed: int) -> xr.Dataset:
     """Condition `a` minus condition `b`, paired within each text; see `StudyResult.contrast`."""
-    found = [_compared(tree, name) for name in (a, b)]
+    found = [compared(tree, name) for name in (a, b)]
     what = what or _default(found[0], view)
     if a == b:
         raise InputError(f"a contrast needs two conditions; both are {a!r}")
-    have = _with_texts(found[0])
+    have = with_texts(found[0])
     if what not in have:
         raise InputError(
             f"{what!r} has no value for each text in this result; contrast one of {', '.join(have)}"
@@ -62,13 +62,13 @@ def contrast(tree: xr.DataTree, view: View, a: str, b: str, what: str | None, se
 def contrast_rows(tree: xr.DataTree, view: View, seed: int) -> list[dict[str, Any]]:
     """Each condition against the plain run, in a few numbers a text that are means over layers; empty where
     there is one condition."""
-    conditions, first = names(tree), _compared(tree, PLAIN)
-    if len(conditions) == 1 or not _with_texts(first) or _n_groups(tree) < 2:
+    conditions, first = names(tree), compared(tree, PLAIN)
+    if len(conditions) == 1 or not with_texts(first) or n_groups(tree) < 2:
         return []
     plain = _by_text(first, view)
     rows = []
     for name in conditions[1:]:
-        there = _by_text(_compared(tree, name), view)
+        there = _by_text(compared(tree, name), view)
         for what, (values, unit) in plain.items():
             difference = there[what][0] - values
             if np.isfinite(difference).sum() < 2:
@@ -94,16 +94,16 @@ def contrast_curves(tree: xr.DataTree, view: View, seed: int) -> xr.Dataset | No
         `difference` with the paired 95% interval `low` … `high`, and `n` texts: (condition, pair or layer).
         Attributes `about` and `units`. None where there are no two texts with a value in each layer.
     """
-    conditions, first = names(tree)[1:], _compared(tree, PLAIN)
-    if not conditions or not _with_texts(first) or _n_groups(tree) < 2:
+    conditions, first = names(tree)[1:], compared(tree, PLAIN)
+    if not conditions or not with_texts(first) or n_groups(tree) < 2:
         return None
     what = _default(first, view)
     keep = "pair" if "pair" in first[what].dims else "layer"
     if keep not in first[what].dims:
         return None
-    plain = _along(first[what], keep)
+    plain = along(first[what], keep)
     found = [
-        mean_interval(_along(_compared(tree, name)[what], keep) - plain, groups=groups_of(tree), seed=seed)
+        mean_interval(along(compared(tree, name)[what], keep) - plain, groups=groups_of(tree), seed=seed)
         for name in conditions
     ]
     withheld = {"withheld": next((one.withheld for one in found if one.withheld), "")}
@@ -136,19 +136,22 @@ def contrast_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def _by_text(dataset: xr.Dataset, view: View) -> dict[str, tuple[np.ndarray, str]]:
     """Values [text] and their unit, by name: the parts that the study compares, or the mean of all."""
-    what = _default(dataset, view)
-    parts = [
-        one for one in view.parts if one.variable in dataset and {*one.where} <= {*dataset[one.variable].dims}
-    ]
-    if what not in [one.variable for one in parts]:
-        parts.append(Part(what, what))
     return {
         one.name: (
             _over_layers(dataset[one.variable].isel(one.where)),
             str(dataset[one.variable].attrs.get("units", "")),
         )
-        for one in parts
+        for one in parts_of(dataset, view)
     }
+
+
+def parts_of(dataset: xr.Dataset, view: View) -> list[Part]:
+    """What of a study is compared, by text: its own parts, and its contrast where none is of that."""
+    what = _default(dataset, view)
+    parts = [
+        one for one in view.parts if one.variable in dataset and {*one.where} <= {*dataset[one.variable].dims}
+    ]
+    return parts if what in [one.variable for one in parts] else [*parts, Part(what, what)]
 
 
 def _over_layers(variable: xr.DataArray) -> np.ndarray:
@@ -160,7 +163,7 @@ def _over_layers(variable: xr.DataArray) -> np.ndarray:
     return values
 
 
-def _along(variable: xr.DataArray, keep: str) -> np.ndarray:
+def along(variable: xr.DataArray, keep: str) -> np.ndarray:
     """Values [text keep], means over every other axis."""
     axis = next(name for name in TEXT_AXES if name in variable.dims)
     rest = [name for name in variable.dims if name not in (axis, keep)]
@@ -189,26 +192,26 @@ def _default(dataset: xr.Dataset, view: View) -> str:
     name = view.contrast or str(dataset.attrs.get("what", ""))
     if name in dataset:
         return name
-    have = _with_texts(dataset)
+    have = with_texts(dataset)
     if not have:
         raise InputError("this result has no value for each text, so that nothing can be paired")
     return have[0]
 
 
-def _with_texts(dataset: xr.Dataset) -> list[str]:
+def with_texts(dataset: xr.Dataset) -> list[str]:
     """Variables with a number for each text."""
     found = {str(key): v for key, v in dataset.data_vars.items() if set(TEXT_AXES) & set(v.dims)}
     return [key for key, variable in found.items() if variable.dtype.kind == "f"]
 
 
-def _compared(tree: xr.DataTree, name: str) -> xr.Dataset:
+def compared(tree: xr.DataTree, name: str) -> xr.Dataset:
     """What of a condition is compared: its answer, or what was measured where that has no value by text."""
     answer, measured = answer_of(tree, name), measured_of(tree, name)
-    return answer if measured is None or _with_texts(answer) else measured
+    return answer if measured is None or with_texts(answer) else measured
 
 
-def _n_groups(tree: xr.DataTree) -> int:
+def n_groups(tree: xr.DataTree) -> int:
     """Independent texts."""
-    groups, sizes = groups_of(tree), _compared(tree, PLAIN).sizes
+    groups, sizes = groups_of(tree), compared(tree, PLAIN).sizes
     axis = next((name for name in TEXT_AXES if name in sizes), None)
     return len(np.unique(groups)) if groups is not None else sizes[axis] if axis else 0

@@ -22,7 +22,10 @@ S = TypeVar("S", bound=type[Study])
 
 LEAVING_OUT = "warmup"
 """The study that says how many first tokens to leave out, as masks do."""
-TABLES = {"angles": "laminar_lens.studies.angles_view:VIEW"}
+TABLES = {
+    "angles": "laminar_lens.studies.angles_view:VIEW",
+    "comparison": "laminar_lens.comparison.view:VIEW",
+}
 """Kinds of results that are no study's, such as tables of `angle_table`, and how they are shown."""
 
 

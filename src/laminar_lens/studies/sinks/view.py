@@ -3,7 +3,7 @@
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
-from laminar_lens.figures.view import Section, View
+from laminar_lens.figures.view import Part, Section, View
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.sinks.figures import activations, attention, beside, lengths, writes
 from laminar_lens.tables import Column, Table, by_layer, listed
@@ -75,4 +75,5 @@ VIEW = View(
     },
     claims_title="What attention-sink research claims, on this model",
     contrast="ratio",
+    parts=(Part("length of position 0 over the median", "ratio", {"pos": 0}),),
 )

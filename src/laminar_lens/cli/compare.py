@@ -1,0 +1,98 @@
+"""The command `laminar-lens compare STUDY MODEL MODEL …`: one study on several models, in one page."""
+
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperGroup
+
+from laminar_lens.cli import checks
+from laminar_lens.cli.commands import asked, options_of, parsed
+from laminar_lens.cli.options import WHICH, output_files
+from laminar_lens.cli.parser import signed
+from laminar_lens.cli.requests import CompareRequest, StudyRequest
+from laminar_lens.errors import InputError
+from laminar_lens.studies.fields import MODEL, Option
+from laminar_lens.studies.registry import STUDIES
+from laminar_lens.studies.study import Study
+
+HELP = (
+    "One study on several models or checkpoints, along a common depth.\n\n"
+    "For example: laminar-lens compare sinks novella smollm2 ./mine"
+)
+ENDS = ("nc", "html")
+STEM = "compare"
+OF_ONE = ("revision", "checkpoint", "grid")
+"""Options that belong to one model."""
+STATE = "@"
+"""Before a checkpoint's step or a revision's name."""
+
+
+class Compare(TyperGroup):
+    """A command for every study, made when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The package's own: those of others are not imported for a list."""
+        return list(STUDIES.shipped)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The comparison of a study; None where there is no such study."""
+        return compare_command(STUDIES.get(cmd_name)) if cmd_name in STUDIES.names() else None
+
+
+def compare_command(study: type[Study]) -> Any:
+    """The command that compares a study's results on several models."""
+    options = {name: one for name, one in options_of(study).items() if name not in (*WHICH, *OF_ONE)}
+    models = Option(
+        f"At least two models as of --model, NAME{STATE}STEP for a checkpoint of training, "
+        f"NAME{STATE}REVISION for a branch or commit, or .nc files of results of this study.",
+        "MODEL|FILE.nc",
+        kind=list[str],
+        default=...,
+        panel=MODEL,
+        positional=True,
+    )
+
+    def ask(given: dict[str, Any]) -> CompareRequest:
+        return _request(study, given)
+
+    help = (
+        f"{study.title or study.kind}: the same on several models, side by side.\n\n"
+        f"Writes {study.kind}-MODEL.nc of each, {STEM}-{study.kind}.nc and {STEM}-{study.kind}.html into "
+        "--out."
+    )
+    return parsed(study.kind, signed(ask, {"models": models, **options}), help)
+
+
+def _request(study: type[Study], given: dict[str, Any]) -> CompareRequest:
+    """What is compared, checked before anything is run."""
+    names = list(given.pop("models"))
+    if len(names) < 2:
+        raise InputError(f"compare {study.kind} {names[0]!r} is one model: give at least two to compare")
+    labels = _labels(names)
+    parts = {label: _part(study, name, label, given) for name, label in zip(names, labels, strict=True)}
+    stem = f"{STEM}-{study.kind}"
+    return CompareRequest(study.kind, parts, output_files(given, [f"{stem}.{end}" for end in ENDS]))
+
+
+def _part(study: type[Study], name: str, label: str, given: dict[str, Any]) -> StudyRequest | Path:
+    """A run of the study, or the file of one."""
+    if name.endswith(".nc"):
+        return checks.readable_file(Path(name))
+    model, state = _split(name)
+    which = {"model": WHICH["model"].value(model), **dict.fromkeys(OF_ONE)}
+    if state:
+        which |= {"checkpoint": int(state)} if state.isdigit() and state.isascii() else {"revision": state}
+    return asked(study, {**which, **given}, stem=f"{study.kind}-{label}")
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A model and its state; a path that there is has none."""
+    model, found, state = name.rpartition(STATE)
+    return (model, state) if found and model and state and not Path(name).exists() else (name, "")
+
+
+def _labels(names: list[str]) -> list[str]:
+    """What each is called on the page and in file names: its last part, and its place where two are alike."""
+    short = ["".join(c if c.isalnum() or c in "._-@" else "_" for c in Path(name).name) for name in names]
+    stems = [one.removesuffix(".nc") or one for one in short]
+    return [one if stems.count(one) == 1 else f"{one}-{row}" for row, one in enumerate(stems, 1)]

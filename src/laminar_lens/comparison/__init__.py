@@ -1,0 +1,1 @@
+"""One study on several models, side by side."""

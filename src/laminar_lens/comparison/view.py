@@ -1,0 +1,111 @@
+"""How a comparison of models is shown: a curve a model along a common depth, and their differences."""
+
+import json
+from functools import partial
+
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures.contrasts import COLOURS, DASHES
+from laminar_lens.figures.style import angle_axis, mean_and_band, new_figure, shown, withheld_note
+from laminar_lens.figures.view import Section, View
+from laminar_lens.tables import Column, Table
+from laminar_lens.words import decimal, estimate
+
+DEPTH = "depth (0 = embedding, 1 = last block)"
+ENDS = ("", "_low", "_high")
+SHOWN_AT = (0.0, 0.25, 0.5, 0.75, 1.0)
+WIDE = 20.0
+"""Lengths whose largest is so many times the smallest are drawn on a logarithmic axis."""
+
+
+class _Sections(View):
+    """Sections that follow from the numbers that were compared."""
+
+    def ordered(self, dataset: xr.Dataset) -> tuple[Section, ...]:
+        parts: dict[str, str] = json.loads(dataset.attrs["parts"])
+        own = [
+            Section(
+                name[:1].upper() + name[1:],
+                {f"depth_{key}": partial(curves, key), f"difference_{key}": partial(differences, key)},
+                {f"depth_{key}": partial(by_depth, key, name)},
+            )
+            for key, name in parts.items()
+        ]
+        return (Section("Model by model", {}, dict.fromkeys(("model_claims", "answers"))), *own)
+
+
+def curves(key: str, dataset: xr.Dataset) -> go.Figure:
+    """A number of each model along its depth, with a 95% band over the model's layers."""
+    about = dataset[key].attrs
+    figure = new_figure(
+        f"{_title(about['long_name'])}, by depth",
+        "Mean over texts of each model with its 95% band over layers; depth is the layer's number over the "
+        "number of blocks." + withheld_note(dataset, f"{key}_low"),
+        DEPTH,
+    )
+    for row, name in enumerate(dataset["model"].values.tolist()):
+        x, *band = (dataset[one].values[row] for one in ("depth", *(key + end for end in ENDS)))
+        _line(figure, row, str(name), x, band)
+    _axis(figure, [dataset[key + end].values for end in ENDS], about, zero=False)
+    return figure
+
+
+def differences(key: str, dataset: xr.Dataset) -> go.Figure | None:
+    """The same of the other models minus the first, text by text."""
+    name = f"{key}_difference"
+    if name not in dataset:
+        return None
+    about = dataset[name].attrs
+    figure = new_figure(
+        f"{_title(about['long_name'])}, at the same depth",
+        "Mean over texts of each text's own difference, with a 95% band over all depths; between layers, "
+        "numbers are interpolated. A band that holds 0 shows no difference there."
+        + withheld_note(dataset, f"{name}_low"),
+        DEPTH,
+    )
+    for row, other in enumerate(dataset["other"].values.tolist()):
+        band = [dataset[name + end].values[row] for end in ENDS]
+        _line(figure, row + 1, str(other), dataset["common_depth"].values, band)
+    _axis(figure, [dataset[name + end].values for end in ENDS], about, zero=True)
+    return figure
+
+
+def by_depth(key: str, name: str, dataset: xr.Dataset) -> Table:
+    """The same as numbers, in the layer of each model that is nearest to some depths."""
+    unit = str(dataset[key].attrs["units"])
+    columns = []
+    for row, model in enumerate(dataset["model"].values.tolist()):
+        depth = dataset["depth"].isel(model=row).dropna("state").values
+        at = [int(abs(depth - place).argmin()) for place in SHOWN_AT]
+        values = {f"{model}{end}": dataset[key + end].values[row, at].tolist() for end in ENDS}
+        columns.append(Column.of(str(model), estimate, values, unit=unit))
+    places = Column.of("depth", decimal, {"depth": list(SHOWN_AT)})
+    note = "In each model's layer that is nearest to the depth; 95% bands cover all layers of a model."
+    title = f"{_title(name)} by depth" + (f" ({unit})" if unit not in ("", "1") else "")
+    return Table(f"depth_{key}", title, (places, *columns), note)
+
+
+def _title(text: str) -> str:
+    return shown(text[:1].upper() + text[1:], 90)
+
+
+def _line(figure: go.Figure, row: int, name: str, x: object, band: list[object]) -> None:
+    label = shown(name, 40)
+    mean_and_band(
+        figure, x, *band, name=label, color=COLOURS[row % len(COLOURS)], opacity=0.18,
+        dash=DASHES[row // len(COLOURS) % len(DASHES)], hover=f"{label}<br>depth %{{x:.2f}}: %{{y:.3f}}",
+    )  # fmt: skip
+
+
+def _axis(figure: go.Figure, values: list[object], about: dict[str, str], *, zero: bool) -> None:
+    unit, name = about["units"], shown(about["long_name"], 60)
+    title = f"{name} ({unit})" if unit not in ("", "1") else name
+    figure.update_xaxes(range=[-0.02, 1.02])
+    if unit == "rad":
+        angle_axis(figure, values, title=title, zero=zero)
+    else:
+        figure.update_yaxes(title={"text": title})
+
+
+VIEW = _Sections(title="Comparison of models", claims_title="")

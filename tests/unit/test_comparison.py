@@ -1,0 +1,186 @@
+"""One study on several models: curves along a common depth, paired differences, words, and the command."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import laminar_lens as ll
+from laminar_lens.cli import main
+from laminar_lens.errors import InputError
+from laminar_lens.results import StudyResult
+from laminar_lens.stats.bootstrap import simultaneous_band
+from tests.conftest import save_random_model
+
+FEW: dict[str, Any] = {"random_init": False, "geometries": False}
+LENGTH = "length_of_position_0_over_the_median"
+
+
+@pytest.fixture(scope="module")
+def deeper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five blocks where `tiny_gpt2` has three, of the same tokenizer."""
+    return save_random_model(tmp_path_factory.mktemp("deeper"), "gpt2", seed=5, n_layer=5)
+
+
+@pytest.fixture(scope="module")
+def tokens() -> torch.Tensor:
+    return torch.randint(3, 300, (60, 10), generator=torch.Generator().manual_seed(11))
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_gpt2: Path, deeper: Path, tokens: torch.Tensor) -> dict[str, StudyResult]:
+    return {
+        name: ll.sink_study(ll.load_model(folder), tokens, **FEW)
+        for name, folder in (("three", tiny_gpt2), ("five", deeper))
+    }
+
+
+def ratios(result: StudyResult) -> np.ndarray:
+    """Length of position 0 over the text's median [text layer]."""
+    return np.asarray(result.dataset["ratio"].values[:, :, 0], dtype=float)
+
+
+def test_curves_are_means_over_texts_by_depth(pair: dict[str, StudyResult]) -> None:
+    data = ll.compare(pair).dataset
+    np.testing.assert_allclose(data["depth"].values[0, :4], [0, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(data["depth"].values[1], np.arange(6) / 5)
+    for row, result in enumerate(pair.values()):
+        own, n = ratios(result), len(result.dataset["layer"])
+        band = simultaneous_band(own, seed=0)
+        np.testing.assert_allclose(data[LENGTH].values[row, :n], own.mean(0), rtol=1e-12)
+        np.testing.assert_array_equal(data[f"{LENGTH}_low"].values[row, :n], band.low)
+        assert np.isnan(data[LENGTH].values[row, n:]).all()
+
+
+def test_texts_pair_models_of_one_tokenizer(pair: dict[str, StudyResult]) -> None:
+    data = ll.compare(pair).dataset
+    assert data["other"].values.tolist() == ["five"]
+    np.testing.assert_allclose(data["common_depth"].values, [0, 1 / 3, 2 / 3, 1])
+    three, five = (ratios(one) for one in pair.values())
+    at = np.stack([np.interp(data["common_depth"].values, np.arange(6) / 5, text) for text in five])
+    band = simultaneous_band((at - three)[:, None], seed=0)
+    np.testing.assert_allclose(data[f"{LENGTH}_difference"].values, band.estimate, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(data[f"{LENGTH}_difference_low"].values, band.low, rtol=1e-6)
+
+
+def test_a_model_does_not_differ_from_itself(pair: dict[str, StudyResult]) -> None:
+    made = ll.compare({"a": pair["three"], "b": pair["three"]})
+    assert (made.dataset[f"{LENGTH}_difference"].values == 0).all()
+    assert "no difference is shown at any depth" in made.sentence
+    n = len(made.table("model_claims").rows())
+    assert f"{n} of {n} claims have the same answer on each" in made.sentence
+
+
+def test_other_texts_are_not_paired(pair: dict[str, StudyResult], deeper: Path, tokens: torch.Tensor) -> None:
+    others = ll.sink_study(ll.load_model(deeper), tokens.flip(0), **FEW)
+    made = ll.compare({"three": pair["three"], "five": others})
+    assert f"{LENGTH}_difference" not in made.dataset
+    assert "minus" not in made.sentence
+    assert list(made.figures()) == [f"depth_{LENGTH}"]
+
+
+def test_other_tokenizers_are_not_paired(pair: dict[str, StudyResult]) -> None:
+    told = json.loads(pair["five"].dataset.attrs["provenance"])
+    told["model"]["tokenizer_sha256"] = "0" * 64
+    other = StudyResult(pair["five"].dataset.assign_attrs(provenance=json.dumps(told)))
+    assert f"{LENGTH}_difference" not in ll.compare({"a": pair["three"], "b": other}).dataset
+
+
+def test_claims_that_differ_are_named(pair: dict[str, StudyResult]) -> None:
+    rows = pair["three"].summary()["claims"]
+    verdicts = pair["three"].dataset["claim_verdict"].values.copy()
+    verdicts[0] = "holds" if rows[0]["verdict"] != "holds" else "fails"
+    tree = pair["three"].tree.copy()
+    answer = tree["plain/answer"].to_dataset()
+    answer["claim_verdict"] = answer["claim_verdict"].copy(data=verdicts)
+    tree["plain/answer"] = answer
+    said = ll.compare({"a": pair["three"], "b": StudyResult(tree)}).sentence
+    assert f"{len(rows) - 1} of {len(rows)} claims have the same answer on each" in said
+    assert re.search(rf"; {rows[0]['claim']} (is )?{rows[0]['verdict']} on a, (holds|fails) on b", said), said
+
+
+def test_it_saves_loads_and_is_shown(pair: dict[str, StudyResult], tmp_path: Path) -> None:
+    made = ll.compare(pair)
+    loaded = ll.load_result(made.save(tmp_path / "compare.nc"))
+    assert str(loaded.summary()) == str(made.summary())
+    assert loaded.numbers_sha256 == made.numbers_sha256
+    page = loaded.report(tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "Comparison of models" in page
+    assert list(loaded.figures()) == [f"depth_{LENGTH}", f"difference_{LENGTH}"]
+    assert max(map(len, str(loaded.summary()).splitlines())) <= 80
+
+
+def test_settings_that_differ_are_said(pair: dict[str, StudyResult], deeper: Path) -> None:
+    short = ll.sink_study(ll.load_model(deeper), torch.randint(3, 300, (50, 8)), **FEW)
+    notes = ll.compare({"three": pair["three"], "five": short}).warnings
+    assert any(note.startswith("The runs differ in length: 10 (three), 8 (five)") for note in notes), notes
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "expected at least two results"),
+        ("x.nc", "expected at least two results"),
+        ({"a": "no.nc", "b": "no.nc"}, "no.nc"),
+        ({"a": 3, "b": 4}, "'a' is 3; expected a study's result"),
+        ({1: "a", 2: "b"}, "1 is no name of a model"),
+    ],
+)
+def test_what_is_no_result_is_one_line(given: Any, said: str) -> None:
+    with pytest.raises(ll.LaminarLensError, match=re.escape(said)) as error:
+        ll.compare(given)
+    assert "\n" not in str(error.value)
+
+
+def test_different_studies_are_not_compared(pair: dict[str, StudyResult], tiny_gpt2: Path) -> None:
+    other = ll.warmup_study(ll.load_model(tiny_gpt2), n_texts=24, length=12, **FEW)
+    with pytest.raises(InputError, match=r"different studies are not compared \(a sinks, b warmup\)"):
+        ll.compare({"a": pair["three"], "b": other})
+    with pytest.raises(InputError, match="expected a study's result"):
+        ll.compare({"a": ll.compare(pair), "b": pair["three"]})
+
+
+def test_the_command(
+    tiny_gpt2: Path, deeper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    how = ["--n-texts", "44", "--length", "8", "--no-random", "--no-geometries", "--out", str(out)]
+    assert main(["compare", "sinks", str(tiny_gpt2), str(deeper), *how, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    names = {
+        f"sinks-{tiny_gpt2.name}.nc",
+        f"sinks-{deeper.name}.nc",
+        "compare-sinks.nc",
+        "compare-sinks.html",
+    }
+    assert {path.name for path in out.iterdir()} == names
+    assert summary["settings"]["models"] == [tiny_gpt2.name, deeper.name]
+    files = [str(out / name) for name in sorted(names) if name.startswith("sinks-")]
+    again = tmp_path / "again"
+    assert main(["compare", "sinks", *files, "--out", str(again), "--quiet"]) == 0
+    assert {path.name for path in again.iterdir()} == {"compare-sinks.nc", "compare-sinks.html"}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["sinks", "novella"], "is one model: give at least two"),
+        (["nosuch", "novella", "smollm2"], "nosuch"),
+        (["sinks", "novella", "novela"], "did you mean novella?"),
+        (["sinks", "novella", "novella@main"], "in one state"),
+        (["sinks", "novella", "missing.nc"], "does not exist"),
+        (["sinks", "novella", "smollm2", "--n-texts", "1"], "--n-texts 1 is too small"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    line: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *line, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
