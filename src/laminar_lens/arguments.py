@@ -16,7 +16,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 
 Check = Callable[[str, Any], Any]
 """Called as `check(name, value)`; returns the value as the function wants it, or raises InputError."""
@@ -36,7 +36,7 @@ def shown(value: object) -> str:
     try:
         text = " ".join(repr(value).split())
     except Exception:  # a repr may raise anything
-        text = f"a {type(value).__name__}"
+        text = a_kind(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.geometry import RAW
 from laminar_lens.interventions.conditions import Conditions, as_conditions, portable
 from laminar_lens.models import describe, sample_tokens
@@ -48,7 +48,7 @@ def warmup_part(run: Run, warmup: Any) -> WarmupResult | None:
         return found
     if not isinstance(warmup, WarmupResult):
         raise InputError(
-            f"warmup is a {type(warmup).__name__}: give a result of warmup_study, None to run one, or False"
+            f"warmup is {a_kind(warmup)}: give a result of warmup_study, None to run one, or False"
         )
     _check_warmup(warmup, run, fit)
     return warmup
