@@ -57,6 +57,16 @@ SINKS = {
     },
 }
 SEQUENTIAL = {
+    "C1": {
+        "holds": "The angle at the target is much wider than the target's rotation",
+        "fails": "The angle at the target is not much wider than the target's rotation",
+        "undetermined": "Whether the angle at the target is much wider than [^;]* is undetermined",
+    },
+    "C3": {
+        "holds": "; it varies less over prompts than that of unrelated pairs",
+        "fails": "; it does not vary less over prompts",
+        "undetermined": "; whether it varies less over prompts than [^.]* is undetermined",
+    },
     "C4": {
         "holds": r"baseline splits in two .* \(as published\)",
         "fails": r"baseline splits in two .* \(elsewhere than published\)|baseline does not split",
