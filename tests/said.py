@@ -122,6 +122,7 @@ def check_said(result: StudyResult) -> None:
         said = {pattern for pattern in patterns.values() if re.search(pattern, result.sentence)}
         assert said == {own} - {None}, f"{name} {verdict}, but {result.sentence!r} says {said}"
     check_leave_out(result)
+    check_causes(result)
     if longest := LONGEST.search(result.sentence):
         assert shows(longest[1], claims["S1"]["estimate"]), result.sentence
     known = list(numbers(result, claims.values()))
@@ -168,6 +169,23 @@ def check_leave_out(result: StudyResult) -> None:
         assert all(any(shows(end, curve[shown]) for curve in curves[1:]) for end in largest[3].split("–"))
     if more := re.search(r"At least (\d+) tokens? must go", sentence):
         assert int(more[1]) == k_lo, sentence
+
+
+def check_causes(result: StudyResult) -> None:
+    """A layer that a cause is named in has that cause in its own row, or the sentence says what it has."""
+    if result.kind != "why":
+        return
+    own = dict(zip(result.dataset["layer"].values.tolist(), result.dataset["verdict"].values, strict=True))
+    each = result.sentence.partition("Layer by layer, the answer is ")[2]
+    besides = {
+        layer: cause
+        for cause, layers in re.findall(r"(\w+) in layers? (\d[\d–, ]*(?:and [\d–]+)?)", each)
+        for layer in layers_of(layers)
+    }
+    for found in json.loads(result.dataset.attrs["found"]):
+        for layer in found["layers"]:
+            said = besides.get(layer, found["verdict"])
+            assert own[layer] == said, f"layer {layer} is {own[layer]}, but {result.sentence!r}"
 
 
 def layers_of(text: str) -> Iterator[int]:
