@@ -22,7 +22,7 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
-from laminar_lens.models.passages import check_language, named_texts
+from laminar_lens.models.passages import check_language, named_texts, notes_of_a_part
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.models.tokens import token_rows
@@ -205,6 +205,7 @@ def _skip(
     }
     warm: Any = run(STUDIES.get(LEAVING_OUT)(), model, **how, progress=progress)
     notes.append(warm.sentence)
+    notes.extend(notes_of_a_part(model, warm.warnings, notes))
     if warm.skip is None:
         raise InputError(_remedy(warm))
     return int(warm.skip)
