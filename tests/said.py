@@ -104,6 +104,8 @@ LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")
 LARGEST = re.compile(r"are up to (\S+) rad \w+, in layer (\d+) \(simultaneous 95% band ([^)]*)\)")
 """Of a warm-up: the largest difference that was shown."""
 LONGEST = re.compile("(?:up to|at most|is a sink:) (\\S+) times the text's median length")
+KEYWORD = re.compile(r"\b[a-z]\w*=['\w ]")
+"""Python's way to give an option, which the command line does not have."""
 NUMBER = re.compile(r"(?<![\w.])−?\d[\d,]*(?:\.\d+)?%?")
 
 
@@ -121,6 +123,8 @@ def check_said(result: StudyResult) -> None:
         own = None if silent(name, claims, result.sentence) else patterns[verdict]
         said = {pattern for pattern in patterns.values() if re.search(pattern, result.sentence)}
         assert said == {own} - {None}, f"{name} {verdict}, but {result.sentence!r} says {said}"
+    for note in result.warnings:
+        assert not KEYWORD.search(note), f"{note!r} is in the words of Python"
     check_leave_out(result)
     check_causes(result)
     if longest := LONGEST.search(result.sentence):

@@ -1,7 +1,8 @@
 """Numbers as they are said: a true minus sign, no negative zero, and an interval whose ends differ."""
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -105,6 +106,26 @@ def estimate_text(row: Mapping[str, Any]) -> str:
 def estimate(value: Any, low: Any = None, high: Any = None, unit: str = "") -> str:
     """The same of numbers: `0.13 [0.10, 0.16] rad`."""
     return estimate_text({"estimate": value, "low": low, "high": high, "unit": unit})
+
+
+def neutral(message: str, names: Iterable[str]) -> str:
+    """A message in words that fit Python and the command line: keywords of these names without their syntax.
+
+    >>> neutral("give a greater length=, or texts='sampled', or warmup=False", ["length", "texts", "warmup"])
+    'give a greater length, or texts sampled, or no warmup'
+    """
+    value = r"True|False|'[^']*'|-?\w+(?:\.\w+)*|"
+    keyword = re.compile(rf"\w\([^()]*\)|(?<![\w-])(?P<name>{'|'.join(names)})=(?P<value>{value})")
+
+    def said(match: re.Match[str]) -> str:
+        if match["name"] is None:  # a call, such as the label of an intervention
+            return match[0]
+        name, given = match["name"].replace("_", " "), match["value"].strip("'")
+        if given == "False":
+            return f"no {name}"
+        return name if given in ("", "True") else f"{name} {given}"
+
+    return keyword.sub(said, message)
 
 
 def _missing(value: Any) -> bool:

@@ -154,7 +154,7 @@ def packed_note(rows: Iterable[Sequence[int]], special: Mapping[str, Any]) -> st
     return (
         f"{packed} of {n} texts have token {named} (BOS, EOS or separator) inside, as packed rows of several "
         f"documents have: positions are counted from the row's start. To count from each document's, give "
-        "document_starts= (a token id, or bool [batch pos]), or cut the texts there."
+        "that token as document starts, or cut the texts there."
     )
 
 

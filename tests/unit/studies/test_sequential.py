@@ -291,7 +291,7 @@ class TestSettings:
         assert (pairs[pairs >= 0] >= 2).all()
         assert np.isnan(skipped.dataset["first_shift_mean"]).all()
         every = study(FEW, skip=6)
-        assert any("have no target pair with skip=6" in note for note in every.warnings)
+        assert any("have no target pair behind the first 6 positions" in note for note in every.warnings)
         gone = every.dataset["target_pair"].values[:, 0] < 0
         assert 0 < gone.sum() < len(gone)
         assert np.isnan(every.dataset["target_angle"].values[:, gone]).all()

@@ -165,7 +165,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
 def alike_claim(warmup: WarmupResult | None) -> Claim:
     """C7: the warm-up's own answer, read at `FROM` tokens."""
     if warmup is None:
-        return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out (warmup=False).")
+        return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out.")
     k_lo, k_hi = warmup.k_lo, warmup.k_hi
     if k_hi is not None and k_hi <= FROM:
         verdict = "holds"
