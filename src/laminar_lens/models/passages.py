@@ -73,7 +73,7 @@ def own_texts_note(model: HookedModel, texts: Prompts) -> list[str]:
 
 
 def notes_of_a_part(model: HookedModel, notes: Iterable[str], known: Sequence[str]) -> list[str]:
-    """The notes of a warm-up that is part of something else, as that says them; not those that are `known`."""
+    """The notes of a warm-up that is part of something else, as that says them, without the `known` ones."""
     own = own_texts_note(model, None)
     sampled = f"The warm-up's texts are sampled: {describe_name(model)} writes its own."
     said = [sampled if note in own else f"Warm-up: {note}" for note in notes if note not in known]
