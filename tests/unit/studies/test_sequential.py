@@ -12,7 +12,7 @@ from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models import load_model
 from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, target_mask
-from laminar_lens.prompts import find_targets
+from laminar_lens.prompts import find_targets, her_prompts
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies import run
 from laminar_lens.studies.measurement import measured_angles
@@ -185,6 +185,13 @@ class TestAngles:
             assert abs(once.pair_angle[name][2, 5, 1] - expected) < 1e-5
         assert np.isnan(once.pair_angle["a"][:, 3, 2]).all()
         assert np.isnan(once.pair_angle["b"][:, 0, 1]).all()
+
+
+def test_without_prompts_the_shipped_sentences_are_measured(novella: Any) -> None:
+    how: dict[str, Any] = {"warmup": False, "random_init": False, "n_draws": 4, "n_perm": 99, "layers": [1]}
+    found = sequential_study(novella, **how)
+    assert found.dataset["text"].values.tolist() == list(her_prompts())
+    assert found.numbers_sha256 == sequential_study(novella, her_prompts(), **how).numbers_sha256
 
 
 class TestDataset:
