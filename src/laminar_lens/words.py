@@ -83,6 +83,20 @@ def because(reason: str) -> str:
     return f" {reason[0].upper()}{reason[1:].rstrip('.')}." if reason else ""
 
 
+def unit_text(unit: str) -> str:
+    """A unit as it is said: none of what has no dimension, whose unit is "1"."""
+    return "" if unit == "1" else unit
+
+
+def with_unit(label: str, unit: str) -> str:
+    """What an axis measures, with its unit, where it has one.
+
+    >>> with_unit("length", "tokens"), with_unit("share", "1")
+    ('length (tokens)', 'share')
+    """
+    return f"{label} ({unit_text(unit)})" if unit_text(unit) else label
+
+
 def estimate_text(row: Mapping[str, Any]) -> str:
     """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1".
 
@@ -100,7 +114,7 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     ends = "" if low == high == "–" else f" [{low}, {high}]"
     if low == high != "–" and isinstance(values[1], float) and isinstance(values[2], float):
         ends = f" [{interval(values[1], values[2], digits, join=', ', write=write)}]"
-    return f"{estimate}{ends} {'' if unit == '1' else unit}".rstrip()
+    return f"{estimate}{ends} {unit_text(unit)}".rstrip()
 
 
 def estimate(value: Any, low: Any = None, high: Any = None, unit: str = "") -> str:
