@@ -57,6 +57,16 @@ SINKS = {
     },
 }
 SEQUENTIAL = {
+    "C1": {
+        "holds": "The angle at the target is much wider than the target's rotation",
+        "fails": "The angle at the target is not much wider than the target's rotation",
+        "undetermined": "Whether the angle at the target is much wider than [^;]* is undetermined",
+    },
+    "C3": {
+        "holds": "; it varies less over prompts than that of unrelated pairs",
+        "fails": "; it does not vary less over prompts",
+        "undetermined": "; whether it varies less over prompts than [^.]* is undetermined",
+    },
     "C4": {
         "holds": r"baseline splits in two .* \(as published\)",
         "fails": r"baseline splits in two .* \(elsewhere than published\)|baseline does not split",
@@ -94,6 +104,8 @@ LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")
 LARGEST = re.compile(r"are up to (\S+) rad \w+, in layer (\d+) \(simultaneous 95% band ([^)]*)\)")
 """Of a warm-up: the largest difference that was shown."""
 LONGEST = re.compile("(?:up to|at most|is a sink:) (\\S+) times the text's median length")
+KEYWORD = re.compile(r"\b[a-z]\w*=['\w ]")
+"""Python's way to give an option, which the command line does not have."""
 NUMBER = re.compile(r"(?<![\w.])−?\d[\d,]*(?:\.\d+)?%?")
 
 
@@ -111,7 +123,10 @@ def check_said(result: StudyResult) -> None:
         own = None if silent(name, claims, result.sentence) else patterns[verdict]
         said = {pattern for pattern in patterns.values() if re.search(pattern, result.sentence)}
         assert said == {own} - {None}, f"{name} {verdict}, but {result.sentence!r} says {said}"
+    for note in result.warnings:
+        assert not KEYWORD.search(note), f"{note!r} is in the words of Python"
     check_leave_out(result)
+    check_causes(result)
     if longest := LONGEST.search(result.sentence):
         assert shows(longest[1], claims["S1"]["estimate"]), result.sentence
     known = list(numbers(result, claims.values()))
@@ -158,6 +173,23 @@ def check_leave_out(result: StudyResult) -> None:
         assert all(any(shows(end, curve[shown]) for curve in curves[1:]) for end in largest[3].split("–"))
     if more := re.search(r"At least (\d+) tokens? must go", sentence):
         assert int(more[1]) == k_lo, sentence
+
+
+def check_causes(result: StudyResult) -> None:
+    """A layer that a cause is named in has that cause in its own row, or the sentence says what it has."""
+    if result.kind != "why":
+        return
+    own = dict(zip(result.dataset["layer"].values.tolist(), result.dataset["verdict"].values, strict=True))
+    each = result.sentence.partition("Layer by layer, the answer is ")[2]
+    besides = {
+        layer: cause
+        for cause, layers in re.findall(r"(\w+) in layers? (\d[\d–, ]*(?:and [\d–]+)?)", each)
+        for layer in layers_of(layers)
+    }
+    for found in json.loads(result.dataset.attrs["found"]):
+        for layer in found["layers"]:
+            said = besides.get(layer, found["verdict"])
+            assert own[layer] == said, f"layer {layer} is {own[layer]}, but {result.sentence!r}"
 
 
 def layers_of(text: str) -> Iterator[int]:

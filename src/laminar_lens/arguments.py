@@ -16,7 +16,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 
 Check = Callable[[str, Any], Any]
 """Called as `check(name, value)`; returns the value as the function wants it, or raises InputError."""
@@ -36,7 +36,7 @@ def shown(value: object) -> str:
     try:
         text = " ".join(repr(value).split())
     except Exception:  # a repr may raise anything
-        text = f"a {type(value).__name__}"
+        text = a_kind(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -79,9 +79,7 @@ def seed(name: str, value: object) -> int:
     """A seed that numpy's and torch's generators both take."""
     number = _index(value)
     if number is None or not 0 <= number <= LARGEST:
-        raise InputError(
-            f"{name} is {shown(value)}; expected a whole number from 0 to 2**63 - 1, for example 0"
-        )
+        raise InputError(f"{name} is {shown(value)}; expected a whole number from 0 to 2**63 - 1, such as 0")
     return number
 
 

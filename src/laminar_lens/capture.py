@@ -14,7 +14,7 @@ from torch import Tensor
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Mask, Progress, Prompts, Wholes
-from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.errors import InputError, ShapeError, a_kind
 from laminar_lens.models.batches import (
     PromptBatches,
     check_finite,
@@ -217,11 +217,11 @@ def residuals_from_cache(
     """
     if not (hasattr(cache, "keys") and hasattr(cache, "__getitem__")):
         raise InputError(
-            f"cache is a {type(cache).__name__}; give what run_with_cache returned beside the logits, or a "
+            f"cache is {a_kind(cache)}; give what run_with_cache returned beside the logits, or a "
             "mapping from hook names to tensors"
         )
     if not all(isinstance(getattr(cfg, size, None), int) for size in ("n_layers", "d_model")):
-        raise InputError(f"cfg is a {type(cfg).__name__}; give the model's cfg, with n_layers and d_model")
+        raise InputError(f"cfg is {a_kind(cfg)}; give the model's cfg, with n_layers and d_model")
     n_layers = int(cfg.n_layers)
     wanted = layer_indices(layers, n_layers)
     states = {layer: _cached(cache, layer, cfg) for layer in wanted}
@@ -278,7 +278,7 @@ def _cached(cache: Any, layer: int, cfg: Any) -> Tensor:
         except KeyError:
             continue
         if not isinstance(state, Tensor):
-            raise InputError(f"cache[{name!r}] is a {type(state).__name__}; expected a tensor")
+            raise InputError(f"cache[{name!r}] is {a_kind(state)}; expected a tensor")
         if getattr(cache, "has_batch_dim", True) is False and state.ndim == 2:
             state = state[None]
         if state.ndim != 3 or state.shape[-1] != d_model:

@@ -1,6 +1,20 @@
 """Errors that a user can meet. Each carries its reason, the value and what to do in one line."""
 
 
+def a_kind(value: object) -> str:
+    """What a value is, in a message.
+
+    >>> a_kind(3), a_kind("three")
+    ('an int', 'a str')
+    """
+    return with_article(type(value).__name__)
+
+
+def with_article(word: str) -> str:
+    """`a str`, `an int`, `an ndarray`; types that begin with u are said as "you"."""
+    return f"{'an' if word.lower().startswith(('a', 'e', 'i', 'o', 'nd')) else 'a'} {word}"
+
+
 def is_failure(error: BaseException) -> bool:
     """Whether something failed: any Exception, and a panic of native code, which is none. Being stopped is no
     failure."""

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from laminar_lens import kernels
-from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.errors import InputError, ShapeError, a_kind
 from laminar_lens.kernels import angle_profile
 from laminar_lens.kernels._checks import check_pair_form, check_pairs
 from laminar_lens.measures import PROFILE, Measure
@@ -45,7 +45,7 @@ def _own(measure: Measure, states: list[Tensor]) -> Tensor:
     if [_version(state) for state in states] != before:
         raise InputError(f"measure {measure.name!r} wrote into the hidden state; let it work on a copy")
     if not isinstance(values, Tensor) or values.is_complex():
-        what = f"a tensor of {values.dtype}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        what = f"a tensor of {values.dtype}" if isinstance(values, Tensor) else a_kind(values)
         raise InputError(f"measure {measure.name!r} returned {what}; expected real numbers [batch …]")
     if values.ndim == 0 or len(values) != len(states[-1]):
         raise ShapeError(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from laminar_lens.arguments import characters, checked, shown
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.texts.files import read_texts
 from laminar_lens.texts.tokenization import Tokenizer, token_offsets
 
@@ -105,12 +105,12 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
     if isinstance(prompts, str):
         prompts = (prompts,)
     if not isinstance(prompts, Sequence):
-        raise InputError(f"prompts is {type(prompts).__name__}: expected a sequence of strings")
+        raise InputError(f"prompts is {a_kind(prompts)}: expected a sequence of strings")
     if not prompts:
         raise InputError("prompts is empty: give at least one text")
     for index, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
-            raise InputError(f"prompt {index} is {type(prompt).__name__}: expected a string")
+            raise InputError(f"prompt {index} is {a_kind(prompt)}: expected a string")
         if not prompt.strip():
             raise InputError(f"prompt {index} is blank ({prompt!r}): remove it or fill it in")
         characters(f"prompt {index}", prompt)
@@ -214,7 +214,7 @@ def check_target(target: str, occurrence: str = "error", regex: bool = False) ->
     if not isinstance(occurrence, str) or occurrence not in OCCURRENCES:
         raise InputError(f"occurrence {shown(occurrence)} is unknown: use one of {', '.join(OCCURRENCES)}")
     if not isinstance(target, str):
-        raise InputError(f"target {shown(target)} is a {type(target).__name__}: give a text, such as ' her'")
+        raise InputError(f"target {shown(target)} is {a_kind(target)}: give a text, such as ' her'")
     if not target.strip():
         raise InputError(f"target {target!r} is blank: give the text to look for, such as ' her'")
     if regex:

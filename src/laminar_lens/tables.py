@@ -180,7 +180,8 @@ class Table:
                 break
         made = _rich(printable(self.title), left, stacked)
         if gone:
-            made.caption = f"too narrow for {', '.join(printable(one.name) for one in spare[:gone])}"
+            names = ", ".join(printable(one.name) for one in spare[:gone])
+            made.caption = f"not shown at width {width}: {names}; give more (a wider window, or COLUMNS)"
         return made
 
     def _shown(self) -> list[Column]:

@@ -19,7 +19,7 @@ import numpy as np
 
 import laminar_lens as ll
 from laminar_lens.cli.commands import study_command
-from laminar_lens.errors import LaminarLensError
+from laminar_lens.errors import LaminarLensError, a_kind
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.drive import run
@@ -107,7 +107,7 @@ def saves(case: Case) -> None:
     """A file holds all of it: numbers, sentence, settings, warnings, tables; it answers as they did."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = ll.load_result(case.result.save(Path(folder) / "result.nc"))
-        assert type(loaded) is type(case.result), f"it loads as a {type(loaded).__name__}"
+        assert type(loaded) is type(case.result), f"it loads as {a_kind(loaded)}"
         _same(loaded, case.result, "a result and its file")
         assert loaded.settings == case.result.settings, "settings change in a file"
         assert loaded.warnings == case.result.warnings, "warnings change in a file"

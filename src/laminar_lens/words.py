@@ -1,7 +1,8 @@
 """Numbers as they are said: a true minus sign, no negative zero, and an interval whose ends differ."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -91,6 +92,20 @@ def because(reason: str) -> str:
     return f" {reason[0].upper()}{reason[1:].rstrip('.')}." if reason else ""
 
 
+def unit_text(unit: str) -> str:
+    """A unit as it is said: none of what has no dimension, whose unit is "1"."""
+    return "" if unit == "1" else unit
+
+
+def with_unit(label: str, unit: str) -> str:
+    """What an axis measures, with its unit, where it has one.
+
+    >>> with_unit("length", "tokens"), with_unit("share", "1")
+    ('length (tokens)', 'share')
+    """
+    return f"{label} ({unit_text(unit)})" if unit_text(unit) else label
+
+
 def estimate_text(row: Mapping[str, Any]) -> str:
     """`0.13 [0.10, 0.16] rad`; only what there is, counts without decimals, and no unit "1".
 
@@ -108,12 +123,32 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     ends = "" if low == high == "–" else f" [{low}, {high}]"
     if low == high != "–" and isinstance(values[1], float) and isinstance(values[2], float):
         ends = f" [{interval(values[1], values[2], digits, join=', ', write=write)}]"
-    return f"{estimate}{ends} {'' if unit == '1' else unit}".rstrip()
+    return f"{estimate}{ends} {unit_text(unit)}".rstrip()
 
 
 def estimate(value: Any, low: Any = None, high: Any = None, unit: str = "") -> str:
     """The same of numbers: `0.13 [0.10, 0.16] rad`."""
     return estimate_text({"estimate": value, "low": low, "high": high, "unit": unit})
+
+
+def neutral(message: str, names: Iterable[str]) -> str:
+    """A message in words that fit Python and the command line: keywords of these names without their syntax.
+
+    >>> neutral("give a greater length=, or texts='sampled', or warmup=False", ["length", "texts", "warmup"])
+    'give a greater length, or texts sampled, or no warmup'
+    """
+    value = r"True|False|'[^']*'|-?\w+(?:\.\w+)*|"
+    keyword = re.compile(rf"\w\([^()]*\)|(?<![\w-])(?P<name>{'|'.join(names)})=(?P<value>{value})")
+
+    def said(match: re.Match[str]) -> str:
+        if match["name"] is None:  # a call, such as the label of an intervention
+            return match[0]
+        name, given = match["name"].replace("_", " "), match["value"].strip("'")
+        if given == "False":
+            return f"no {name}"
+        return name if given in ("", "True") else f"{name} {given}"
+
+    return keyword.sub(said, message)
 
 
 def _missing(value: Any) -> bool:

@@ -160,6 +160,7 @@ def test_fits_a_phone(browser, tmp_path, study, theme):
     overlaps = page.evaluate(OVERLAPS)
     assert overlaps == []
     assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate(TALL_LEGENDS) == []
     assert page.locator(".modebar-btn").count() == 0
     assert seen["console"] == []
     page.close()
@@ -174,6 +175,13 @@ OUTSIDE = """() => [...document.querySelectorAll(".plot")].filter(plot => {
   });
 }).map(plot => plot.dataset.figure)"""
 """Figures with a text that is cut off."""
+
+
+TALL_LEGENDS = """() => [...document.querySelectorAll(".plot:has(.legend)")].filter(plot => {
+  const height = what => plot.querySelector(what).getBoundingClientRect().height;
+  return height(".legend") > height(".nsewdrag");
+}).map(plot => plot.dataset.figure)"""
+"""Figures with a legend that is taller than what it explains."""
 
 
 def test_a_wide_table_scrolls_in_its_box_and_keeps_its_answer_in_sight(browser, tmp_path):

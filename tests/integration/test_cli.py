@@ -95,7 +95,10 @@ def test_show_as_json_and_quietly(
 ) -> None:
     result = str(run["out"] / "sequential.nc")
     assert main(["show", result, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["study"] == "sequential"
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["study"], shown["files"]) == ("sequential", {})
+    assert main(["show", result]) == 0
+    assert "result:" not in capsys.readouterr().out  # it was read, not written
     assert main(["show", result, "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     page = tmp_path / "page.html"

@@ -239,6 +239,13 @@ def test_modules_and_functions_are_small(path):
         assert (parameters > PARAMETERS) == (f"{name}:{function}" in WIDE_FUNCTIONS), (function, parameters)
 
 
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
+def test_types_get_their_article_in_one_place(path):
+    """An int, not a int: see `laminar_lens.errors.with_article`."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"\ban? \{[^}]*__name__", text)
+
+
 def loaded_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -14,12 +14,19 @@ import torch
 import laminar_lens as ll
 from laminar_lens import arguments
 from laminar_lens.arguments import checked
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 
 
 @pytest.fixture(scope="module")
 def model(tiny_gpt2: Path) -> Any:
     return ll.load_model(tiny_gpt2)
+
+
+def test_a_type_has_its_article():
+    said = {3: "an int", "x": "a str", None: "a NoneType", np.uint8(1): "a uint8"}
+    assert {value: a_kind(value) for value in said} == said
+    assert a_kind(np.ones(2)) == "an ndarray"
+    assert a_kind(iter([])) == "a list_iterator"
 
 
 def test_a_flag_is_a_bool():

@@ -195,7 +195,7 @@ def test_cache_refusals(model: Any) -> None:
         ([], {}, "prompts is empty"),
         ("", {}, "prompt 0 is blank"),
         (["her", "  \n"], {}, "prompt 1 is blank"),
-        (["her", 3], {}, "prompt 1 is a int"),
+        (["her", 3], {}, "prompt 1 is an int"),
         (None, {}, "prompts is a NoneType"),
         ("her " * 70, {}, r"prompt 0 .* tokens, more than the model's context of 64"),
         (torch.full((1, 65), 5), {}, "prompt 0 has 65 tokens"),

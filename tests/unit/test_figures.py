@@ -4,7 +4,9 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import xarray as xr
 
+from laminar_lens.figures import curves
 from laminar_lens.figures.style import SHADES, angle_axis, fade, new_figure, quoted, scale_color, shown
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.figures import baseline_split
@@ -43,6 +45,12 @@ def legend(figure: go.Figure) -> list[str]:
     return [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
 
 
+def of_data(figure: go.Figure) -> list[go.Scatter]:
+    """Traces in the legend, but for those that only explain a mark."""
+    named = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
+    return [trace for trace in named if trace.x is None or tuple(trace.x) != (None,)]
+
+
 def test_every_figure_of_each_study(drawn):
     assert set(drawn) == SEQUENTIAL | WARMUP
     assert set(StudyResult(sequential_dataset(warmup=False)).figures()) == SEQUENTIAL
@@ -54,7 +62,8 @@ def test_a_figure_has_a_title_a_caption_units_and_few_legend_entries(drawn, name
     figure = drawn[name]
     assert figure.layout.title.text
     assert figure.layout.meta["caption"].endswith((".", "?"))
-    assert len(legend(figure)) <= 6
+    assert len(of_data(figure)) <= 6
+    assert len(legend(figure)) <= 9
     if name not in ("tokens", "warmup_k", "warmup_cost"):
         assert "(rad)" in figure.layout.yaxis.title.text
         assert figure.layout.yaxis2.side == "right"
@@ -111,6 +120,9 @@ def test_pairs_of_two_sinks_are_named_where_the_study_knows_them(dataset):
     texts = {text for trace in figure.data for text in trace.customdata or () if "two sinks" in text}
     assert len(texts) == 1
     assert texts.pop().startswith("prompt 7: ")
+    assert not figure.layout.annotations
+    marked = named(figure, "both tokens are sinks")
+    assert (list(marked.x), list(marked.y)) == ([2, 3, 4], [0.1, 0.12, 0.2])
 
 
 def test_by_position_is_the_mean_over_prompts_that_reach_it(dataset, drawn):
@@ -155,8 +167,19 @@ def test_the_warm_up_slider_exchanges_the_layer(drawn):
 
 def test_warm_up_tolerance_and_reference_are_marked():
     figure = StudyResult(warmup_dataset().assign_attrs(reference_start=42, reference_stop=63)).figures()
-    labels = [annotation.text for annotation in figure["warmup_delta"].layout.annotations]
-    assert labels == ["±τ = 0.05 rad", "reference"]
+    assert not figure["warmup_delta"].layout.annotations  # which would lie over lines
+    assert {"within ±τ = 0.05 rad", "reference pairs"} <= set(legend(figure["warmup_delta"]))
+
+
+def test_every_mark_of_a_warm_up_is_in_its_legend():
+    dataset = warmup_dataset()
+    taus, layers = [0.05, 0.1], dataset.sizes["layer"]
+    found = {f"tolerance_{name}": ("tolerance", [2, 1]) for name in ("k_hi", "k_lo")}
+    each = {f"{name}_by_layer": (("tolerance", "layer"), np.ones((2, layers), int)) for name in found}
+    figures = StudyResult(dataset.assign({**found, **each}).assign_coords(tolerance=taus)).figures()
+    expected = ["enough in every layer", "necessary", "enough in one layer", "τ = 0.05 rad, this study's"]
+    assert legend(figures["warmup_tolerance"]) == expected
+    assert legend(figures["warmup_k"])[-1] == "from what is necessary up"
 
 
 def test_no_upper_bound_is_an_arrow_and_drift_a_cross():
@@ -196,7 +219,7 @@ def test_baselines_that_do_not_exist_are_left_out(dataset):
 
 def test_many_layers_need_no_more_legend():
     made = StudyResult(sequential_dataset(n_layers=48, n_prompts=8)).figures()
-    assert all(len(legend(figure)) <= 6 for figure in made.values())
+    assert all(len(of_data(figure)) <= 6 for figure in made.values())
     assert len(made["by_position"].layout.xaxis.tickvals) <= 16
     assert len(made["target_by_layer"].layout.xaxis.tickvals) <= 14
     bars = [trace for trace in made["mixture"].data if trace.name == "mode: mean ± sd"]
@@ -218,8 +241,7 @@ def test_a_subset_of_layers_draws_each_of_its_layers(dataset, layers):
 def test_a_single_layer_is_drawn_as_points(dataset):
     made = StudyResult(dataset.sel(layer=[3])).figures()
     for name in ("target_by_layer", "baseline_split", "difference", "dispersion"):
-        seen = [trace for trace in made[name].data if trace.name and trace.showlegend is not False]
-        assert all(trace.mode == "markers" for trace in seen)
+        assert all(trace.mode == "markers" for trace in of_data(made[name]))
     assert named(made["target_by_layer"], "target, mean").error_y.array[0] > 0
 
 
@@ -286,8 +308,9 @@ def test_nulls_are_drawn_and_random_directions_have_a_width(dataset, drawn):
     null = named(drawn["by_position"], "positions permuted")
     np.testing.assert_array_equal(null.y, dataset["null_position_mean"].values[np.asarray(null.x)])
     wide = dataset.assign_attrs(random_direction_sd=0.0884)
-    labels = [note.text for note in StudyResult(wide).figures()["mixture"].layout.annotations]
-    assert labels == ["π/2 ± 0.09: random directions"]
+    figure = StudyResult(wide).figures()["mixture"]
+    assert not figure.layout.annotations
+    assert "π/2 ± 0.09: random directions" in legend(figure)
 
 
 def test_random_weights_are_seen_whole(dataset):
@@ -309,15 +332,34 @@ def test_the_menu_of_costs_exchanges_curves_and_units(dataset):
     buttons = figure.layout.updatemenus[0].buttons
     assert [button.label for button in buttons] == ["mean angle", "mean vector", "first principal axis"]
     assert figure.layout.yaxis.title.text == "bias of the mean angle in layer 3 (rad)"
-    moved, axis = buttons[1].args
+    moved, axis, which = buttons[1].args
+    assert list(which) == list(range(8))
     assert axis["yaxis.title.text"] == "bias of the mean vector in layer 3 (typical lengths)"
     bias, sd = (dataset[f"warmup_vector_{name}"].values[3] for name in ("bias", "sd"))
     np.testing.assert_allclose(np.array(moved["y"][::2], float), bias)
     np.testing.assert_allclose(np.array(moved["y"][1::2], float), sd / 10)  # of 100 texts
     shown = dataset["warmup_vector_from"].values[3] >= 0
     assert (np.array(moved["marker.symbol"][::2]) == np.where(shown, "circle", "circle-open")).all()
-    assert legend(figure) == ["T = 32", "T = 64", "T = 128", "T = 512"]
+    of_marks = ["bias", "no bias was shown", "chance error of 100 texts"]
+    assert legend(figure) == ["T = 32", "T = 64", "T = 128", "T = 512", *of_marks]
+    dashed, key = (named(figure, name) for name in ("T = 32", of_marks[2]))
+    assert {trace.line.dash for trace in figure.data if trace.legendgroup == dashed.legendgroup} == {
+        "solid",
+        key.line.dash,
+    }
     assert list(figure.layout.xaxis.ticktext) == ["0", "1", "2", "4", "8", "16", "32"]
+
+
+@pytest.mark.parametrize(
+    ("units", "title"), [("1", "x"), ("", "x"), ("rad", "x (rad)"), ("bits", "x (bits)")]
+)
+def test_what_has_no_dimension_has_no_unit(units, title):
+    curve = xr.DataArray(np.linspace(0.2, 0.4, 3), dims="layer", name="x", attrs={"units": units})
+    made = {f"x{end}": curve for end in ("", "_low", "_high")}
+    figure = curves.curve("x", xr.Dataset(made, {"layer": [0, 1, 2]}))
+    assert figure.layout.yaxis.title.text == title
+    hover = next(trace.hovertemplate for trace in figure.data if trace.hovertemplate)
+    assert "1" not in hover.partition("%{y:.3f}")[2]
 
 
 def test_hover_text_is_escaped():

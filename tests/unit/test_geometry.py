@@ -230,7 +230,7 @@ def test_a_geometry_of_another_model_or_layer_is_refused(model: Any) -> None:
         geometry.apply(2, torch.ones(32))
     with pytest.raises(InputError, match="was made for vectors of 32, these have 8"):
         geometry.apply(1, torch.ones(8))
-    with pytest.raises(InputError, match="geometry is a int"):
+    with pytest.raises(InputError, match="geometry is an int"):
         named_geometry(model, 3)
 
 

@@ -116,7 +116,7 @@ class TestCheckPrompts:
         [
             ([], "empty"),
             (["a", " "], "prompt 1 is blank"),
-            ([3], "prompt 0 is int"),
+            ([3], "prompt 0 is an int"),
             (7, "expected a sequence"),
         ],
     )

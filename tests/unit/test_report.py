@@ -38,7 +38,7 @@ def outside_plotly(page: str) -> str:
 
 
 def test_reading_order(page):
-    order = ["<h1", 'id="claims"', 'id="warnings"', "figure-target_by_layer", "figure-baseline_split"]
+    order = ["<h1", 'id="warnings"', 'id="claims"', "figure-target_by_layer", "figure-baseline_split"]
     order += ['id="tokens"', "figure-by_position", "figure-mixture", 'id="table-by_layer"', 'id="provenance"']
     places = [page.index(part) for part in order]
     assert places == sorted(places)
@@ -124,6 +124,15 @@ def test_nothing_is_said_twice_in_the_provenance(result):
     assert "model · backend" not in page
     assert "warm-up · prepend_bos" not in page
     assert "<th>model · final_norm</th><td>yes</td>" in page
+
+
+def test_what_was_not_is_no_row_of_the_provenance(result):
+    told = json.loads(result.dataset.attrs["provenance"])
+    told |= {"git_commit": None, "left_out": [], "kept": False, "model": {**told["model"], "revision": None}}
+    page = outside_plotly(render(StudyResult(result.dataset.assign_attrs(provenance=json.dumps(told)))))
+    rows = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", page[page.index(">Provenance<") :]))
+    assert rows["kept"] == "no"
+    assert "none" not in rows.values()
 
 
 def test_a_claim_without_an_interval_says_why(result):

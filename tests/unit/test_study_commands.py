@@ -239,6 +239,7 @@ class Half(Study):
 
 class Odd(Spin):
     kind: ClassVar[str] = "odd"
+    title: ClassVar[str] = "A title of its own"
     command: ClassVar[str] = "nowhere:Command"
 
 
@@ -253,6 +254,12 @@ hidden = spinning:Hidden
 odd = spinning:Odd
 seven = spinning:NOT_A_STUDY
 """
+MORE = """\
+shown = again.study:Shown
+fallen = fallen:Study
+mask = spinning:Spin
+warmup = fallen:Study
+"""
 OWN = ("above", "at_least", "word", "signed", "mean", "skipped", "only", "factor")
 
 
@@ -260,6 +267,10 @@ def installed(folder: Path, points: str) -> None:
     """A package with entry points, as an installer leaves it."""
     (folder / "spinning.py").write_text(PACKAGE)
     (folder / "fallen.py").write_text("import nothing_that_there_is\n")
+    (folder / "again" / "deep").mkdir(parents=True)
+    (folder / "again" / "__init__.py").write_text("raise RuntimeError\n")
+    (folder / "again" / "study.py").write_text("from .deep import Spun as Shown\n")
+    (folder / "again" / "deep" / "__init__.py").write_text("from spinning import Spin as Spun\n")
     info = folder / "spinning-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: spinning\nVersion: 1\n")
@@ -270,7 +281,7 @@ def installed(folder: Path, points: str) -> None:
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "site"
     folder.mkdir()
-    installed(folder, POINTS + "fallen = fallen:Study\nmask = spinning:Spin\nwarmup = fallen:Study\n")
+    installed(folder, f"{POINTS}{MORE}")
     monkeypatch.syspath_prepend(folder)
     yield folder
     for name in ("spin", "clash", "needs", "odd", "hidden"):
@@ -385,14 +396,16 @@ def test_a_package_breaks_nothing_else_and_is_not_imported_for_it(package: Path)
     assert done.stdout.splitlines()[-1] == "statuses [0, 0, 0, 2] []"
     said = " ".join(done.stdout.replace("│", " ").split())
     for words in (
-        "spin A study of spinning:Spin.",
+        "spin How far tokens spin. (spinning:Spin)",
+        "shown How far tokens spin. (again.study:Shown)",
+        "odd A title of its own (spinning:Odd)",
         "fallen A study of fallen:Study.",
         "How many first tokens to leave out of a statistic on this model",
         "Which tokens to keep in any other analysis",
     ):
         assert words in said, words
     assert said.count("Usage: laminar-lens mask") == 1
-    assert "A study of spinning:Spin. mask" not in said
+    assert said.count("(spinning:Spin)") == 1  # not beside mask
     assert done.stderr.count("\n") == 1
 
 

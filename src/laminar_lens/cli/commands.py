@@ -21,6 +21,7 @@ from laminar_lens.cli.options import (
 )
 from laminar_lens.cli.parser import signed
 from laminar_lens.cli.requests import StudyRequest
+from laminar_lens.cli.unimported import about
 from laminar_lens.errors import InputError
 from laminar_lens.studies.command import command_of
 from laminar_lens.studies.fields import Option, declared, left_out, needed
@@ -49,10 +50,12 @@ class Commands(TyperGroup):
 
 
 def _command(name: str) -> Any:
-    """The command of a study; of another package's only its name."""
+    """The command of a study; of another package's only its name, and what it says of itself."""
     if name in STUDIES.shipped:
         return study_command(STUDIES.get(name))
-    return parsed(name, lambda: None, f"A study of {STUDIES.source(name)}.")
+    known, source = STUDIES.find(name), STUDIES.source(name)
+    said = about(source) if known is None else _written(known).partition("\n")[0]
+    return parsed(name, lambda: None, f"{said} ({source})" if said else f"A study of {source}.")
 
 
 def _foreign(name: str) -> Any:
@@ -89,11 +92,10 @@ def study_command(study: type[Study]) -> Any:
 
 
 def _written(study: type[Study]) -> str:
-    """What a study says of itself."""
+    """What a study says of itself: its documentation up to its fields, or its title."""
     written = cleandoc(study.__doc__ or "").partition("\nAttributes:")[0].strip()
-    if not written or written.startswith(f"{study.__name__}("):  # what a dataclass says of itself
-        return study.title
-    return written
+    automatic = written.startswith(f"{study.__name__}(")  # what a dataclass says of itself
+    return study.title if automatic else written or study.title
 
 
 def options_of(study: type[Study]) -> dict[str, Option]:

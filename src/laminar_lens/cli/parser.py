@@ -77,7 +77,11 @@ def in_options(message: str, flags: Mapping[str, str]) -> str:
     >>> flags = {"occurrence": "--occurrence", "prepend_bos": "--bos"}
     >>> in_options("choose occurrence='first', 'last' or 'all', or prepend_bos=False", flags)
     'choose --occurrence first, last or all, or --no-bos'
+    >>> in_options("prepend_bos is 3; expected True or False", flags)
+    '--bos is 3; expected True or False'
     """
+    named = "|".join(name for name in flags if "_" in name)
+    message = re.sub(rf"^(?:{named})(?= (?:is|has|holds) )", lambda match: flags[match[0]], message)
     keyword = re.compile(
         rf"(?<![\w-])(?P<name>{'|'.join(flags)})="
         r"(?P<value>True|False|'[^']*'(?:, '[^']*')*(?: or '[^']*')?|-?[\w.]*)"

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,9 @@ def _show(request: ShowRequest) -> None:
         made = {} if request.page is None else {"page": study.report(request.page)}
         folder, kind = request.figures
         made |= {} if folder is None else study.write_figures(folder, kind)
-    files = made if request.quiet or again else {"result": request.path, **made}
+    notes = [] if again else _about_page(study, request.path, made)
     with written(made.values()):
-        _tell(study, Output(request.path.parent, request.json, request.quiet), files)
+        _tell(study, Output(request.path.parent, request.json, request.quiet), made, notes)
 
 
 def _compare(request: CompareRequest) -> None:
@@ -167,9 +167,8 @@ def _save(study: StudyResult, output: Output, progress: Progress, stem: str = ""
     return files
 
 
-def _tell(study: StudyResult, output: Output, files: Mapping[str, Path]) -> None:
-    """The answer, in the form that was asked for."""
-    notes = _about_page(study, files)
+def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], notes: Sequence[str] = ()) -> None:
+    """The answer, in the form that was asked for; `files` were written, `notes` go with the warnings."""
     if output.json:
         summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
         summary["warnings"] = [*summary["warnings"], *notes]
@@ -188,11 +187,11 @@ def _json(value: Any) -> list[str]:
     return text.replace("\x7f", "\\u007f").split("\n")
 
 
-def _about_page(study: StudyResult, files: Mapping[str, Path]) -> list[str]:
-    """What is to be said where the page beside a result was made from other numbers than it holds."""
+def _about_page(study: StudyResult, read: Path, made: Mapping[str, Path]) -> list[str]:
+    """What is to be said where the page beside the file that was read was made from other numbers."""
     from laminar_lens.report.pages import page_numbers
 
-    if "result" not in files or (page := files["result"].with_suffix(".html")) == files.get("page"):
+    if (page := read.with_suffix(".html")) == made.get("page"):
         return []
     made_from = page_numbers(page)
     if made_from in (None, study.numbers_sha256):

@@ -13,7 +13,7 @@ from laminar_lens.figures.style import (
     withheld_note,
 )
 from laminar_lens.tables import Column, Table, by_layer, listed
-from laminar_lens.words import estimate
+from laminar_lens.words import estimate, unit_text, with_unit
 
 ENDS = ("", "_low", "_high")
 
@@ -28,7 +28,8 @@ def curve(name: str, dataset: xr.Dataset) -> go.Figure | None:
     """One variable by layer with its interval."""
     attrs, layers = dataset[name].attrs, dataset["layer"].values
     band = [dataset[name + end].values for end in ENDS]
-    label, unit = shown(attrs.get("long_name", name.replace("_", " ")), 90), shown(attrs.get("units", ""), 20)
+    label = shown(attrs.get("long_name", name.replace("_", " ")), 90)
+    unit = shown(unit_text(str(attrs.get("units", ""))), 20)
     figure = new_figure(
         label, "The estimate and its interval by layer." + withheld_note(dataset, f"{name}_low")
     )
@@ -37,7 +38,7 @@ def curve(name: str, dataset: xr.Dataset) -> go.Figure | None:
     if unit == "rad":
         angle_axis(figure, band, title=f"{label} (rad)", attrs=dataset.attrs)
     else:
-        figure.update_yaxes(title={"text": f"{label} ({unit})" if unit else label})
+        figure.update_yaxes(title={"text": with_unit(label, unit)})
     return figure
 
 

@@ -9,7 +9,16 @@ import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import NDArray
 
-from laminar_lens.figures.style import LAYERS, SOFT, WITHOUT_FIRST, colorscale, fade, line_mode, scale_color
+from laminar_lens.figures.style import (
+    LAYERS,
+    SOFT,
+    WITHOUT_FIRST,
+    colorscale,
+    fade,
+    key,
+    line_mode,
+    scale_color,
+)
 
 Drawn = Callable[[xr.Dataset], go.Figure | None]
 
@@ -104,11 +113,6 @@ def tolerance(dataset: xr.Dataset) -> float | None:
 def tolerance_band(figure: go.Figure, tau: float | None) -> None:
     """Shade ±τ."""
     if tau is not None:
-        figure.add_hrect(
-            y0=-tau, y1=tau, fillcolor=fade(WITHOUT_FIRST, 0.14), line_width=0, layer="below",
-            annotation={
-                "text": f"±τ = {tau:g} rad", "font": {"size": 12, "color": SOFT}, "xanchor": "right",
-                "yanchor": "bottom", "bgcolor": "rgba(255,255,255,0.75)", "borderpad": 1,
-            },
-            annotation_position="top right",
-        )  # fmt: skip
+        color = fade(WITHOUT_FIRST, 0.14)
+        figure.add_hrect(y0=-tau, y1=tau, fillcolor=color, line_width=0, layer="below")
+        key(figure, f"within ±τ = {tau:g} rad", marker={"symbol": "square", "color": color, "size": 12})

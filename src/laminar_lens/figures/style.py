@@ -49,7 +49,7 @@ TEMPLATE = go.layout.Template(
             "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
             "font": {"size": 13}, "itemsizing": "constant", "bgcolor": "rgba(255,255,255,0)",
         },
-        "margin": {"l": 72, "r": 60, "t": 96, "b": 56},
+        "margin": {"l": 72, "r": 60, "t": 118, "b": 56},
         "hovermode": "closest",
         "modebar": {"bgcolor": "rgba(255,255,255,0)", "color": RULE, "activecolor": INK},
         "sliderdefaults": {"bgcolor": RULE, "bordercolor": RULE, "tickcolor": RULE, "activebgcolor": SOFT},
@@ -128,19 +128,18 @@ def angle_axis(
 
 
 def reference_line(figure: go.Figure, y: float, label: str) -> None:
-    """A dotted horizontal line with its meaning at the right end."""
-    figure.add_hline(
-        y=y,
-        line={"color": SOFT, "width": 1, "dash": "dot"},
-        annotation={
-            "text": label,
-            "font": {"size": 12, "color": SOFT},
-            "xanchor": "right",
-            "yanchor": "bottom",
-            "bgcolor": "rgba(255,255,255,0.75)",
-            "borderpad": 1,
-        },
-        annotation_position="top right",
+    """A dotted horizontal line, with its meaning in the legend."""
+    dotted = {"color": SOFT, "width": 1, "dash": "dot"}
+    figure.add_hline(y=y, line=dotted)
+    key(figure, label, line=dotted)
+
+
+def key(figure: go.Figure, name: str, **marks: Any) -> None:
+    """A legend entry for marks that no entry of a trace explains: `line` or `marker` as a trace has them."""
+    kinds = [kind for kind, mark in (("lines", "line"), ("markers", "marker")) if mark in marks]
+    mode = "+".join(kinds)
+    figure.add_trace(
+        go.Scatter(x=[None], y=[None], mode=mode, name=name, showlegend=True, hoverinfo="skip", **marks)
     )
 
 

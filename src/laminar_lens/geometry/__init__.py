@@ -31,7 +31,7 @@ import torch  # noqa: F401  (for the example below)
 
 from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress, Prompts, Wholes
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.geometry.base import Fitting as Fitting
 from laminar_lens.geometry.base import Geometry as Geometry
 from laminar_lens.geometry.base import fit_classes
@@ -151,7 +151,7 @@ def named_geometry(
         return fit_geometry(model, geometry, **how, layers=layers, seed=seed, progress=progress)
     if not isinstance(geometry, Geometry):
         raise InputError(
-            f"geometry is a {type(geometry).__name__}; give one of {', '.join(REGISTRY.names())}, or what "
+            f"geometry is {a_kind(geometry)}; give one of {', '.join(REGISTRY.names())}, or what "
             "fit_geometry returned"
         )
     for key, value in how.items():

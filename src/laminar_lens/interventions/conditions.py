@@ -35,7 +35,7 @@ def as_conditions(given: object) -> Conditions:
                 f"interventions has a condition named {name!r}; give each a name of its own ('plain' is "
                 "the run without any, which every study has)"
             )
-        found[name] = as_interventions(changes)
+        found[name] = as_interventions(changes, f"interventions[{name!r}]")
         if not found[name]:
             raise InputError(f"condition {name!r} has no intervention; give at least one")
     return found

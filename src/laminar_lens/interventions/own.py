@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from laminar_lens.arguments import shown, text, texts
-from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.errors import CaptureError, InputError, a_kind
 from laminar_lens.models.edits import Edit, Intervention, Span
 from laminar_lens.models.families import family_of
 from laminar_lens.models.hooked import HookedModel
@@ -65,7 +65,7 @@ class _Custom(Intervention):
         found = self.function(given, span.hook)
         found = given if found is None else found
         if not isinstance(found, Tensor) or found.shape != value.shape:
-            what = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            what = list(found.shape) if isinstance(found, Tensor) else a_kind(found)
             raise CaptureError(
                 f"{self.label}: its function returned {what} where {list(value.shape)} passes; return the "
                 "same shape, or None for what it changed in place"

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, with_article
 
 _CONVERSIONS = {
     "MaskedTensor": "{name}.to_tensor(torch.nan), as NaN marks what is missing",
@@ -18,10 +18,12 @@ def check_tensor(name: str, x: Any) -> None:
     """A dense torch tensor, none of whose coordinates lies beyond its storage."""
     if not isinstance(x, Tensor):
         how = "torch.from_numpy" if type(x).__module__ == "numpy" else "torch.as_tensor"
-        raise InputError(f"{name} is a {_kind(x)}; expected a torch tensor: convert with {how}({name})")
+        raise InputError(
+            f"{name} is {with_article(_kind(x))}; expected a torch tensor: convert with {how}({name})"
+        )
     if type(x).__name__ in _CONVERSIONS:
         how = _CONVERSIONS[type(x).__name__].format(name=name)
-        raise InputError(f"{name} is a {_kind(x)}; expected a plain tensor: convert with {how}")
+        raise InputError(f"{name} is {with_article(_kind(x))}; expected a plain tensor: convert with {how}")
     if x.is_nested:
         raise InputError(
             f"{name} is a nested tensor; expected a dense one: pad it with NaN, by "
@@ -46,7 +48,7 @@ def unreadable(*tensors: Tensor) -> str:
     """
     for x in tensors:
         if _has_rules(x) or (x.numel() and not _address(x)):
-            return f"a {_kind(x)} like this has no memory of its own to read"
+            return f"{with_article(_kind(x))} like this has no memory of its own to read"
     if type(torch.empty(0, device="cpu")) is not Tensor:
         return "a mode is active under which new tensors have no memory (FakeTensorMode?)"
     return ""

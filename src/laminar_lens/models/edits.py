@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.models.context import context_length
 from laminar_lens.models.hooked import HookedModel
 
@@ -219,8 +219,8 @@ def check_interventions(
         )
 
 
-def as_interventions(given: object) -> tuple[Intervention, ...]:
-    """One intervention, several, or None, as a tuple.
+def as_interventions(given: object, name: str = "interventions") -> tuple[Intervention, ...]:
+    """One intervention, several, or None, as a tuple; `name` is said in errors.
 
     Raises:
         InputError: something else, named by its type.
@@ -229,13 +229,10 @@ def as_interventions(given: object) -> tuple[Intervention, ...]:
         return ()
     several = (given,) if isinstance(given, Intervention) else given
     if isinstance(several, str | dict) or not isinstance(several, Sequence):
-        raise InputError(
-            f"interventions is a {type(given).__name__}; give one such as laminar_lens.cut(5), or a list"
-        )
+        raise InputError(f"{name} is {a_kind(given)}; give one such as laminar_lens.cut(5), or a list")
     for one in several:
         if not isinstance(one, Intervention):
             raise InputError(
-                f"interventions holds {str(one)[:60]!r}, a {type(one).__name__}; give such as "
-                "laminar_lens.cut(5)"
+                f"{name} holds {str(one)[:60]!r}, {a_kind(one)}; give such as laminar_lens.cut(5)"
             )
     return tuple(several)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from laminar_lens.errors import CaptureError, InputError
+from laminar_lens.errors import CaptureError, InputError, a_kind
 from laminar_lens.models.changes import Changes
 from laminar_lens.models.edits import Intervention, check_interventions
 from laminar_lens.models.families import family_of
@@ -39,12 +39,12 @@ def check_model(model: HookedModel) -> None:
     """
     if not (hasattr(model, "cfg") and hasattr(model, "run_with_hooks") and hasattr(model.cfg, "n_layers")):
         raise InputError(
-            f"model is a {type(model).__name__}; expected a TransformerLens model, for example from "
+            f"model is {a_kind(model)}; expected a TransformerLens model, for example from "
             "laminar_lens.load_model"
         )
     if not hasattr(model, "parameters"):
         raise InputError(
-            f"model is a {type(model).__name__}, which runs elsewhere, so that its weights and its run are "
+            f"model is {a_kind(model)}, which runs elsewhere, so that its weights and its run are "
             "out of reach: load the model here with laminar_lens.load_model, or give what its run_with_cache "
             "returns to residuals_from_cache"
         )

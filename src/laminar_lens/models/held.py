@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.forward import check_in_memory
 from laminar_lens.models.gguf.tokenizer import with_bos
@@ -35,7 +35,7 @@ class HeldOriginal:
         self.short = self.name.rstrip("/").rpartition("/")[2]
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise InputError(
-                f"tokenizer is a {type(tokenizer).__name__}; give the tokenizer of {self.name!r} with it: "
+                f"tokenizer is {a_kind(tokenizer)}; give the tokenizer of {self.name!r} with it: "
                 "tokenizer=AutoTokenizer.from_pretrained(…)"
             )
         check_in_memory(hf)

@@ -203,7 +203,7 @@ def processing_note(model: HookedModel) -> str:
         "centring removes the mean of every residual vector, which turns angles between tokens (by degrees, "
         "even in a random model)"
         if "centred" in processing
-        else "folding keeps the residual angles, but final_norm=True is not possible"
+        else "folding keeps the residual angles, but the final norm is not possible"
     )
     return (
         f"The weights of {describe_name(model)} were processed by TransformerLens ({processing}): {effect}; "

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from laminar_lens.errors import ModelError
+from laminar_lens.errors import ModelError, a_kind
 from laminar_lens.models.folder import check_folder
 from laminar_lens.models.folder.files import kind
 from laminar_lens.models.gguf import check_gguf
@@ -44,7 +44,7 @@ def check_name(name_or_path: Any) -> None:
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise ModelError(
-            f"model is a {type(name_or_path).__name__}; give a name or a folder (a model that you built is "
+            f"model is {a_kind(name_or_path)}; give a name or a folder (a model that you built is "
             "passed to the studies as it is)"
         )
     path = local_path(name_or_path)

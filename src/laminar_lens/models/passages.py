@@ -9,7 +9,7 @@ place.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,17 @@ def own_texts_note(model: HookedModel, texts: Prompts) -> list[str]:
     if texts is not None or named_texts(model, texts) != SAMPLED:
         return []
     name = describe_name(model)
-    return [f"The texts are sampled: {name} writes its own. texts='passages' measures the English passages."]
+    return [
+        f"The texts are sampled: {name} writes its own. Choose passages as texts to measure the English ones."
+    ]
+
+
+def notes_of_a_part(model: HookedModel, notes: Iterable[str], known: Sequence[str]) -> list[str]:
+    """The notes of a warm-up that is part of something else, as that says them, without the `known` ones."""
+    own = own_texts_note(model, None)
+    sampled = f"The warm-up's texts are sampled: {describe_name(model)} writes its own."
+    said = [sampled if note in own else f"Warm-up: {note}" for note in notes if note not in known]
+    return [note for note in said if note not in known]
 
 
 def check_language(model: HookedModel, advice: str = ADVICE) -> list[list[int]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from laminar_lens.arguments import characters, places
 from laminar_lens.axes import Mask
-from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.errors import InputError, ShapeError, a_kind
 from laminar_lens.models.context import context_length
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import bos_token_id
@@ -54,7 +54,7 @@ def token_rows(
 def _checked_texts(prompts: Any, mask: Mask) -> tuple[str, ...]:
     if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
         raise InputError(
-            f"prompts is a {type(prompts).__name__}; expected a text, a sequence of texts or a token tensor "
+            f"prompts is {a_kind(prompts)}; expected a text, a sequence of texts or a token tensor "
             "[batch pos]"
         )
     if mask is not None:
@@ -64,8 +64,7 @@ def _checked_texts(prompts: Any, mask: Mask) -> tuple[str, ...]:
     for index, text in enumerate(prompts):
         if not isinstance(text, str):
             raise InputError(
-                f"prompt {index} is a {type(text).__name__}, not a text; token ids go in one tensor "
-                "[batch pos]"
+                f"prompt {index} is {a_kind(text)}, not a text; token ids go in one tensor [batch pos]"
             )
         if not text.strip():
             raise InputError(f"prompt {index} is blank ({text!r}); every prompt needs at least one token")

@@ -17,9 +17,11 @@ from laminar_lens.report.pages import MARK
 from laminar_lens.tables import Table
 from laminar_lens.words import estimate_text
 
+NONE = "none"
+
 
 def render(result: Any) -> str:
-    """The whole page as text: sentence, claims, warnings, figures, tokens, tables, provenance.
+    """The whole page as text: sentence, warnings, claims, figures, tokens, tables, provenance.
 
     Args:
         result: a `StudyResult`.
@@ -43,7 +45,7 @@ def render(result: Any) -> str:
         sections=_sections(view, plain, {name: on_page(spec) for name, spec in figures.items()}, tables),
         tokens=None if tokens is None else script_json(tokens),
         settings=list(_flatten(summary["settings"])),
-        provenance=list(_flatten(_provenance(summary, facts))),
+        provenance=[row for row in _flatten(_provenance(summary, facts)) if row[1] != NONE],
         shades=SHADES,
         plotly=library(figures.values()),
         version=__version__,
@@ -144,9 +146,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _plain(value: Any) -> str:
     if isinstance(value, list | dict):
         named = [one.get("name", one) if isinstance(one, dict) else one for one in value]
-        return ", ".join(map(str, named)) or "none"
+        return ", ".join(map(str, named)) or NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str) and value != value.strip():
         return repr(value)
-    return "none" if value is None else str(value)
+    return NONE if value is None else str(value)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from laminar_lens.errors import ResultError
+from laminar_lens.errors import ResultError, with_article
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,7 +92,7 @@ def plain_json(kind: type, name: str, value: object) -> Any:
     """
     if not isinstance(value, kind):
         raise ResultError(
-            f"the result's attribute {name!r} is {str(value)[:40]!r}, not a {kind.__name__}: the file was "
-            "altered or written by another version; run the study again"
+            f"the result's attribute {name!r} is {str(value)[:40]!r}, not {with_article(kind.__name__)}: the "
+            "file was altered or written by another version; run the study again"
         )
     return value

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.axes import PLAIN, Labels
-from laminar_lens.errors import InputError, ResultError
+from laminar_lens.errors import InputError, ResultError, a_kind
 from laminar_lens.results.complete import from_json
 
 ANSWER, MEASURED = "answer", "measured"
@@ -52,7 +52,7 @@ def of_dataset(data: Any) -> xr.DataTree:
     if isinstance(data, xr.DataTree) and all(ANSWER in node.children for node in data.children.values()):
         tree: xr.DataTree = data
         return tree
-    raise ResultError(f"the result is a {type(data).__name__}; expected an xarray.Dataset or a study's tree")
+    raise ResultError(f"the result is {a_kind(data)}; expected an xarray.Dataset or a study's tree")
 
 
 def names(tree: xr.DataTree) -> tuple[str, ...]:

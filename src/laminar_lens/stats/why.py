@@ -231,4 +231,5 @@ def _overall(
     if n_independent < MIN_EQUIVALENCE:
         few = f"{n_independent} independent texts; that nothing is there is said from {MIN_EQUIVALENCE} up"
         return "undetermined", "none", few
-    return "undetermined", "none", f"E11 was shown neither to leave ±{tau:g} rad nor to stay inside"
+    unclear = f"what being first does (E11) was shown neither to leave ±{tau:g} rad nor to stay inside"
+    return "undetermined", "none", unclear

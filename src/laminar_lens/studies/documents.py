@@ -15,7 +15,7 @@ from torch import Tensor
 
 from laminar_lens.arguments import shown
 from laminar_lens.axes import Starts
-from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.errors import InputError, ShapeError, a_kind
 
 Rows = list[list[int]]
 
@@ -154,7 +154,7 @@ def packed_note(rows: Iterable[Sequence[int]], special: Mapping[str, Any]) -> st
     return (
         f"{packed} of {n} texts have token {named} (BOS, EOS or separator) inside, as packed rows of several "
         f"documents have: positions are counted from the row's start. To count from each document's, give "
-        "document_starts= (a token id, or bool [batch pos]), or cut the texts there."
+        "that token as document starts, or cut the texts there."
     )
 
 
@@ -184,9 +184,9 @@ def _marks(starts: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         marks = None
     if marks is None or marks.dtype != torch.bool:
-        what = type(starts).__name__ if marks is None else f"tensor of {marks.dtype}"
+        what = a_kind(starts) if marks is None else f"a tensor of {marks.dtype}"
         raise InputError(
-            f"document_starts is a {what}; expected a token id, or bool [batch pos], True at each document's "
+            f"document_starts is {what}; expected a token id, or bool [batch pos], True at each document's "
             "first token"
         )
     return marks

@@ -34,6 +34,7 @@ from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.run import Kept, Run
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.studies.texts import Texts
+from laminar_lens.words import neutral
 
 R = TypeVar("R", bound=StudyResult)
 
@@ -138,13 +139,14 @@ def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
     own = study.settings(measured)
     settings = {**about["texts"], **own, **about["settings"], **own}
     provenance = {**about["provenance"], "settings": settings}
+    names = ["texts", *(one.name for of in (study, Options) for one in fields(of))]
     return label_dataset(
         answer.dataset,
         study=study.kind,
         sentence=f"{answer.sentence} {about['observed']}".rstrip(),
         provenance=provenance,
         settings=settings,
-        warnings=[*about["notes"], *answer.notes],
+        warnings=[neutral(note, names) for note in (*about["notes"], *answer.notes)],
     )
 
 

@@ -22,7 +22,7 @@ from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
-from laminar_lens.models.passages import check_language, named_texts
+from laminar_lens.models.passages import check_language, named_texts, notes_of_a_part
 from laminar_lens.models.selection import layer_indices
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.models.tokens import token_rows
@@ -37,7 +37,8 @@ from laminar_lens.studies.documents import (
     starts_setting,
 )
 from laminar_lens.studies.masks import sink_mask
-from laminar_lens.texts.passages import PASSAGES
+from laminar_lens.studies.options import MOST_TEXTS
+from laminar_lens.texts.passages import N_PASSAGES, PASSAGES
 
 FORMAT = "laminar-lens-masks/1"
 
@@ -204,12 +205,22 @@ def _skip(
     }
     warm: Any = run(STUDIES.get(LEAVING_OUT)(), model, **how, progress=progress)
     notes.append(warm.sentence)
+    notes.extend(notes_of_a_part(model, warm.warnings, notes))
     if warm.skip is None:
-        raise InputError(
-            f"{warm.sentence} Give skip= yourself (a warm-up study shows the curve), or n_texts= for "
-            "more texts"
-        )
+        raise InputError(_remedy(warm))
     return int(warm.skip)
+
+
+def _remedy(warm: Any) -> str:
+    """What to do where a warm-up names no number, and why it does not."""
+    data, tau = warm.dataset, float(warm.dataset.attrs["tau"])
+    wider = data["tolerance_k_hi"].sel(tolerance=data["tolerance"] > tau)
+    enough = [f"{int(k)} (enough at ±{float(k.tolerance):g} rad)" for k in wider if k >= 0][:1]
+    by_hand = f"give skip={enough[0] if enough else 'K'}"
+    most = N_PASSAGES if warm.settings.get("texts") == PASSAGES else MOST_TEXTS
+    more = warm.n_needed is not None and warm.n_needed <= most
+    or_more = f", or n_texts={warm.n_needed} (about so many would show a number)" if more else ""
+    return f"{by_hand}{or_more}: the warm-up is {warm.verdict} at ±{tau:g} rad on {data.sizes['text']} texts"
 
 
 def write_masks(masks: TokenMasks, folder: Path) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from laminar_lens.arguments import checked, wholes
 from laminar_lens.axes import Mask, Progress, Starts, Wholes
 from laminar_lens.capture import ResidualStates
-from laminar_lens.errors import InputError, ShapeError
+from laminar_lens.errors import InputError, ShapeError, a_kind
 from laminar_lens.geometry import padded
 from laminar_lens.models.batches import PromptBatches, prompt_batches
 from laminar_lens.models.context import context_length
@@ -49,8 +49,7 @@ def real_tokens(
         ids = torch.as_tensor(tokens)
     except (TypeError, ValueError, RuntimeError):
         raise ShapeError(
-            f"tokens is a {type(tokens).__name__} that makes no tensor; give integer ids [batch pos], −1 for "
-            "padding"
+            f"tokens is {a_kind(tokens)} that makes no tensor; give integer ids [batch pos], −1 for padding"
         ) from None
     if ids.ndim != 2 or ids.dtype.is_floating_point:
         raise ShapeError(f"tokens has shape {tuple(ids.shape)} of {ids.dtype}; give integer ids [batch pos]")

@@ -6,7 +6,7 @@ import xarray as xr
 
 from laminar_lens.arguments import checked, wholes
 from laminar_lens.axes import Wholes
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.stats.bootstrap import simultaneous_band
 from laminar_lens.studies.layers import named_layers
 
@@ -30,7 +30,7 @@ def band(values: Any, *, seed: int = 0) -> xr.Dataset:
     Source: see `laminar_lens.stats.bootstrap.simultaneous_band`.
     """
     if not isinstance(values, xr.DataArray) or "text" not in values.dims or values.name is None:
-        raise InputError(f"values is a {type(values).__name__}; expected a named DataArray with an axis text")
+        raise InputError(f"values is {a_kind(values)}; expected a named DataArray with an axis text")
     one, name = values.transpose("text", ...), str(values.name)
     groups = one["group"].values if "group" in one.coords else None
     found = simultaneous_band(one.values, groups=groups, seed=seed)

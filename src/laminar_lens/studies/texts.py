@@ -197,7 +197,7 @@ def _of_length(
     if lost := len(rows) - len(enough):
         said = f"{lost} of {len(rows)} {what} have fewer than {wanted} tokens: left out"
         if 2 * lost > len(rows):
-            notes.insert(0, f"{said}; length={_of_half(lengths)} would keep at least half of them.")
+            notes.insert(0, f"{said}; a length of {_of_half(lengths)} would keep at least half of them.")
         else:
             notes.append(f"{said}.")
     tokens = torch.tensor([rows[k][:wanted] for k in enough])

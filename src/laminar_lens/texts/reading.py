@@ -9,7 +9,7 @@ import stat
 import zlib
 from typing import NoReturn
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 
 MOST_BYTES = 2**30
 """A text file of more than a gibibyte is a mistake: its tokens alone would need some eight times as much."""
@@ -67,7 +67,7 @@ def read_bytes(path: object, what: str = "text file") -> bytes:
         InputError: as `read_text`, but for the encoding; a .gz file that is none, or is cut short.
     """
     if not isinstance(path, str | os.PathLike):
-        raise InputError(f"{what} is given as a {type(path).__name__} ({path!r:.60}): give its path")
+        raise InputError(f"{what} is given as {a_kind(path)} ({path!r:.60}): give its path")
     name = f"{what} {str(path)!r}"
     data = _bytes(path, name)
     if not os.fspath(path).lower().endswith(PACKED):

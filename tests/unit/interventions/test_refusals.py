@@ -253,6 +253,9 @@ def test_conditions_have_names():
         ({"plain": ll.cut(5)}, "a condition named 'plain'"),
         ({" ": ll.cut(5)}, "a condition named ' '"),
         ({"a": []}, "condition 'a' has no intervention"),
+        ({"x": 3}, r"^interventions\['x'\] is an int; give one such as"),
+        ({"a": ll.cut(5), "x": ["cut(5)"]}, r"^interventions\['x'\] holds 'cut\(5\)', a str; give such as"),
+        (3, "^interventions is an int; give one such as"),
     ):
         with pytest.raises(InputError, match=message):
             as_conditions(given)

@@ -9,7 +9,7 @@ import xarray as xr
 
 from laminar_lens.results import label_dataset
 from laminar_lens.stats.mixture import TwoModes
-from laminar_lens.studies.claim import worded
+from laminar_lens.studies.claim import NOTHING, Claim, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential import mode_claims
 from laminar_lens.studies.sequential.answer import _baseline_statistics, _mode_statistics, _target_statistics
@@ -86,10 +86,16 @@ def kept_warmup(answer: xr.Dataset, sentence: str = "Synthetic.") -> WarmupResul
     return WarmupResult(label_dataset(answer, study="warmup", sentence=sentence, **how))
 
 
-def said_of(found: Baseline, warmup: Any = None) -> str:
-    return sentence(
-        LAYERS, found, warmup, {"C4": modes_claim(LAYERS, found), "C5": attribution_claim(LAYERS, found)}
-    )
+def said_of(found: Baseline, warmup: Any = None, **claims: Claim) -> str:
+    open_ones = {name: Claim("undetermined", *NOTHING, "times") for name in ("C1", "C3")}
+    of_baseline = {"C4": modes_claim(LAYERS, found), "C5": attribution_claim(LAYERS, found)}
+    return sentence(LAYERS, found, warmup, open_ones | of_baseline | claims)
+
+
+TARGET = (
+    "Whether the angle at the target is much wider than the target's rotation between layers is "
+    "undetermined; whether it varies less over prompts than that of unrelated pairs is undetermined."
+)
 
 
 class TestRotation:
@@ -489,14 +495,35 @@ class TestSentence:
 
     def test_says_what_to_leave_out_and_how_the_baseline_splits(self, rng: np.random.Generator) -> None:
         said = self.make(baseline(rng), kept_warmup(xr.Dataset(), "Leave out 1 token."))
-        assert said.startswith("Leave out 1 token. The published baseline splits in two in layers 0–8")
+        assert said.startswith(
+            f"Leave out 1 token. {TARGET} The published baseline splits in two in layers 0–8"
+        )
         assert "; the upper group is the pairs with position 0 (agreement 1.00 [" in said
         assert "does not split" in self.make(baseline(rng, upper=1.25))
         few = self.make(baseline(rng, n=12, n_first=4))
         assert few.startswith(
-            "Undetermined whether the published baseline splits in two: there were 12 prompts, 20"
+            f"{TARGET} Undetermined whether the published baseline splits in two: there were 12 prompts, 20"
         )
         assert self.make(baseline(rng)).endswith("How many tokens to leave out was not measured.")
+
+    @pytest.mark.parametrize(
+        ("verdict", "wide", "steady"),
+        [
+            ("holds", "The angle at the target is much wider than", "it varies less over"),
+            ("fails", "The angle at the target is not much wider than", "it does not vary less over"),
+            ("undetermined", "Whether the angle at the target is much wider than", "whether it varies less"),
+        ],
+    )
+    def test_the_target_is_what_c1_and_c3_say(
+        self, verdict: Any, wide: str, steady: str, rng: np.random.Generator
+    ) -> None:
+        found = baseline(rng)
+        said = said_of(found, C1=Claim(verdict, 2.5, 2.25, 2.75, "times"))
+        assert said.startswith(wide)
+        assert " (2.50 [2.25, 2.75] times); whether it varies less" in said
+        said = said_of(found, C3=Claim(verdict, 0.5, np.nan, np.nan, "times"))
+        assert f" is undetermined; {steady}" in said
+        assert said.startswith("Whether the angle at the target is much wider")
 
     def test_the_upper_group_is_what_c5_says(self, rng: np.random.Generator) -> None:
         found = baseline(rng)
@@ -506,8 +533,7 @@ class TestSentence:
             ("undetermined", "; whether the upper group is the pairs with position 0 is undetermined ("),
         ):
             upper = replace(attribution_claim(LAYERS, found), verdict=verdict)
-            said = sentence(LAYERS, found, None, {"C4": modes_claim(LAYERS, found), "C5": upper})
-            assert words in said
+            assert words in said_of(found, C5=upper)
         moved = np.where(found.pairs == 0, 9, found.pairs)[..., ::-1]
         other = compare(angles(rng), moved[0], "published", found.angle, moved, LAYERS, n_perm=99, seed=0)
         assert "not exactly the pairs with position 0 (agreement 0.000 [0.000, " in said_of(other)

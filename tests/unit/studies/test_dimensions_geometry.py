@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tiny_gpt2: Any, tiny_llama: An
     fitted = fit_geometry(model, "centred", texts=tokens[:8])
     for geometry, message in (
         ("centered", "geometry 'centered' is unknown; choose from raw, centred"),
-        (3, "geometry is a int; give one of raw, centred"),
+        (3, "geometry is an int; give one of raw, centred"),
         (fit_geometry(model, "centred", prepend_bos=True), "was fitted with prepend_bos=True"),
         (fit_geometry(model, "centred", layers=[1]), r"was made for hidden states \[1\], not 0"),
         (fitted, "text 0 is one of the texts that geometry 'centred' was fitted on"),

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,23 @@ def test_one_layer_is_as_good_as_a_list(tiny_gpt2: Any) -> None:
         assert one.settings["layers"] == [2]
     assert found[0].sinks[0].nonzero().flatten().tolist() == [0, 5]
     assert not token_masks(model, tokens_of(), skip=0, layers=1).sinks.any()
+
+
+def test_without_a_number_the_remedy_comes_first(
+    novella: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = (
+        r"give {skip}(K|\d+ \(enough at ±[\d.]+ rad\))(, or {n}\d+ \(about so many would show a number\))?: "
+        r"the warm-up is undetermined at ±0\.05 rad on 12 texts"
+    )
+    with pytest.raises(InputError) as error:
+        token_masks(novella, ["He gave her the book."], n_texts=12)
+    assert re.fullmatch(wanted.format(skip="skip=", n="n_texts="), str(error.value))
+    file = tmp_path / "texts.txt"
+    file.write_text("He gave her the book.\n", encoding="utf-8")
+    assert main(["mask", "--text", str(file), "--n-texts", "12", "--quiet", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(f"laminar-lens: error: {wanted.format(skip='--skip ', n='--n-texts ')}\n", said), said
 
 
 def test_token_ids_are_written_as_texts_are(novella: Any, tmp_path: Path) -> None:

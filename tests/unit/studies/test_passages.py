@@ -14,7 +14,7 @@ import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import fit_geometry
-from laminar_lens.models.passages import check_language, windows
+from laminar_lens.models.passages import check_language, notes_of_a_part, own_texts_note, windows
 from laminar_lens.studies.mask_files import token_masks
 from laminar_lens.studies.options import Options
 from laminar_lens.studies.texts import Texts, chosen_texts
@@ -379,6 +379,25 @@ class TestFiles:
     def test_masks_of_a_file(self, model: Any, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(json.dumps(self.rows()))
         assert token_masks(model, tmp_path / "a.json", skip=2).texts == tuple(self.rows())
+
+
+def test_a_part_tells_its_notes_once(novella: Any, model: Any) -> None:
+    notes = [*own_texts_note(novella, None), "The weights were processed.", "3 texts are too short."]
+    found = notes_of_a_part(novella, notes, ["The weights were processed."])
+    assert found == [
+        "The warm-up's texts are sampled: novella writes its own.",
+        "Warm-up: 3 texts are too short.",
+    ]
+    assert notes_of_a_part(novella, notes, [*notes, *found]) == []
+    assert notes_of_a_part(model, ["3 texts are too short."], []) == found[1:]
+
+
+def test_donors_that_a_model_writes_are_said(novella: Any) -> None:
+    how: dict[str, Any] = {"random_init": False, "n_draws": 4, "n_perm": 99, "n_donors": 20}
+    said = 'The donors of the baseline "matched" are sampled: novella writes its own.'
+    assert said in ll.sequential_study(novella, PROMPTS, warmup=False, **how).warnings
+    chosen = ll.sequential_study(novella, PROMPTS, warmup=False, donors="sampled", **how)
+    assert said not in chosen.warnings
 
 
 class TestCommandLine:

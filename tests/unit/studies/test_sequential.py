@@ -12,7 +12,7 @@ from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError, ModelError
 from laminar_lens.models import load_model
 from laminar_lens.pairs import BASELINES, adjacent_pairs, published_pairs, target_mask
-from laminar_lens.prompts import find_targets
+from laminar_lens.prompts import find_targets, her_prompts
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies import run
 from laminar_lens.studies.measurement import measured_angles
@@ -187,6 +187,13 @@ class TestAngles:
         assert np.isnan(once.pair_angle["b"][:, 0, 1]).all()
 
 
+def test_without_prompts_the_shipped_sentences_are_measured(novella: Any) -> None:
+    how: dict[str, Any] = {"warmup": False, "random_init": False, "n_draws": 4, "n_perm": 99, "layers": [1]}
+    found = sequential_study(novella, **how)
+    assert found.dataset["text"].values.tolist() == list(her_prompts())
+    assert found.numbers_sha256 == sequential_study(novella, her_prompts(), **how).numbers_sha256
+
+
 class TestDataset:
     def test_names_and_axes(self, result: StudyResult) -> None:
         by, layer = ("baseline", "layer"), ("layer",)
@@ -291,7 +298,7 @@ class TestSettings:
         assert (pairs[pairs >= 0] >= 2).all()
         assert np.isnan(skipped.dataset["first_shift_mean"]).all()
         every = study(FEW, skip=6)
-        assert any("have no target pair with skip=6" in note for note in every.warnings)
+        assert any("have no target pair behind the first 6 positions" in note for note in every.warnings)
         gone = every.dataset["target_pair"].values[:, 0] < 0
         assert 0 < gone.sum() < len(gone)
         assert np.isnan(every.dataset["target_angle"].values[:, gone]).all()

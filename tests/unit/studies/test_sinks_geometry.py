@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused(tiny_gpt2: Any) -> None:
     model = ll.load_model(tiny_gpt2)
     with pytest.raises(InputError, match=r"^geometry 'center' is unknown; choose from raw, centred, "):
         study(model, geometry="center")
-    with pytest.raises(InputError, match="geometry is a int; give one of"):
+    with pytest.raises(InputError, match="geometry is an int; give one of"):
         study(model, geometry=3)
     tokens = tokens_of(50)
     own = fit_geometry(model, "centred", texts=tokens[7:9])

@@ -46,7 +46,6 @@ def test_rows_without_padding_are_as_long_as_they_are(model: object) -> None:
 def test_most_texts_left_out_is_said_at_the_top(model: object) -> None:
     shape, notes = chosen(model, padded([9] * 10 + [12] * 5 + [30] * 4), 30)
     assert shape == [4, 30]
-    assert (
-        notes[0]
-        == "15 of 19 texts have fewer than 30 tokens: left out; length=9 would keep at least half of them."
+    assert notes[0] == (
+        "15 of 19 texts have fewer than 30 tokens: left out; a length of 9 would keep at least half of them."
     )

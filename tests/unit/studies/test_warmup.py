@@ -16,7 +16,8 @@ from laminar_lens.results import json_safe, label_dataset, load_result
 from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.stats.warmup import Answer, WarmupAnswer, contrast, warmup
 from laminar_lens.stats.warmup_shape import effects
-from laminar_lens.studies.warmup.figures import cost, k_by_layer, warmup_delta
+from laminar_lens.studies.warmup.cost_figure import cost
+from laminar_lens.studies.warmup.figures import k_by_layer, warmup_delta
 from laminar_lens.studies.warmup.result import WarmupResult
 from laminar_lens.studies.warmup.study import warmup_study
 from laminar_lens.studies.warmup.words import sentence

@@ -305,6 +305,9 @@ def test_interventions_of_a_place_do_not_fit_texts_that_are_moved(
         why_study(model, tokens, interventions=change)
 
 
+BEHIND = "each behind the first t = 42–62 tokens of another"
+
+
 def said(
     e11: list[float], e10: list[float], e01: list[float], *, n: int = 200, **how: Any
 ) -> tuple[str, Claim]:
@@ -320,20 +323,22 @@ def test_every_verdict_in_words() -> None:
     text, c8 = said([0, 0.3], [0, 0], [0, 0.3])
     size = r"being first makes a pair 0\.\d\d rad"
     assert re.match(
-        rf"Position: {size} wider in layer 1 \(95% CI 0\.\d\d–0\.\d\d, 200 texts, t = 42–62\), and being at",
+        rf"Position: {size} wider in layer 1 \(95% CI 0\.\d\d–0\.\d\d, 200 texts, {BEHIND}\), and being at",
         text,
     )
     assert re.search(
         r"being at position 0 is enough for it \(\+0\.\d\d rad\), being without context is not", text
     )
     assert (c8.verdict, c8.unit) == ("position", "rad")
-    assert c8.evidence.startswith("The claim does not hold: it is the position. Position in layer 1: E11 +0.")
+    assert c8.evidence.startswith(
+        "The claim does not hold: it is the position. Position in layer 1: being first (E11) +0."
+    )
     assert "With random weights E11 is −0.10 rad in these layers." in c8.evidence
     text, _ = said([0, -0.3], [0, -0.3], [0, -0.3])
     assert re.match(rf"Either: {size} narrower in layer 1", text)
     text, c8 = said([0, 0.3], [0, 0.15], [0, 0])
     assert re.match(rf"Undetermined: {size} wider in layer 1", text)
-    assert "but an interval of the named layers crosses a threshold (E01 " in text
+    assert "but an interval of the named layers crosses a threshold (positions restarted alone (E01) " in text
     assert "The claim is open." in c8.evidence
     text, c8 = said([0, 0.01], [0, 0], [0, 0])
     assert text.startswith("None: being first moves a pair of tokens by less than 0.05 rad, in all 2 hidden")
@@ -346,22 +351,24 @@ def test_every_verdict_in_words() -> None:
     )
     text, _ = said([-0.4, -0.3, 0], [0, -0.3, 0], [-0.4, 0, 0], control=0)
     assert text.endswith("Layer by layer, the answer is position in layer 0.")
+    text, _ = said([0, 0.3, 0.3], [0, 0.3, 0.15], [0, 0, 0.01])  # the last is open, at half of E11
+    assert "in layers 1–2 (" in text
+    assert "on average over these layers, being without context is enough" in text
+    assert text.endswith("Layer by layer, the answer is undetermined in layer 2.")
     text, _ = said([0, 0.3], [0, 0.3], [0, 0], n=30)
     why_not = "30 observations; layers are named from 80 up, half to choose and half to measure"
-    assert (
-        text == f"Undetermined: {why_not} (30 texts, t = 42–62). 160 independent texts are enough for that."
-    )
+    assert text == f"Undetermined: {why_not} (30 texts, {BEHIND}). 160 independent texts are enough for that."
 
 
 def test_a_cause_that_depends_on_the_place_is_said(novella: Any) -> None:
     """Here with the trained model, whose cut does more the farther from the start it is made."""
     result = why_study(novella, n_texts=180, at=[42, 52, 62], layers=[2, 3, 4], random_init=False)
     assert re.search(
-        r"It depends on the place: from t = 42 to 62 E10 goes from −0\.\d+ to −0\.\d+ rad \(95% CI of the "
-        r"change \[−0\.\d+, −0\.\d+\]\)\.$",
+        r"It depends on the place t: from 42 to 62 context cut off alone \(E10\) goes from −0\.\d+ to "
+        r"−0\.\d+ rad \(95% CI of the change \[−0\.\d+, −0\.\d+\]\)\.$",
         result.sentence,
     )
-    assert any("E10 changes along the places t = 42 … 62" in line for line in result.warnings)
+    assert any("(E10) changes along the places t = 42 … 62." in line for line in result.warnings)
     data = result.dataset
     assert data["t"].values.tolist() == [42, 52, 62]
     rows = result.found[0]["layers"]

@@ -126,7 +126,11 @@ def fan_out_claim(layers: Sequence[int], target: np.ndarray, seed: int) -> Claim
         f"{rows[-1]}; the straight line through these layers changes by {signed(estimate)} rad."
     )
     claim = Claim(verdict, estimate, low, high, "rad", evidence + because(found.withheld))
-    return decided(claim, found.withheld, f"its interval holds {FAN_OUT:g} rad, more than which is a fan-out")
+    return decided(
+        claim,
+        found.withheld,
+        f"its interval includes {FAN_OUT:g} rad, and only a change by more than that is a fan-out",
+    )
 
 
 def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed: int) -> Claim:
@@ -161,7 +165,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
 def alike_claim(warmup: WarmupResult | None) -> Claim:
     """C7: the warm-up's own answer, read at `FROM` tokens."""
     if warmup is None:
-        return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out (warmup=False).")
+        return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out.")
     k_lo, k_hi = warmup.k_lo, warmup.k_hi
     if k_hi is not None and k_hi <= FROM:
         verdict = "holds"
@@ -184,6 +188,17 @@ def _first_alike(warmup: xr.Dataset) -> float:
     return float(apart[-1] + 1) if len(apart) else 0.0
 
 
+_WIDE = {
+    "holds": "The angle at the target is much wider than the target's rotation between layers",
+    "fails": "The angle at the target is not much wider than the target's rotation between layers",
+    "undetermined": "Whether the angle at the target is much wider than the target's rotation between layers "
+    "is undetermined",
+}
+_STEADY = {
+    "holds": "it varies less over prompts than that of unrelated pairs",
+    "fails": "it does not vary less over prompts than that of unrelated pairs",
+    "undetermined": "whether it varies less over prompts than that of unrelated pairs is undetermined",
+}
 _PUBLISHED = {"holds": " (as published)", "fails": " (elsewhere than published)"}
 _UPPER = {
     "holds": "the upper group is the pairs with position 0",
@@ -195,11 +210,18 @@ _UPPER = {
 def sentence(
     layers: Sequence[int], found: Baseline, warmup: WarmupResult | None, claims: Mapping[str, Claim]
 ) -> str:
-    """The practical answer, then whether and how the baseline splits, as C4 and C5 have it."""
-    split = _split(layers, found, claims["C4"], claims["C5"])
+    """The practical answer, the target as C1 and C3 have it, then whether and how the baseline splits, as C4
+    and C5 have it."""
+    said = f"{_target(claims['C1'], claims['C3'])} {_split(layers, found, claims['C4'], claims['C5'])}"
     if warmup is None:
-        return f"{split} How many tokens to leave out was not measured."
-    return f"{str(warmup.sentence).rstrip()} {split}"
+        return f"{said} How many tokens to leave out was not measured."
+    return f"{str(warmup.sentence).rstrip()} {said}"
+
+
+def _target(wide: Claim, steady: Claim) -> str:
+    size = estimate(wide.estimate, wide.low, wide.high, wide.unit)
+    ratio = f" ({size})" if np.isfinite(wide.estimate) else ""
+    return f"{_WIDE[wide.verdict]}{ratio}; {_STEADY[steady.verdict]}."
 
 
 def _split(layers: Sequence[int], found: Baseline, two_modes: Claim, upper: Claim) -> str:

@@ -134,10 +134,11 @@ def baseline_split(dataset: xr.Dataset) -> go.Figure | None:
     )  # fmt: skip
     if said:
         rows, columns = np.nonzero(dataset["two_sinks"].values)
-        top = angles[rows, columns].argmax()
-        figure.add_annotation(
-            text="two sinks", x=int(layers[rows[top]]), y=float(angles[rows[top], columns[top]]),
-            yanchor="bottom", showarrow=False, font={"size": 12, "color": SOFT},
+        figure.add_trace(
+            go.Scatter(
+                x=layers[rows], y=angles[rows, columns], mode="markers", name="both tokens are sinks",
+                marker={"symbol": "circle-open", "size": 7, "color": _DARK}, hoverinfo="skip",
+            )
         )  # fmt: skip
     layer_axis(figure, layers.tolist())
     angle_axis(figure, [angles], attrs=dataset.attrs)

@@ -235,7 +235,7 @@ def _draws(
 
 def _left_out(has: np.ndarray, kind: str, skip: int) -> list[str]:
     count = int((~has).sum())
-    why = f" with skip={skip}" if skip else ""
+    why = f" behind the first {skip} positions" if skip else ""
     return (
         [f"{count} of {len(has)} prompts have no {kind} pair{why} and are left out there."] if count else []
     )

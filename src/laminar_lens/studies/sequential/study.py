@@ -8,7 +8,7 @@ from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Names, Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.prompts import OCCURRENCES
+from laminar_lens.prompts import OCCURRENCES, her_prompts
 from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.sequential.command import Part, baseline, part, texts_outside
@@ -91,6 +91,7 @@ class Sequential(Study):
     def texts(self, run: "Run", given: Prompts) -> "Plan":
         from laminar_lens.studies.sequential.plan import make_plan
 
+        given = her_prompts() if given is None else given
         plan = make_plan(getattr(run.model, "tokenizer", None), given, self.chosen(run))
         if len(plan.prompts) < 2:
             raise InputError(
@@ -135,7 +136,7 @@ class Sequential(Study):
 @checked(Sequential.without)
 def sequential_study(
     model: HookedModel,
-    prompts: Prompts,
+    prompts: Prompts = None,
     *,
     target: Any = " her",
     occurrence: Any = "error",
@@ -163,7 +164,8 @@ def sequential_study(
     Args:
         model: any TransformerLens model with a tokenizer.
         prompts: independent texts; each is one observation, but for those that repeat another (all of their
-            tokens, or all but one in sixteen and the target's), which are left out and counted.
+            tokens, or all but one in sixteen and the target's), which are left out and counted. None: the 54
+            sentences around " her" that the command measures, too.
         target: text or regular expression; the pair is (token before, first token of the target).
         occurrence: "error" wants one occurrence a prompt; "first" and "last" choose, "all" averages.
         baseline: "published", "adjacent", "matched" or "by_position": the one whose modes are analysed. All

@@ -7,14 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laminar_lens.errors import InputError
+from laminar_lens.axes import PLAIN
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.geometry import RAW
 from laminar_lens.interventions.conditions import Conditions, as_conditions, portable
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.models.context import context_length
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.info import describe_name
 from laminar_lens.models.padding import without_pads
-from laminar_lens.models.passages import GIVEN, check_language, named_texts, windows
+from laminar_lens.models.passages import GIVEN, check_language, named_texts, notes_of_a_part, windows
 from laminar_lens.results import json_safe
 from laminar_lens.stats.observations import repeats
 from laminar_lens.studies.measurement import Adjacent, adjacent_angles
@@ -45,12 +47,14 @@ def warmup_part(run: Run, warmup: Any) -> WarmupResult | None:
         options = replace(run.options, interventions=changed, **own)
         found = drive(part.study, run.model, None, options, run.progress, run.kept)
         assert isinstance(found, WarmupResult)
+        run.notes.extend(notes_of_a_part(run.model, found.condition(PLAIN).warnings, run.notes))
         return found
     if not isinstance(warmup, WarmupResult):
         raise InputError(
-            f"warmup is a {type(warmup).__name__}: give a result of warmup_study, None to run one, or False"
+            f"warmup is {a_kind(warmup)}: give a result of warmup_study, None to run one, or False"
         )
     _check_warmup(warmup, run, fit)
+    run.notes.extend(notes_of_a_part(run.model, warmup.condition(PLAIN).warnings, run.notes))
     return warmup
 
 
@@ -122,12 +126,15 @@ def _own_donors(run: Run, named: str | None, n: int, length: int, least: int) ->
             if named:
                 raise
             run.notes.append(f'The donors of the baseline "matched" are sampled: {error}.')
+    elif not named:
+        own = f"{describe_name(model)} writes its own"
+        run.notes.append(f'The donors of the baseline "matched" are sampled: {own}.')
     written = sample_tokens(model, n, length, seed=seed, progress=run.progress)
     again = int(repeats(written.tolist()).sum())
     if again > MANY_REPEATS * n:
         run.notes.append(
             f'{again} of the {n} donors of the baseline "matched" repeat another: the model writes the '
-            "same text again and again; give donors= of your own."
+            "same text again and again; give donors of your own."
         )
     return SAMPLED, written
 

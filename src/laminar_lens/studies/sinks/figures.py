@@ -12,13 +12,13 @@ from laminar_lens.figures.style import (
     EARLY,
     RANDOM,
     SHADES,
-    SOFT,
     TARGET,
     WITH_FIRST,
     colorscale,
     layer_axis,
     mean_and_band,
     new_figure,
+    reference_line,
     shown,
     withheld_note,
 )
@@ -61,11 +61,7 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
             float(np.log10(max(0.05, 0.8 * float(np.nanmin(band[0]))))), float(np.log10(top))
         ], "tickvals": TICKS, "ticktext": [f"{tick:,}" for tick in TICKS]}
     )  # fmt: skip
-    figure.add_hline(y=threshold, line={"color": SOFT, "width": 1, "dash": "dot"})
-    figure.add_annotation(
-        text=f"{threshold:g} times: a sink", x=1, xref="paper", y=float(np.log10(threshold)), yref="y",
-        xanchor="right", yanchor="bottom", showarrow=False, font={"size": 12, "color": SOFT},
-    )  # fmt: skip
+    reference_line(figure, threshold, f"{threshold:g} times: a sink")
     return figure
 
 

@@ -1,29 +1,26 @@
 """Figures of the warm-up study."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import layer_lines, menu, needs, position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import layer_lines, needs, position_axis, tolerance, tolerance_band
 from laminar_lens.figures.style import (
     INK,
-    LAYERS,
     RANDOM,
     SOFT,
     TARGET,
     WITH_FIRST,
     angle_axis,
     fade,
+    key,
     layer_axis,
     mean_and_band,
     new_figure,
-    scale_color,
     withheld_note,
 )
-from laminar_lens.studies.warmup.costs import STATISTICS, worst_layer
 
 
 def _ends(tau: float | None) -> list[float]:
@@ -35,11 +32,9 @@ def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
     names = [f"reference_{end}" for end in ("start", "stop")]
     if set(names) <= set(dataset.attrs):
         ends = [dataset.attrs[name] for name in names]
-        figure.add_vrect(
-            x0=ends[0] - 0.5, x1=ends[1] - 0.5, fillcolor=fade(SOFT, 0.1), line_width=0, layer="below",
-            annotation={"text": "reference", "font": {"size": 12, "color": SOFT}},
-            annotation_position="bottom right",
-        )  # fmt: skip
+        color = fade(SOFT, 0.1)
+        figure.add_vrect(x0=ends[0] - 0.5, x1=ends[1] - 0.5, fillcolor=color, line_width=0, layer="below")
+        key(figure, "reference pairs", marker={"symbol": "square", "color": color, "size": 12})
 
 
 @needs("delta")
@@ -152,6 +147,8 @@ def k_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         )
     )  # fmt: skip
     _k_marks(figure, dataset, end, open_ended)
+    if bar.any():
+        key(figure, "from what is necessary up", line={"color": WITH_FIRST, "width": 5})
     layer_axis(figure, layers.tolist())
     step = next(s for s in (1, 2, 5, 10, 20, 50, 1000) if top / s <= 8)
     bottom = -0.06 * top - 0.2
@@ -180,19 +177,24 @@ def k_by_tolerance(dataset: xr.Dataset) -> go.Figure | None:
                 hovertemplate=f"layer {layer}, ±%{{customdata}} rad: %{{y}} are enough<extra></extra>",
             )
         )  # fmt: skip
-    for name, words, color in (("k_hi", "enough", TARGET), ("k_lo", "necessary", WITH_FIRST)):
+    for name, words, color in (
+        ("k_hi", "enough in every layer", TARGET),
+        ("k_lo", "necessary", WITH_FIRST),
+    ):
         k = dataset[f"tolerance_{name}"].values
         figure.add_trace(
             go.Scatter(
                 x=x, customdata=names, y=np.where(k < 0, np.nan, k), mode="lines+markers", name=words,
                 line={"color": color, "width": 3}, marker={"size": 8},
-                hovertemplate=f"±%{{customdata}} rad: %{{y}} {words} in all layers<extra></extra>",
+                hovertemplate=f"±%{{customdata}} rad: %{{y}} {words}<extra></extra>",
             )
         )  # fmt: skip
+    key(figure, "enough in one layer", line={"color": fade(TARGET, 0.4), "width": 1})
     chosen = tolerance(dataset)
     if chosen in tau:
         line = {"color": SOFT, "width": 1, "dash": "dot"}
         figure.add_vline(x=tau.index(chosen), line=line, layer="below")
+        key(figure, f"τ = {chosen:g} rad, this study's", line=line)
     figure.update_xaxes(tickvals=x, ticktext=names)
     figure.update_yaxes(title={"text": "tokens to leave out (k)"}, rangemode="tozero")
     figure.update_layout(height=380, showlegend=True)
@@ -248,53 +250,3 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
     angle_axis(figure, [*band, _ends(tau)], title="paired shift (rad)", zero=True)
     tolerance_band(figure, tau)
     return figure
-
-
-_TICKS = [digit * 10.0**power for power in range(-6, 4) for digit in (1, 3)]
-
-
-@needs("mean_bias")
-def cost(dataset: xr.Dataset) -> go.Figure | None:
-    """The bias of a statistic over tokens k … T − 1 and its chance error at 100 texts; a menu picks it."""
-    figure = new_figure(
-        "Does it matter for you? What leaving out costs and saves",
-        "A mean over tokens k … T − 1, in the layer where keeping all biases it most: its bias (thick; "
-        "hollow where none was shown) and its chance error at 100 texts (dashed; of n texts, 10/√n of it). "
-        "A bias above the dashed line of its colour matters at 100 texts: leave out more.",
-        x="first tokens left out (k)",
-    )
-    k = dataset["k"].values
-    buttons: list[Any] = []
-    for name, (what, units) in STATISTICS.items():
-        one = dataset.isel(layer=worst_layer(dataset, name))
-        layer = int(one["layer"])
-        size, shown = np.abs(one[f"{name}_bias"].values), one[f"{name}_from"].values >= 0
-        traces = list(_cost_lines(dataset["span"].values, k, size, one[f"{name}_sd"].values / 10, shown))
-        figure.add_traces([] if buttons else traces)
-        moved = {
-            "y": [trace.y for trace in traces],
-            "marker.symbol": [trace.marker.symbol for trace in traces],
-        }
-        axis = {"yaxis.title.text": f"bias of the {what} in layer {layer} ({units})"}
-        buttons.append({"label": what, "method": "update", "args": [moved, axis]})
-    figure.update_xaxes(tickvals=list(range(len(k))), ticktext=k.astype(str).tolist())
-    figure.update_yaxes(type="log", tickvals=_TICKS, ticktext=[f"{tick:g}" for tick in _TICKS])
-    figure.update_layout(
-        buttons[0]["args"][1], updatemenus=menu(buttons), legend={"x": 1, "xanchor": "right"}
-    )
-    return figure
-
-
-def _cost_lines(spans: Any, k: Any, size: Any, error: Any, shown: Any) -> Iterator[go.Scatter]:
-    """For each T the bias and the chance error, both positive."""
-    for row, span in enumerate(spans.tolist()):
-        color = scale_color(LAYERS, row / max(1, len(spans) - 1))
-        for values, name, dash in ((size, "bias", "solid"), (error, "chance error of 100 texts", "4px,4px")):
-            yield go.Scatter(
-                x=list(range(len(k))), y=np.where(values[row] > 0, values[row], np.nan), customdata=k,
-                mode="lines+markers" if dash == "solid" else "lines", name=f"T = {span}",
-                showlegend=dash == "solid", legendgroup=str(span),
-                line={"color": color, "width": 2.6 if dash == "solid" else 1.4, "dash": dash},
-                marker={"symbol": np.where(shown[row], "circle", "circle-open").tolist(), "size": 8},
-                hovertemplate=f"T = {span}, first %{{customdata}} left out: {name} %{{y:.3g}}<extra></extra>",
-            )  # fmt: skip

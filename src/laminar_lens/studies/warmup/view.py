@@ -10,8 +10,8 @@ from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, LATER, Part, Section, View
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.warmup import costs
+from laminar_lens.studies.warmup.cost_figure import cost
 from laminar_lens.studies.warmup.figures import (
-    cost,
     k_by_layer,
     k_by_tolerance,
     paired_shift,
@@ -37,8 +37,10 @@ NAMES = {
 NOTE = (
     "Leave out `enough` (k_hi, 95%); `necessary` (k_lo) were shown to stand apart. Texts affected: the share "
     "whose most affected first pair leaves the central 95% of the later ones, beyond chance. Texts needed: "
-    "how many would make the two numbers one, or show a first one that is enough."
+    "how many would make the two numbers one (exact), or show a first number that is enough (bound)."
 )
+GOALS = {"bracketed": " (exact)", "undetermined": " (bound)"}
+"""What the texts that are needed would do, by verdict; they do nothing for another one."""
 MISSING = -1
 """In the file, a number of tokens or texts that does not exist."""
 
@@ -89,7 +91,7 @@ def _column(name: str, found: Mapping[str, list[Any]]) -> Column:
     if name == "n_needed":
         rows = zip(found[name], found.get("verdict", [""] * len(found[name])), strict=True)
         cells = [
-            "> 1,000,000" if n is None and said in ("undetermined", "bracketed") else number(n)
+            f"{'> 1,000,000' if n is None else number(n)}{GOALS[said]}" if said in GOALS else number(n)
             for n, said in rows
         ]
         return Column(title, tuple(cells), "texts", spare=spare, values=values)

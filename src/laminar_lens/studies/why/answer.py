@@ -20,7 +20,7 @@ from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.why.cells import Cells
 from laminar_lens.studies.why.measure import Measurement
-from laminar_lens.studies.why.words import TEXT, claim, sentence, trend_sentence
+from laminar_lens.studies.why.words import EFFECT, TEXT, claim, sentence, trend_sentence
 
 PLACES = ("first", "body")
 BY_TEXT = ("T", "E11", "E10", "E01")
@@ -212,9 +212,10 @@ def _trend_note(trend: Trend | None) -> list[str]:
     if trend is None or not trend.shown:
         return []
     first, last = trend.at[[0, -1]]
+    changed = " and ".join(EFFECT[name] for name in trend.shown)
     return [
-        f"{' and '.join(trend.shown)} {'change' if len(trend.shown) > 1 else 'changes'} along the places "
-        f"t = {first} … {last}, so that the verdict may be another elsewhere: choose other places, too."
+        f"The verdict may be another elsewhere: {changed} {'change' if len(trend.shown) > 1 else 'changes'} "
+        f"along the places t = {first} … {last}. Choose other places, too."
     ]
 
 

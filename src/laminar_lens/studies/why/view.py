@@ -22,7 +22,8 @@ from laminar_lens.words import decimal, radians
 SHOWN = ("excess", "T", "E11", "E10", "E01", "interaction", "token_x_place")
 SPARE = {"token_x_place": 3, "interaction": 2, "excess": 1}
 NOTE = (
-    "Radians, with 95% intervals that hold in all layers together. The excess of a first pair is T + E11; "
+    "Means in radians; the page, JSON and CSV have their 95% intervals, which hold in all layers together. "
+    "T: the tokens' own part, wherever they stand. The excess of a first pair is T + E11; "
     "E10: context cut off, E01: positions restarted, E11: both; interaction: E11 − E10 − E01; "
     "token × place: E11 of first bigrams minus E11 of bigrams from inside."
 )

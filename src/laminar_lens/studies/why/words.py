@@ -21,6 +21,11 @@ _SAID = {
     "either": "each is enough for it: being at position 0 ({e01}), being without context ({e10})",
     "jointly": "neither is enough for it, position 0 ({e01}) or no context ({e10}); it takes both",
 }
+EFFECT = {
+    "E11": "being first (E11)",
+    "E10": "context cut off alone (E10)",
+    "E01": "positions restarted alone (E01)",
+}
 _CLAIM = {
     "position": "The claim does not hold: it is the position.",
     "context": "The claim holds.",
@@ -36,7 +41,7 @@ def sentence(
 ) -> str:
     """One or two sentences; angles in radians, layers as hidden states, `at` the places, increasing."""
     where = f"t = {at[0]}" + (f"–{at[-1]}" if at[-1] > at[0] else "")
-    texts = f"{n_texts:,} texts, {where}"
+    texts = f"{n_texts:,} texts, each behind the first {where} tokens of another"
     if answer.verdict == "none":
         return (
             f"None: being first moves a pair of tokens by less than {answer.tau:g} rad, in all {len(layers)} "
@@ -63,14 +68,14 @@ def _one(found: Found, answer: WhyAnswer, layers: Sequence[int], texts: str, has
             f"{head}: {size}, and cutting the context off is all it takes; a restart of positions is not "
             "applicable to this model."
         )
-    return f"{head}: {size}, and {_said(found)}."
+    over = "on average over these layers, " if len(found.layers) > 1 else ""
+    return f"{head}: {size}, and {over}{_said(found)}."
 
 
 def _others(answer: WhyAnswer, layers: Sequence[int]) -> str:
-    """Layers whose own verdict is another cause, or none where they were named."""
+    """Layers whose own verdict is another cause, and of those that were named every other verdict."""
     named = {row for one in answer.found for row in one.layers}
-    own = {row: verdict for row, verdict in enumerate(answer.verdicts) if verdict in CAUSES}
-    own |= {row: verdict for row, verdict in enumerate(answer.verdicts) if verdict == "none" and row in named}
+    own = {row: said for row, said in enumerate(answer.verdicts) if said in CAUSES or row in named}
     said = {row: one.verdict for one in answer.found for row in one.layers}
     rows = {row: verdict for row, verdict in own.items() if verdict != said.get(row)}
     parts = []
@@ -100,9 +105,9 @@ def _factors(found: Found) -> str:
 
 
 def _sizes(found: Found, names: Sequence[str]) -> str:
-    """`E10 −0.21 [−0.22, −0.19], …` of the effects that this model has."""
+    """`context cut off alone (E10) −0.21 [−0.22, −0.19], …` of the effects that this model has."""
     known = {name: found.effects[name] for name in names if np.isfinite(found.effects[name].estimate)}
-    return ", ".join(f"{name} {signed(x.estimate)} {_ci(x)}".strip() for name, x in known.items())
+    return ", ".join(f"{EFFECT[name]} {signed(x.estimate)} {_ci(x)}".strip() for name, x in known.items())
 
 
 def _ci(x: Interval) -> str:
@@ -136,8 +141,8 @@ def trend_sentence(trend: Trend | None) -> str:
         row = EFFECTS.index(name)
         first, last = signed(trend.line.estimate[row, 0]), signed(trend.line.estimate[row, -1])
         ends = _ends(trend.change.low[row], trend.change.high[row])
-        parts.append(f"{name} goes from {first} to {last} rad (95% CI of the change [{ends}])")
-    return f" It depends on the place: from t = {trend.at[0]} to {trend.at[-1]} {' and '.join(parts)}."
+        parts.append(f"{EFFECT[name]} goes from {first} to {last} rad (95% CI of the change [{ends}])")
+    return f" It depends on the place t: from {trend.at[0]} to {trend.at[-1]} {' and '.join(parts)}."
 
 
 def claim(
@@ -158,7 +163,7 @@ def claim(
         widest = int(np.nanargmax(np.abs(band.estimate))) if np.isfinite(band.estimate).any() else 0
         if np.isfinite(band.estimate).any():
             estimate = tuple(float(x[widest]) for x in (band.estimate, band.low, band.high))  # type: ignore[assignment]
-        evidence = f"E11 is largest in layer {layers[widest]}"
+        evidence = f"What being first does (E11) is largest in layer {layers[widest]}"
         evidence += (
             f"; {answer.reason}." if answer.reason else f", inside ±{answer.tau:g} rad in every layer."
         )
