@@ -64,7 +64,8 @@ class Step:
         lengths = torch.stack([part.norm(dim=-1) for part in parts])
         tiny = torch.finfo(lengths.dtype).tiny
         rest = (self.after - self.before - self.attn - self.mlp).norm(dim=-1)
-        return (rest / lengths.amax(0).clamp(min=tiny)).masked_fill(~lengths.isfinite().all(0), torch.nan)
+        found: Tensor = rest / lengths.amax(0).clamp(min=tiny)
+        return found.masked_fill(~lengths.isfinite().all(0), torch.nan)
 
 
 @dataclass(eq=False)
