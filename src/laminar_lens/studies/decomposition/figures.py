@@ -86,22 +86,24 @@ def cosines(dataset: xr.Dataset) -> go.Figure | None:
         width=1.8,
         dash="4px,3px",
     )  # fmt: body_from
-    related = np.flatnonzero(dataset["related"].values == 1)
-    figure.add_trace(
-        go.Scatter(
-            x=layers[related],
-            y=band[0][related],
-            mode="markers",
-            name="differ",
-            marker={"size": 9, "color": "white", "line": {"color": TARGET, "width": 2}},
-            customdata=dataset["q_value"].values[related],
-            hovertemplate="layer %{x}: %{y:.3f}, q = %{customdata:.2g}<extra></extra>",
-        )
-    )  # fmt: body_from
+    _discoveries(figure, dataset)
     layer_axis(figure, layers.tolist())
     figure.update_yaxes(title={"text": "cosine"})
     figure.add_hline(y=0, line={"color": RULE, "width": 1})
     return figure
+
+
+def _discoveries(figure: go.Figure, dataset: xr.Dataset) -> None:
+    """A ring around the cosine of each layer that is a discovery."""
+    at = np.flatnonzero(dataset["related"].values == 1)
+    figure.add_trace(
+        go.Scatter(
+            x=dataset["layer"].values[at], y=dataset["cosine"].values[at], mode="markers", name="differ",
+            marker={"size": 9, "color": "white", "line": {"color": TARGET, "width": 2}},
+            customdata=dataset["q_value"].values[at],
+            hovertemplate="layer %{x}: %{y:.3f}, q = %{customdata:.2g}<extra></extra>",
+        )
+    )  # fmt: skip
 
 
 @needs("place_cosine")
