@@ -93,11 +93,34 @@ DIMENSIONS = {
         "undetermined": "After centring on other texts, three dimensions may or may not make half",
     },
 }
+DECOMPOSITION = {
+    "W1": {
+        "holds": "[Aa]ttention's and the MLP's writes to a token are related in layer",
+        "fails": "writes to a token are no more related than those to different tokens",
+        "undetermined": "[Ww]hether attention's and the MLP's writes to a token are related is undetermined",
+    },
+    "W2": {
+        "holds": r"The two are close to orthogonal \(",
+        "fails": "The two are not close to orthogonal",
+        "undetermined": "Whether the two are close to orthogonal is undetermined",
+    },
+    "W3": {
+        "holds": r"\. MLPs write longer vectors than attention",
+        "fails": "MLPs write shorter vectors than attention",
+        "undetermined": "Whether MLPs write longer vectors than attention is undetermined",
+    },
+    "W4": {
+        "holds": "Steps turn more than they lengthen or shorten in every",
+        "fails": "Not every step turns more than it lengthens or shortens",
+        "undetermined": "Undetermined whether every step turns more than it lengthens or shortens",
+    },
+}
 CAUSES = ("position", "context", "either", "jointly", "none", "undetermined")
 READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "sinks": SINKS,
     "sequential": SEQUENTIAL,
     "dimensions": DIMENSIONS,
+    "decomposition": DECOMPOSITION,
     "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
 }
 LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")

@@ -56,6 +56,7 @@ _HOME = {
     "why_study": "studies.why.study",
     "sink_study": "studies.sinks.study",
     "dimension_study": "studies.dimensions.study",
+    "decomposition_study": "studies.decomposition.study",
     "Study": "studies.study",
     "Answer": "studies.study",
     "Claim": "studies.claim",
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from laminar_lens.results import load_result as load_result
     from laminar_lens.studies.angles import angle_table as angle_table
     from laminar_lens.studies.claim import Claim as Claim
+    from laminar_lens.studies.decomposition.study import decomposition_study as decomposition_study
     from laminar_lens.studies.dimensions.study import dimension_study as dimension_study
     from laminar_lens.studies.drive import run as run
     from laminar_lens.studies.merge import merge as merge

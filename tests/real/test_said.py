@@ -30,9 +30,10 @@ def test_what_is_left_of_a_sink_that_mostly_goes(sinks: StudyResult) -> None:
     assert 4 < left["estimate"] < 8
 
 
-@pytest.mark.parametrize("name", ["warmup", "why", "dimension"])
+@pytest.mark.parametrize("name", ["warmup", "why", "dimension", "decomposition"])
 def test_the_others(smollm2: Any, name: str) -> None:
-    more: dict[str, Any] = {"length": 12} if name == "dimension" else {"random_init": False}
+    compares = name in ("warmup", "why")
+    more: dict[str, Any] = {"random_init": False} if compares else {"length": 12}
     check_said(getattr(ll, f"{name}_study")(smollm2, layers=LAYERS, **{**FEW, **more}))
 
 

@@ -279,3 +279,97 @@ def test_a_batch_with_padding_on_the_left(smollm2: Any, reference: Reference) ->
         right = reference.states(rows[index : index + 1, LENGTH - length :])[LAYERS, 0]
         assert float(between(ours.values[:, index, :length], right).max()) <= TOLERANCE_RAD
         assert ours.values[:, index, length:].isnan().all()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What Hugging Face's attention and MLPs write to two texts: [block text pos d_model], float64.
+
+    Attributes:
+        read: input of each block.
+        heads: by head, [block text pos head d_model].
+    """
+
+    read: np.ndarray
+    attn: np.ndarray
+    mlp: np.ndarray
+    heads: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def written(reference: Reference) -> Written:
+    """One pass of the beginnings of two texts."""
+    few, config = reference.rows[: WRITTEN[0], : WRITTEN[1]], reference.model.config
+    width = config.hidden_size // config.num_attention_heads
+    made: dict[str, list[torch.Tensor]] = {"attn": [], "mlp": [], "heads": []}
+    hooks = []
+    for block in reference.model.model.layers:
+        out = block.self_attn.o_proj
+        weight = out.weight.double().T.unflatten(0, (-1, width))  # [head d_head d_model]
+
+        def by_head(_: Any, given: Any, weight: torch.Tensor = weight) -> None:
+            z = given[0].double().unflatten(-1, (-1, width))
+            made["heads"].append(torch.einsum("bphd,hdm->bphm", z, weight))
+
+        hooks.append(out.register_forward_pre_hook(by_head))
+        for name, part in (("attn", out), ("mlp", block.mlp)):
+            hooks.append(
+                part.register_forward_hook(lambda _, __, one, name=name: made[name].append(one.double()))
+            )
+    with torch.no_grad():
+        read = reference.states(few)[:-1].double()
+    for hook in hooks:
+        hook.remove()
+    return Written(read.numpy(), *(torch.stack(made[name]).numpy() for name in ("attn", "mlp", "heads")))
+
+
+WRITTEN = (2, 8)
+"""Texts and tokens of the decomposition."""
+
+
+def test_steps_are_what_attention_and_mlp_write(smollm2: Any, written: Written, reference: Reference) -> None:
+    """Every number of the decomposition study, token by token: of the writes in the order of the block."""
+    n, length = WRITTEN
+    result = ll.decomposition_study(smollm2, reference.rows[:n, :length], heads=True)
+    found = result.measured
+    assert found is not None
+    size = np.linalg.norm
+
+    def cosine(u: np.ndarray, v: np.ndarray) -> float:
+        return float(u @ v / (size(u) * size(v)))
+
+    def angle(u: np.ndarray, v: np.ndarray) -> float:
+        return float(between(torch.from_numpy(u), torch.from_numpy(v)))
+
+    for block in range(30):
+        for text in range(n):
+            x, a, m = (part[block, text] for part in (written.read, written.attn, written.mlp))
+            rows: dict[str, list[Any]] = {}
+            for i in range(1, length):
+                enters = {"attn": (x[i], a[i]), "mlp": (x[i] + a[i], m[i]), "step": (x[i], a[i] + m[i])}
+                right = {
+                    "cosine": cosine(a[i], m[i]),
+                    "other": np.mean([cosine(a[i], m[j]) for j in range(1, length) if j != i]),
+                    "ratio": np.log(size(m[i]) / size(a[i])),
+                    "residual": size(x[i]),
+                    "length": [size(w) for _, w in enters.values()],
+                    "relative": [size(w) / size(r) for r, w in enters.values()],
+                    "along": [w @ r / (r @ r) for r, w in enters.values()],
+                    "across": [size(w - (w @ r) / (r @ r) * r) / size(r) for r, w in enters.values()],
+                    "radial": [cosine(w, r) ** 2 for r, w in enters.values()],
+                    "with_residual": [angle(w, r) for r, w in enters.values()],
+                    "with_step": [angle(w, a[i] + m[i]) for w in (a[i], m[i])],
+                    "turn": [angle(r, r + w) for r, w in enters.values()],
+                    "head_cosine": [cosine(w, m[i]) for w in written.heads[block, text, i]],
+                    "head_relative": [size(w) / size(x[i]) for w in written.heads[block, text, i]],
+                    "head_along": [w @ x[i] / (x[i] @ x[i]) for w in written.heads[block, text, i]],
+                    "head_share": [w @ a[i] / (a[i] @ a[i]) for w in written.heads[block, text, i]],
+                }
+                for name, value in right.items():
+                    rows.setdefault(name, []).append(value)
+            for name, values in rows.items():
+                ours, mean = found[name].values[text, block], np.mean(values, axis=0)
+                np.testing.assert_allclose(ours, mean, rtol=2e-4, atol=2e-5, err_msg=f"{name}, {block}")
+    for name in ("cosine", "other", "along", "turn", "head_share"):
+        means = found[name].values.mean(axis=0)
+        np.testing.assert_allclose(result.dataset[name].values, means, rtol=1e-9, err_msg=name)

@@ -206,6 +206,7 @@ WIDE_FUNCTIONS = {
     "studies/why/study.py:why_study": PUBLIC,
     "studies/sinks/study.py:sink_study": PUBLIC,
     "studies/dimensions/study.py:dimension_study": PUBLIC,
+    "studies/decomposition/study.py:decomposition_study": PUBLIC,
     "studies/warmup/grid.py:sensitivity_grid": PUBLIC,
     "kernels/_cpu_kernels.py:chosen": "numbers that numba keeps in registers",
     "kernels/fused_kernels.py:profile_kernel": TRITON,

@@ -109,7 +109,7 @@ def test_seeds_are_those_of_both_generators():
         (arguments.wholes, True, "whole numbers, for example 3 or [3]"),
         (arguments.wholes, [True], "whole numbers, for example 3 or [3]"),
         (arguments.wholes, [], "give at least one, for example [3]"),
-        (arguments.seed, -1, "to 2**63 - 1, for example 0"),
+        (arguments.seed, -1, "to 2**63 - 1, such as 0"),
         (arguments.number, True, "a finite number, for example 0.5"),
         (arguments.texts, 3, "texts, for example ['one', 'two']"),
     ],

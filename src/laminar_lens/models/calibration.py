@@ -23,6 +23,7 @@ from laminar_lens.models.passages import GIVEN, check_language, named_texts, win
 from laminar_lens.models.passes import each_batch
 from laminar_lens.models.quiet import quiet
 from laminar_lens.models.sample import check_seed, sample_tokens
+from laminar_lens.models.steps import is_parallel
 from laminar_lens.stats.observations import repeats
 from laminar_lens.texts.files import read_texts
 from laminar_lens.texts.passages import SAMPLED
@@ -193,7 +194,7 @@ def reads_of(
     n_layers = int(model.cfg.n_layers)
     blocks = [layer for layer in layers if layer < n_layers]
     given = _norms_that_read(model, blocks) if blocks else set()
-    parallel = bool(getattr(model.cfg, "parallel_attn_mlp", False))
+    parallel = is_parallel(model)
     reads: dict[int, Read] = {}
     words: dict[str, str] = {}
     for layer in layers:

@@ -20,6 +20,7 @@ _HOOKS = {
     "mlp": "blocks.{block}.hook_mlp_out",
     "scores": "blocks.{block}.attn.hook_attn_scores",
     "pattern": "blocks.{block}.attn.hook_pattern",
+    "z": "blocks.{block}.attn.hook_z",
 }
 
 
@@ -31,7 +32,7 @@ class Family:
         name: in words.
         architectures: as a configuration says them; those of no other family have `TRANSFORMER`.
         hooks: of each block: its input and output, what attention and MLP add to the stream, attention
-            scores before the softmax and after it.
+            scores before the softmax and after it, what each head has read (z).
         aliases: other names of the same in a cache.
         positions: of learned positional embeddings that are added to the stream.
         last: with what names of hooks after the last block begin.

@@ -1,4 +1,4 @@
-"""Target against baseline: sign flips of whole texts, the same in all layers, maximum over layers of |t|.
+"""Differences over texts: sign flips of whole texts, the same in all layers, maximum over layers of |t|.
 
 The null is that the difference of a text is symmetric about 0, jointly over layers. A baseline with two modes
 breaks that symmetry without any effect, so stratify it by position or skip first.
@@ -30,6 +30,7 @@ class SignFlip:
     Attributes:
         t: Student's t of the mean difference by layer; NaN below two texts, 0 where all differences are 0.
         p: by layer, adjusted for the maximum over layers; NaN where t is.
+        p_alone: by layer, of that layer by itself, for what controls the layers together in another way.
         p_overall: for "no difference in any layer".
         n: the smallest number of texts behind any layer that was tested.
         n_valid: the number of texts by layer (after averaging groups).
@@ -38,6 +39,7 @@ class SignFlip:
 
     t: Float[np.ndarray, " layer"]
     p: Float[np.ndarray, " layer"]
+    p_alone: Float[np.ndarray, " layer"]
     p_overall: float
     n: int
     n_valid: Int[np.ndarray, " layer"]
@@ -75,11 +77,13 @@ def sign_flip(
     filled = np.where(valid, values, 0.0)[:, tested]
     squares = (filled**2).sum(axis=0)
     observed = _t(filled.sum(axis=0), squares, n[tested])
-    largest = _largest_under_null(filled, squares, n[tested], n_perm, seed)
-    reached = np.searchsorted(np.sort(largest), np.abs(observed) * (1 - TIE))
-    t, p = np.full(len(n), np.nan), np.full(len(n), np.nan)
+    edges = np.abs(observed) * (1 - TIE)
+    largest, alone = _under_null(filled, squares, n[tested], n_perm, seed, edges)
+    reached = np.searchsorted(np.sort(largest), edges)
+    t, p, p_alone = np.full((3, len(n)), np.nan)
     t[tested], p[tested] = observed, (1 + n_perm - reached) / (n_perm + 1)
-    return SignFlip(t, p, float(np.nanmin(p)), int(n[tested].min()), n, n_perm)
+    p_alone[tested] = (1 + alone) / (n_perm + 1)
+    return SignFlip(t, p, p_alone, float(np.nanmin(p)), int(n[tested].min()), n, n_perm)
 
 
 def _t(
@@ -93,18 +97,22 @@ def _t(
 
 
 @one_thread
-def _largest_under_null(
+def _under_null(
     filled: Float[np.ndarray, "n layer"],
     squares: Float[np.ndarray, " layer"],
     n: Int[np.ndarray, " layer"],
     n_perm: int,
     seed: int,
-) -> Float[np.ndarray, " flip"]:
+    edges: Float[np.ndarray, " layer"],
+) -> tuple[Float[np.ndarray, " flip"], Int[np.ndarray, " layer"]]:
+    """The largest |t| of each flip, and in how many flips each layer's own reaches its edge."""
     rng = stream(seed, "sign flips of texts")
     height = max(1, BLOCK // len(filled))
-    blocks = []
+    largest, alone = [], np.zeros(len(n), dtype=np.int64)
     for start in range(0, n_perm, height):
         size = (min(height, n_perm - start), len(filled))
         signs = rng.integers(0, 2, size=size, dtype=np.int8) * 2.0 - 1.0
-        blocks.append(np.abs(_t(signs @ filled, squares, n)).max(axis=1))
-    return np.concatenate(blocks)
+        found = np.abs(_t(signs @ filled, squares, n))
+        largest.append(found.max(axis=1))
+        alone += (found >= edges).sum(axis=0)
+    return np.concatenate(largest), alone

@@ -54,6 +54,7 @@ STUDIES: Registry[type[Study]] = Registry(
         "why": "laminar_lens.studies.why.study:Why",
         "sinks": "laminar_lens.studies.sinks.study:Sinks",
         "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
+        "decomposition": "laminar_lens.studies.decomposition.study:Decomposition",
     },
     _accepted,
 )

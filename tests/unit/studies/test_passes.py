@@ -124,6 +124,12 @@ def test_dimensions(model: Any, tokens: torch.Tensor, shapes: Shapes) -> None:
     assert total(shapes) == summed(*halves)
 
 
+@pytest.mark.parametrize("heads", [False, True])
+def test_decomposition(model: Any, tokens: torch.Tensor, heads: bool, shapes: Shapes) -> None:
+    ll.decomposition_study(model, tokens, heads=heads)
+    assert total(shapes) == whole(N, LENGTH)
+
+
 def cells(n: int, has_positions: bool) -> tuple[int, int]:
     """A why-study's: each text whole and its own bigram alone; then, behind another text's beginning, as it
     is and cut (and restarted), and cut (and restarted) itself; batches are as long as their farthest place.

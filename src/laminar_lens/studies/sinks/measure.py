@@ -24,11 +24,13 @@ from laminar_lens.models.batches import PromptBatches, token_strings
 from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.forward import Watch
 from laminar_lens.models.passes import Batch, each_batch
+from laminar_lens.models.steps import Step, StepWatch, has_hooks
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.sinks.blocks import ATTENTION, has_hooks, refuse_broken_steps, silent
+from laminar_lens.studies.sinks.blocks import ATTENTION, silent
 from laminar_lens.studies.sinks.numbers import FLOOR, NORMS, RELATIVE, VARIANTS, Sinks, length_ratios
+from laminar_lens.studies.steps import broken_steps
 
 RANDOM_TEXTS = 60
 
@@ -82,7 +84,7 @@ def measure_sinks(
             _leave_out(out, kind)
     if out.write is not None and out.error is not None:
         dtype = next(run.model.parameters()).dtype
-        refuse_broken_steps(out.write, out.error, out.block, dtype, notes)
+        out.write[:, broken_steps(out.error, out.block, dtype, notes)] = np.nan
     return out
 
 
@@ -154,27 +156,18 @@ class _Pass:
         self.batch, self.geometry, self.beside = batch, geometry, beside
         self.out, self.indices, self.fired = out, list(batch.indices), fired
         self.length = len(batch.prompts.rows[self.indices[0]])
-        self.seen: dict[str, Tensor] = {}
 
     def measure(self, watched: Sequence[str]) -> None:
-        family = family_of(self.batch.prompts.model.cfg)
-        kinds = [*watched, *([] if self.out.write is None else ["before", "after"])]
-        watch: list[Watch] = [
-            (family.hook(kind, block), partial(self.passing, row, kind))
-            for row, block in enumerate(self.out.block.tolist())
-            for kind in kinds
+        model, blocks = self.batch.prompts.model, self.out.block.tolist()
+        parts = [kind for kind in watched if kind != ATTENTION]
+        parts += [] if self.out.write is None else ["before", "after"]
+        steps = StepWatch(model, blocks, self.length, self.step, parts, self.fired)
+        patterns: list[Watch] = [
+            (family_of(model.cfg).hook(ATTENTION, block), partial(self.attention, row))
+            for row, block in enumerate(blocks)
+            if ATTENTION in watched
         ]
-        self.batch.run(self.state, watch=watch)
-
-    def passing(self, row: int, kind: str, value: Tensor, hook: Any) -> None:
-        """What passes a hook point of a block; what interventions put before the text is left out."""
-        self.fired.add((kind, int(self.out.block[row])))
-        if kind == ATTENTION:
-            self.attention(row, value)
-        elif kind == "after":
-            self.step(row, _widened(value.detach()[:, -self.length :]))
-        else:
-            self.seen[kind] = value.detach()[:, -self.length :].clone()
+        self.batch.run(self.state, watch=[*patterns, *steps.watch()])
 
     def state(self, layer: int, state: Tensor) -> None:
         row, raw = int(np.searchsorted(self.out.layer, layer)), state.detach()
@@ -200,11 +193,12 @@ class _Pass:
         self.out.dimension[self.indices, at] = largest.indices.cpu().numpy()
         self.out.median[self.indices, at] = median.cpu().numpy()
 
-    def attention(self, row: int, pattern: Tensor) -> None:
+    def attention(self, row: int, pattern: Tensor, hook: Any) -> None:
         """Mean attention that the queries from a position on pay to it.
 
         Source: arXiv 2410.10781, section 3: α_k = 1/(T − k) · Σ_{i ≥ k} A[i, k].
         """
+        self.fired.add((ATTENTION, int(self.out.block[row])))
         text = pattern.detach()[:, :, -self.length :, -self.length :].float()
         queries = torch.arange(self.length, 0, -1, device=text.device)
         received = (text.sum(dim=2) / queries).cpu().numpy()
@@ -216,23 +210,16 @@ class _Pass:
         out.first[self.indices, row] = received[:, :, 0]
         out.resting[self.indices, row] = (received > HEAD_SHARE).mean(axis=1)
 
-    def step(self, at: int, post: Tensor) -> None:
+    def step(self, at: int, step: Step) -> None:
         """What each component did to the length: ‖post‖ − ‖pre‖ is the sum over them, exactly, of
         ⟨pre + post, write⟩ / (‖pre‖ + ‖post‖), where the step is the sum of the writes."""
         assert self.out.write is not None
         assert self.out.error is not None
-        seen, self.seen = self.seen, {}
-        if len(seen) < 1 + len(WRITES):  # a hook point that does not fire
-            return
-        pre, *writes = (seen[name].to(post) for name in ("before", *WRITES))
-        lengths = torch.stack([part.norm(dim=-1) for part in (pre, post, *writes)])
-        tiny = torch.finfo(lengths.dtype).tiny
-        rest = (post - pre - sum(writes)).norm(dim=-1) / lengths.amax(0).clamp(min=tiny)
-        rest[~lengths.isfinite().all(0)] = torch.nan
         # unlike max(), np.maximum keeps a NaN
-        self.out.error[at] = np.maximum(self.out.error[at], float(rest.max()))
-        both, total = pre + post, (lengths[0] + lengths[1]).clamp(min=tiny)
-        for row, write in enumerate(writes):
+        self.out.error[at] = np.maximum(self.out.error[at], float(step.error().max()))
+        both, total = step.before + step.after, step.before.norm(dim=-1) + step.after.norm(dim=-1)
+        total = total.clamp(min=torch.finfo(total.dtype).tiny)
+        for row, write in enumerate(step.writes):
             self.out.write[self.indices, at, row] = ((both * write).sum(-1) / total).cpu().numpy()
 
 

@@ -1,0 +1,1 @@
+"""What attention and MLP write in each step."""

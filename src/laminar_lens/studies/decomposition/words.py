@@ -1,0 +1,92 @@
+"""A decomposition study's answer in a few sentences, each part as its claim has it."""
+
+import numpy as np
+
+from laminar_lens.studies.claim import Claim, signed
+from laminar_lens.studies.decomposition.claims import ALIKE, NOT_APPLICABLE, ORTHOGONAL, RATE, largest
+from laminar_lens.studies.decomposition.facts import Facts
+from laminar_lens.studies.layers import named_layers
+from laminar_lens.words import decimal, interval, share
+
+
+def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
+    """The answer in a few sentences."""
+    said = [_related(facts, claims["W1"]), _orthogonal(facts, claims["W2"]), _longer(facts, claims["W3"])]
+    text = " ".join(one for one in (*said, _turning(facts, claims["W4"])) if one)
+    where = [] if facts.measured.geometry == "raw" else [f"in the geometry {facts.measured.geometry!r}"]
+    where += [f"of {named_layers(facts.layers)}"] if len(facts.layers) < facts.measured.last else []
+    if where:
+        text = f"{', '.join([*where, text[0].lower() + text[1:]])}"
+        text = text[0].upper() + text[1:]
+    return text
+
+
+def _related(facts: Facts, claim: Claim) -> str:
+    """W1."""
+    if claim.verdict == NOT_APPLICABLE:
+        return "Attention and MLP never both write."
+    related, known = facts.related, np.isfinite(facts.difference.estimate)
+    row = largest(facts.difference.estimate, related if related.any() else known)
+    by = f"{signed(claim.estimate)}{_band(claim)} in layer {facts.layers[row]}"
+    if claim.verdict == "holds":
+        named = named_layers(np.array(facts.layers)[related].tolist())
+        return (
+            f"Attention's and the MLP's writes to a token are related in {named} ({RATE}): their cosine "
+            f"differs from that of writes to different tokens by up to {by}."
+        )
+    if claim.verdict == "fails":
+        return (
+            "Attention's and the MLP's writes to a token are no more related than those to different tokens: "
+            f"their cosines are within {ALIKE} of each other in {facts.every}."
+        )
+    return (
+        "Whether attention's and the MLP's writes to a token are related is undetermined: their cosine "
+        f"differs from that of writes to different tokens by up to {by}."
+    )
+
+
+def _orthogonal(facts: Facts, claim: Claim) -> str:
+    """W2."""
+    if claim.verdict == NOT_APPLICABLE:
+        return ""
+    row = largest(facts.cosine.estimate, np.isfinite(facts.cosine.estimate))
+    most = f"farthest from 0 at {signed(claim.estimate)}{_band(claim)} in layer {facts.layers[row]}"
+    return {
+        "holds": f"The two are close to orthogonal (within ±{ORTHOGONAL}) in {facts.every}: {most}.",
+        "fails": f"The two are not close to orthogonal in every layer: {most}.",
+        "undetermined": f"Whether the two are close to orthogonal is undetermined: {most}.",
+    }[claim.verdict]
+
+
+def _longer(facts: Facts, claim: Claim) -> str:
+    """W3."""
+    if claim.verdict == NOT_APPLICABLE:
+        return ""
+    ends = f" (95% CI {interval(claim.low, claim.high)})" if np.isfinite(claim.low) else ""
+    opening = {
+        "holds": "MLPs write longer vectors than attention",
+        "fails": "MLPs write shorter vectors than attention",
+        "undetermined": "Whether MLPs write longer vectors than attention is undetermined",
+    }[claim.verdict]
+    return f"{opening}: {decimal(claim.estimate)} times as long{ends}, the mean of {facts.every}."
+
+
+def _turning(facts: Facts, claim: Claim) -> str:
+    """W4."""
+    if claim.verdict == NOT_APPLICABLE:
+        return ""
+    row = int(np.nanargmax(facts.radial.estimate))
+    ends = f" (95% band {interval(claim.low, claim.high, 0, write=share)})" if np.isfinite(claim.low) else ""
+    most = (
+        f"{share(claim.estimate)}{ends} of a step's squared length lies along the residual in layer "
+        f"{facts.layers[row]}"
+    )
+    return {
+        "holds": f"Steps turn more than they lengthen or shorten in {facts.every}: at most {most}.",
+        "fails": f"Not every step turns more than it lengthens or shortens: {most}.",
+        "undetermined": f"Undetermined whether every step turns more than it lengthens or shortens: {most}.",
+    }[claim.verdict]
+
+
+def _band(claim: Claim) -> str:
+    return f" (95% band {interval(claim.low, claim.high, join=' to ')})" if np.isfinite(claim.low) else ""
