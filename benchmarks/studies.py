@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 MODEL = "smollm2"
-TEXTS = {"sequential": 120, "warmup": 120, "why": 120, "sinks": 120, "dimensions": 120}
-"""Passages; a sequential study's warm-up takes them, beside its 54 prompts."""
+TEXTS = {"sequential": 120, "warmup": 120, "why": 120, "sinks": 120, "dimensions": 120, "rotation": 54}
+"""Passages; a sequential study's warm-up takes them, beside its 54 prompts, all that a rotation study has."""
 WAYS = ("study", "transformer_lens", "hugging_face")
 
 
@@ -52,6 +52,7 @@ def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any
         "why": lambda: ll.why_study(model, n_texts=texts["why"], **how),
         "sinks": lambda: ll.sink_study(model, n_texts=texts["sinks"], **how),
         "dimensions": lambda: ll.dimension_study(model, n_texts=texts["dimensions"], geometry=centred, **how),
+        "rotation": lambda: ll.rotation_study(model, ll.her_prompts()[: texts["rotation"]]),
     }
 
 

@@ -56,6 +56,7 @@ _HOME = {
     "why_study": "studies.why.study",
     "sink_study": "studies.sinks.study",
     "dimension_study": "studies.dimensions.study",
+    "rotation_study": "studies.rotation.study",
     "Study": "studies.study",
     "Answer": "studies.study",
     "Claim": "studies.claim",
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.own import band as band
     from laminar_lens.studies.own import named as named
     from laminar_lens.studies.registry import register as register
+    from laminar_lens.studies.rotation.study import rotation_study as rotation_study
     from laminar_lens.studies.sequential.study import sequential_study as sequential_study
     from laminar_lens.studies.sinks.study import sink_study as sink_study
     from laminar_lens.studies.study import Answer as Answer

@@ -40,7 +40,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--layers": LISTS,
     "--at": (*LISTS, "0"),
     "--reference": ("\n", " ", "9", "-1", "3-1", f"{WIDE_1}-5", "1-5\n", "first", HUGE, f"1-{HUGE}", LONG),
-    **dict.fromkeys(("--skip", "--n-draws", "--n-perm", "--n-donors", "--removed"), INTEGERS),
+    **dict.fromkeys(("--skip", "--n-draws", "--n-perm", "--n-donors", "--removed", "--n-shuffled"), INTEGERS),
     "--seed": (*INTEGERS, str(2**63)),
     "--document-starts": INTEGERS,
     "--checkpoint": INTEGERS,
@@ -85,7 +85,7 @@ def options_of(command: str) -> dict[str, bool]:
     return {name: takes for name, takes in named.items() if name.startswith("--")}
 
 
-COMMANDS = ("sequential", "warmup", "why", "sinks", "dimensions", "mask", "angles", "show")
+COMMANDS = ("sequential", "warmup", "why", "sinks", "dimensions", "rotation", "mask", "angles", "show")
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,7 @@ STUDIES: Registry[type[Study]] = Registry(
         "why": "laminar_lens.studies.why.study:Why",
         "sinks": "laminar_lens.studies.sinks.study:Sinks",
         "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
+        "rotation": "laminar_lens.studies.rotation.study:Rotation",
     },
     _accepted,
 )
