@@ -115,12 +115,25 @@ DECOMPOSITION = {
         "undetermined": "Undetermined whether every step turns more than it lengthens or shortens",
     },
 }
+ROTATION = {
+    "R2": {
+        "holds": "; both turn it more than each block between",
+        "fails": "; they are not the two that turn it most",
+        "undetermined": "; whether both turn it more than each block between is undetermined",
+    },
+    "R3": {
+        "holds": "It and the word before it turn alike, within",
+        "fails": "It and the word before it turn differently, by over .* rad in layer",
+        "undetermined": "Whether it and the word before it turn alike, within .*, is undetermined",
+    },
+}
 CAUSES = ("position", "context", "either", "jointly", "none", "undetermined")
 READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "sinks": SINKS,
     "sequential": SEQUENTIAL,
     "dimensions": DIMENSIONS,
     "decomposition": DECOMPOSITION,
+    "rotation": ROTATION,
     "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
 }
 LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")
@@ -129,6 +142,8 @@ LARGEST = re.compile(r"are up to (\S+) rad \w+, in layer (\d+) \(simultaneous 95
 LONGEST = re.compile("(?:up to|at most|is a sink:) (\\S+) times the text's median length")
 KEYWORD = re.compile(r"\b[a-z]\w*=['\w ]")
 """Python's way to give an option, which the command line does not have."""
+TABULATED = re.compile(r"(part_rotation|run)(_estimate|_low|_high)?$")
+"""Variables that stand in a table and may be told."""
 NUMBER = re.compile(r"(?<![\w.])−?\d[\d,]*(?:\.\d+)?%?")
 
 
@@ -237,8 +252,8 @@ def numbers(result: StudyResult, claims: Iterable[Mapping[str, Any]]) -> Iterato
             delta = data[f"{name.removesuffix('reference_start')}delta"].values
             yield from delta[:, int(value) - 1].tolist()
     for name in data.variables:
-        if str(name).endswith("tolerance"):
-            yield from data[name].values.tolist()
+        if str(name).endswith("tolerance") or TABULATED.match(str(name)):
+            yield from data[name].values.ravel().tolist()
     if "mode_low_mean" in data:
         two = data["two_modes"].values == 1
         yield from (

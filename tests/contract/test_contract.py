@@ -14,15 +14,17 @@ from tests.contract.turning import Turning
 SMALL: dict[str, dict[str, Any]] = {
     "sequential": {"n_draws": 5, "n_perm": 99, "n_donors": 24, "warmup": False},
     "why": {},
+    "rotation": {"n_perm": 99},
 }
 """Fields of a quick run, for studies that have more to measure."""
+OF_PROMPTS = ("sequential", "rotation")
 
 
 @pytest.fixture(scope="module", params=[*STUDIES.shipped, Turning.kind])
 def case(request: pytest.FixtureRequest, novella: Any) -> Case:
     kind = request.param
     study = STUDIES.get(kind)(**SMALL.get(kind, {}))
-    prompts = list(ll.her_prompts()[:12]) if kind == "sequential" else None
+    prompts = list(ll.her_prompts()[:12]) if kind in OF_PROMPTS else None
     return make_case(study, novella, prompts)
 
 

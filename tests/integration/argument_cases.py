@@ -92,6 +92,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
             {"model": model, "texts": TEXTS, "length": 4, "groups": labels},
         ),
         "sequential_study": (ll.sequential_study, {**study, "warmup": False}),
+        "rotation_study": (ll.rotation_study, study),
         "sensitivity_grid": (ll.sensitivity_grid, {**study, "texts": None, **few}),
         "angle_table": (ll.angle_table, study),
         "capture_residuals": (ll.capture_residuals, study),

@@ -40,7 +40,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--layers": LISTS,
     "--at": (*LISTS, "0"),
     "--reference": ("\n", " ", "9", "-1", "3-1", f"{WIDE_1}-5", "1-5\n", "first", HUGE, f"1-{HUGE}", LONG),
-    **dict.fromkeys(("--skip", "--n-draws", "--n-perm", "--n-donors", "--removed", "--body-from"), INTEGERS),
+    **dict.fromkeys(("--skip", "--n-draws", "--n-perm", "--n-donors", "--removed"), INTEGERS),
+    **dict.fromkeys(("--body-from", "--n-shuffled"), INTEGERS),
     "--seed": (*INTEGERS, str(2**63)),
     "--document-starts": INTEGERS,
     "--checkpoint": INTEGERS,
@@ -85,7 +86,10 @@ def options_of(command: str) -> dict[str, bool]:
     return {name: takes for name, takes in named.items() if name.startswith("--")}
 
 
-COMMANDS = ("sequential", "warmup", "why", "sinks", "dimensions", "decomposition", "mask", "angles", "show")
+COMMANDS = (
+    *("sequential", "warmup", "why", "sinks", "dimensions", "decomposition", "rotation"),
+    *("mask", "angles", "show"),
+)
 
 
 @pytest.fixture(scope="module")

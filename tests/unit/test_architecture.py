@@ -207,6 +207,7 @@ WIDE_FUNCTIONS = {
     "studies/sinks/study.py:sink_study": PUBLIC,
     "studies/dimensions/study.py:dimension_study": PUBLIC,
     "studies/decomposition/study.py:decomposition_study": PUBLIC,
+    "studies/rotation/study.py:rotation_study": PUBLIC,
     "studies/warmup/grid.py:sensitivity_grid": PUBLIC,
     "kernels/_cpu_kernels.py:chosen": "numbers that numba keeps in registers",
     "kernels/fused_kernels.py:profile_kernel": TRITON,

@@ -15,7 +15,7 @@ S = TypeVar("S")
 
 LABELLED = frozenset(
     {"baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "intervention"}
-    | {"layer", "pairs", "place", "rank", "removed", "variant"}
+    | {"layer", "pairs", "part", "place", "rank", "removed", "state", "to_state", "variant", "which"}
 )
 """Axes whose places mean nothing without their labels; xarray would number them from 0."""
 

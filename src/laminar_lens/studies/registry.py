@@ -55,6 +55,7 @@ STUDIES: Registry[type[Study]] = Registry(
         "sinks": "laminar_lens.studies.sinks.study:Sinks",
         "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
         "decomposition": "laminar_lens.studies.decomposition.study:Decomposition",
+        "rotation": "laminar_lens.studies.rotation.study:Rotation",
     },
     _accepted,
 )

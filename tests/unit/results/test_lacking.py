@@ -14,7 +14,7 @@ from laminar_lens.results import StudyResult, load_result, make_tree
 from laminar_lens.results.complete import LABELLED, complete
 from tests.synthetic import sequential_dataset
 
-STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions")
+STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions", "rotation")
 PROMPTS = [
     "The teacher praised her for the answer.",
     "The company promoted her to manager.",
@@ -31,6 +31,8 @@ def measured(kind: str, model) -> StudyResult:
     few = {"n_texts": 20, "length": 16, "seed": 0}
     if kind == "sequential":
         return ll.sequential_study(model, PROMPTS, warmup=ll.warmup_study(model, **few), seed=0)
+    if kind == "rotation":
+        return ll.rotation_study(model, PROMPTS, n_perm=99)
     study = {
         "warmup": ll.warmup_study,
         "why": ll.why_study,

@@ -167,6 +167,15 @@ def test_sequential(model: Any, geometries: Any, random: bool, shapes: Shapes) -
     assert total(shapes) == summed(warmup, *[prompts] * (1 + random), *probe)
 
 
+@pytest.mark.parametrize("random", [False, True])
+def test_rotation(model: Any, random: bool, shapes: Shapes) -> None:
+    """Each prompt once, once more with random weights."""
+    her = [text for text in SENTENCES if text.count(" her ") == 1]
+    ll.rotation_study(model, her, random_init=random, n_perm=99)
+    lengths = [len(model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in her]
+    assert total(shapes) == summed(*[(len(set(lengths)), sum(lengths))] * (1 + random))
+
+
 def test_the_count_sees_what_is_run_twice(
     model: Any, tokens: torch.Tensor, shapes: Shapes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

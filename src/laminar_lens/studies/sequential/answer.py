@@ -9,6 +9,7 @@ import xarray as xr
 from laminar_lens.errors import InputError
 from laminar_lens.pairs import BASELINES
 from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.means import mean
 from laminar_lens.studies.columns import radians, with_ends
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
@@ -18,7 +19,6 @@ from laminar_lens.studies.sequential.comparison import (
     Baseline,
     Difference,
     compare,
-    mean,
     modes_by_layer,
     pairs_of_sinks,
     quantile,

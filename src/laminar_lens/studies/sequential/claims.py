@@ -21,10 +21,11 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS
 from laminar_lens.studies.claim import NOTHING, Claim, because, decided, numbers, signed, worded
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
+from laminar_lens.studies.sequential.comparison import Baseline, quantile, without_position
 from laminar_lens.studies.sequential.intervals import fan_out, overall_mean, steadiness
 from laminar_lens.studies.sequential.mode_claims import (
     attribution_claim,

@@ -1,16 +1,15 @@
 """What the command of a sequential study reads, refuses and adds: its warm-up part is measured on as many
 texts, and with such a tolerance, as were asked for. Nothing heavy is imported."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from laminar_lens.errors import InputError
-from laminar_lens.prompts import check_target, find_targets
 from laminar_lens.studies.command import Asked, Known
 from laminar_lens.studies.fields import Option, choice, declared
 from laminar_lens.studies.options import counted
+from laminar_lens.studies.target import check_found, check_sought
 from laminar_lens.studies.warmup.command import WithGrid
 from laminar_lens.studies.warmup.study import Warmup
 
@@ -63,16 +62,7 @@ class SequentialCommand(WithGrid):
     def check(self, asked: Asked) -> None:
         """Refuses a target that cannot be looked for, and a grid of a baseline that it does not have."""
         study = _study(asked)
-        target, regex = study.target, study.regex
-        if regex and target.strip():
-            try:
-                re.compile(target)
-            except (re.error, OverflowError, RecursionError) as error:
-                raise InputError(
-                    f"--target {target!r} is not a regular expression ({error}): mend it, or leave out "
-                    "--regex to look for the text as it is"
-                ) from None
-        check_target(target, study.occurrence, regex)
+        check_sought(study)
         if asked.own.get("grid") and study.baseline == "matched":
             raise InputError(
                 "--grid has no donor texts for --baseline matched: choose another baseline, or leave out "
@@ -82,15 +72,7 @@ class SequentialCommand(WithGrid):
     def fits(self, asked: Asked, known: Known) -> None:
         """Refuses a target that is absent, is a text's first token, or that the skip leaves no pair of, and
         prompts that mostly repeat each other."""
-        if known.rows is None:
-            return
-        from laminar_lens.pairs import target_pairs
-        from laminar_lens.studies.observations import prompt_observations
-
-        study = _study(asked)
-        targets = find_targets(known.tokenizer, asked.texts, study.target, study.occurrence, study.regex)
-        target_pairs(targets, skip=study.skip, bos=int(asked.options.get("prepend_bos", False)))
-        prompt_observations(known.rows, known.tokenizer, targets)
+        check_found(asked, known, skip=_study(asked).skip)
 
     def study(self, asked: Asked) -> "Sequential":
         """The study; its warm-up part, unless it is left out, as it is asked for."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS as MODES_FROM
 from laminar_lens.stats.mixture import Attribution, TwoModes, attribute, two_modes_by_layer
 from laminar_lens.stats.permutation import SignFlip, sign_flip
@@ -107,14 +108,6 @@ def modes_by_layer(single: np.ndarray, seed: int) -> list[TwoModes]:
 def without_position(single: np.ndarray, pairs: np.ndarray, position: int = 0) -> np.ndarray:
     """The single draw [layer prompt] with NaN where its pair [prompt 2] contains a position."""
     return np.where((pairs == position).any(axis=-1), np.nan, single)
-
-
-def mean(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """Mean over what is not NaN; NaN where nothing is left."""
-    valid = np.isfinite(x)
-    count = valid.sum(axis=axis)
-    total = np.where(valid, x, 0.0).sum(axis=axis)
-    return np.asarray(np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0))
 
 
 def quantile(x: np.ndarray, q: float) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import find_targets
+from laminar_lens.stats.means import mean
 from laminar_lens.studies.measurement import measured_angles
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.sequential.comparison import mean, modes_by_layer
+from laminar_lens.studies.sequential.comparison import modes_by_layer
 from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
 
 

@@ -12,7 +12,7 @@ from laminar_lens.stats.intervals import (
     simultaneous_medians,
     statistic_interval,
 )
-from laminar_lens.studies.sequential.comparison import mean
+from laminar_lens.stats.means import mean
 
 FEW = "fewer than 2 texts have a value"
 

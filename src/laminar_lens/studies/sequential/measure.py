@@ -8,14 +8,15 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.results import texts_fingerprint
+from laminar_lens.stats.means import mean
 from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.beside import prefixed, unprefixed
-from laminar_lens.studies.sequential.comparison import mean
-from laminar_lens.studies.sequential.plan import Plan, check_tokens, draw_matched
+from laminar_lens.studies.sequential.plan import Plan, draw_matched
 from laminar_lens.studies.sequential.texts import donor_angles, donor_texts, warmup_part
+from laminar_lens.studies.target_prompts import check_tokens
 from laminar_lens.studies.warmup.result import WarmupResult
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS, TwoModes
 from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, signed
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.studies.sequential.comparison import Baseline, mean, quantile, without_position
+from laminar_lens.studies.sequential.comparison import Baseline, quantile, without_position
 from laminar_lens.studies.sequential.intervals import first_shift, mean_band, median_band
 
 MODES = ((1.0, 1.5), (2.5, 3.0))

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any
 
 import numpy as np
 
 from laminar_lens.errors import InputError
-from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
 from laminar_lens.pairs import (
     BASELINES,
@@ -19,12 +16,11 @@ from laminar_lens.pairs import (
     matched_pairs,
     published_pairs,
     target_mask,
-    target_pairs,
 )
-from laminar_lens.prompts import Target, check_prompts, check_target, find_targets, token_spans
+from laminar_lens.prompts import Target, check_prompts, check_target, find_targets
 from laminar_lens.stats.streams import stream
 from laminar_lens.studies.measurement import Adjacent
-from laminar_lens.studies.observations import Observations, prompt_observations
+from laminar_lens.studies.target_prompts import TargetPrompts, left_out, target_prompts
 from laminar_lens.texts.tokenization import Tokenizer
 
 DRAWN = {"published": published_pairs, "adjacent": adjacent_pairs, "by_position": by_position_pairs}
@@ -45,54 +41,16 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Pairs of every kind for every prompt; positions count from the first captured token, −1 = none.
+class Plan(TargetPrompts):
+    """Pairs of every kind for every prompt; see `TargetPrompts`.
 
     Attributes:
-        prompts: those that are observations; `checked` says which of the prompts that there were they are.
-        ids: token ids of each prompt, without a BOS.
-        target: [prompt occurrence 2].
         draws: by baseline, [draw prompt 2]; a baseline that no prompt allows is missing, `notes` says why.
         permuted: [prompt pair 2], the adjacent pairs after a permutation of the text's positions.
     """
 
-    prompts: tuple[str, ...]
-    ids: list[list[int]]
-    n_tokens: np.ndarray
-    targets: list[list[Target]]
-    target: np.ndarray
     draws: dict[str, np.ndarray]
     permuted: np.ndarray
-    notes: list[str]
-    checked: Observations
-
-    @property
-    def groups(self) -> None:
-        """Prompts are independent."""
-
-    @property
-    def rows(self) -> list[list[int]]:
-        """Token ids of each prompt, without a BOS."""
-        return self.ids
-
-    @property
-    def hashed(self) -> Any:
-        """What provenance takes the hash of."""
-        return self.prompts
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a study records of them."""
-        return {"texts": GIVEN, "n_prompts": len(self.checked.keep), "observations": self.checked.n}
-
-    def ends(self, sentence: str) -> str:
-        """As `Texts.ends`."""
-        return self.checked.ends(sentence)
-
-    @property
-    def forbidden(self) -> set[int]:
-        """Token ids that a target begins with."""
-        return {ids[t.start] for ids, found in zip(self.ids, self.targets, strict=True) for t in found}
 
 
 def check_settings(prompts: object, settings: Settings) -> tuple[str, ...]:
@@ -119,31 +77,18 @@ def make_plan(tokenizer: Tokenizer | None, prompts: object, settings: Settings) 
             nothing to the target or to the chosen baseline, prompts that are mostly repeats.
     """
     texts = check_settings(prompts, settings)
-    if tokenizer is None:
-        raise InputError("the model has no tokenizer: a target cannot be found in text; set model.tokenizer")
     bos = int(settings.prepend_bos)
-    ids = [token_spans(tokenizer, text)[0] for text in texts]
-    n_tokens = np.array([len(row) + bos for row in ids])
-    for index in np.flatnonzero(n_tokens < 2):
-        raise InputError(
-            f"prompt {index} ({texts[index]!r}) has one token: an angle needs two; lengthen it or remove it"
-        )
-    targets = find_targets(tokenizer, texts, settings.target, settings.occurrence, settings.regex)
-    target_pairs(targets, skip=settings.skip, bos=bos)  # what one has wrong is said of the prompts as given
-    checked = prompt_observations(ids, tokenizer, targets)
-    texts, ids, targets = (
-        tuple(compress(texts, checked.keep)),
-        list(compress(ids, checked.keep)),
-        list(compress(targets, checked.keep)),
+    found = target_prompts(
+        tokenizer, texts, settings.target, settings.occurrence, settings.regex, skip=settings.skip, bos=bos
     )
-    n_tokens = n_tokens[checked.keep]
-    marked = targets if settings.occurrence == "all" else _all_targets(tokenizer, texts, settings)
-    target = target_pairs(targets, skip=settings.skip, bos=bos)
-    notes = _left_out(np.asarray((target >= 0).any(axis=(1, 2))), "target", settings.skip)
-    draws = _draws(n_tokens, target_mask(marked, n_tokens, bos=bos), settings, notes)
-    checked.tell(notes)
-    permuted = _permuted(n_tokens, settings.seed)
-    return Plan(texts, ids, n_tokens, targets, target, draws, permuted, notes, checked)
+    marked = found.targets
+    if settings.occurrence != "all":
+        assert tokenizer is not None
+        marked = _all_targets(tokenizer, found.prompts, settings)
+    mask = target_mask(marked, found.n_tokens, bos=bos)
+    draws = _draws(found.n_tokens, mask, settings, found.notes)
+    found.checked.tell(found.notes)
+    return Plan(**vars(found), draws=draws, permuted=_permuted(found.n_tokens, settings.seed))
 
 
 def draw_matched(plan: Plan, donors: Adjacent, settings: Settings, notes: list[str]) -> np.ndarray | None:
@@ -163,7 +108,7 @@ def draw_matched(plan: Plan, donors: Adjacent, settings: Settings, notes: list[s
         notes.append(f"No matched baseline: {error}.")
         return None
     has = (drawn[0] >= 0).all(axis=-1) | (plan.target < 0).all(axis=(1, 2))
-    notes.extend(_left_out(has, "matched", settings.skip))
+    notes.extend(left_out(has, "matched", settings.skip))
     return drawn
 
 
@@ -193,21 +138,6 @@ def check_donors(donors: Sequence[str], prompts: Sequence[str]) -> tuple[str, ..
     return texts
 
 
-def check_tokens(plan: Plan, captured: np.ndarray, *, bos: int) -> None:
-    """Refuses a capture whose tokens are not those among which the targets were found.
-
-    Raises:
-        InputError: naming the prompt.
-    """
-    for index, ids in enumerate(plan.ids):
-        got = captured[index][captured[index] >= 0][bos:].tolist()
-        if got != ids:
-            raise InputError(
-                f"prompt {index} became tokens {got[:8]} in the model but {ids[:8]} in its tokenizer: the "
-                "target's place is not certain; give a model whose tokenizer adds nothing to a text"
-            )
-
-
 def _all_targets(tokenizer: Tokenizer, texts: Sequence[str], settings: Settings) -> list[list[Target]]:
     """Every occurrence: "first" and "last" choose the pair, but none of the others is a non-target."""
     return find_targets(tokenizer, texts, settings.target, "all", settings.regex)
@@ -229,16 +159,8 @@ def _draws(
                 raise
             notes.append(f"No {name} baseline: {error}.")
             continue
-        notes.extend(_left_out((draws[name][0] >= 0).all(axis=-1), name, settings.skip))
+        notes.extend(left_out((draws[name][0] >= 0).all(axis=-1), name, settings.skip))
     return draws
-
-
-def _left_out(has: np.ndarray, kind: str, skip: int) -> list[str]:
-    count = int((~has).sum())
-    why = f" behind the first {skip} positions" if skip else ""
-    return (
-        [f"{count} of {len(has)} prompts have no {kind} pair{why} and are left out there."] if count else []
-    )
 
 
 def _permuted(n_tokens: np.ndarray, seed: int) -> np.ndarray:

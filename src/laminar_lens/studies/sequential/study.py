@@ -1,6 +1,5 @@
 """The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,11 +7,11 @@ from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Names, Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.prompts import OCCURRENCES, her_prompts
-from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
+from laminar_lens.studies.fields import between, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.sequential.command import Part, baseline, part, texts_outside
-from laminar_lens.studies.study import Answer, Study
+from laminar_lens.studies.study import Answer
+from laminar_lens.studies.target import SOUGHT, AtTarget
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,33 +24,19 @@ N_DONORS = 128
 
 
 @dataclass(frozen=True)
-class Sequential(Study):
+class Sequential(AtTarget):
     """The sequential-angle study: a target token's turn against baselines, and the claims made about it."""
 
     kind: ClassVar[str] = "sequential"
     title: ClassVar[str] = "Sequential-angle study"
     view: ClassVar[str] = "laminar_lens.studies.sequential.view:VIEW"
     together: ClassVar[str] = "pairs are drawn for the prompts together"
-    without: ClassVar[Mapping[str, str]] = {
-        "n_texts": "all prompts are measured",
-        "length": "prompts are measured as long as they are",
-        "document_starts": "a prompt is one document",
-        "groups": "each prompt is one observation",
-    }
     command: ClassVar[str] = "laminar_lens.studies.sequential.command:SequentialCommand"
     remeasured: ClassVar[tuple[str, ...]] = (
-        *("target", "occurrence", "regex", "skip", "n_draws", "donors", "n_donors", "warmup"),
+        *SOUGHT,
+        *("skip", "n_draws", "donors", "n_donors", "warmup"),
     )
 
-    target: Any = option(" her", "The token whose turn is measured.", "TEXT", panel=TEXT)
-    occurrence: Any = option(
-        "error",
-        f"A target that occurs more than once: {listed(OCCURRENCES)}.",
-        "CHOICE",
-        one_of(*OCCURRENCES),
-        panel=TEXT,
-    )
-    regex: bool = option(False, "--target is a regular expression.", panel=TEXT, negated=False)
     baseline: Any = option(
         "published", "Pairs to compare with: published, adjacent, matched or by_position.", "NAME", baseline
     )
@@ -88,19 +73,10 @@ class Sequential(Study):
         if self.n_perm < 1:
             raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
 
-    def texts(self, run: "Run", given: Prompts) -> "Plan":
+    def plan(self, run: "Run", given: Prompts) -> "Plan":
         from laminar_lens.studies.sequential.plan import make_plan
 
-        given = her_prompts() if given is None else given
-        plan = make_plan(getattr(run.model, "tokenizer", None), given, self.chosen(run))
-        if len(plan.prompts) < 2:
-            raise InputError(
-                "prompts holds one prompt, but each is one observation: give at least 2, better 50"
-            )
-        alarms = [note for note in plan.notes if note in plan.checked.alarms]
-        run.notes[:0] = alarms
-        run.notes.extend(note for note in plan.notes if note not in alarms)
-        return plan
+        return make_plan(getattr(run.model, "tokenizer", None), given, self.chosen(run))
 
     def check(self, run: "Run") -> None:
         from laminar_lens.studies.sequential.texts import check_warmup_texts

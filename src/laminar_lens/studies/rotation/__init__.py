@@ -1,0 +1,1 @@
+"""How far tokens turn from layer to layer."""

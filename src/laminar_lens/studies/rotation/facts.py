@@ -1,0 +1,126 @@
+"""What a rotation study's claims and sentence rest on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from laminar_lens.stats.bootstrap import Interval, nothing, simultaneous_band
+from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.studies.rotation.measure import AT, Measurement
+
+PLACES = ("target", "before", "shuffled")
+PARTS = ("first block", "middle blocks", "last block", "every block")
+LEVEL = 0.05
+FEW = "fewer than 2 prompts have a value"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A measurement with its intervals.
+
+    Attributes:
+        measured: by prompt.
+        word: the target, as it was asked for.
+        tau: rotations that differ by less are alike.
+        n_perm: sign flips.
+        seed: of resampling and flips.
+    """
+
+    measured: Measurement
+    word: str
+    tau: float
+    n_perm: int
+    seed: int
+
+    @property
+    def layers(self) -> list[int]:
+        """Hidden states that have one before them."""
+        found: list[int] = self.measured.layer.tolist()
+        return found
+
+    @property
+    def middle(self) -> np.ndarray:
+        """True at the layers that come out of neither the first nor the last block."""
+        layer = self.measured.layer
+        return np.asarray((layer > 1) & (layer < self.measured.n_layers))
+
+    @property
+    def has_both_ends(self) -> bool:
+        """Whether the layers of the first and of the last block were measured."""
+        return {1, self.measured.n_layers} <= set(self.layers)
+
+    @cached_property
+    def rotations(self) -> np.ndarray:
+        """[prompt place layer]."""
+        return np.stack([getattr(self.measured, name) for name in PLACES], axis=1)
+
+    @cached_property
+    def by_layer(self) -> Interval:
+        """Of every place and layer at once, [place layer]."""
+        return band(self.rotations, self.seed)
+
+    @cached_property
+    def by_part(self) -> Interval:
+        """Means over the blocks of each part, of every place and part at once, [place part]."""
+        return band(self.parts, self.seed)
+
+    @cached_property
+    def parts(self) -> np.ndarray:
+        """[prompt place part]; a prompt with an undefined layer has no mean."""
+        layer = self.measured.layer
+        of = (layer == 1, self.middle, layer == self.measured.n_layers, np.ones(len(layer), bool))
+        found = np.full((*self.rotations.shape[:2], len(of)), np.nan)
+        for part, chosen in enumerate(of):
+            if chosen.any():
+                found[..., part] = self.rotations[..., chosen].mean(-1)
+        return found
+
+    @cached_property
+    def difference(self) -> Interval:
+        """Target minus the word before it, in all layers at once."""
+        return band(self._paired, self.seed)
+
+    @cached_property
+    def flips(self) -> SignFlip | None:
+        """The paired test, adjusted for the maximum over layers."""
+        if np.isfinite(self._paired).sum(axis=0).max(initial=0) < 2:
+            return None
+        return sign_flip(self._paired, n_perm=self.n_perm, seed=self.seed)
+
+    @property
+    def _paired(self) -> np.ndarray:
+        return np.asarray(self.measured.target - self.measured.before)
+
+    @cached_property
+    def ends_over_middle(self) -> Interval:
+        """How much more the first and the last block turn the target than each one between, [end middle]."""
+        ends = self.measured.target[:, [0, -1], None]
+        return band(ends - self.measured.target[:, None, self.middle], self.seed)
+
+    @cached_property
+    def influence(self) -> Interval:
+        """Block influence, in all layers at once."""
+        return band(self.measured.influence, self.seed)
+
+    @cached_property
+    def pruning(self) -> Interval:
+        """Angle over π between any two layers of the last token, in all pairs at once: [state to_state], NaN
+        where to_state does not come after state."""
+        distance = self.measured.between[:, AT.index("last")] / np.pi
+        later = np.triu(np.ones(distance.shape[1:], bool), 1)
+        return band(np.where(later, distance, np.nan), self.seed)
+
+    def different(self, sign: int) -> list[int]:
+        """Layers where the target is shown to turn more (1) or less (−1) than the word before it."""
+        if self.flips is None:
+            return []
+        found = (self.flips.p <= LEVEL) & (np.sign(self.flips.t) == sign)
+        return [layer for layer, is_one in zip(self.layers, found, strict=True) if is_one]
+
+
+def band(x: np.ndarray, seed: int) -> Interval:
+    """`simultaneous_band` over prompts; nothing where fewer than two have a value."""
+    if x[0].size == 0 or np.isfinite(x).sum(axis=0).max(initial=0) < 2:
+        return nothing(x.shape[1:], FEW)
+    return simultaneous_band(x, seed=seed)
