@@ -68,7 +68,7 @@ class Rotation(AtTarget):
 @checked(Rotation.without)
 def rotation_study(
     model: HookedModel,
-    prompts: Prompts,
+    prompts: Prompts = None,
     *,
     target: Any = " her",
     occurrence: Any = "error",
