@@ -66,7 +66,9 @@ def compare(results: Results) -> StudyResult:
         variables |= _curves(key, part, found)
         if pairs:
             variables |= _differences(key, part, found, pairs, places)
-    coords: dict[str, Any] = {"model": list(found), "depth": (("model", "state"), _depths(found))}
+    depths = _depths(found)
+    coords: dict[str, Any] = {"model": list(found), "state": np.arange(depths.shape[1])}
+    coords |= {"depth": (("model", "state"), depths)}
     coords |= {"other": pairs, "common_depth": ("common", places)} if pairs else {}
     about = {"compared": first.kind, "parts": json.dumps({key: one.name for key, one in parts.items()})}
     data = xr.Dataset(variables, coords, about)
