@@ -106,7 +106,7 @@ def _parts(found: Mapping[str, StudyResult]) -> dict[str, Part]:
         each.append({part.name: part for part in parts_of(data, one.view) if _has_layers(data, part)})
     common = [part for key, part in each[0].items() if all(key in other for other in each)]
     if not common:
-        raise InputError("these results have no number by text and layer in common: nothing is compared")
+        raise InputError("these results have no number by text and by layer in common: nothing is compared")
     return {"".join(c if c.isalnum() else "_" for c in part.name): part for part in common}
 
 

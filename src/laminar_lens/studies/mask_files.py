@@ -114,7 +114,7 @@ def token_masks(
         texts: to mask, a file of them as in `warmup_study`, or token ids [text pos], padded as in
             `capture_residuals`.
         skip: how many first tokens to leave out; None runs `warmup_study` on its default texts and takes what
-            it says (its upper bound where it is undetermined, which `notes` say).
+            it says is enough; refused where that is no number.
         n_texts: how many texts for that, as in `warmup_study`.
         sinks: also leaves out tokens that are sinks by their vectors (`sink_tokens`).
         prepend_bos: puts the BOS before each text; it is then its first token.

@@ -8,8 +8,8 @@ import html
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import fields
 from functools import partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,40 +19,13 @@ import numpy as np
 
 import laminar_lens as ll
 from laminar_lens.cli.commands import study_command
-from laminar_lens.errors import LaminarLensError, a_kind
+from laminar_lens.errors import a_kind
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.results import StudyResult
 from laminar_lens.studies.drive import run
 from laminar_lens.studies.fields import declared, left_out
 from laminar_lens.studies.registry import STUDIES
 from laminar_lens.studies.study import Study
-
-FEW: Mapping[str, Any] = {"n_texts": 24, "length": 12, "geometries": False, "random_init": False}
-"""Options of a quick run, those that a study takes."""
-CHANGED = "changed"
-CHANGES = {CHANGED: ll.remove_write("mlp", 1)}
-
-
-@dataclass
-class Case:
-    """A study with a model and texts on which its contract is checked; runs are made once."""
-
-    study: Study
-    model: HookedModel
-    texts: Any
-    options: dict[str, Any]
-    made: dict[str, StudyResult] = field(default_factory=dict)
-
-    def run(self, name: str = "plain", **more: Any) -> StudyResult:
-        """The study's result under more options, kept under `name`."""
-        if name not in self.made:
-            self.made[name] = run(self.study, self.model, self.texts, **{**self.options, **more})
-        return self.made[name]
-
-    @property
-    def result(self) -> StudyResult:
-        """Plain, and with the writes of one block removed."""
-        return self.run(CHANGED, interventions=CHANGES)
+from laminar_lens.testing.case import CHANGED, CHANGES, Case, make_case, refusal, same, same_measured
 
 
 def check_study(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> None:
@@ -71,13 +44,6 @@ def check_study(study: Study, model: HookedModel | None = None, texts: Any = Non
     case = make_case(study, model, texts, **options)
     for clause in CONTRACT.values():
         clause(case)
-
-
-def make_case(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> Case:
-    """The study, the embedded model where none is given, and options of a quick run."""
-    few = {name: value for name, value in FEW.items() if name not in study.without}
-    given = ll.load_model("novella") if model is None else model
-    return Case(study, given, texts, {**few, **options})
 
 
 def is_known(case: Case) -> None:
@@ -100,7 +66,7 @@ def has_a_command(case: Case) -> None:
 
 def repeats_itself(case: Case) -> None:
     """The same seed gives the same bytes."""
-    _same(run(case.study, case.model, case.texts, **case.options), case.run(), "two runs with one seed")
+    same(run(case.study, case.model, case.texts, **case.options), case.run(), "two runs with one seed")
 
 
 def saves(case: Case) -> None:
@@ -108,27 +74,27 @@ def saves(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
         loaded = ll.load_result(case.result.save(Path(folder) / "result.nc"))
         assert type(loaded) is type(case.result), f"it loads as {a_kind(loaded)}"
-        _same(loaded, case.result, "a result and its file")
+        same(loaded, case.result, "a result and its file")
         assert loaded.settings == case.result.settings, "settings change in a file"
         assert loaded.warnings == case.result.warnings, "warnings change in a file"
         assert str(loaded.summary()) == str(case.result.summary()), "the summary changes in a file"
-        _same(loaded.answer(), case.result, "the answer to the measurement in a file and the result")
+        same(loaded.answer(), case.result, "the answer to the measurement in a file and the result")
         again = loaded.save(Path(folder) / "again.nc")
-        _same(ll.load_result(again), case.result, "a result and its file's file")
+        same(ll.load_result(again), case.result, "a result and its file's file")
 
 
 def answers_again(case: Case) -> None:
     """The measurement gives the answer, without a model; every field is an option, or is measured."""
     for name in ("plain", CHANGED):
         whole = case.result.condition(name)
-        _same(whole.answer(), whole, f"the answer to the measurement of {name!r} and the result")
+        same(whole.answer(), whole, f"the answer to the measurement of {name!r} and the result")
     for one in fields(case.study):
         value = getattr(case.study, one.name)
         if one.name not in case.study.remeasured:
-            same = case.run().answer(**{one.name: value})
-            _same(same, case.run(), f"the answer with {one.name}={value!r}, as before, and the result")
-            assert one.name in same.settings, f"the settings lack {one.name}"
-    said = _refusal(lambda: case.run().answer(no_such_option=1))
+            again = case.run().answer(**{one.name: value})
+            same(again, case.run(), f"the answer with {one.name}={value!r}, as before, and the result")
+            assert one.name in again.settings, f"the settings lack {one.name}"
+    said = refusal(lambda: case.run().answer(no_such_option=1))
     assert "no_such_option" in said, f"an unknown option is taken, or refused without its name: {said!r}"
 
 
@@ -138,7 +104,7 @@ def draws_nothing_while_answering(case: Case) -> None:
 
     np.random.seed(1)  # noqa: NPY002 (the global generator is what is checked)
     torch.manual_seed(1)
-    _same(case.run().answer(), case.run(), "an answer under other global seeds and the result")
+    same(case.run().answer(), case.run(), "an answer under other global seeds and the result")
 
 
 def refuses_few_texts(case: Case) -> None:
@@ -146,7 +112,7 @@ def refuses_few_texts(case: Case) -> None:
     named = case.texts is None or isinstance(case.texts, str)
     one = ["One text alone is here and no other."] if named else case.texts[:1]
     for few in ([], one):
-        said = _refusal(partial(run, case.study, case.model, few, **case.options))
+        said = refusal(partial(run, case.study, case.model, few, **case.options))
         assert said, f"{len(few)} texts are taken; at least 2 are needed"
         assert "\n" not in said, f"{len(few)} texts are refused in several lines: {said!r}"
 
@@ -162,7 +128,7 @@ def bears_nan(case: Case) -> None:
     }
     first_gone = {name: np.concatenate([one[:1] * np.nan, one[1:]]) for name, one in by_text.items()}
     holed = measured.assign({name: measured[name].copy(data=one) for name, one in first_gone.items()})
-    if refused := _refusal(lambda: case.study.answer(holed)):
+    if refused := refusal(lambda: case.study.answer(holed)):
         assert "\n" not in refused, f"a text with NaN is refused in several lines: {refused!r}"
         return
     answer = case.study.answer(holed)
@@ -173,7 +139,7 @@ def bears_nan(case: Case) -> None:
 def has_conditions(case: Case) -> None:
     """Interventions are measured beside the plain run, which they do not change, and are recorded."""
     assert case.result.conditions == ("plain", CHANGED)
-    _same(case.result.condition("plain"), case.run(), "the plain run with and without a condition beside it")
+    same(case.result.condition("plain"), case.run(), "the plain run with and without a condition beside it")
     assert CHANGED in case.result.settings["interventions"], "the settings lack the interventions"
     found = case.result.condition(CHANGED)
     assert found.measured_sha256 != case.run().measured_sha256, "an intervention changes nothing measured"
@@ -192,7 +158,7 @@ def checks_interventions_first(case: Case) -> None:
     model.forward = counted
     try:
         more = {**case.options, "interventions": ll.remove_write("mlp", n)}
-        said = _refusal(partial(run, case.study, model, case.texts, **more))
+        said = refusal(partial(run, case.study, model, case.texts, **more))
     finally:
         del model.forward
     assert str(n) in said, f"an intervention in block {n} of {n} is refused with: {said!r}"
@@ -212,7 +178,7 @@ def has_geometries(case: Case) -> None:
 def merges(case: Case) -> None:
     """Parts make the whole, whose texts follow each other; or the study says why they cannot."""
     if case.study.together:
-        said = _refusal(partial(ll.merge, [case.run(), case.run()]))
+        said = refusal(partial(ll.merge, [case.run(), case.run()]))
         assert case.study.together in said, f"parts that cannot be merged are: {said!r}"
         return
     tokens = ll.sample_tokens(case.model, 88, 12, seed=7)
@@ -224,9 +190,25 @@ def merges(case: Case) -> None:
     assert found.provenance["texts_sha256"] == whole.provenance["texts_sha256"], "they are of other texts"
     assert found.sentence == whole.sentence, "sentences of the merged parts and of the whole differ"
     for condition in whole.conditions:
-        _same_measured(found.condition(condition).measured, whole.condition(condition).measured)
-    said = _refusal(partial(ll.merge, [parts[0], parts[0]]))
+        same_measured(found.condition(condition).measured, whole.condition(condition).measured)
+    said = refusal(partial(ll.merge, [parts[0], parts[0]]))
     assert "text 0 of part 1 is text 0 of part 0" in said, f"a text is counted twice: {said!r}"
+
+
+def compares(case: Case) -> None:
+    """Beside itself nothing differs; or it has no number by text and layer, and one line says so."""
+    given = {"a": case.run(), "b": case.run()}
+    if refused := refusal(partial(ll.compare, given)):
+        assert "no number by text" in refused, f"results are not compared: {refused!r}"
+        return
+    made = ll.compare(given)
+    apart = [name for name in made.dataset.data_vars if str(name).endswith("_difference")]
+    assert all((np.nan_to_num(made.dataset[name].values) == 0).all() for name in apart), (
+        "it differs from itself"
+    )
+    assert made.figures(), "nothing is drawn of a comparison"
+    wide = [line for line in str(made.summary()).splitlines() if len(line) > 80]
+    assert not wide, f"a comparison is wider than 80 columns: {wide[0]!r}"
 
 
 def is_shown(case: Case) -> None:
@@ -274,25 +256,3 @@ CONTRACT: dict[str, Callable[[Case], None]] = {
     if getattr(one, "__annotations__", None) == {"case": Case, "return": None}
 }
 """Every clause by its name."""
-
-
-def _same(a: StudyResult, b: StudyResult, what: str) -> None:
-    for name in ("numbers_sha256", "measured_sha256", "sentence"):
-        assert getattr(a, name) == getattr(b, name), f"{what} differ in {name}"
-
-
-def _same_measured(merged: Any, whole: Any) -> None:
-    for name, one in whole.variables.items():  # a mean of means is rounded otherwise
-        exact = "text" in one.dims or one.dtype.kind != "f"
-        same = np.array_equal if exact else partial(np.allclose, rtol=1e-6)
-        equal = same(one.values, merged[name].values, equal_nan=one.dtype.kind == "f")
-        assert equal, f"{name} of the parts and of the whole"
-
-
-def _refusal(call: Callable[[], Any]) -> str:
-    """What is refused, or nothing."""
-    try:
-        call()
-    except LaminarLensError as error:
-        return str(error)
-    return ""
