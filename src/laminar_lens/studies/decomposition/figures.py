@@ -28,6 +28,7 @@ DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
 X = "layer (written by the block before)"
 LATER = 64
 """So many first positions are drawn."""
+TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def _bands(
@@ -128,7 +129,6 @@ def places(dataset: xr.Dataset) -> go.Figure | None:
             zmax=reach,
             colorscale=colorscale(DIVERGING),
             xgap=1,
-            ygap=1,
             colorbar={"title": {"text": "cosine"}, "thickness": 10, "outlinewidth": 0},
             hovertemplate="layer %{x}, position %{y}: %{z:.3f}<extra></extra>",
         )
@@ -150,7 +150,8 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         x=X,
     )
     _curves(figure, dataset, "relative", " times the residual", ("attn", "mlp", "step"))
-    figure.update_yaxes(title={"text": "length (times the residual's)"}, rangemode="tozero")
+    title = {"text": "length (times the residual's)"}
+    figure.update_yaxes(title=title, type="log", tickvals=TICKS, ticktext=[f"{tick:,g}" for tick in TICKS])
     return figure
 
 
