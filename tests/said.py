@@ -132,15 +132,21 @@ ROTATION = {
 def _correlates(name: str) -> dict[str, dict[str, str]]:
     start = f"Path length and the {name} of the true next token"
     rest = r"[^.]*(?:[.]\d[^.]*)*"  # to the end of the sentence
-    then = {"holds": "still do,", "fails": "do not to speak of,", "undetermined": "may or may not,"}
+    then = {"holds": "do,", "fails": "do not to speak of,", "undetermined": "may or may not,"}
+    none = f"|{start}: no correlation is defined"
     return {
         "a": {
             "holds": f"{start} correlate: r",
             "fails": f"{start} do not correlate to speak of",
-            "undetermined": f"{start} may or may not correlate|{start}: no correlation is defined",
+            "undetermined": f"{start} may or may not correlate{none}",
         },
-        "b": {one: rf"{start}{rest}; without position 0 they {words}" for one, words in then.items()},
-        "c": {one: rf"{start}{rest}held fixed they {words}" for one, words in then.items()},
+        **{
+            letter: {
+                one: rf"{start}{rest}{where} they {words}{none if one == 'undetermined' else ''}"
+                for one, words in then.items()
+            }
+            for letter, where in (("b", "; without position 0"), ("c", "held fixed"))
+        },
     }
 
 

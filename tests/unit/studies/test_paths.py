@@ -230,7 +230,7 @@ class TestClaims:
     def test_a_correlation_is_told_with_its_interval(self) -> None:
         found = self.said(rho=0.4)
         assert "Path length and the logit of the true next token correlate: r = 0.4" in found.sentence
-        assert "with token frequency held fixed they still do" in found.sentence
+        assert "with token frequency held fixed they do, " in found.sentence
         claim = found.claims["P1a"]
         assert claim.low < 0.4 < claim.high
         assert found.data["correlation_p"].values.min() <= 0.001

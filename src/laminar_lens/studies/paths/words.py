@@ -12,7 +12,7 @@ _SAID = {
     "fails": f"do not correlate to speak of (within ±{NEGLIGIBLE:g})",
     "undetermined": "may or may not correlate",
 }
-_THEN = {"holds": "still do", "fails": "do not to speak of", "undetermined": "may or may not"}
+_THEN = {"holds": "do", "fails": "do not to speak of", "undetermined": "may or may not"}
 _GROWS = {
     "holds": "The norm grows",
     "fails": "The norm shrinks",
@@ -24,7 +24,8 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     """The answer in a few sentences."""
     parts = [_path(facts), _norm(facts, claims["P3"])]
     parts += [_correlation(predicted, claims) for predicted in WORDS]
-    return " ".join(parts) + because(facts.correlation.withheld)
+    defined = np.isfinite(facts.correlation.estimate).any()
+    return " ".join(parts) + because(facts.correlation.withheld if defined else "")
 
 
 def _path(facts: Facts) -> str:
