@@ -216,9 +216,9 @@ class TestCorrelations:
         assert expected(0.0, 12) == 0
 
 
-@pytest.mark.parametrize("row", validation.run(20), ids=lambda row: f"{row.check}, {row.setting}")
-def test_error_rates_and_coverage_at_reduced_size(row: Any) -> None:
-    assert row.ok, row
+def test_error_rates_and_coverage_at_reduced_size() -> None:
+    failed = [row for row in validation.run(10) if not row.ok]
+    assert not failed, failed
 
 
 class TestClaims:

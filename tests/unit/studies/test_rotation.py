@@ -269,9 +269,9 @@ class TestClaims:
         assert found["R3"]["verdict"] == "undetermined"
 
 
-@pytest.mark.parametrize("row", validation.run(20), ids=lambda row: f"{row.check}, {row.setting}")
-def test_error_rates_and_coverage_at_reduced_size(row: Any) -> None:
-    assert row.ok, row
+def test_error_rates_and_coverage_at_reduced_size() -> None:
+    failed = [row for row in validation.run(20) if not row.ok]
+    assert not failed, failed
 
 
 class TestRefused:

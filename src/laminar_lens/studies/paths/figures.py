@@ -20,7 +20,7 @@ from laminar_lens.figures.style import (
     withheld_note,
 )
 
-WHICH = {"every position": (WITH_FIRST, "5px,4px"), "without position 0": (TARGET, "solid")}
+WHICH = {"without position 0": (TARGET, "solid"), "every position": (WITH_FIRST, "5px,4px")}
 PREDICTED = {"logit": "logit", "log_prob": "log-probability"}
 METHODS = {"pearson": ("Pearson", TARGET, "circle"), "spearman": ("Spearman", RANDOM, "diamond")}
 
