@@ -8,7 +8,7 @@ from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.studies.fields import TAU, between, option, tolerance
+from laminar_lens.studies.fields import TAU, between, option
 from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.target import SOUGHT, WHOLE_PROMPTS, AtTarget
@@ -45,7 +45,9 @@ class Rotation(AtTarget):
     n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
 
     def __post_init__(self) -> None:
-        tolerance("tau", self.tau)
+        from laminar_lens.stats.warmup import check_tau
+
+        check_tau(self.tau)
         if not 1 <= self.n_shuffled <= MOST_SHUFFLED:
             raise InputError(f"n_shuffled={self.n_shuffled}; expected 1 … {MOST_SHUFFLED} tokens a prompt")
         if self.n_perm < 1:
