@@ -16,7 +16,7 @@ import torch
 
 MODEL = "smollm2"
 TEXTS = {"sequential": 120, "warmup": 120, "why": 120, "sinks": 120, "dimensions": 120}
-TEXTS |= {"decomposition": 120, "rotation": 54}
+TEXTS |= {"decomposition": 120, "rotation": 54, "paths": 120}
 """Passages; a sequential study's warm-up takes them, beside its 54 prompts, all that a rotation study has."""
 WAYS = ("study", "transformer_lens", "hugging_face")
 
@@ -54,6 +54,7 @@ def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any
         "sinks": lambda: ll.sink_study(model, n_texts=texts["sinks"], **how),
         "dimensions": lambda: ll.dimension_study(model, n_texts=texts["dimensions"], geometry=centred, **how),
         "decomposition": lambda: ll.decomposition_study(model, n_texts=texts["decomposition"], **how),
+        "paths": lambda: ll.path_study(model, n_texts=texts["paths"], **how),
         "rotation": lambda: ll.rotation_study(model, ll.her_prompts()[: texts["rotation"]]),
     }
 

@@ -127,6 +127,38 @@ ROTATION = {
         "undetermined": "Whether it and the word before it turn alike, within .*, is undetermined",
     },
 }
+
+
+def _correlates(name: str) -> dict[str, dict[str, str]]:
+    start = f"Path length and the {name} of the true next token"
+    rest = r"[^.]*(?:[.]\d[^.]*)*"  # to the end of the sentence
+    then = {"holds": "do,", "fails": "do not to speak of,", "undetermined": "may or may not,"}
+    none = f"|{start}: no correlation is defined"
+    return {
+        "a": {
+            "holds": f"{start} correlate: r",
+            "fails": f"{start} do not correlate to speak of",
+            "undetermined": f"{start} may or may not correlate{none}",
+        },
+        **{
+            letter: {
+                one: rf"{start}{rest}{where} they {words}{none if one == 'undetermined' else ''}"
+                for one, words in then.items()
+            }
+            for letter, where in (("b", "; without position 0"), ("c", "held fixed"))
+        },
+    }
+
+
+PATHS = {
+    **{f"P1{letter}": patterns for letter, patterns in _correlates("logit").items()},
+    **{f"P2{letter}": patterns for letter, patterns in _correlates("log-probability").items()},
+    "P3": {
+        "holds": "The norm grows, ",
+        "fails": "The norm shrinks, ",
+        "undetermined": "Whether the norm grows is undetermined: ",
+    },
+}
 CAUSES = ("position", "context", "either", "jointly", "none", "undetermined")
 READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "sinks": SINKS,
@@ -134,6 +166,7 @@ READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "dimensions": DIMENSIONS,
     "decomposition": DECOMPOSITION,
     "rotation": ROTATION,
+    "paths": PATHS,
     "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
 }
 LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")
@@ -144,7 +177,7 @@ KEYWORD = re.compile(r"\b[a-z]\w*=['\w ]")
 """Python's way to give an option, which the command line does not have."""
 IN_PYTHON = "model.reset_hooks("
 """Of hooks that were left on a model, which a command line has no way to do."""
-TABULATED = re.compile(r"(part_rotation|run)(_estimate|_low|_high)?$")
+TABULATED = re.compile(r"(part_rotation|part_growth|tortuosity|run)(_estimate|_low|_high)?$")
 """Variables that stand in a table and may be told."""
 NUMBER = re.compile(r"(?<![\w.])−?\d[\d,]*(?:\.\d+)?%?")
 

@@ -58,6 +58,7 @@ _HOME = {
     "dimension_study": "studies.dimensions.study",
     "decomposition_study": "studies.decomposition.study",
     "rotation_study": "studies.rotation.study",
+    "path_study": "studies.paths.study",
     "Study": "studies.study",
     "Answer": "studies.study",
     "Claim": "studies.claim",
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.merge import merge as merge
     from laminar_lens.studies.own import band as band
     from laminar_lens.studies.own import named as named
+    from laminar_lens.studies.paths.study import path_study as path_study
     from laminar_lens.studies.registry import register as register
     from laminar_lens.studies.rotation.study import rotation_study as rotation_study
     from laminar_lens.studies.sequential.study import sequential_study as sequential_study

@@ -281,9 +281,9 @@ def _within(least: int, most: int) -> int:
 BY_NAME: dict[str, Check | None] = {
     **dict.fromkeys(("prepend_bos", "final_norm", "random_init", "regex", "strict", "gradient"), flag),
     **dict.fromkeys(("bridge", "processed", "trust_remote_code", "check", "keep_paths", "heads"), flag),
-    **dict.fromkeys(("n_texts", "length", "removed", "skip", "body_from", "n"), whole),
+    **dict.fromkeys(("n_texts", "length", "removed", "skip", "body_from", "n", "n_shuffled"), whole),
     **dict.fromkeys(("batch_size", "n_donors"), functools.partial(whole, least=1)),
-    **dict.fromkeys(("n_draws", "n_perm", "n_shuffled"), functools.partial(whole, most=MOST_DRAWS)),
+    **dict.fromkeys(("n_draws", "n_perm"), functools.partial(whole, most=MOST_DRAWS)),
     **dict.fromkeys(("layers", "positions", "at", "dimensions"), wholes),
     **dict.fromkeys(("temperature", "norm_ratio", "min_cosine"), number),
     **dict.fromkeys(("occurrence", "baseline", "backend", "what", "name", "a", "b", "revision"), text),

@@ -15,6 +15,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sequential": {"n_draws": 5, "n_perm": 99, "n_donors": 24, "warmup": False},
     "why": {},
     "rotation": {"n_perm": 99},
+    "paths": {"n_perm": 99},
 }
 """Fields of a quick run, for studies that have more to measure."""
 OF_PROMPTS = ("sequential", "rotation")

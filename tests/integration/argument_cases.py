@@ -85,7 +85,10 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
     return {
         **{
             name: (getattr(ll, name), {"model": model, "texts": None, **few})
-            for name in ("warmup_study", "why_study", "sink_study", "dimension_study", "decomposition_study")
+            for name in (
+                *("warmup_study", "why_study", "sink_study", "dimension_study", "decomposition_study"),
+                "path_study",
+            )
         },
         "warmup_study (texts)": (
             ll.warmup_study,

@@ -87,7 +87,7 @@ def options_of(command: str) -> dict[str, bool]:
 
 
 COMMANDS = (
-    *("sequential", "warmup", "why", "sinks", "dimensions", "decomposition", "rotation"),
+    *("sequential", "warmup", "why", "sinks", "dimensions", "decomposition", "rotation", "paths"),
     *("mask", "angles", "show"),
 )
 
@@ -177,7 +177,7 @@ def test_a_hostile_value_is_one_line_before_anything_is_imported(
         input=json.dumps([line.argv for line in lines]),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=True,
         cwd=tmp_path,
     )

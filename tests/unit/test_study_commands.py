@@ -58,6 +58,7 @@ def test_the_command_line_knows_no_study_by_name() -> None:
         *(f"{kind}_study" for kind in STUDIES.shipped),
         "sink_study",
         "dimension_study",
+        "path_study",
     }
     assert {path.name: found for path in paths if (found := words_of(path) & kinds)} == {}
 

@@ -14,8 +14,9 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 LABELLED = frozenset(
-    {"baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "intervention"}
-    | {"layer", "pairs", "part", "place", "rank", "removed", "state", "to_state", "variant", "which"}
+    {"baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "held", "intervention"}
+    | {"layer", "length", "pairs", "part", "place", "predicted", "rank", "removed", "state", "statistic"}
+    | {"to_state", "variant", "which"}
 )
 """Axes whose places mean nothing without their labels; xarray would number them from 0."""
 

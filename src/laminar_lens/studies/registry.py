@@ -56,6 +56,7 @@ STUDIES: Registry[type[Study]] = Registry(
         "dimensions": "laminar_lens.studies.dimensions.study:Dimensions",
         "decomposition": "laminar_lens.studies.decomposition.study:Decomposition",
         "rotation": "laminar_lens.studies.rotation.study:Rotation",
+        "paths": "laminar_lens.studies.paths.study:Paths",
     },
     _accepted,
 )

@@ -14,7 +14,7 @@ from laminar_lens.results import StudyResult, load_result, make_tree
 from laminar_lens.results.complete import LABELLED, complete
 from tests.synthetic import sequential_dataset
 
-STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions", "rotation")
+STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions", "rotation", "paths")
 PROMPTS = [
     "The teacher praised her for the answer.",
     "The company promoted her to manager.",
@@ -38,6 +38,7 @@ def measured(kind: str, model) -> StudyResult:
         "why": ll.why_study,
         "sinks": ll.sink_study,
         "dimensions": ll.dimension_study,
+        "paths": ll.path_study,
     }
     return study[kind](model, **few)
 

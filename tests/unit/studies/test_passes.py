@@ -167,6 +167,12 @@ def test_sequential(model: Any, geometries: Any, random: bool, shapes: Shapes) -
     assert total(shapes) == summed(warmup, *[prompts] * (1 + random), *probe)
 
 
+def test_paths(model: Any, tokens: torch.Tensor, shapes: Shapes) -> None:
+    """Each text once; a short text, twice, shows how logits are made."""
+    ll.path_study(model, tokens, n_perm=99)
+    assert total(shapes) == summed(whole(N, LENGTH), (2, 16))
+
+
 @pytest.mark.parametrize("random", [False, True])
 def test_rotation(model: Any, random: bool, shapes: Shapes) -> None:
     """Each prompt once, once more with random weights."""

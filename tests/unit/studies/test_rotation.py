@@ -269,9 +269,9 @@ class TestClaims:
         assert found["R3"]["verdict"] == "undetermined"
 
 
-@pytest.mark.parametrize("row", validation.run(20), ids=lambda row: f"{row.check}, {row.setting}")
-def test_error_rates_and_coverage_at_reduced_size(row: Any) -> None:
-    assert row.ok, row
+def test_error_rates_and_coverage_at_reduced_size() -> None:
+    failed = [row for row in validation.run(20) if not row.ok]
+    assert not failed, failed
 
 
 class TestRefused:
@@ -290,10 +290,11 @@ class TestRefused:
             ([" her book is here.", " her hat is there."], {}, "is its first token"),
             (PROMPTS, {"target": ""}, "target '' is blank"),
             (PROMPTS, {"target": "(", "regex": True}, "is not a regular expression"),
-            (PROMPTS, {"tau": 0.0}, "tau 0.0 is no angle to compare with"),
-            (PROMPTS, {"tau": float("nan")}, "tau nan is no angle"),
-            (PROMPTS, {"n_shuffled": 0}, "n_shuffled=0 draws nothing"),
-            (PROMPTS, {"n_perm": 0}, "n_perm=0 draws nothing"),
+            (PROMPTS, {"tau": 0.0}, "tau is 0.0; give a tolerance"),
+            (PROMPTS, {"tau": float("nan")}, "tau is nan; give a tolerance"),
+            (PROMPTS, {"n_shuffled": 0}, "n_shuffled=0; expected 1"),
+            (PROMPTS, {"n_shuffled": 10**6}, "expected 1 … 1000 tokens a prompt"),
+            (PROMPTS, {"n_perm": 0}, "n_perm=0 draws no sign flip"),
             (PROMPTS, {"geometry": "flat"}, "flat"),
             (PROMPTS, {"backend": "abacus"}, "abacus"),
             ([PROMPTS[0]] * 3, {}, "repeats"),

@@ -4,7 +4,7 @@ Of a hidden state only the vectors of targets, and of each prompt's last token, 
 these until their batch is done.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -70,7 +70,7 @@ def measure(run: Run, n_shuffled: int) -> xr.Dataset:
     shown = np.array([layer for layer in run.layers if layer > 0])
     read = with_previous(shown.tolist())
     seen = Seen(run, plan, shuffled_places(plan, n_shuffled, run.options.seed), read)
-    for batch in _batches(run, plan, read, seen.of):
+    for batch in _batches(run, plan, read, seen.of, n_shuffled):
         seen.add(batch)
     check_tokens(plan, seen.tokens, bos=int(run.options.prepend_bos))
     rows = np.searchsorted(read, shown) - 1
@@ -172,12 +172,15 @@ class Seen:
             self.rotation[which, rows] = _rotations(turned, self.plan.target[rows, :, end])
 
 
-def _batches(run: Run, plan: TargetPrompts, read: tuple[int, ...], visit: Any = None) -> Any:
+def _batches(
+    run: Run, plan: TargetPrompts, read: tuple[int, ...], visit: Any = None, n_shuffled: int = 0
+) -> Iterator[AngleBatch]:
     """The prompts' rotations, once the vectors that a batch keeps are known to fit."""
     batches = run.batches(plan.prompts)
     batch, length = batches.largest()
-    vectors = batch * (plan.target.shape[1] + 1) * len(read)
-    size = f"{len(read)} layers of {batch} prompts' targets and last tokens"
+    occurrences = plan.target.shape[1]
+    vectors = batch * ((occurrences + 1) * len(read) + 2 * occurrences * n_shuffled)
+    size = f"{len(read)} layers of {batch} prompts' targets and last tokens, and shuffled tokens"
     need = Need("vectors", size, 4 * vectors * int(run.model.cfg.d_model), STATES_AT_ONCE)
     check_fits(run.model, need, batch=batch, length=length)
     return run.angle_batches(plan.prompts, ("rotation",), layers=read, visit=visit, label="capturing prompts")

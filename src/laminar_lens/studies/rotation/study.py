@@ -8,7 +8,7 @@ from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.studies.fields import TAU, between, option, tolerance
+from laminar_lens.studies.fields import TAU, between, option
 from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.target import SOUGHT, WHOLE_PROMPTS, AtTarget
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
-N_SHUFFLED = 20
+N_SHUFFLED, MOST_SHUFFLED = 20, 1000
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,17 @@ class Rotation(AtTarget):
     remeasured: ClassVar[tuple[str, ...]] = (*SOUGHT, "n_shuffled")
 
     tau: float = option(0.05, *TAU)
-    n_shuffled: int = option(N_SHUFFLED, "Shuffled tokens of each prompt.", "N", between(1, MOST_DRAWS))
+    n_shuffled: int = option(N_SHUFFLED, "Shuffled tokens of each prompt.", "N", between(1, MOST_SHUFFLED))
     n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
 
     def __post_init__(self) -> None:
-        tolerance("tau", self.tau)
-        for name in ("n_shuffled", "n_perm"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} draws nothing: give at least 1")
+        from laminar_lens.stats.warmup import check_tau
+
+        check_tau(self.tau)
+        if not 1 <= self.n_shuffled <= MOST_SHUFFLED:
+            raise InputError(f"n_shuffled={self.n_shuffled}; expected 1 … {MOST_SHUFFLED} tokens a prompt")
+        if self.n_perm < 1:
+            raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
 
     def accepts(self, run: "Run") -> None:
         if run.layers == (0,):

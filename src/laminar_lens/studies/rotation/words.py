@@ -70,6 +70,7 @@ def _least(facts: Facts, runs: Runs) -> str:
     ends = f" (95% band {interval(runs.low[row], runs.high[row], 3)})" if np.isfinite(runs.low[row]) else ""
     several = f"blocks {first}–{last}" if last > first else f"block {first}"
     turn = "turn" if last > first else "turns"
+    blocks = f"{last - first + 1} block{'s' if last > first else ''}"
     rivals = int(runs.rivals[row])
     open_ = (
         f"; {rivals} other {'run reaches' if rivals == 1 else 'runs reach'} below the upper end of its band"
@@ -77,6 +78,6 @@ def _least(facts: Facts, runs: Runs) -> str:
         else ""
     )
     return (
-        f"Of all {int(runs.blocks[row])} blocks in a row, {several} {turn} the last token least: "
+        f"Of all runs of {blocks}, {several} {turn} the last token least: "
         f"{decimal(runs.estimate[row], 3)} of π{ends}{open_}.{because(facts.pruning.withheld)}"
     )

@@ -1,0 +1,95 @@
+"""How a path study is shown."""
+
+from itertools import product
+
+import xarray as xr
+
+from laminar_lens.figures.view import Part, Section, View
+from laminar_lens.studies.paths.figures import away, correlations, growth, steps, tortuosity
+from laminar_lens.tables import Column, Table, by_layer
+from laminar_lens.words import estimate, number
+
+NOTE = (
+    "Without position 0. Step: over the norm of the vector that it leaves. Path: sum of the steps so far; "
+    "winding: path over the distance from the embedding, 1 on a straight line. Growth: norm over the norm in "
+    "the layer before. Means over positions and texts, with a 95% band over all layers."
+)
+
+
+def lengths(dataset: xr.Dataset) -> Table | None:
+    """Steps, paths and growth without position 0, one row a layer."""
+    if "relative_step" not in dataset:
+        return None
+    part = dataset.sel(which="without position 0")
+    columns = [
+        _column("step", part, "relative_step", answer=True),
+        Column.of("path", number, {"path": part["path"].values.tolist()}, spare=2),
+        Column.of("distance", number, {"displacement": part["displacement"].values.tolist()}, spare=3),
+        _column("winding", part, "tortuosity"),
+        _column("growth", part, "growth", spare=1),
+    ]
+    return by_layer("lengths", "Along the layers", dataset["layer"].values, columns, NOTE)
+
+
+def correlation_table(dataset: xr.Dataset) -> Table | None:
+    """Every correlation of path length."""
+    if "correlation" not in dataset:
+        return None
+    names = ("length", "predicted", "held")
+    rows = list(product(*(dataset[name].values.tolist() for name in names)))
+    texts = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    parts = [dataset.sel(dict(zip(names, row, strict=True))) for row in rows]
+    columns = [
+        Column(
+            "length of the", tuple(map(str, texts["length"])), values={"length": texts["length"]}, wide=True
+        ),
+        Column.of("with", lambda one: str(one).replace("_", "-"), {"predicted": texts["predicted"]}),
+        Column.of("held", str, {"held": texts["held"]}, wide=True),
+    ]
+    for statistic, spare in (("pearson", 0), ("spearman", 2)):
+        ends = {
+            f"{statistic}{end}": [float(one[f"correlation{end}"].sel(statistic=statistic)) for one in parts]
+            for end in ("", "_low", "_high")
+        }
+        columns.append(Column.of(statistic.capitalize(), estimate, ends, spare=spare, answer=not spare))
+    if "correlation_p" in dataset:
+        p = [float(one["correlation_p"].sel(statistic="pearson")) for one in parts]
+        columns.append(Column.of("p", number, {"pearson_p": p}, spare=1))
+    note = (
+        "Mean over texts of each text's own correlation along its positions, with bands over all of them; p: "
+        "Pearson's, of sign flips of whole texts, adjusted for all."
+    )
+    return Table("correlations", "Path length and the true next token", tuple(columns), note)
+
+
+def _column(title: str, dataset: xr.Dataset, name: str, **how: bool | int) -> Column:
+    values = {f"{name}{end}": dataset[f"{name}{end}"].values.tolist() for end in ("", "_low", "_high")}
+    return Column(title, tuple(map(estimate, *values.values())), values=values, **how)  # type: ignore[arg-type]
+
+
+VIEW = View(
+    title="Path study",
+    sections=(
+        Section(
+            "Path length and prediction",
+            {"path_correlations": correlations},
+            {"correlations": correlation_table},
+        ),
+        Section(
+            "Along the layers",
+            {
+                "path_steps": steps,
+                "path_distance": away,
+                "path_tortuosity": tortuosity,
+                "path_growth": growth,
+            },
+            {"lengths": lengths},
+        ),
+    ),
+    claims_title="What is said of paths along the layers, on this model",
+    contrast="relative_step_by_text",
+    parts=(
+        Part("relative step", "relative_step_by_text"),
+        Part("path over distance covered", "tortuosity_by_text"),
+    ),
+)

@@ -1,0 +1,334 @@
+"""The path study: planted trajectories are measured as they are, and its correlations keep their promises."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import laminar_lens as ll
+from laminar_lens.errors import InputError, LaminarLensError, ModelError
+from laminar_lens.studies.paths.answer import answer
+from laminar_lens.studies.paths.correlations import by_text, ranks
+from laminar_lens.studies.paths.logits import check_unembeds, next_token
+from tests.validate import paths as validation
+from tests.validate.paths import expected, measurement
+
+N, LENGTH, WIDTH = 6, 10, 32
+NEAR = 1e-6
+
+Trajectory = Callable[[int, int], np.ndarray]
+"""Called as (layer, position): the vector, [d_model]."""
+
+
+@pytest.fixture(params=["tiny_gpt2", "tiny_llama"])
+def model(request: pytest.FixtureRequest) -> Any:
+    return ll.load_model(str(request.getfixturevalue(request.param)))
+
+
+def tokens_of(n: int = N, length: int = LENGTH) -> torch.Tensor:
+    return torch.randint(1, 300, (n, length), generator=torch.Generator().manual_seed(3))
+
+
+def planted(trajectory: Trajectory, n_layers: int = 3) -> list[Any]:
+    """Interventions that put every vector where a trajectory has it."""
+
+    def put(layer: int) -> Any:
+        def there(value: torch.Tensor, hook: Any) -> torch.Tensor:
+            rows = np.stack([trajectory(layer, pos) for pos in range(value.shape[1])])
+            return torch.from_numpy(rows).to(value).expand_as(value).clone()
+
+        return there
+
+    points = ["blocks.0.hook_resid_pre", *(f"blocks.{k}.hook_resid_post" for k in range(n_layers))]
+    return [ll.custom(f"layer {layer}", point, put(layer)) for layer, point in enumerate(points)]
+
+
+def measured(model: Any, trajectory: Trajectory) -> xr.Dataset:
+    changes = {"planted": planted(trajectory)}
+    result = ll.path_study(model, tokens_of(), interventions=changes, n_perm=99)
+    return result.condition("planted").dataset
+
+
+def at(x: float, y: float) -> np.ndarray:
+    vector = np.zeros(WIDTH)
+    vector[3], vector[7] = x, y
+    return vector
+
+
+class TestPlanted:
+    """Vectors that were put where they are."""
+
+    def test_a_straight_line(self, model: Any) -> None:
+        """Steps of 1, 2 and 3 away from where it began, at norms 4, 5, 7 and 10."""
+        where = (4.0, 5.0, 7.0, 10.0)
+        data = measured(model, lambda layer, pos: at(where[layer], 0.0))
+        for which in ("every position", "without position 0"):
+            part = data.sel(which=which)
+            assert np.abs(part["step"].values - [1, 2, 3]).max() <= NEAR
+            assert np.abs(part["path"].values - [1, 3, 6]).max() <= NEAR
+            assert np.abs(part["displacement"].values - [1, 3, 6]).max() <= NEAR
+            assert np.abs(part["tortuosity"].values - 1).max() <= NEAR
+            assert np.abs(part["relative_step"].values - [1 / 4, 2 / 5, 3 / 7]).max() <= NEAR
+            assert np.abs(part["growth"].values - [5 / 4, 7 / 5, 10 / 7]).max() <= NEAR
+        middle = data["part_growth"].sel(part="middle blocks").values
+        assert np.abs(middle - 7 / 5).max() <= NEAR
+        every = data["part_growth"].sel(part="every block").values
+        assert np.abs(every - (10 / 4) ** (1 / 3)).max() <= NEAR
+
+    def test_a_quarter_of_a_circle(self, model: Any) -> None:
+        """In three chords of 30°, for radius 2: 3·2·2·sin 15° long, √2·2 from where it began."""
+        data = measured(
+            model, lambda layer, pos: 2 * at(math.cos(layer * math.pi / 6), math.sin(layer * math.pi / 6))
+        )
+        part = data.sel(which="every position")
+        chord = 4 * math.sin(math.pi / 12)
+        assert np.abs(part["step"].values - chord).max() <= NEAR
+        assert float(part["path"][-1]) == pytest.approx(3 * chord, abs=NEAR)
+        assert float(part["displacement"][-1]) == pytest.approx(2 * math.sqrt(2), abs=NEAR)
+        assert float(part["tortuosity"][-1]) == pytest.approx(3 * chord / (2 * math.sqrt(2)), abs=NEAR)
+        assert np.abs(part["growth"].values - 1).max() <= NEAR
+
+    def test_a_path_that_comes_back_is_no_number_of_times_as_long(self, model: Any) -> None:
+        data = measured(
+            model, lambda layer, pos: at(math.cos(layer * 2 * math.pi / 3), math.sin(layer * 2 * math.pi / 3))
+        )
+        part = data.sel(which="every position")
+        assert np.isnan(part["tortuosity"].values[-1])
+        assert np.isfinite(part["tortuosity"].values[:-1]).all()
+        assert float(part["path"][-1]) == pytest.approx(3 * math.sqrt(3), abs=NEAR)
+
+    def test_position_0_is_in_or_out(self, model: Any) -> None:
+        data = measured(model, lambda layer, pos: at(1.0 + layer * (100.0 if pos == 0 else 1.0), 0.0))
+        steps = data["step"].sel(layer=1)
+        assert float(steps.sel(which="without position 0")) == pytest.approx(1, abs=NEAR)
+        assert float(steps.sel(which="every position")) == pytest.approx(
+            (100 + LENGTH - 1) / LENGTH, rel=1e-6
+        )
+
+    def test_what_begins_at_nothing_has_no_relative_step(self, model: Any) -> None:
+        data = measured(model, lambda layer, pos: at(float(layer), 0.0))
+        part = data.sel(which="every position")
+        assert np.isnan(part["relative_step"].values[0])
+        assert np.abs(part["relative_step"].values[1:] - [1, 1 / 2]).max() <= NEAR
+        assert np.isnan(part["growth"].values[0])
+
+
+@pytest.mark.parametrize("bridge", [None, True])
+@pytest.mark.parametrize("final_norm", [False, True])
+def test_it_is_what_a_loop_gives(tiny_gpt2: Path, bridge: bool | None, final_norm: bool) -> None:
+    """Lengths from captured states in float64, predictions from the model's own logits; with a BOS."""
+    model = ll.load_model(tiny_gpt2, bridge=bridge)
+    tokens = tokens_of()
+    result = ll.path_study(model, tokens, prepend_bos=True, final_norm=final_norm, n_perm=99)
+    found = result.measured
+    assert found is not None
+    states = ll.capture_residuals(model, tokens, prepend_bos=True, final_norm=final_norm)
+    x, ids = states.values.double().numpy(), states.tokens
+    with torch.no_grad():
+        logits = model(ids, return_type="logits").double()
+    assert found["token_id"].values.tolist() == ids.tolist()
+    for text in range(N):
+        for pos in range(LENGTH + 1):
+            way = 0.0
+            for layer in range(1, 4):
+                step = np.linalg.norm(x[layer, text, pos] - x[layer - 1, text, pos])
+                away = np.linalg.norm(x[layer, text, pos] - x[0, text, pos])
+                way += step
+                assert found["step"].values[text, layer - 1, pos] == pytest.approx(step, rel=1e-5)
+                assert found["displacement"].values[text, layer - 1, pos] == pytest.approx(away, rel=1e-5)
+            if pos == LENGTH:
+                assert np.isnan(found["logit"].values[text, pos])
+                assert np.isnan(found["log_prob"].values[text, pos])
+                continue
+            following = int(ids[text, pos + 1])
+            right = logits[text, pos]
+            assert found["logit"].values[text, pos] == pytest.approx(float(right[following]), abs=1e-4)
+            log_prob = float(right[following] - right.logsumexp(0))
+            assert found["log_prob"].values[text, pos] == pytest.approx(log_prob, abs=1e-4)
+
+
+class TestCorrelations:
+    """Against scipy, and by hand."""
+
+    def test_pearson_and_spearman_are_scipy_s(self) -> None:
+        from scipy.stats import pearsonr, spearmanr
+
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(7, 13))
+        y = np.round(0.5 * x + rng.normal(size=x.shape), 1)  # with ties
+        for text in range(7):
+            assert by_text(x, y)[text] == pytest.approx(pearsonr(x[text], y[text]).statistic, abs=1e-12)
+            right = spearmanr(x[text], y[text]).statistic
+            assert by_text(ranks(x), ranks(y))[text] == pytest.approx(right, abs=1e-12)
+
+    def test_what_is_held_fixed_is_the_formula_of_one_and_of_two(self) -> None:
+        rng = np.random.default_rng(1)
+        x, y, u, v = rng.normal(size=(4, 5, 20))
+        x, y = x + u, y + u - v
+        for text in range(5):
+            r = np.corrcoef([x[text], y[text], u[text], v[text]])
+            one = (r[0, 1] - r[0, 2] * r[1, 2]) / math.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
+            assert by_text(x, y, u[..., None])[text] == pytest.approx(one, abs=1e-12)
+            p = np.linalg.inv(r)
+            two = -p[0, 1] / math.sqrt(p[0, 0] * p[1, 1])
+            assert by_text(x, y, np.stack([u, v], -1))[text] == pytest.approx(two, abs=1e-12)
+
+    def test_what_is_not_defined_is_nan(self) -> None:
+        x = np.arange(10.0)[None]
+        assert np.isnan(by_text(x, np.full_like(x, 3.7))[0])
+        assert np.isnan(by_text(x[:, :3], x[:, :3])[0])
+        assert np.isnan(by_text(x, 2 * x + 1, x[..., None])[0]), "nothing is left of either"
+        assert np.isnan(by_text(np.where(x == 4, np.nan, x), x)[0])
+        assert by_text(x, -x)[0] == -1
+        twice = np.stack([np.sin(x), np.sin(x)], -1)  # the same number twice is held fixed once
+        assert by_text(x, x**2, twice)[0] == pytest.approx(by_text(x, x**2, np.sin(x)[..., None])[0])
+
+    def test_a_frequency_that_does_not_vary_changes_nothing(self) -> None:
+        rng = np.random.default_rng(2)
+        x, y = rng.normal(size=(2, 4, 12))
+        assert np.allclose(by_text(x, y, np.full((4, 12, 1), -7.3)), by_text(x, y))
+
+    def test_frequencies_are_counted_without_the_bos(self) -> None:
+        data = measurement(3, seed=0)
+        tokens = np.array([[0, 5, 5, 7], [0, 5, 6, 6], [0, 7, 7, 7]])
+        small = data.isel(pos=slice(0, 4)).assign(token_id=(("text", "pos"), tokens)).assign_attrs(bos=True)
+        from laminar_lens.studies.measured import of_dataset
+        from laminar_lens.studies.paths.facts import Facts
+        from laminar_lens.studies.paths.measure import Measurement
+
+        own, following = Facts(of_dataset(Measurement, small), 9, 0).frequencies
+        assert own[0].tolist()[1:] == pytest.approx([math.log(3 / 9), math.log(3 / 9), math.log(4 / 9)])
+        assert np.isnan(own[:, 0]).all()
+        assert following[1].tolist()[:3] == pytest.approx([math.log(3 / 9), math.log(2 / 9), math.log(2 / 9)])
+        assert np.isnan(following[:, -1]).all()
+
+    def test_the_mean_of_r_in_short_texts(self) -> None:
+        """The truth that coverage is checked against, by simulation."""
+        rng = np.random.default_rng(3)
+        x, y = rng.normal(size=(2, 40_000, 12))
+        found = by_text(x, 0.4 * x + math.sqrt(0.84) * y).mean()
+        assert expected(0.4, 12) == pytest.approx(found, abs=0.004)
+        assert expected(0.0, 12) == 0
+
+
+def test_error_rates_and_coverage_at_reduced_size() -> None:
+    failed = [row for row in validation.run(10) if not row.ok]
+    assert not failed, failed
+
+
+class TestClaims:
+    """What is said."""
+
+    def said(self, n: int = 120, **how: Any) -> Any:
+        return answer(measurement(n, seed=7, **how), n_perm=999)
+
+    def test_a_correlation_is_told_with_its_interval(self) -> None:
+        found = self.said(rho=0.4)
+        assert "Path length and the logit of the true next token correlate: r = 0.4" in found.sentence
+        assert "with token frequency held fixed they do, " in found.sentence
+        claim = found.claims["P1a"]
+        assert claim.low < 0.4 < claim.high
+        assert found.data["correlation_p"].values.min() <= 0.001
+
+    def test_none_is_told_as_none(self) -> None:
+        found = self.said(rho=0.0)
+        assert "do not correlate to speak of (within ±0.1)" in found.sentence
+        assert found.data["correlation_p"].values.min() > 0.01
+
+    def test_what_frequency_makes_is_gone_when_it_is_held_fixed(self) -> None:
+        found = self.said(by_frequency=1.0)
+        assert found.claims["P1a"].verdict == "holds"
+        assert found.claims["P1c"].verdict == "fails"
+        assert "with token frequency held fixed they do not to speak of" in found.sentence
+
+    def test_what_differs_between_texts_alone_is_seen_by_the_published_number_alone(self) -> None:
+        data = measurement(120, seed=8)
+        level = np.random.default_rng(0).normal(size=(120, 1)) * 5
+        data["step"] = data["step"] + level[..., None] / data.sizes["layer"]
+        data["logit"] = data["logit"] + level
+        found = answer(data, n_perm=99)
+        assert found.claims["P1a"].verdict == "fails"
+        assert (
+            float(found.data["correlation_pooled"].sel(length="path", predicted="logit", statistic="pearson"))
+            > 0.9
+        )
+        assert "as published, it is 0.9" in found.claims["P1a"].evidence
+
+    def test_few_texts_withhold_and_say_so(self) -> None:
+        found = self.said(n=12)
+        for name, claim in found.claims.items():
+            assert claim.verdict == "undetermined", name
+            assert claim.reason
+        assert "95%" not in found.sentence
+
+    def test_short_texts_have_no_correlation(self, tiny_gpt2: Path) -> None:
+        """Of 4 tokens 3 have a next one: paths are measured all the same."""
+        result = ll.path_study(ll.load_model(tiny_gpt2), tokens_of(length=4), n_perm=9)
+        assert "no correlation is defined" in result.sentence
+        assert np.isnan(result.dataset["correlation"].values).all()
+        assert np.isfinite(result.dataset["path"].values).all()
+
+
+class TestLogits:
+    """Where the next token's numbers come from."""
+
+    def test_in_parts_as_in_one(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        state, tokens = torch.randn(3, 7, WIDTH), tokens_of(3, 7)
+        with torch.no_grad():
+            whole = next_token(model, state, tokens)
+            monkeypatch.setattr("laminar_lens.studies.paths.logits.AT_ONCE", 5 * int(model.cfg.d_vocab))
+            parts = next_token(model, state, tokens)
+        for a, b in zip(whole, parts, strict=True):
+            assert torch.allclose(a, b, equal_nan=True, atol=1e-5)
+            assert a[:, -1].isnan().all()
+        assert (whole[1][:, :-1] < 0).all()
+
+    def test_logits_that_are_made_otherwise_are_refused(self, tiny_gpt2: Path) -> None:
+        model = ll.load_model(tiny_gpt2, bridge=None)
+        check_unembeds(model)
+        forward = model.forward
+
+        def louder(*given: Any, **how: Any) -> Any:
+            made = forward(*given, **how)
+            return made if made is None else 2 * made
+
+        model.forward = louder
+        with pytest.raises(ModelError, match=r"they differ by .* of the largest"):
+            check_unembeds(model)
+
+
+class TestRefused:
+    """Bad input: one line before anything runs."""
+
+    @pytest.mark.parametrize(
+        ("texts", "how", "said"),
+        [
+            (tokens_of(), {"length": 3}, "length is 3"),
+            (tokens_of(), {"n_perm": 0}, "n_perm=0 draws no sign flip"),
+            (tokens_of(1), {}, "only 1 text"),
+            (["One."], {}, "only 1 text"),
+            (["a", "b"], {}, "tokens"),
+            (tokens_of().clamp(max=7) * 0 + 7, {}, "repeats"),
+            (tokens_of(), {"geometry": "flat"}, "flat"),
+            (tokens_of(), {"backend": "abacus"}, "abacus"),
+            (torch.full((4, 6), 10**6), {}, "1000000"),
+        ],
+    )
+    def test_in_one_line(
+        self, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch, texts: Any, how: Any, said: str
+    ) -> None:
+        model = ll.load_model(tiny_gpt2)
+        monkeypatch.setattr(type(model), "forward", None)
+        with pytest.raises(LaminarLensError) as raised:
+            ll.path_study(model, texts, **how)
+        assert said in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+    def test_an_option_that_it_does_not_take_is_told_why(self, tiny_gpt2: Path) -> None:
+        with pytest.raises(InputError, match="takes no layers=: a path runs through every layer"):
+            ll.path_study(ll.load_model(tiny_gpt2), tokens_of(), layers=[1])  # type: ignore[call-arg]
