@@ -1,5 +1,6 @@
 """The commands of studies, each made from the fields of its study and from what it shares with others."""
 
+from functools import cache
 from inspect import cleandoc
 from typing import Any
 
@@ -52,10 +53,16 @@ class Commands(TyperGroup):
 def _command(name: str) -> Any:
     """The command of a study; of another package's only its name, and what it says of itself."""
     if name in STUDIES.shipped:
-        return study_command(STUDIES.get(name))
+        return _shipped(name)
     known, source = STUDIES.find(name), STUDIES.source(name)
     said = about(source) if known is None else _written(known).partition("\n")[0]
     return parsed(name, lambda: None, f"{said} ({source})" if said else f"A study of {source}.")
+
+
+@cache
+def _shipped(name: str) -> Any:
+    """The command of one of the package's own, which does not change; all are made for each command line."""
+    return study_command(STUDIES.get(name))
 
 
 def _foreign(name: str) -> Any:
