@@ -129,7 +129,7 @@ class _Pass:
         out, body_from = self.out, self.out.body_from
         # unlike max(), np.maximum keeps a NaN
         out.error[row] = np.maximum(out.error[row], float(step.error().max()))
-        attn, mlp = self.changes(row, step)
+        attn, mlp = (write.double() for write in self.changes(row, step))
         writes = Writes.of(self.mapped(row, step.before), attn, mlp, parallel=out.parallel)
         for name, of in MEANS.items():
             mean = of(writes)[..., body_from:].nanmean(-1)

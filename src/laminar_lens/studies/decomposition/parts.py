@@ -47,7 +47,7 @@ class Writes:
         """Of the block's input and its two writes."""
         x, a, m = x.double(), attn.double(), mlp.double()
         pairs = {"xx": (x, x), "aa": (a, a), "mm": (m, m), "xa": (x, a), "xm": (x, m), "am": (a, m)}
-        return cls(**{name: torch.linalg.vecdot(u, v) for name, (u, v) in pairs.items()}, parallel=parallel)
+        return cls(**{name: _inner(u, v) for name, (u, v) in pairs.items()}, parallel=parallel)
 
     @cached_property
     def cosine(self) -> Float[Tensor, "batch pos"]:
@@ -135,14 +135,19 @@ def other_tokens(
     a, m = (write.double() for write in (attn, mlp))
     sizes = [write.norm(dim=-1) for write in (a, m)]
     there = [size > 0 for size in sizes]
-    a, m = (
-        write * torch.where(one, 1 / size, 0.0)[..., None]
-        for write, size, one in zip((a, m), sizes, there, strict=True)
-    )
-    same = torch.linalg.vecdot(a, m).sum(-1)
+    over_a, over_m = (torch.where(one, 1 / size, 0.0) for size, one in zip(sizes, there, strict=True))
+    whole = [torch.einsum("bp,bpd->bd", over, x) for over, x in ((over_a, a), (over_m, m))]
+    same = (_inner(a, m) * over_a * over_m).sum(-1)
     n_a, n_m, n_same = (one.sum(-1).double() for one in (*there, there[0] & there[1]))
     pairs = n_a * n_m - n_same
-    return _where((torch.linalg.vecdot(a.sum(1), m.sum(1)) - same) / pairs, pairs > 0)
+    return _where((torch.linalg.vecdot(*whole) - same) / pairs, pairs > 0)
+
+
+def _inner(
+    x: Float[Tensor, "batch pos d_model"], y: Float[Tensor, "batch pos d_model"]
+) -> Float[Tensor, "batch pos"]:
+    """Inner products, without room for the products of single coordinates."""
+    return torch.einsum("bpd,bpd->bp", x, y)
 
 
 def _where(values: Tensor, there: Tensor) -> Tensor:
