@@ -166,7 +166,7 @@ def in_place(states: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("function", "error", "message"),
     [
-        (lambda states: 3, InputError, "'mine' returned a int; expected real numbers"),
+        (lambda states: 3, InputError, "'mine' returned an int; expected real numbers"),
         (lambda states: states.sum(), ShapeError, r"'mine' returned shape \[\]; expected one entry"),
         (lambda states: states[0].mean(-1), ShapeError, r"expected one entry for each of 2 texts"),
         (lambda states: states.to(torch.complex64), InputError, "a tensor of torch.complex64"),

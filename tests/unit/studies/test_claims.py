@@ -362,7 +362,7 @@ class TestAlike:
     def test_left_out(self) -> None:
         claim = alike_claim(None)
         assert claim.verdict == "undetermined"
-        assert "warmup=False" in claim.evidence
+        assert claim.evidence == "The warm-up part was left out."
 
 
 class TestComparison:

@@ -108,7 +108,8 @@ def test_centred_is_what_stands_beside_raw_and_nothing_stands_beside_it(tiny_gpt
     assert "centring" not in centred.sentence
     figure = centred.figures()["dimension_angles"]
     assert "centring" not in figure.layout.title.text
-    assert {str(trace.name).split(",")[0] for trace in figure.data if trace.name} == {"centred"}
+    named = {str(trace.name).split(",")[0] for trace in figure.data if trace.name}
+    assert named == {"centred", "π/2: random directions"}
 
 
 def test_conditions_in_a_geometry(tiny_gpt2: Any) -> None:

@@ -232,9 +232,9 @@ class TestMasks:
         of_states = warm.mask(states=states, document_starts=E)
         assert of_states.equal(warm.mask(ids, states=states, document_starts=E))
         assert int(of_states[:, 8].sum()) < len(ids), "the beginning of a second document is left out"
-        with pytest.warns(UserWarning, match="give document_starts="):
+        with pytest.warns(UserWarning, match="give that token as document starts"):
             assert warm.mask(ids).equal(position_mask(ids, None, 2, None))
-        with pytest.warns(UserWarning, match="give document_starts="):
+        with pytest.warns(UserWarning, match="give that token as document starts"):
             warm.mask(states=states)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
