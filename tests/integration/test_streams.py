@@ -123,7 +123,9 @@ def test_a_study_ends_well_though_progress_and_chatter_are_refused(
 def test_ctrl_c_while_a_model_runs_is_one_line(tmp_path: Path) -> None:
     """As a user presses it: once a phase is named, with its share and the time left."""
     command = [*COMMAND.split(), "warmup", "--texts", "sampled", "--n-texts", "20000", "--out", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heard: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **piped, **heard) as process:  # also where the suite runs under nohup
         assert process.stdout is not None
         assert process.stderr is not None
         said = ""
@@ -235,8 +237,9 @@ def test_control_characters_of_a_file_are_shown_and_not_sent(
     changed = dataset.assign_attrs(sentence=evil, warnings=json.dumps([evil]))
     for name in ("study.nc", "a \x1b[2J \u202e.nc"):
         path = StudyResult(changed).save(tmp_path / name)
+        page = ["--report", str(path.with_suffix(".html"))]
         for options in ([], ["--json"]):
-            assert main(["show", str(path), *options]) == 0
+            assert main(["show", str(path), *page, *options]) == 0
             out, err = capsys.readouterr()
             assert err == ""
             assert all(line.isprintable() for line in out.split("\n")), out
@@ -245,4 +248,4 @@ def test_control_characters_of_a_file_are_shown_and_not_sent(
             else:
                 assert r"\x1b]0;title\x07\x9b31m\u202e\u2066\r\n\x08\x7fend" in out
                 assert r"warning: \x1b]0;" in out
-    assert r"a \x1b[2J \u202e.nc" in out.replace("\\u001b", r"\x1b")
+    assert r"a \x1b[2J \u202e.html" in out.replace("\\u001b", r"\x1b")
