@@ -184,3 +184,22 @@ def test_a_wrong_command_line_is_one_line(
     assert said in told
     assert told.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_texts_that_share_tokens_are_one_observation(tiny_gpt2: Path, deeper: Path) -> None:
+    """A why-study's texts exchange their beginnings in twos: 60 are 30 observations, too few for a band."""
+    texts = torch.randint(3, 300, (60, 40), generator=torch.Generator().manual_seed(2))
+    found = {
+        name: ll.why_study(ll.load_model(folder), texts, **FEW)
+        for name, folder in (("three", tiny_gpt2), ("five", deeper))
+    }
+    data = ll.compare(found).dataset
+    for row, one in enumerate(found.values()):
+        assert one.measured is not None
+        unit, own = one.measured["unit"].values, one.dataset["E11"].transpose("text", "layer").values
+        assert len(np.unique(unit)) == 30
+        right = np.mean([own[unit == k].mean(0) for k in np.unique(unit)], axis=0)
+        np.testing.assert_allclose(data["E11"].values[row, : len(right)], right, rtol=1e-9)
+    for name in ("E11", "E11_difference"):
+        assert np.isnan(data[f"{name}_low"].values).all()
+        assert "30 texts" in data[f"{name}_low"].attrs["withheld"]

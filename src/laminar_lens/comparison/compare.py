@@ -23,7 +23,7 @@ from laminar_lens.results import StudyResult, label_dataset, load_result
 from laminar_lens.results.conditions import claims_beside
 from laminar_lens.results.contrasts import along, compared, parts_of, with_texts
 from laminar_lens.results.summary import claim_rows
-from laminar_lens.results.tree import groups_of
+from laminar_lens.results.tree import observation_of
 from laminar_lens.stats.bootstrap import Interval, nothing, observations, simultaneous_band
 from laminar_lens.tables import Column, Table
 
@@ -121,11 +121,8 @@ def _values(result: StudyResult, part: Part) -> np.ndarray:
 
 
 def _groups(result: StudyResult) -> np.ndarray | None:
-    """The group of each text; None where texts are independent."""
-    measured = result.measured
-    if measured is not None and "group" in measured.variables:
-        return np.asarray(measured["group"].values)
-    return groups_of(result.tree)
+    """The observation that each text is part of; None where texts are independent."""
+    return None if result.measured is None else observation_of(result.measured)
 
 
 def _depth(result: StudyResult) -> np.ndarray:
