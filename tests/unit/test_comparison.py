@@ -11,6 +11,7 @@ import torch
 
 import laminar_lens as ll
 from laminar_lens.cli import main
+from laminar_lens.cli.compare import _labels
 from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult
 from laminar_lens.stats.bootstrap import simultaneous_band
@@ -162,7 +163,41 @@ def test_the_command(
     files = [str(out / name) for name in sorted(names) if name.startswith("sinks-")]
     again = tmp_path / "again"
     assert main(["compare", "sinks", *files, "--out", str(again), "--quiet"]) == 0
-    assert {path.name for path in again.iterdir()} == {"compare-sinks.nc", "compare-sinks.html"}
+    made = {"compare-sinks.nc", "compare-sinks.html"}
+    assert {path.name for path in again.iterdir()} == made
+    said = capsys.readouterr().out.splitlines()
+    assert set(said) == {str(again / name) for name in made}, "files that were read are told as written"
+
+
+def test_files_of_another_study_are_refused_before_anything_runs(
+    pair: dict[str, StudyResult], tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where all files are of one study, but not of the one that was named."""
+    files = [str(one.save(tmp_path / f"{name}.nc")) for name, one in pair.items()]
+    for models in (files, [str(tiny_gpt2), files[0]]):
+        assert main(["compare", "warmup", *models, "--out", str(tmp_path / "out")]) == 2
+        told = capsys.readouterr().err
+        assert "is a result of sinks, not of warmup: give files of one study" in told
+        assert told.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_compared_is_not_replaced(
+    pair: dict[str, StudyResult], tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = pair["five"].save(tmp_path / f"sinks-{tiny_gpt2.name}.nc")
+    before = kept.read_bytes()
+    assert main(["compare", "sinks", str(kept), str(tiny_gpt2), "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{str(kept)!r} is to be compared and would be replaced by a result" in told
+    assert told.count("\n") == 1
+    assert kept.read_bytes() == before
+
+
+def test_every_model_has_a_name_of_its_own() -> None:
+    names = _labels(["a/x", "b/x", "x-1", "x.nc", ".", "z@refs/pr/3"])
+    assert len(set(names)) == len(names)
+    assert all(name.strip() for name in names)
 
 
 @pytest.mark.parametrize(
