@@ -129,6 +129,7 @@ def test_settings_that_differ_are_said(pair: dict[str, StudyResult], deeper: Pat
         ({"a": "no.nc", "b": "no.nc"}, "no.nc"),
         ({"a": 3, "b": 4}, "'a' is 3; expected a study's result"),
         ({1: "a", 2: "b"}, "1 is no name of a model"),
+        ({"a\nb": "a", "c": "b"}, "'a\\nb' is no name of a model"),
     ],
 )
 def test_what_is_no_result_is_one_line(given: Any, said: str) -> None:
@@ -238,3 +239,18 @@ def test_texts_that_share_tokens_are_one_observation(tiny_gpt2: Path, deeper: Pa
     for name in ("E11", "E11_difference"):
         assert np.isnan(data[f"{name}_low"].values).all()
         assert "30 texts" in data[f"{name}_low"].attrs["withheld"]
+
+
+def test_every_setting_that_differs_is_said(tiny_gpt2: Path, tokens: torch.Tensor) -> None:
+    model = ll.load_model(tiny_gpt2)
+    found = {str(k): ll.decomposition_study(model, tokens, body_from=k) for k in (1, 3)}
+    assert ll.compare(found).warnings == ["The runs differ in body_from: 1 (1), 3 (3)."]
+
+
+def test_texts_behind_a_bos_are_other_tokens(
+    pair: dict[str, StudyResult], deeper: Path, tokens: torch.Tensor
+) -> None:
+    with_bos = ll.sink_study(ll.load_model(deeper), tokens, prepend_bos=True, **FEW)
+    made = ll.compare({"three": pair["three"], "five": with_bos})
+    assert f"{LENGTH}_difference" not in made.dataset
+    assert "The runs differ in prepend_bos: False (three), True (five)." in made.warnings

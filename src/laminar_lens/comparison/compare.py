@@ -86,7 +86,7 @@ def _results(given: object) -> dict[str, StudyResult]:
         )
     found = {}
     for name, one in given.items():
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
             raise InputError(f"results: {shown(name)} is no name of a model; give a text")
         if isinstance(one, str | os.PathLike):
             one = load_result(one)
@@ -195,6 +195,7 @@ def _is_paired(a: StudyResult, b: StudyResult) -> bool:
     """Whether both read the same tokens of the same texts with the same tokenizer."""
     one, other = (result.provenance for result in (a, b))
     same = one["texts_sha256"] == other["texts_sha256"] and _same_groups(a, b)
+    same &= a.settings.get("prepend_bos") == b.settings.get("prepend_bos")
     tokenizers = [about.get("model", {}).get("tokenizer_sha256") for about in (one, other)]
     return bool(same and tokenizers[0] and tokenizers[0] == tokenizers[1])
 
