@@ -152,6 +152,18 @@ def test_it_is_what_a_loop_gives(tiny_gpt2: Path, bridge: bool | None, final_nor
             assert found["log_prob"].values[text, pos] == pytest.approx(log_prob, abs=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_rounds_no_distance(tiny_llama: Path, dtype: str) -> None:
+    """Of the states as they are; a step and the first distance are one number."""
+    model, tokens = ll.load_model(tiny_llama, dtype=dtype), tokens_of()
+    found = ll.path_study(model, tokens, n_perm=9).measured
+    assert found is not None
+    x = ll.capture_residuals(model, tokens).values.double()
+    away = (x[1:] - x[0]).norm(dim=-1).transpose(0, 1).numpy()
+    np.testing.assert_allclose(found["displacement"].values, away, rtol=1e-5)
+    np.testing.assert_allclose(found["step"].values[:, 0], found["displacement"].values[:, 0], rtol=1e-5)
+
+
 class TestCorrelations:
     """Against scipy, and by hand."""
 
