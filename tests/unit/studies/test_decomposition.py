@@ -176,6 +176,32 @@ def test_planted_turning_and_lengthening_are_recovered(folder: Path, bridge: boo
     assert apart == pytest.approx(data["turn"].sel(part="attn").values, abs=1e-6)
 
 
+def test_groups_count_once_wherever_a_number_is_told(tiny_gpt2: Path) -> None:
+    """Thirty groups of one text and thirty of two: a mean over texts is another number."""
+    groups = [k if k < 30 else 30 + (k - 30) // 2 for k in range(90)]
+    measured = decomposition_study(ll.load_model(tiny_gpt2), tokens_of(90), groups=groups).measured
+    assert measured is not None
+    other = np.where(np.arange(90) < 30, 0.9, 0.1)[:, None] * np.ones((90, 3))
+    found = Decomposition().answer(measured.assign(other=(("text", "layer"), other)))
+    np.testing.assert_allclose(found.data["other"].values, 0.5)
+    assert "to the same token and 0.50 to different ones" in found.claims["W1"].evidence
+
+
+def test_a_share_has_no_end_below_nothing(tiny_neox: Path) -> None:
+    """The first step turns alone in all but a few texts."""
+    model, n = ll.load_model(tiny_neox), 60
+
+    def write(x: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        along = torch.zeros(len(x), 1, 1).to(x)
+        along[:2] = 1.0
+        return across(x, u[0]), along * x
+
+    plant(model, [0, 1, 2], write)
+    result = decomposition_study(model, tokens_of(n))
+    assert 0 <= claims(result)["W4"]["low"] < claims(result)["W4"]["estimate"]
+    check_said(result)
+
+
 def test_steps_that_mostly_lengthen_are_said(tiny_neox: Path) -> None:
     model = ll.load_model(tiny_neox)
     plant(model, [1], lambda x, u: (0.1 * across(x, u[0]), 0.9 * x))

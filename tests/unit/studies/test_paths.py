@@ -247,6 +247,16 @@ class TestClaims:
         assert claim.low < 0.4 < claim.high
         assert found.data["correlation_p"].values.min() <= 0.001
 
+    def test_a_correlation_that_position_0_turns_round_is_told_so(self) -> None:
+        data = measurement(120, seed=7, rho=0.4)
+        data["step"][:, :, 0] += 100
+        data["logit"][:, 0] -= 200
+        found = answer(data, n_perm=99)
+        assert (found.claims["P1a"].verdict, found.claims["P1b"].verdict) == ("holds", "holds")
+        assert found.claims["P1a"].estimate < -0.9 < 0.3 < found.claims["P1b"].estimate
+        assert "; without position 0 they do, the other way round, 0." in found.sentence
+        assert "; with token frequency held fixed they do, the other way round, 0." in found.sentence
+
     def test_none_is_told_as_none(self) -> None:
         found = self.said(rho=0.0)
         assert "do not correlate to speak of (within ±0.1)" in found.sentence

@@ -179,6 +179,9 @@ def test_the_least_turning_run_by_hand() -> None:
     assert found.estimate.tolist() == [0.1, 0.3, 0.6]
     assert found.rivals.tolist() == [1, 1, 0]
     assert found.quarter == 0
+    sure = Interval(distance, distance, distance, 0.95, 50, known.n_valid, "")  # a band without width
+    assert (found := least_turning(sure, np.arange(4), 3)) is not None
+    assert found.rivals.tolist() == [0, 0, 0]
     some = np.ix_([0, 1, 3], [0, 1, 3])
     part = Interval(
         *(end[some] for end in (known.estimate, known.low, known.high)), 0.95, 50, known.n_valid[some], ""
@@ -267,6 +270,17 @@ class TestClaims:
         }
         assert found["R1a"]["verdict"] == found["R2"]["verdict"] == "not applicable"
         assert found["R3"]["verdict"] == "undetermined"
+
+    def test_some_layers_are_not_told_as_all(self) -> None:
+        whole = measurement(54, seed=1)
+        some = whole.isel(layer=slice(2, 6), state=slice(2, 7), to_state=slice(2, 7))
+        for data, every, of in (
+            (whole, "Over every block, as published, the mean", "Of all runs of 2 blocks, "),
+            (some, "Over every block measured, the mean", "Of all runs of 2 blocks that were measured, "),
+        ):
+            found = answer(data, target=" her", tau=0.05, n_perm=99)
+            assert found.claims["R1a"].evidence.startswith(every)
+            assert of in found.sentence
 
 
 def test_error_rates_and_coverage_at_reduced_size() -> None:
