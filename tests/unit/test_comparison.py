@@ -12,6 +12,7 @@ import torch
 import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.cli.compare import _labels
+from laminar_lens.comparison.words import _difference
 from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult
 from laminar_lens.stats.bootstrap import simultaneous_band
@@ -254,3 +255,66 @@ def test_texts_behind_a_bos_are_other_tokens(
     made = ll.compare({"three": pair["three"], "five": with_bos})
     assert f"{LENGTH}_difference" not in made.dataset
     assert "The runs differ in prepend_bos: False (three), True (five)." in made.warnings
+
+
+def test_three_models_are_each_compared_with_the_first(
+    pair: dict[str, StudyResult], tmp_path: Path, tokens: torch.Tensor
+) -> None:
+    folder = save_random_model(tmp_path / "four", "gpt2", seed=8, n_layer=4)
+    found = {**pair, "four": ll.sink_study(ll.load_model(folder), tokens, **FEW)}
+    made = ll.compare(found)
+    data, places = made.dataset, np.arange(4) / 3
+    assert data["other"].values.tolist() == ["five", "four"]
+    first = ratios(found["three"])
+    for name, n in (("five", 5), ("four", 4)):
+        own = [np.interp(places, np.arange(n + 1) / n, text) for text in ratios(found[name])]
+        right = (np.stack(own) - first).mean(0)
+        np.testing.assert_allclose(data[f"{LENGTH}_difference"].sel(other=name), right, rtol=1e-6, atol=1e-9)
+        assert f"{name} minus three, of the same texts" in made.sentence
+
+
+def test_chosen_layers_are_compared_where_both_were_measured(
+    tiny_gpt2: Path, deeper: Path, tokens: torch.Tensor
+) -> None:
+    """Depths 1/3 and 2/3 of one, 1/5, 2/5 and 3/5 of the other: 1/3 alone lies among both."""
+    how = {**FEW, "geometry": "raw"}
+    three = ll.sink_study(ll.load_model(tiny_gpt2), tokens, layers=[1, 2], **how)
+    five = ll.sink_study(ll.load_model(deeper), tokens, layers=[1, 2, 3], **how)
+    data = ll.compare({"three": three, "five": five}).dataset
+    np.testing.assert_allclose(data["depth"].values[:, :2], [[1 / 3, 2 / 3], [1 / 5, 2 / 5]])
+    np.testing.assert_allclose(data["common_depth"].values, [1 / 3])
+    at = np.stack([np.interp([1 / 3], [1 / 5, 2 / 5, 3 / 5], text) for text in ratios(five)])
+    right = (at[:, 0] - ratios(three)[:, 0]).mean()
+    assert data[f"{LENGTH}_difference"].values == pytest.approx(right, rel=1e-6)
+
+
+def test_groups_count_once_and_must_agree(tiny_gpt2: Path, deeper: Path, tokens: torch.Tensor) -> None:
+    groups = [k // 2 if k < 40 else k for k in range(60)]
+    three, five = (
+        ll.sink_study(ll.load_model(folder), tokens, groups=groups, **FEW) for folder in (tiny_gpt2, deeper)
+    )
+    data = ll.compare({"three": three, "five": five}).dataset
+    assert f"{LENGTH}_difference" in data
+    own = ratios(three)
+    right = np.concatenate([own[:40].reshape(20, 2, -1).mean(1), own[40:]]).mean(0)
+    np.testing.assert_allclose(data[LENGTH].values[0, :4], right, rtol=1e-9)
+    alone = ll.sink_study(ll.load_model(deeper), tokens, **FEW)
+    assert f"{LENGTH}_difference" not in ll.compare({"three": three, "five": alone}).dataset
+
+
+def test_models_without_a_tokenizer_are_not_paired(pair: dict[str, StudyResult]) -> None:
+    """Nobody knows whether the same ids are the same tokens."""
+    bare = {}
+    for name, one in pair.items():
+        told = json.loads(one.dataset.attrs["provenance"])
+        told["model"]["tokenizer_sha256"] = None
+        bare[name] = StudyResult(one.dataset.assign_attrs(provenance=json.dumps(told)))
+    assert f"{LENGTH}_difference" not in ll.compare(bare).dataset
+
+
+def test_the_largest_difference_may_be_negative() -> None:
+    names = {"what": "length", "unit": "rad", "models": "b minus a"}
+    estimate = np.array([0.1, -0.5, 0.2, -0.9])
+    low, high = estimate - 0.05, estimate + np.array([0.05, 0.05, 0.05, 1.0])
+    said = _difference(estimate, low, high, np.arange(4) / 3, names)
+    assert said == "length, b minus a, of the same texts: largest −0.50 (−0.55 to −0.45) rad at depth 0.33."
