@@ -100,7 +100,7 @@ DECOMPOSITION = {
         "undetermined": "[Ww]hether attention's and the MLP's writes to a token are related is undetermined",
     },
     "W2": {
-        "holds": r"The two are close to orthogonal \(",
+        "holds": "The two are close to orthogonal on average",
         "fails": "The two are not close to orthogonal",
         "undetermined": "Whether the two are close to orthogonal is undetermined",
     },

@@ -11,6 +11,8 @@ import torch
 
 import laminar_lens as ll
 from laminar_lens.cli import main
+from laminar_lens.cli.compare import _labels
+from laminar_lens.comparison.words import _difference
 from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult
 from laminar_lens.stats.bootstrap import simultaneous_band
@@ -128,6 +130,7 @@ def test_settings_that_differ_are_said(pair: dict[str, StudyResult], deeper: Pat
         ({"a": "no.nc", "b": "no.nc"}, "no.nc"),
         ({"a": 3, "b": 4}, "'a' is 3; expected a study's result"),
         ({1: "a", 2: "b"}, "1 is no name of a model"),
+        ({"a\nb": "a", "c": "b"}, "'a\\nb' is no name of a model"),
     ],
 )
 def test_what_is_no_result_is_one_line(given: Any, said: str) -> None:
@@ -162,7 +165,41 @@ def test_the_command(
     files = [str(out / name) for name in sorted(names) if name.startswith("sinks-")]
     again = tmp_path / "again"
     assert main(["compare", "sinks", *files, "--out", str(again), "--quiet"]) == 0
-    assert {path.name for path in again.iterdir()} == {"compare-sinks.nc", "compare-sinks.html"}
+    made = {"compare-sinks.nc", "compare-sinks.html"}
+    assert {path.name for path in again.iterdir()} == made
+    said = capsys.readouterr().out.splitlines()
+    assert set(said) == {str(again / name) for name in made}, "files that were read are told as written"
+
+
+def test_files_of_another_study_are_refused_before_anything_runs(
+    pair: dict[str, StudyResult], tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where all files are of one study, but not of the one that was named."""
+    files = [str(one.save(tmp_path / f"{name}.nc")) for name, one in pair.items()]
+    for models in (files, [str(tiny_gpt2), files[0]]):
+        assert main(["compare", "warmup", *models, "--out", str(tmp_path / "out")]) == 2
+        told = capsys.readouterr().err
+        assert "is a result of sinks, not of warmup: give files of one study" in told
+        assert told.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_compared_is_not_replaced(
+    pair: dict[str, StudyResult], tiny_gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = pair["five"].save(tmp_path / f"sinks-{tiny_gpt2.name}.nc")
+    before = kept.read_bytes()
+    assert main(["compare", "sinks", str(kept), str(tiny_gpt2), "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{str(kept)!r} is to be compared and would be replaced by a result" in told
+    assert told.count("\n") == 1
+    assert kept.read_bytes() == before
+
+
+def test_every_model_has_a_name_of_its_own() -> None:
+    names = _labels(["a/x", "b/x", "x-1", "x.nc", ".", "z@refs/pr/3"])
+    assert len(set(names)) == len(names)
+    assert all(name.strip() for name in names)
 
 
 @pytest.mark.parametrize(
@@ -184,3 +221,100 @@ def test_a_wrong_command_line_is_one_line(
     assert said in told
     assert told.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_texts_that_share_tokens_are_one_observation(tiny_gpt2: Path, deeper: Path) -> None:
+    """A why-study's texts exchange their beginnings in twos: 60 are 30 observations, too few for a band."""
+    texts = torch.randint(3, 300, (60, 40), generator=torch.Generator().manual_seed(2))
+    found = {
+        name: ll.why_study(ll.load_model(folder), texts, **FEW)
+        for name, folder in (("three", tiny_gpt2), ("five", deeper))
+    }
+    data = ll.compare(found).dataset
+    for row, one in enumerate(found.values()):
+        assert one.measured is not None
+        unit, own = one.measured["unit"].values, one.dataset["E11"].transpose("text", "layer").values
+        assert len(np.unique(unit)) == 30
+        right = np.mean([own[unit == k].mean(0) for k in np.unique(unit)], axis=0)
+        np.testing.assert_allclose(data["E11"].values[row, : len(right)], right, rtol=1e-9)
+    for name in ("E11", "E11_difference"):
+        assert np.isnan(data[f"{name}_low"].values).all()
+        assert "30 texts" in data[f"{name}_low"].attrs["withheld"]
+
+
+def test_every_setting_that_differs_is_said(tiny_gpt2: Path, tokens: torch.Tensor) -> None:
+    model = ll.load_model(tiny_gpt2)
+    found = {str(k): ll.decomposition_study(model, tokens, body_from=k) for k in (1, 3)}
+    assert ll.compare(found).warnings == ["The runs differ in body_from: 1 (1), 3 (3)."]
+
+
+def test_texts_behind_a_bos_are_other_tokens(
+    pair: dict[str, StudyResult], deeper: Path, tokens: torch.Tensor
+) -> None:
+    with_bos = ll.sink_study(ll.load_model(deeper), tokens, prepend_bos=True, **FEW)
+    made = ll.compare({"three": pair["three"], "five": with_bos})
+    assert f"{LENGTH}_difference" not in made.dataset
+    assert "The runs differ in prepend_bos: False (three), True (five)." in made.warnings
+
+
+def test_three_models_are_each_compared_with_the_first(
+    pair: dict[str, StudyResult], tmp_path: Path, tokens: torch.Tensor
+) -> None:
+    folder = save_random_model(tmp_path / "four", "gpt2", seed=8, n_layer=4)
+    found = {**pair, "four": ll.sink_study(ll.load_model(folder), tokens, **FEW)}
+    made = ll.compare(found)
+    data, places = made.dataset, np.arange(4) / 3
+    assert data["other"].values.tolist() == ["five", "four"]
+    first = ratios(found["three"])
+    for name, n in (("five", 5), ("four", 4)):
+        own = [np.interp(places, np.arange(n + 1) / n, text) for text in ratios(found[name])]
+        right = (np.stack(own) - first).mean(0)
+        np.testing.assert_allclose(data[f"{LENGTH}_difference"].sel(other=name), right, rtol=1e-6, atol=1e-9)
+        assert f"{name} minus three, of the same texts" in made.sentence
+
+
+def test_chosen_layers_are_compared_where_both_were_measured(
+    tiny_gpt2: Path, deeper: Path, tokens: torch.Tensor
+) -> None:
+    """Depths 1/3 and 2/3 of one, 1/5, 2/5 and 3/5 of the other: 1/3 alone lies among both."""
+    how = {**FEW, "geometry": "raw"}
+    three = ll.sink_study(ll.load_model(tiny_gpt2), tokens, layers=[1, 2], **how)
+    five = ll.sink_study(ll.load_model(deeper), tokens, layers=[1, 2, 3], **how)
+    data = ll.compare({"three": three, "five": five}).dataset
+    np.testing.assert_allclose(data["depth"].values[:, :2], [[1 / 3, 2 / 3], [1 / 5, 2 / 5]])
+    np.testing.assert_allclose(data["common_depth"].values, [1 / 3])
+    at = np.stack([np.interp([1 / 3], [1 / 5, 2 / 5, 3 / 5], text) for text in ratios(five)])
+    right = (at[:, 0] - ratios(three)[:, 0]).mean()
+    assert data[f"{LENGTH}_difference"].values == pytest.approx(right, rel=1e-6)
+
+
+def test_groups_count_once_and_must_agree(tiny_gpt2: Path, deeper: Path, tokens: torch.Tensor) -> None:
+    groups = [k // 2 if k < 40 else k for k in range(60)]
+    three, five = (
+        ll.sink_study(ll.load_model(folder), tokens, groups=groups, **FEW) for folder in (tiny_gpt2, deeper)
+    )
+    data = ll.compare({"three": three, "five": five}).dataset
+    assert f"{LENGTH}_difference" in data
+    own = ratios(three)
+    right = np.concatenate([own[:40].reshape(20, 2, -1).mean(1), own[40:]]).mean(0)
+    np.testing.assert_allclose(data[LENGTH].values[0, :4], right, rtol=1e-9)
+    alone = ll.sink_study(ll.load_model(deeper), tokens, **FEW)
+    assert f"{LENGTH}_difference" not in ll.compare({"three": three, "five": alone}).dataset
+
+
+def test_models_without_a_tokenizer_are_not_paired(pair: dict[str, StudyResult]) -> None:
+    """Nobody knows whether the same ids are the same tokens."""
+    bare = {}
+    for name, one in pair.items():
+        told = json.loads(one.dataset.attrs["provenance"])
+        told["model"]["tokenizer_sha256"] = None
+        bare[name] = StudyResult(one.dataset.assign_attrs(provenance=json.dumps(told)))
+    assert f"{LENGTH}_difference" not in ll.compare(bare).dataset
+
+
+def test_the_largest_difference_may_be_negative() -> None:
+    names = {"what": "length", "unit": "rad", "models": "b minus a"}
+    estimate = np.array([0.1, -0.5, 0.2, -0.9])
+    low, high = estimate - 0.05, estimate + np.array([0.05, 0.05, 0.05, 1.0])
+    said = _difference(estimate, low, high, np.arange(4) / 3, names)
+    assert said == "length, b minus a, of the same texts: largest −0.50 (−0.55 to −0.45) rad at depth 0.33."

@@ -54,7 +54,7 @@ def _coverage(n: int, n_sets: int) -> list[Row]:
             covered += bool(inside.all())
         setting = f"r = {rho:g}, {n} texts of {POSITIONS} positions"
         # of the 24 that the band holds for at once, two are told apart here: it may cover them always
-        required, measured = "covers in ≥ 95%", f"{100 * covered / n_sets:.1f}%"
+        required, measured = "covers in ≥ 94%", f"{100 * covered / n_sets:.1f}%"
         ok = coverage_ok(covered, n_sets, low=0.94, high=1.0)
         rows.append(Row("band of every correlation", setting, required, measured, n_sets, ok))
         for level in LEVELS if rho == 0 else ():

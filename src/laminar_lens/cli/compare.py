@@ -1,5 +1,7 @@
 """The command `laminar-lens compare STUDY MODEL MODEL …`: one study on several models, in one page."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,20 @@ def _request(study: type[Study], given: dict[str, Any]) -> CompareRequest:
     labels = _labels(names)
     parts = {label: _part(study, name, label, given) for name, label in zip(names, labels, strict=True)}
     stem = f"{STEM}-{study.kind}"
-    return CompareRequest(study.kind, parts, output_files(given, [f"{stem}.{end}" for end in ENDS]))
+    output = output_files(given, [f"{stem}.{end}" for end in ENDS])
+    run = [f"{study.kind}-{label}" for label, part in parts.items() if not isinstance(part, Path)]
+    _check_kept(parts, [output.folder / f"{name}.nc" for name in (*run, stem)])
+    return CompareRequest(study.kind, parts, output)
+
+
+def _check_kept(parts: Mapping[str, StudyRequest | Path], made: list[Path]) -> None:
+    """Refuses a file that is read and would be replaced by one that is made."""
+    replaced = {os.path.realpath(path) for path in made}
+    for part in parts.values():
+        if isinstance(part, Path) and os.path.realpath(part) in replaced:
+            raise InputError(
+                f"{str(part)!r} is to be compared and would be replaced by a result: give another --out"
+            )
 
 
 def _part(study: type[Study], name: str, label: str, given: dict[str, Any]) -> StudyRequest | Path:
@@ -92,7 +107,21 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _labels(names: list[str]) -> list[str]:
-    """What each is called on the page and in file names: its last part, and its place where two are alike."""
-    short = ["".join(c if c.isalnum() or c in "._-@" else "_" for c in Path(name).name) for name in names]
-    stems = [one.removesuffix(".nc") or one for one in short]
-    return [one if stems.count(one) == 1 else f"{one}-{row}" for row, one in enumerate(stems, 1)]
+    """What each is called on the page and in file names: see `_label`, and its place where two are alike.
+
+    >>> _labels(["a/x", "b/x", "c/y.nc", "org/z@refs/pr/3"])
+    ['x-1', 'x-2', 'y', 'z@refs_pr_3']
+    """
+    found = [_label(name) for name in names]
+    while len(set(found)) < len(found):  # a place may make what another is called
+        found = [one if found.count(one) == 1 else f"{one}-{row}" for row, one in enumerate(found, 1)]
+    return found
+
+
+def _label(name: str) -> str:
+    """The last part of a model's name, with its state."""
+    model, state = _split(name)
+    last = Path(model).name or Path(model).resolve().name  # of ".", what the folder is called
+    called = f"{last}{STATE}{state}" if state else last
+    short = "".join(c if c.isalnum() or c in "._-@" else "_" for c in called)
+    return short.removesuffix(".nc") or short

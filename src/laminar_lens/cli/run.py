@@ -20,7 +20,7 @@ from laminar_lens.cli.requests import (
 from laminar_lens.cli.screen import say, working
 from laminar_lens.cli.show import options_again
 from laminar_lens.cli.streams import written
-from laminar_lens.errors import LaminarLensError, ResultError
+from laminar_lens.errors import InputError, LaminarLensError, ResultError
 from laminar_lens.files import atomic_path, write_text
 from laminar_lens.results import StudyResult, load_result
 from laminar_lens.studies.choices import grid_table
@@ -117,20 +117,35 @@ def _compare(request: CompareRequest) -> None:
         from laminar_lens.interventions.conditions import named_progress
         from laminar_lens.studies.drive import run
 
+        given: dict[str, Any] = {
+            label: _result_of(request.study, part) if isinstance(part, Path) else part
+            for label, part in request.parts.items()
+        }
         for label, part in request.parts.items():
             if isinstance(part, Path):
-                files[label] = part
                 continue
             told = named_progress(progress, label)
             study, model = command_of(type(part.study)).study(part), _load(part.model, told)
             found = run(study, model, part.texts, progress=told, **part.options)
             output.folder.mkdir(parents=True, exist_ok=True)
-            files[label] = found.save(output.folder / f"{request.study}-{label}.nc")
+            given[label] = files[label] = found.save(output.folder / f"{request.study}-{label}.nc")
             del model
-        made = compare(files)
-        written_files = _save(made, output, progress, stem=f"compare-{request.study}")
-    with written([*written_files.values()]):
-        _tell(made, output, {**files, **written_files})
+        made = compare(given)
+        files |= _save(made, output, progress, stem=f"compare-{request.study}")
+    with written(files.values()):
+        _tell(made, output, files)
+
+
+def _result_of(kind: str, path: Path) -> StudyResult:
+    """The result in a file, read before anything is run.
+
+    Raises:
+        InputError: it is another study's.
+    """
+    found = load_result(path)
+    if found.kind != kind:
+        raise InputError(f"{str(path)!r} is a result of {found.kind}, not of {kind}: give files of one study")
+    return found
 
 
 def _load(choice: ModelChoice, progress: Progress | None) -> Any:

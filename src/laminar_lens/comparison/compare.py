@@ -23,7 +23,7 @@ from laminar_lens.results import StudyResult, label_dataset, load_result
 from laminar_lens.results.conditions import claims_beside
 from laminar_lens.results.contrasts import along, compared, parts_of, with_texts
 from laminar_lens.results.summary import claim_rows
-from laminar_lens.results.tree import groups_of
+from laminar_lens.results.tree import observation_of
 from laminar_lens.stats.bootstrap import Interval, nothing, observations, simultaneous_band
 from laminar_lens.tables import Column, Table
 
@@ -86,7 +86,7 @@ def _results(given: object) -> dict[str, StudyResult]:
         )
     found = {}
     for name, one in given.items():
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
             raise InputError(f"results: {shown(name)} is no name of a model; give a text")
         if isinstance(one, str | os.PathLike):
             one = load_result(one)
@@ -121,11 +121,8 @@ def _values(result: StudyResult, part: Part) -> np.ndarray:
 
 
 def _groups(result: StudyResult) -> np.ndarray | None:
-    """The group of each text; None where texts are independent."""
-    measured = result.measured
-    if measured is not None and "group" in measured.variables:
-        return np.asarray(measured["group"].values)
-    return groups_of(result.tree)
+    """The observation that each text is part of; None where texts are independent."""
+    return None if result.measured is None else observation_of(result.measured)
 
 
 def _depth(result: StudyResult) -> np.ndarray:
@@ -198,6 +195,7 @@ def _is_paired(a: StudyResult, b: StudyResult) -> bool:
     """Whether both read the same tokens of the same texts with the same tokenizer."""
     one, other = (result.provenance for result in (a, b))
     same = one["texts_sha256"] == other["texts_sha256"] and _same_groups(a, b)
+    same &= a.settings.get("prepend_bos") == b.settings.get("prepend_bos")
     tokenizers = [about.get("model", {}).get("tokenizer_sha256") for about in (one, other)]
     return bool(same and tokenizers[0] and tokenizers[0] == tokenizers[1])
 

@@ -10,7 +10,7 @@ from laminar_lens.figures.contrasts import COLOURS, DASHES
 from laminar_lens.figures.style import angle_axis, mean_and_band, new_figure, shown, withheld_note
 from laminar_lens.figures.view import Section, View
 from laminar_lens.tables import Column, Table
-from laminar_lens.words import decimal, estimate
+from laminar_lens.words import decimal, estimate, with_unit
 
 DEPTH = "depth (0 = embedding, 1 = last block)"
 ENDS = ("", "_low", "_high")
@@ -82,7 +82,7 @@ def by_depth(key: str, name: str, dataset: xr.Dataset) -> Table:
         columns.append(Column.of(str(model), estimate, values, unit=unit))
     places = Column.of("depth", decimal, {"depth": list(SHOWN_AT)})
     note = "In each model's layer that is nearest to the depth; 95% bands cover all layers of a model."
-    title = f"{_title(name)} by depth" + (f" ({unit})" if unit not in ("", "1") else "")
+    title = with_unit(f"{_title(name)} by depth", unit)
     return Table(f"depth_{key}", title, (places, *columns), note)
 
 
@@ -100,7 +100,7 @@ def _line(figure: go.Figure, row: int, name: str, x: object, band: list[object])
 
 def _axis(figure: go.Figure, values: list[object], about: dict[str, str], *, zero: bool) -> None:
     unit, name = about["units"], shown(about["long_name"], 60)
-    title = f"{name} ({unit})" if unit not in ("", "1") else name
+    title = with_unit(name, unit)
     figure.update_xaxes(range=[-0.02, 1.02])
     if unit == "rad":
         angle_axis(figure, values, title=title, zero=zero)

@@ -9,11 +9,11 @@ import xarray as xr
 
 from laminar_lens.results import StudyResult
 from laminar_lens.results.summary import claim_rows
-from laminar_lens.words import decimal, interval, joined
+from laminar_lens.words import decimal, interval, joined, unit_text
 
 VERDICTS = ("holds", "fails", "undetermined")
-NAMED = ("tau", "reference", "length", "n_texts", "texts", "prepend_bos", "final_norm", "geometry", "target")
-"""Settings that a reader must know to differ."""
+SEEN = ("layers", "geometries", "random_init")
+"""Settings that the curves show, or of which nothing is compared."""
 
 
 def sentence(data: xr.Dataset, found: Mapping[str, StudyResult]) -> str:
@@ -23,12 +23,12 @@ def sentence(data: xr.Dataset, found: Mapping[str, StudyResult]) -> str:
 
 
 def differing(found: Mapping[str, StudyResult]) -> list[str]:
-    """A line for each setting in which the runs differ."""
+    """A line for each setting in which the runs differ, but for those in `SEEN`."""
     used = {name: one.settings for name, one in found.items()}
     lines = []
-    for key in NAMED:
+    for key in dict.fromkeys(key for how in used.values() for key in how):
         values = {name: how[key] for name, how in used.items() if key in how}
-        if len({repr(value) for value in values.values()}) > 1:
+        if key not in SEEN and len({repr(value) for value in values.values()}) > 1:
             each = ", ".join(f"{value} ({name})" for name, value in values.items())
             lines.append(f"The runs differ in {key}: {each}.")
     return lines
@@ -84,7 +84,7 @@ def _differences(data: xr.Dataset, first: str) -> Iterator[str]:
         for row, other in enumerate(data["other"].values.tolist()):
             yield _difference(one.values[row], low[row], high[row], data["common_depth"].values, {
                 "what": str(one.attrs["long_name"]).split(", minus")[0],
-                "unit": str(one.attrs["units"]).replace("1", ""),
+                "unit": unit_text(str(one.attrs["units"])),
                 "models": f"{other} minus {first}",
             })  # fmt: skip
 

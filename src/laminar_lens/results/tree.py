@@ -87,6 +87,13 @@ def groups_of(tree: xr.DataTree) -> np.ndarray | None:
     return np.array(found) if found else None
 
 
+def observation_of(measured: xr.Dataset) -> np.ndarray | None:
+    """By text, the observation that it is part of, as texts of one `unit` share tokens or are of one `group`;
+    None where each text is one by itself."""
+    found = measured.get("unit", measured.get("group"))
+    return None if found is None else np.asarray(found.values)
+
+
 def described(tree: xr.DataTree) -> dict[str, list[dict[str, Any]]]:
     """What was done in each condition; empty where there is but one."""
     return dict(from_json("interventions", tree.attrs, {}))

@@ -26,7 +26,7 @@ from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import surrounding_notes, surroundings
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
 from laminar_lens.results.complete import plain_json
-from laminar_lens.results.tree import described, groups_of, measured_of, names
+from laminar_lens.results.tree import described, groups_of, measured_of, names, observation_of
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.geometries import check_apart, chosen_geometries, fitted
 from laminar_lens.studies.options import Options, options_of
@@ -112,7 +112,7 @@ def drive(
     runs = {name: replace(one, **measured_in) for name, one in runs.items()}
     measured = {name: _measured(study, one) for name, one in runs.items()}
     found = {name: _told(study, part, runs[name].progress) for name, part in measured.items()}
-    groups = measured[PLAIN].get("unit", measured[PLAIN].get("group"))
+    groups = observation_of(measured[PLAIN])
     return study.result_class()(with_conditions(model, found, conditions, measured, groups=groups))
 
 

@@ -14,6 +14,9 @@ from laminar_lens.errors import InputError, ModelError
 from laminar_lens.geometry import fit_geometry
 from laminar_lens.models import families
 from laminar_lens.results import StudyResult, claim_rows
+from laminar_lens.stats.false_discovery import discovery_values
+from laminar_lens.stats.permutation import sign_flip
+from laminar_lens.studies.decomposition.facts import N_PERM
 from laminar_lens.studies.decomposition.study import Decomposition, decomposition_study
 from tests.conftest import build_tokenizer
 from tests.said import check_said
@@ -174,6 +177,54 @@ def test_planted_turning_and_lengthening_are_recovered(folder: Path, bridge: boo
         assert data["cosine"].values == pytest.approx(0, abs=1e-6)
     apart = data["difference_of_adjustments"].values
     assert apart == pytest.approx(data["turn"].sel(part="attn").values, abs=1e-6)
+
+
+def test_groups_count_once_wherever_a_number_is_told(tiny_gpt2: Path) -> None:
+    """Thirty groups of one text and thirty of two: a mean over texts is another number."""
+    groups = [k if k < 30 else 30 + (k - 30) // 2 for k in range(90)]
+    measured = decomposition_study(ll.load_model(tiny_gpt2), tokens_of(90), groups=groups).measured
+    assert measured is not None
+    other = np.where(np.arange(90) < 30, 0.9, 0.1)[:, None] * np.ones((90, 3))
+    found = Decomposition().answer(measured.assign(other=(("text", "layer"), other)))
+    np.testing.assert_allclose(found.data["other"].values, 0.5)
+    assert "to the same token and 0.50 to different ones" in found.claims["W1"].evidence
+
+
+def test_the_answer_is_of_what_was_measured(tiny_gpt2: Path) -> None:
+    """Numbers by text, and p of each layer by itself, not of the maximum over layers."""
+    result = decomposition_study(ll.load_model(tiny_gpt2), tokens_of(40))
+    data, measured = result.dataset, result.measured
+    assert measured is not None
+    np.testing.assert_array_equal(data["text_turn"], measured["turn"].values[..., STEP])
+    np.testing.assert_array_equal(data["text_cosine"], measured["cosine"])
+    np.testing.assert_allclose(data["residual"], measured["residual"].mean("text"), rtol=1e-12)
+    apart = measured["turn"].values[..., ATTN] - measured["turn"].values[..., MLP]
+    np.testing.assert_allclose(data["difference_of_adjustments"], apart.mean(0), rtol=1e-9)
+    difference = measured["cosine"].values - measured["other"].values
+    alone = [sign_flip(difference[:, [row]], n_perm=N_PERM, seed=0).p[0] for row in range(3)]
+    np.testing.assert_allclose(data["p_value"], alone, atol=1e-12)
+    np.testing.assert_allclose(data["q_value"], discovery_values(np.array(alone)), atol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "tested"), [(19, False), (20, True)])
+def test_p_is_told_from_as_many_texts_as_it_was_validated(tiny_gpt2: Path, n: int, tested: bool) -> None:
+    found = decomposition_study(ll.load_model(tiny_gpt2), tokens_of(n)).dataset["p_value"].values
+    assert np.isfinite(found).all() == tested
+
+
+def test_a_share_has_no_end_below_nothing(tiny_neox: Path) -> None:
+    """The first step turns alone in all but a few texts."""
+    model, n = ll.load_model(tiny_neox), 60
+
+    def write(x: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        along = torch.zeros(len(x), 1, 1).to(x)
+        along[:2] = 1.0
+        return across(x, u[0]), along * x
+
+    plant(model, [0, 1, 2], write)
+    result = decomposition_study(model, tokens_of(n))
+    assert 0 <= claims(result)["W4"]["low"] < claims(result)["W4"]["estimate"]
+    check_said(result)
 
 
 def test_steps_that_mostly_lengthen_are_said(tiny_neox: Path) -> None:

@@ -152,6 +152,18 @@ def test_it_is_what_a_loop_gives(tiny_gpt2: Path, bridge: bool | None, final_nor
             assert found["log_prob"].values[text, pos] == pytest.approx(log_prob, abs=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_rounds_no_distance(tiny_llama: Path, dtype: str) -> None:
+    """Of the states as they are; a step and the first distance are one number."""
+    model, tokens = ll.load_model(tiny_llama, dtype=dtype), tokens_of()
+    found = ll.path_study(model, tokens, n_perm=9).measured
+    assert found is not None
+    x = ll.capture_residuals(model, tokens).values.double()
+    away = (x[1:] - x[0]).norm(dim=-1).transpose(0, 1).numpy()
+    np.testing.assert_allclose(found["displacement"].values, away, rtol=1e-5)
+    np.testing.assert_allclose(found["step"].values[:, 0], found["displacement"].values[:, 0], rtol=1e-5)
+
+
 class TestCorrelations:
     """Against scipy, and by hand."""
 
@@ -216,6 +228,70 @@ class TestCorrelations:
         assert expected(0.0, 12) == 0
 
 
+def test_every_correlation_is_scipy_s_of_its_numbers() -> None:
+    """Both lengths, both predictions, both statistics, all that is held fixed; and pooled."""
+    from scipy.stats import pearsonr, rankdata
+
+    data = measurement(5, seed=11, rho=0.3, by_frequency=0.5)
+    data["norm"] = data["norm"] * np.random.default_rng(0).uniform(0.5, 2, (5, 1, data.sizes["pos"]))
+    data["log_prob"] = data["log_prob"] - np.random.default_rng(1).exponential(3, data["logit"].shape)
+    found = answer(data, n_perm=9).data
+    step, tokens = data["step"].values, data["token_id"].values
+    lengths = {
+        "path": step.sum(1),
+        "relative path": (step / data["norm"].values[:, :-1]).sum(1),
+    }
+    frequency = np.log(np.bincount(tokens.ravel())[tokens] / tokens.size)
+
+    def left(values: np.ndarray, fixed: list[np.ndarray]) -> np.ndarray:
+        terms = np.stack([np.ones(len(values)), *fixed], axis=1)
+        return np.asarray(values - terms @ np.linalg.lstsq(terms, values, rcond=None)[0])
+
+    for length, x in lengths.items():
+        for predicted in ("logit", "log_prob"):
+            y = data[predicted].values
+            for statistic, shape in (("pearson", np.asarray), ("spearman", rankdata)):
+                of = {"length": length, "predicted": predicted, "statistic": statistic}
+                right: dict[str, list[float]] = {}
+                for text in range(5):
+                    for held, part in (
+                        ("every position", slice(0, -1)),
+                        ("without position 0", slice(1, -1)),
+                    ):
+                        each = pearsonr(shape(x[text, part]), shape(y[text, part])).statistic
+                        right.setdefault(held, []).append(each)
+                    fixed = [shape(frequency[text, 1:-1]), shape(frequency[text, 2:])]
+                    two = (left(shape(values[text, 1:-1]), fixed) for values in (x, y))
+                    right.setdefault("token frequency held fixed", []).append(pearsonr(*two).statistic)
+                for held, values in right.items():
+                    one = found["correlation_by_text"].sel(**of, held=held).values
+                    np.testing.assert_allclose(one, values, atol=1e-9, err_msg=f"{of} {held}")
+                pooled = pearsonr(shape(x[:, :-1].ravel()), shape(y[:, :-1].ravel())).statistic
+                assert float(found["correlation_pooled"].sel(**of)) == pytest.approx(pooled, abs=1e-9)
+    relative = step / data["norm"].values[:, :-1]
+    np.testing.assert_allclose(found["relative_step_by_text"], relative[:, :, 1:].mean(2), rtol=1e-9)
+
+
+def test_growth_is_told_of_each_part() -> None:
+    data = measurement(5, seed=12)
+    norms = np.cumprod([1.0, 2.0, 1.1, 1.2, 5.0])[None, :, None] * np.ones((5, 1, data.sizes["pos"]))
+    data["norm"] = (("text", "state", "pos"), norms)
+    found = answer(data, n_perm=9).data["part_growth"].sel(which="without position 0")
+    right = [2.0, math.sqrt(1.1 * 1.2), 5.0, (2 * 1.1 * 1.2 * 5) ** 0.25]
+    np.testing.assert_allclose(found.values, right, rtol=1e-9)
+
+
+def test_texts_of_a_group_are_one_observation(tiny_gpt2: Path) -> None:
+    groups = [4, 4, 7, 7, 7, 9]
+    found = ll.path_study(ll.load_model(tiny_gpt2), tokens_of(), groups=groups, n_perm=9)
+    assert found.measured is not None
+    assert found.measured["group"].values.tolist() == [0, 0, 1, 1, 1, 2]
+    by_text = found.dataset["tortuosity_by_text"].values
+    right = np.mean([by_text[:2].mean(0), by_text[2:5].mean(0), by_text[5]], axis=0)
+    one = found.dataset["tortuosity"].sel(which="without position 0")
+    np.testing.assert_allclose(one, right, rtol=1e-6)
+
+
 def test_error_rates_and_coverage_at_reduced_size() -> None:
     failed = [row for row in validation.run(10) if not row.ok]
     assert not failed, failed
@@ -234,6 +310,21 @@ class TestClaims:
         claim = found.claims["P1a"]
         assert claim.low < 0.4 < claim.high
         assert found.data["correlation_p"].values.min() <= 0.001
+
+    def test_a_correlation_that_position_0_turns_round_is_told_so(self) -> None:
+        data = measurement(120, seed=7, rho=0.4)
+        data["step"][:, :, 0] += 100
+        data["logit"][:, 0] -= 200
+        found = answer(data, n_perm=99)
+        assert (found.claims["P1a"].verdict, found.claims["P1b"].verdict) == ("holds", "holds")
+        assert found.claims["P1a"].estimate < -0.9 < 0.3 < found.claims["P1b"].estimate
+        assert "; without position 0 they do, the other way round, 0." in found.sentence
+        assert "; with token frequency held fixed they do, the other way round, 0." in found.sentence
+
+    def test_a_negative_correlation_is_one_too(self) -> None:
+        found = self.said(rho=-0.4)
+        assert {found.claims[f"P{k}{letter}"].verdict for k in "12" for letter in "abc"} == {"holds"}
+        assert "correlate: r = −0." in found.sentence
 
     def test_none_is_told_as_none(self) -> None:
         found = self.said(rho=0.0)
@@ -287,6 +378,23 @@ class TestLogits:
             assert torch.allclose(a, b, equal_nan=True, atol=1e-5)
             assert a[:, -1].isnan().all()
         assert (whole[1][:, :-1] < 0).all()
+
+    def test_a_cap_on_the_logits_is_applied(self, tiny_gpt2: Path) -> None:
+        model = ll.load_model(tiny_gpt2)
+        state, tokens = 5 * torch.randn(2, 6, WIDTH), tokens_of(2, 6)
+        with torch.no_grad():
+            plain, _ = next_token(model, state, tokens)
+            model.cfg.output_logits_soft_cap = 2.0
+            capped, log_prob = next_token(model, state, tokens)
+        assert torch.allclose(capped, 2 * torch.tanh(plain / 2), equal_nan=True, atol=1e-5)
+        assert (log_prob[:, :-1] < 0).all()
+
+    def test_the_study_refuses_logits_that_are_made_otherwise(self, tiny_gpt2: Path) -> None:
+        model = ll.load_model(tiny_gpt2)
+        forward = model.forward
+        model.forward = lambda *given, **how: None if (made := forward(*given, **how)) is None else 2 * made
+        with pytest.raises(ModelError, match=r"they differ by .* of the largest"):
+            ll.path_study(model, tokens_of(), n_perm=9)
 
     def test_logits_that_are_made_otherwise_are_refused(self, tiny_gpt2: Path) -> None:
         model = ll.load_model(tiny_gpt2, bridge=None)

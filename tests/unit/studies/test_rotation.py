@@ -12,6 +12,7 @@ import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.errors import InputError, LaminarLensError
+from laminar_lens.models import random_twin
 from laminar_lens.results import claim_rows
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.studies.rotation.answer import answer
@@ -159,6 +160,47 @@ def test_it_is_what_a_loop_over_captured_states_gives(tiny_gpt2: Path, bridge: b
                 assert last[a, b] == pytest.approx(between(x[a, -1], x[b, -1]), abs=5e-6)
 
 
+def test_layers_with_gaps_and_prompts_with_several_targets(tiny_gpt2: Path) -> None:
+    """Every number in loops; the random curve is the mean rotation of the target in the twin."""
+    model = ll.load_model(tiny_gpt2)
+    how: dict[str, Any] = {"occurrence": "all", "layers": [1, 3], "n_shuffled": 3, "n_perm": 99}
+    result = ll.rotation_study(model, list(SENTENCES), **how)
+    data, measured = result.dataset, result.measured
+    assert measured is not None
+    plan = target_prompts(model.tokenizer, SENTENCES, " her", "all", False)
+    assert (plan.target < 0).any()
+    for index, text in enumerate(SENTENCES):
+        x = ll.capture_residuals(model, text).values[:, 0].double().numpy()
+        at = [int(place) for place in plan.target[index, :, 1] if place >= 0]
+        drawn = measured["shuffled_at"].values[index]
+        for row, layer in enumerate((1, 3)):
+            old, new = x[layer - 1], x[layer]
+            right = {
+                "target": [between(old[i], new[i]) for i in at],
+                "before": [between(old[i - 1], new[i - 1]) for i in at],
+                "shuffled": [between(old[i], new[j]) for slot, i in enumerate(at) for j in drawn[slot]],
+                "influence": [1 - math.cos(between(u, v)) for u, v in zip(old, new, strict=True)],
+            }
+            for name, each in right.items():
+                assert measured[name].values[index, row] == pytest.approx(np.mean(each), abs=5e-6), name
+        for a in range(4):
+            for b in range(4):
+                target = np.mean([between(x[a, i], x[b, i]) for i in at])
+                found = measured["between"].sel(which="target").values[index, a, b]
+                assert found == pytest.approx(target, abs=5e-6)
+    twin = ll.rotation_study(random_twin(model), list(SENTENCES), random_init=False, **how)
+    mean = twin.dataset["target_rotation"].mean("prompt")
+    np.testing.assert_allclose(data["random_rotation"], mean, atol=1e-6)
+
+
+def test_parts_are_means_over_their_blocks() -> None:
+    data = answer(measurement(54, seed=9, target=np.linspace(0.1, 0.8, 8)), target=" her", tau=0.05, n_perm=9)
+    for place in ("target", "before", "shuffled"):
+        own = data.data["rotation"].sel(place=place).values
+        right = [own[0], own[1:-1].mean(), own[-1], own.mean()]
+        np.testing.assert_allclose(data.data["part_rotation"].sel(place=place), right, rtol=1e-9)
+
+
 def between(u: np.ndarray, v: np.ndarray) -> float:
     u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
     return 2 * math.atan2(float(np.linalg.norm(u - v)), float(np.linalg.norm(u + v)))
@@ -179,6 +221,9 @@ def test_the_least_turning_run_by_hand() -> None:
     assert found.estimate.tolist() == [0.1, 0.3, 0.6]
     assert found.rivals.tolist() == [1, 1, 0]
     assert found.quarter == 0
+    sure = Interval(distance, distance, distance, 0.95, 50, known.n_valid, "")  # a band without width
+    assert (found := least_turning(sure, np.arange(4), 3)) is not None
+    assert found.rivals.tolist() == [0, 0, 0]
     some = np.ix_([0, 1, 3], [0, 1, 3])
     part = Interval(
         *(end[some] for end in (known.estimate, known.low, known.high)), 0.95, 50, known.n_valid[some], ""
@@ -256,6 +301,10 @@ class TestClaims:
         )
         assert "the target is shown to turn more in layer 5 (" in found.sentence
         assert found.data["difference_p"].values[4] <= 0.01
+        less = answer(
+            measurement(54, seed=5, target=[0.15] * 8, before=target), target=" her", tau=0.05, n_perm=999
+        )
+        assert "the target is shown to turn less in layer 5 (" in less.sentence
         alike = answer(measurement(54, seed=6), target=" her", tau=0.05, n_perm=999)
         assert "no layer is shown to turn one more than the other" in alike.sentence
 
@@ -267,6 +316,17 @@ class TestClaims:
         }
         assert found["R1a"]["verdict"] == found["R2"]["verdict"] == "not applicable"
         assert found["R3"]["verdict"] == "undetermined"
+
+    def test_some_layers_are_not_told_as_all(self) -> None:
+        whole = measurement(54, seed=1)
+        some = whole.isel(layer=slice(2, 6), state=slice(2, 7), to_state=slice(2, 7))
+        for data, every, of in (
+            (whole, "Over every block, as published, the mean", "Of all runs of 2 blocks, "),
+            (some, "Over every block measured, the mean", "Of all runs of 2 blocks that were measured, "),
+        ):
+            found = answer(data, target=" her", tau=0.05, n_perm=99)
+            assert found.claims["R1a"].evidence.startswith(every)
+            assert of in found.sentence
 
 
 def test_error_rates_and_coverage_at_reduced_size() -> None:

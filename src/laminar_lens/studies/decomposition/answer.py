@@ -51,12 +51,13 @@ def _pairing(facts: Facts) -> dict[str, xr.Variable]:
     """The two writes against each other."""
     measured = facts.measured
     name = "cosine of attention's and the MLP's write to a token"
-    other = facts.band(measured.other).estimate
     minus = f"{name}, minus that of writes to different tokens of the same text and layer"
     length = "length of the MLP's write over attention's, geometric mean"
     return {
         **with_ends("cosine", LAYER, facts.cosine, name, ends=BAND),
-        "other": column(LAYER, other, "the same of writes to different tokens of the same text and layer"),
+        "other": column(
+            LAYER, facts.other.estimate, "the same of writes to different tokens of the same text and layer"
+        ),
         **with_ends("difference", LAYER, facts.difference, minus, ends=BAND),
         "p_value": column(LAYER, facts.p, "of no difference, by sign flips of texts, each layer by itself"),
         "q_value": column(LAYER, facts.q, "the same, adjusted for the false discovery rate over layers"),

@@ -3,9 +3,9 @@
 | claim | holds | fails |
 |---|---|---|
 | W1 | the cosine of the writes to a token is a discovery in some layer | in none, and all within ±0.05 |
-| W2 | that cosine is within ±0.1 in every layer | it is beyond in some layer |
+| W2 | that cosine, on average, is within ±0.1 in every layer | it is beyond in some layer |
 | W3 | MLPs write longer vectors than attention, over all layers | shorter ones |
-| W4 | of a step's squared length, most turns, in every layer | most lengthens or shortens in some |
+| W4 | of a step's squared length, most turns, on average, in every layer | most does not, in some layer |
 
 W1's null are writes from other tokens of the same text and layer: what every token of a layer is given,
 such as a bias, makes no relation; what a position is given may. It is tested by sign flips of texts, one
@@ -26,9 +26,9 @@ ALIKE, ORTHOGONAL, HALF = 0.05, 0.1, 0.5
 NOT_APPLICABLE = "not applicable"
 TEXTS = {
     "W1": "attention's and the MLP's writes to a token are related, unlike those to different tokens",
-    "W2": "they are close to orthogonal in every layer (cosine within ±0.1)",
+    "W2": "they are close to orthogonal in every layer on average (mean cosine within ±0.1)",
     "W3": "MLPs write longer vectors than attention",
-    "W4": "steps turn more than they lengthen or shorten, in every layer",
+    "W4": "steps turn more than they lengthen or shorten, in every layer on average",
 }
 RATE = f"false discovery rate {LEVEL:.0%}"
 
@@ -52,7 +52,7 @@ def related_claim(facts: Facts) -> Claim:
         return Claim(NOT_APPLICABLE, *NOTHING, "", "No text has two tokens to compare.")
     row = largest(band.estimate, related if related.any() else known)
     layer, named = facts.layers[row], named_layers(np.array(facts.layers)[related].tolist())
-    same, other = facts.cosine.estimate[row], float(np.nanmean(facts.measured.other[:, row]))
+    same, other = facts.cosine.estimate[row], float(facts.other.estimate[row])
     said = (
         f"In layer {layer}, where it is most, the cosine is {decimal(same)} to the same token and "
         f"{decimal(other)} to different ones."

@@ -8,6 +8,7 @@ import numpy as np
 from laminar_lens.stats.bootstrap import MIN_TEXTS, Interval, mean_interval, nothing, simultaneous_band
 from laminar_lens.stats.false_discovery import LEVEL, discovery_values
 from laminar_lens.stats.permutation import sign_flip
+from laminar_lens.stats.sinks import within_shares
 from laminar_lens.studies.decomposition.numbers import Measured
 from laminar_lens.studies.decomposition.parts import PARTS
 
@@ -64,6 +65,11 @@ class Facts:
         return self.band(self.measured.cosine)
 
     @cached_property
+    def other(self) -> Interval:
+        """By layer, of writes to different tokens."""
+        return self.band(self.measured.other)
+
+    @cached_property
     def difference(self) -> Interval:
         """By layer."""
         return self.band(self.difference_by_text)
@@ -106,7 +112,7 @@ class Facts:
     @cached_property
     def radial(self) -> Interval:
         """By layer, the share of a step's squared length that is along the residual."""
-        return self.band(self.measured.radial[..., STEP])
+        return within_shares(self.band(self.measured.radial[..., STEP]))
 
 
 def _exp(found: Interval) -> Interval:

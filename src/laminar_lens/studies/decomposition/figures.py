@@ -76,7 +76,7 @@ def cosines(dataset: xr.Dataset) -> go.Figure | None:
         band="95%, all together",
         color=TARGET,
         hover="layer %{x}, same token: %{y:.3f}",
-    )  # fmt: body_from
+    )  # fmt: skip
     line(
         figure,
         layers,
@@ -86,7 +86,7 @@ def cosines(dataset: xr.Dataset) -> go.Figure | None:
         hover="layer %{x}, different tokens: %{y:.3f}",
         width=1.8,
         dash="4px,3px",
-    )  # fmt: body_from
+    )  # fmt: skip
     _discoveries(figure, dataset)
     layer_axis(figure, layers.tolist())
     figure.update_yaxes(title={"text": "cosine"})
@@ -132,7 +132,7 @@ def places(dataset: xr.Dataset) -> go.Figure | None:
             colorbar={"title": {"text": "cosine"}, "thickness": 10, "outlinewidth": 0},
             hovertemplate="layer %{x}, position %{y}: %{z:.3f}<extra></extra>",
         )
-    )  # fmt: body_from
+    )  # fmt: skip
     layers = dataset["layer"].values
     layer_axis(figure, layers.tolist())
     figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])
@@ -191,7 +191,7 @@ def turning(dataset: xr.Dataset) -> go.Figure | None:
         hover="layer %{x}, attention minus MLP: %{y:.3f} rad",
         width=1.4,
         dash="solid",
-    )  # fmt: body_from
+    )  # fmt: skip
     angle_axis(figure, [*seen, apart], title="turn (rad)", zero=True)
     return figure
 
@@ -217,7 +217,7 @@ def angles(dataset: xr.Dataset) -> go.Figure | None:
             hover=f"layer %{{x}}, {label} with the step: %{{y:.3f}} rad",
             width=2.0,
             dash="2px,3px",
-        )  # fmt: body_from
+        )  # fmt: skip
         seen.append(band[0])
     angle_axis(figure, seen)
     return figure
@@ -251,7 +251,7 @@ def heads(dataset: xr.Dataset) -> go.Figure | None:
             hovertemplate="layer %{x}, head %{y}: %{z:.3f}; length %{customdata:.3f} times the residual"
             "<extra></extra>",
         )
-    )  # fmt: body_from
+    )  # fmt: skip
     layers = dataset["layer"].values
     layer_axis(figure, layers.tolist())
     figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])

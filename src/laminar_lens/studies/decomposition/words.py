@@ -52,7 +52,7 @@ def _orthogonal(facts: Facts, claim: Claim) -> str:
     row = largest(facts.cosine.estimate, np.isfinite(facts.cosine.estimate))
     most = f"farthest from 0 at {signed(claim.estimate)}{_band(claim)} in layer {facts.layers[row]}"
     return {
-        "holds": f"The two are close to orthogonal (within ±{ORTHOGONAL}) in {facts.every}: {most}.",
+        "holds": f"The two are close to orthogonal on average (±{ORTHOGONAL}) in {facts.every}: {most}.",
         "fails": f"The two are not close to orthogonal in every layer: {most}.",
         "undetermined": f"Whether the two are close to orthogonal is undetermined: {most}.",
     }[claim.verdict]
@@ -82,7 +82,7 @@ def _turning(facts: Facts, claim: Claim) -> str:
         f"{facts.layers[row]}"
     )
     return {
-        "holds": f"Steps turn more than they lengthen or shorten in {facts.every}: at most {most}.",
+        "holds": f"Steps turn more than they lengthen or shorten in {facts.every}: on average up to {most}.",
         "fails": f"Not every step turns more than it lengthens or shortens: {most}.",
         "undetermined": f"Undetermined whether every step turns more than it lengthens or shortens: {most}.",
     }[claim.verdict]

@@ -67,8 +67,8 @@ def correlation_claim(facts: Facts, predicted: str, held: str) -> Claim:
     relative = correlation(facts, predicted, held, length="relative path")
     said = (
         f"{held.capitalize()}. By ranks (Spearman) {_number(rank)}; of steps relative to the norm "
-        f"{_number(relative)}; p = {number(p_value(facts, predicted, held))} that it is 0, adjusted for all "
-        "correlations."
+        f"{_number(relative)}; p = {number(p_value(facts, predicted, held))} of the test that it is 0, "
+        "adjusted for all correlations."
     )
     if held == HELD[0]:
         pooled = facts.pooled[0, PREDICTED.index(predicted), 0]

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from laminar_lens.geometry.base import widened
 from laminar_lens.models.forward import Visit
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.paths.logits import check_unembeds, next_token
@@ -90,7 +91,7 @@ class _Seen:
 
         def see(layer: int, state: Tensor) -> None:
             state = state.detach()
-            x = self.run.geometry.apply(layer, state)
+            x = widened(self.run.geometry.apply(layer, state))
             if layer == 0:
                 start.append(x.clone())
                 return

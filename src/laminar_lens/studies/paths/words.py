@@ -55,10 +55,16 @@ def _correlation(predicted: str, claims: dict[str, Claim]) -> str:
         return f"{name}: no correlation is defined."
     said = f"{name} {_SAID[every.verdict]}: r = {_of(every)}"
     if np.isfinite(without.estimate):
-        said += f"; without position 0 they {_THEN[without.verdict]}, {_of(without)}"
+        said += f"; without position 0 they {_then(without, every)}, {_of(without)}"
     if np.isfinite(held.estimate):
-        said += f"; with token frequency held fixed they {_THEN[held.verdict]}, {_of(held)}"
+        said += f"; with token frequency held fixed they {_then(held, every)}, {_of(held)}"
     return f"{said}."
+
+
+def _then(claim: Claim, every: Claim) -> str:
+    """What is so then, and whether it is the opposite of what is so of every position."""
+    turned = claim.verdict == every.verdict == "holds" and claim.estimate * every.estimate < 0
+    return f"{_THEN[claim.verdict]}{', the other way round' if turned else ''}"
 
 
 def _of(claim: Claim) -> str:

@@ -52,10 +52,8 @@ def middle_claim(facts: Facts) -> Claim:
     elif found[1] > high or found[2] < low:
         verdict = "fails"
     every = of_part(facts, "every block")[0]
-    said = (
-        f"Over every block, as published, the mean is {decimal(every, 3)} rad: the first and the last turn "
-        "more or less than the others, and are left out of the number."
-    )
+    which = "every block, as published" if facts.is_whole else "every block measured"
+    said = f"Over {which}, the mean is {decimal(every, 3)} rad; the first and the last are not in the number."
     reason = (
         f"its interval holds {' and '.join(f'{end:g}' for end in PUBLISHED if found[1] < end < found[2])} rad"
     )

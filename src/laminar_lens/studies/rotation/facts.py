@@ -46,6 +46,11 @@ class Facts:
         return np.asarray((layer > 1) & (layer < self.measured.n_layers))
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every layer was measured."""
+        return len(self.layers) == self.measured.n_layers
+
+    @property
     def has_both_ends(self) -> bool:
         """Whether the layers of the first and of the last block were measured."""
         return {1, self.measured.n_layers} <= set(self.layers)

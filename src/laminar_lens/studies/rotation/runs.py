@@ -50,7 +50,7 @@ def least_turning(distance: Interval, state: np.ndarray, n_layers: int) -> Runs 
             continue
         one, low, high = (end[tuple(at.T)] for end in (distance.estimate, distance.low, distance.high))
         least = int(one.argmin())
-        others = int((low < high[least]).sum()) - 1 if np.isfinite(high[least]) else -1
+        others = int((np.delete(low, least) < high[least]).sum()) if np.isfinite(high[least]) else -1
         found.append((length, state[at[least, 0]], one[least], low[least], high[least], others))
     if not found:
         return None

@@ -78,6 +78,7 @@ def _least(facts: Facts, runs: Runs) -> str:
         else ""
     )
     return (
-        f"Of all runs of {blocks}, {several} {turn} the last token least: "
+        f"Of all runs of {blocks}{'' if facts.is_whole else ' that were measured'}, {several} {turn} the "
+        "last token least: "
         f"{decimal(runs.estimate[row], 3)} of π{ends}{open_}.{because(facts.pruning.withheld)}"
     )
