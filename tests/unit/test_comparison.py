@@ -318,3 +318,13 @@ def test_the_largest_difference_may_be_negative() -> None:
     low, high = estimate - 0.05, estimate + np.array([0.05, 0.05, 0.05, 1.0])
     said = _difference(estimate, low, high, np.arange(4) / 3, names)
     assert said == "length, b minus a, of the same texts: largest −0.50 (−0.55 to −0.45) rad at depth 0.33."
+
+
+def test_a_number_that_does_not_exist_withholds_its_band_alone(pair: dict[str, StudyResult]) -> None:
+    data = pair["three"].dataset
+    made = ll.compare(
+        {"a": pair["five"], "b": StudyResult(data.assign(ratio=data["ratio"] * np.nan))}
+    ).dataset
+    assert np.isfinite(made[f"{LENGTH}_low"].values[0]).all()
+    assert np.isnan(made[LENGTH].values[1]).all()
+    assert "needs at least 2" in made[f"{LENGTH}_low"].attrs["withheld"]

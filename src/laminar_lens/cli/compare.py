@@ -19,7 +19,7 @@ from laminar_lens.studies.study import Study
 
 HELP = (
     "One study on several models or checkpoints, along a common depth.\n\n"
-    "For example: laminar-lens compare sinks novella smollm2 ./mine"
+    "For example: laminar-lens compare STUDY novella smollm2 ./mine"
 )
 ENDS = ("nc", "html")
 STEM = "compare"
@@ -76,7 +76,7 @@ def _request(study: type[Study], given: dict[str, Any]) -> CompareRequest:
     output = output_files(given, [f"{stem}.{end}" for end in ENDS])
     run = [f"{study.kind}-{label}" for label, part in parts.items() if not isinstance(part, Path)]
     _check_kept(parts, [output.folder / f"{name}.nc" for name in (*run, stem)])
-    return CompareRequest(study.kind, parts, output)
+    return CompareRequest(study.kind, parts, output, stem)
 
 
 def _check_kept(parts: Mapping[str, StudyRequest | Path], made: list[Path]) -> None:

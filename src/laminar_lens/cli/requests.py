@@ -94,11 +94,12 @@ class ShowRequest:
 @dataclass(frozen=True)
 class CompareRequest:
     """`laminar-lens compare STUDY MODEL …`: by the name of each model, a study to run, or the file of a
-    result that it gave."""
+    result that it gave; `stem` is what the comparison's files are called."""
 
     study: str
     parts: Mapping[str, StudyRequest | Path]
     output: Output
+    stem: str
 
 
 Request = StudyRequest | AnglesRequest | MaskRequest | ShowRequest | CompareRequest

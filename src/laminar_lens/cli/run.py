@@ -131,7 +131,7 @@ def _compare(request: CompareRequest) -> None:
             given[label] = files[label] = found.save(output.folder / f"{request.study}-{label}.nc")
             del model
         made = compare(given)
-        files |= _save(made, output, progress, stem=f"compare-{request.study}")
+        files |= _save(made, output, progress, stem=request.stem)
     with written(files.values()):
         _tell(made, output, files)
 

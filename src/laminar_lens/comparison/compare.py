@@ -24,7 +24,7 @@ from laminar_lens.results.conditions import claims_beside
 from laminar_lens.results.contrasts import along, compared, parts_of, with_texts
 from laminar_lens.results.summary import claim_rows
 from laminar_lens.results.tree import observation_of
-from laminar_lens.stats.bootstrap import Interval, nothing, observations, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, nothing, simultaneous_band
 from laminar_lens.tables import Column, Table
 
 KIND = "comparison"
@@ -61,7 +61,8 @@ def compare(results: Results) -> StudyResult:
     first = next(iter(found.values()))
     variables: dict[str, xr.Variable] = {}
     parts = _parts(found)
-    places, pairs = _places(found), [name for name in list(found)[1:] if _is_paired(first, found[name])]
+    places = _places(found)
+    pairs = [name for name in list(found)[1:] if places.size and _is_paired(first, found[name])]
     for key, part in parts.items():
         variables |= _curves(key, part, found)
         if pairs:
@@ -115,9 +116,8 @@ def _has_layers(data: xr.Dataset, part: Part) -> bool:
 
 
 def _values(result: StudyResult, part: Part) -> np.ndarray:
-    """Numbers [text layer], means over everything else; one row for each independent text."""
-    values = along(compared(result.tree, PLAIN)[part.variable].isel(part.where), "layer")
-    return observations(values, _groups(result)) if len(values) > 1 else values
+    """Numbers [text layer], means over everything else."""
+    return along(compared(result.tree, PLAIN)[part.variable].isel(part.where), "layer")
 
 
 def _groups(result: StudyResult) -> np.ndarray | None:
@@ -143,9 +143,12 @@ def _ragged(rows: list[np.ndarray]) -> np.ndarray:
     return made
 
 
-def _band(values: np.ndarray, seed: int) -> Interval:
-    enough = len(values) > 1 and bool((np.isfinite(values).sum(0) > 1).any())
-    return simultaneous_band(values, seed=seed) if enough else nothing(values.shape[1:], "fewer than 2 texts")
+def _band(values: np.ndarray, of: StudyResult) -> Interval:
+    """Of numbers [text …] of a result; without numbers where there are no two observations."""
+    try:
+        return simultaneous_band(values, groups=_groups(of), seed=_seed(of))
+    except InputError as error:
+        return nothing(values.shape[1:], str(error))
 
 
 def _seed(result: StudyResult) -> int:
@@ -154,7 +157,7 @@ def _seed(result: StudyResult) -> int:
 
 def _curves(key: str, part: Part, found: Mapping[str, StudyResult]) -> dict[str, xr.Variable]:
     """The mean of each model by layer with its band."""
-    bands = [_band(_values(one, part), _seed(one)) for one in found.values()]
+    bands = [_band(_values(one, part), one) for one in found.values()]
     about = compared(next(iter(found.values())).tree, PLAIN)[part.variable].attrs
     return _variables(key, ("model", "state"), bands, str(about.get("units", "")), part.name)
 
@@ -166,7 +169,7 @@ def _differences(
     first, *_ = found.values()
     base = _at(first, part, places)
     stack = np.stack([_at(found[name], part, places) - base for name in pairs], axis=1)
-    band = _band(stack, _seed(first))
+    band = _band(stack, first)
     units = str(compared(first.tree, PLAIN)[part.variable].attrs.get("units", ""))
     name = f"{part.name}, minus that of {next(iter(found))}"
     return _variables(f"{key}_difference", ("other", "common"), [band], units, name)

@@ -15,8 +15,6 @@ from laminar_lens.words import decimal, estimate, with_unit
 DEPTH = "depth (0 = embedding, 1 = last block)"
 ENDS = ("", "_low", "_high")
 SHOWN_AT = (0.0, 0.25, 0.5, 0.75, 1.0)
-WIDE = 20.0
-"""Lengths whose largest is so many times the smallest are drawn on a logarithmic axis."""
 
 
 class _Sections(View):

@@ -11,7 +11,6 @@ from laminar_lens.results import StudyResult
 from laminar_lens.results.summary import claim_rows
 from laminar_lens.words import decimal, interval, joined, unit_text
 
-VERDICTS = ("holds", "fails", "undetermined")
 SEEN = ("layers", "geometries", "random_init")
 """Settings that the curves show, or of which nothing is compared."""
 
