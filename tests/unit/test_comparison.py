@@ -327,4 +327,4 @@ def test_a_number_that_does_not_exist_withholds_its_band_alone(pair: dict[str, S
     ).dataset
     assert np.isfinite(made[f"{LENGTH}_low"].values[0]).all()
     assert np.isnan(made[LENGTH].values[1]).all()
-    assert "needs at least 2" in made[f"{LENGTH}_low"].attrs["withheld"]
+    assert "fewer than 2 texts" in made[f"{LENGTH}_low"].attrs["withheld"]

@@ -24,7 +24,7 @@ from laminar_lens.results.conditions import claims_beside
 from laminar_lens.results.contrasts import along, compared, parts_of, with_texts
 from laminar_lens.results.summary import claim_rows
 from laminar_lens.results.tree import observation_of
-from laminar_lens.stats.bootstrap import Interval, nothing, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, band_or_nothing
 from laminar_lens.tables import Column, Table
 
 KIND = "comparison"
@@ -144,11 +144,8 @@ def _ragged(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def _band(values: np.ndarray, of: StudyResult) -> Interval:
-    """Of numbers [text …] of a result; without numbers where there are no two observations."""
-    try:
-        return simultaneous_band(values, groups=_groups(of), seed=_seed(of))
-    except InputError as error:
-        return nothing(values.shape[1:], str(error))
+    """Of numbers [text …] of a result."""
+    return band_or_nothing(values, groups=_groups(of), seed=_seed(of))
 
 
 def _seed(result: StudyResult) -> int:

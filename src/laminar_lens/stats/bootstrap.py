@@ -9,7 +9,7 @@ Young, Resampling-Based Multiple Testing (1993) (maximum of |t|).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -25,6 +25,10 @@ N_BOOT = 1999
 BLOCK = 2_000_000  # float64 numbers in one block of resampled means: bounds the memory at about 100 MB
 SE_FLOOR = {"mean": 0.6, "band": 0.35}
 """Least standard error of a resample, as a share of the sample's: one that lost a mode must not decide t."""
+
+
+class TooFewError(InputError):
+    """No entry has two observations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +125,21 @@ def simultaneous_band(
     )
 
 
+def band_or_nothing(
+    x: Shaped[np.ndarray, "..."], *, groups: Shaped[np.ndarray, " n"] | None = None, seed: int = 0
+) -> Interval:
+    """`simultaneous_band`; an interval without numbers where no entry has two observations."""
+    try:
+        return simultaneous_band(x, groups=groups, seed=seed)
+    except TooFewError:
+        return nothing(np.shape(x)[1:], "fewer than 2 texts have a value")
+
+
+def exponential(found: Interval) -> Interval:
+    """Of an interval of logarithms, the interval of the numbers: of a geometric mean."""
+    return replace(found, **{end: np.exp(getattr(found, end)) for end in ("estimate", "low", "high")})
+
+
 def observations(
     x: Shaped[np.ndarray, "..."], groups: Shaped[np.ndarray, " n"] | None = None
 ) -> Float[np.ndarray, "n_groups *shape"]:
@@ -138,7 +157,7 @@ def observations(
     valid = np.isfinite(values).sum(axis=0)
     if valid.size == 0 or valid.max() < 2:
         count = 0 if valid.size == 0 else int(valid.max())
-        raise InputError(f"{count} texts with a value: an interval or a test over texts needs at least 2")
+        raise TooFewError(f"{count} texts with a value: an interval or a test over texts needs at least 2")
     return values
 
 

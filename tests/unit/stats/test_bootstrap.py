@@ -7,7 +7,7 @@ from scipy.stats.mstats import hdquantiles
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats import bootstrap, intervals, studentised
-from laminar_lens.stats.bootstrap import mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import band_or_nothing, mean_interval, simultaneous_band
 from laminar_lens.stats.intervals import (
     iqr_trend_interval,
     mean_shift_interval,
@@ -207,3 +207,25 @@ def test_a_median_lies_between_two_order_statistics() -> None:
 def test_coverage_is_compatible_with_the_requirement() -> None:
     failed = [row for row in validation.run(SEEDS) if not row.ok]
     assert not failed, failed
+
+
+@pytest.mark.parametrize("groups", [None, np.zeros(50, int)])
+def test_a_band_of_no_two_observations_has_no_numbers(groups) -> None:
+    x = np.random.default_rng(4).normal(size=(50, 3))
+    if groups is None:
+        x[1:] = np.nan
+    with pytest.raises(InputError, match="needs at least 2"):
+        simultaneous_band(x, groups=groups)
+    found = band_or_nothing(x, groups=groups)
+    assert np.isnan([found.estimate, found.low, found.high]).all()
+    assert found.estimate.shape == (3,)
+    assert found.withheld == "fewer than 2 texts have a value"
+    assert band_or_nothing(np.empty((5, 2, 0))).estimate.shape == (2, 0)
+    with pytest.raises(InputError, match="give one label a text"):
+        band_or_nothing(np.ones((3, 2)), groups=np.zeros(4))
+
+
+def test_a_band_of_observations_is_the_band() -> None:
+    x = np.random.default_rng(5).normal(size=(60, 4))
+    one, other = simultaneous_band(x, seed=3), band_or_nothing(x, seed=3)
+    np.testing.assert_array_equal([one.low, one.high], [other.low, other.high])

@@ -1,11 +1,18 @@
 """What the claims W1–W4 rest on, from what was measured."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import MIN_TEXTS, Interval, mean_interval, nothing, simultaneous_band
+from laminar_lens.stats.bootstrap import (
+    MIN_TEXTS,
+    Interval,
+    band_or_nothing,
+    exponential,
+    mean_interval,
+    nothing,
+)
 from laminar_lens.stats.false_discovery import LEVEL, discovery_values
 from laminar_lens.stats.permutation import sign_flip
 from laminar_lens.stats.sinks import within_shares
@@ -50,9 +57,7 @@ class Facts:
     def band(self, values: np.ndarray) -> Interval:
         """Means over texts [text …] with a band that covers all entries at once; nothing where there is no
         number."""
-        if np.isfinite(values).sum(axis=0).max(initial=0) < 2:
-            return nothing(values.shape[1:], "no number is defined in two texts")
-        return simultaneous_band(values, groups=self.measured.group, seed=self.seed)
+        return band_or_nothing(values, groups=self.measured.group, seed=self.seed)
 
     @cached_property
     def difference_by_text(self) -> np.ndarray:
@@ -97,7 +102,7 @@ class Facts:
     @cached_property
     def ratio(self) -> Interval:
         """By layer, the MLP's length over attention's; geometric mean."""
-        return _exp(self.band(self.measured.ratio))
+        return exponential(self.band(self.measured.ratio))
 
     @cached_property
     def overall(self) -> Interval:
@@ -107,15 +112,9 @@ class Facts:
         mean = np.divide(total, known.sum(axis=1), out=np.full(len(total), np.nan), where=known.any(axis=1))
         if np.isfinite(mean).sum() < 2:
             return nothing((), "in no layer do both write")
-        return _exp(mean_interval(mean, groups=self.measured.group, seed=self.seed))
+        return exponential(mean_interval(mean, groups=self.measured.group, seed=self.seed))
 
     @cached_property
     def radial(self) -> Interval:
         """By layer, the share of a step's squared length that is along the residual."""
         return within_shares(self.band(self.measured.radial[..., STEP]))
-
-
-def _exp(found: Interval) -> Interval:
-    """Of logarithms, the numbers themselves."""
-    estimate, low, high = (np.asarray(np.exp(one)) for one in (found.estimate, found.low, found.high))
-    return replace(found, estimate=estimate, low=low, high=high)

@@ -1,11 +1,8 @@
 """From what a path study measured to its answer: lengths, growth and correlations with their bands."""
 
-from dataclasses import replace
-
-import numpy as np
 import xarray as xr
 
-from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.bootstrap import exponential
 from laminar_lens.stats.means import mean
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.measured import of_dataset
@@ -64,14 +61,14 @@ def _lengths(facts: Facts) -> Variables:
     found: Variables = {}
     for name, (about, unit) in BY_LAYER.items():
         found |= with_ends(name, ("which", "layer"), facts.by_layer[name], f"mean {about}", unit, ends=BAND)
-    growth = _exp(facts.by_layer["log_growth"])
+    growth = exponential(facts.by_layer["log_growth"])
     about = "norm over the norm in the layer before, geometric mean"
     return found | with_ends("growth", ("which", "layer"), growth, about, "1", ends=BAND)
 
 
 def _growth(facts: Facts) -> Variables:
     about = "norm over the norm in the layer before, geometric mean over the blocks of a part"
-    return with_ends("part_growth", ("which", "part"), _exp(facts.growth), about, "1", ends=BAND)
+    return with_ends("part_growth", ("which", "part"), exponential(facts.growth), about, "1", ends=BAND)
 
 
 def _correlations(facts: Facts) -> Variables:
@@ -85,7 +82,3 @@ def _correlations(facts: Facts) -> Variables:
         p = facts.flips.p.reshape(facts.correlations.shape[1:])
         found["correlation_p"] = column(by, p, "p of the sign flips, adjusted for all correlations")
     return found
-
-
-def _exp(found: Interval) -> Interval:
-    return replace(found, **{name: np.exp(getattr(found, name)) for name in ("estimate", "low", "high")})

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval, nothing, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, band_or_nothing
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.permutation import SignFlip, sign_flip
 from laminar_lens.studies.paths.correlations import METHODS, by_text, ranks
@@ -19,7 +19,6 @@ HELD = ("every position", "without position 0", "token frequency held fixed")
 PARTS = ("first block", "middle blocks", "last block", "every block")
 ROUNDING = 1e-6
 """A displacement that is less than this share of its path is 0."""
-FEW = "fewer than 2 texts have a value"
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,7 @@ class Facts:
         return found
 
     def _band(self, x: np.ndarray) -> Interval:
-        if np.isfinite(x).sum(axis=0).max(initial=0) < 2:
-            return nothing(x.shape[1:], FEW)
-        return simultaneous_band(x, groups=self.measured.group, seed=self.seed)
+        return band_or_nothing(x, groups=self.measured.group, seed=self.seed)
 
 
 def _over(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -129,9 +129,9 @@ def beyond(facts: Facts) -> list[int]:
     return [layer for layer, is_one in zip(facts.layers, outside, strict=True) if is_one]
 
 
-def of_part(facts: Facts, part: str, place: str = "target") -> tuple[float, float, float]:
-    """The mean over the blocks of a part, with its interval."""
-    at = PLACES.index(place), PARTS.index(part)
+def of_part(facts: Facts, part: str) -> tuple[float, float, float]:
+    """The target's mean over the blocks of a part, with its interval."""
+    at = PLACES.index("target"), PARTS.index(part)
     found: Interval = facts.by_part
     return float(found.estimate[at]), float(found.low[at]), float(found.high[at])
 

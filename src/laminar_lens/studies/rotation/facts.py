@@ -5,14 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval, nothing, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, band_or_nothing
 from laminar_lens.stats.permutation import SignFlip, sign_flip
 from laminar_lens.studies.rotation.measure import AT, Measurement
 
 PLACES = ("target", "before", "shuffled")
 PARTS = ("first block", "middle blocks", "last block", "every block")
 LEVEL = 0.05
-FEW = "fewer than 2 prompts have a value"
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,12 @@ class Facts:
     @cached_property
     def by_layer(self) -> Interval:
         """Of every place and layer at once, [place layer]."""
-        return band(self.rotations, self.seed)
+        return band_or_nothing(self.rotations, seed=self.seed)
 
     @cached_property
     def by_part(self) -> Interval:
         """Means over the blocks of each part, of every place and part at once, [place part]."""
-        return band(self.parts, self.seed)
+        return band_or_nothing(self.parts, seed=self.seed)
 
     @cached_property
     def parts(self) -> np.ndarray:
@@ -84,7 +83,7 @@ class Facts:
     @cached_property
     def difference(self) -> Interval:
         """Target minus the word before it, in all layers at once."""
-        return band(self._paired, self.seed)
+        return band_or_nothing(self._paired, seed=self.seed)
 
     @cached_property
     def flips(self) -> SignFlip | None:
@@ -101,12 +100,12 @@ class Facts:
     def ends_over_middle(self) -> Interval:
         """How much more the first and the last block turn the target than each one between, [end middle]."""
         ends = self.measured.target[:, [0, -1], None]
-        return band(ends - self.measured.target[:, None, self.middle], self.seed)
+        return band_or_nothing(ends - self.measured.target[:, None, self.middle], seed=self.seed)
 
     @cached_property
     def influence(self) -> Interval:
         """Block influence, in all layers at once."""
-        return band(self.measured.influence, self.seed)
+        return band_or_nothing(self.measured.influence, seed=self.seed)
 
     @cached_property
     def pruning(self) -> Interval:
@@ -114,7 +113,7 @@ class Facts:
         where to_state does not come after state."""
         distance = self.measured.between[:, AT.index("last")] / np.pi
         later = np.triu(np.ones(distance.shape[1:], bool), 1)
-        return band(np.where(later, distance, np.nan), self.seed)
+        return band_or_nothing(np.where(later, distance, np.nan), seed=self.seed)
 
     def different(self, sign: int) -> list[int]:
         """Layers where the target is shown to turn more (1) or less (−1) than the word before it."""
@@ -122,10 +121,3 @@ class Facts:
             return []
         found = (self.flips.p <= LEVEL) & (np.sign(self.flips.t) == sign)
         return [layer for layer, is_one in zip(self.layers, found, strict=True) if is_one]
-
-
-def band(x: np.ndarray, seed: int) -> Interval:
-    """`simultaneous_band` over prompts; nothing where fewer than two have a value."""
-    if x[0].size == 0 or np.isfinite(x).sum(axis=0).max(initial=0) < 2:
-        return nothing(x.shape[1:], FEW)
-    return simultaneous_band(x, seed=seed)
