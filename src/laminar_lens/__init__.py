@@ -59,6 +59,7 @@ _HOME = {
     "decomposition_study": "studies.decomposition.study",
     "rotation_study": "studies.rotation.study",
     "path_study": "studies.paths.study",
+    "speech_study": "studies.speech.study",
     "Study": "studies.study",
     "Answer": "studies.study",
     "Claim": "studies.claim",
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from laminar_lens.studies.rotation.study import rotation_study as rotation_study
     from laminar_lens.studies.sequential.study import sequential_study as sequential_study
     from laminar_lens.studies.sinks.study import sink_study as sink_study
+    from laminar_lens.studies.speech.study import speech_study as speech_study
     from laminar_lens.studies.study import Answer as Answer
     from laminar_lens.studies.study import Study as Study
     from laminar_lens.studies.warmup.grid import sensitivity_grid as sensitivity_grid

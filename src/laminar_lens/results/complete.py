@@ -16,7 +16,7 @@ S = TypeVar("S")
 LABELLED = frozenset(
     {"baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "held", "intervention"}
     | {"layer", "length", "pairs", "part", "place", "predicted", "rank", "removed", "state", "statistic"}
-    | {"to_state", "variant", "which"}
+    | {"class", "compared", "measure", "to_state", "variant", "which"}
 )
 """Axes whose places mean nothing without their labels; xarray would number them from 0."""
 

@@ -1,0 +1,129 @@
+"""Figures of the speech study: ratios between classes, curves by class, and mean states in their plane."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from laminar_lens.figures.marks import needs
+from laminar_lens.figures.style import (
+    BASELINE,
+    RANDOM,
+    RULE,
+    TARGET,
+    WITH_FIRST,
+    WITHOUT_FIRST,
+    layer_axis,
+    mean_and_band,
+    new_figure,
+    withheld_note,
+)
+
+LOOK = {
+    "nouns": (TARGET, "solid", "circle"),
+    "verbs": (WITHOUT_FIRST, "6px,3px", "square"),
+    "adjectives": (WITH_FIRST, "2px,3px", "diamond"),
+    "function words": (RANDOM, "8px,3px,2px,3px", "cross"),
+}
+MEASURES = {"path": "path", "tortuosity": "winding", "rotation": "rotation"}
+HELD = {"matched": (TARGET, "circle"), "as they are": (BASELINE, "diamond")}
+
+
+@needs("ratio")
+def ratios(dataset: xr.Dataset) -> go.Figure | None:
+    """Ratio of each pair of classes, matched and as they are."""
+    figure = new_figure(
+        "How many times as long, winding or turning?",
+        "The first class's words over the second's, geometric means within each text and over texts, with "
+        "bands that hold for all at once. Matched: words of the same frequency, number of tokens, position "
+        "and number of characters." + withheld_note(dataset, "ratio_low"),
+        x="ratio",
+    )
+    rows = [(m, c) for m in dataset["measure"].values.tolist() for c in dataset["compared"].values.tolist()]
+    words = [f"{MEASURES.get(m, m)}: {c}" for m, c in rows]
+    for shift, (held, (color, symbol)) in zip((-0.16, 0.16), HELD.items(), strict=True):
+        of = [dataset.sel(measure=m, compared=c, held=held) for m, c in rows]
+        mean, low, high = (
+            np.array([float(one[f"ratio{end}"]) for one in of]) for end in ("", "_low", "_high")
+        )
+        ends: dict[str, Any] = {"type": "data", "thickness": 2, "width": 5, "symmetric": False}
+        figure.add_trace(
+            go.Scatter(
+                x=mean, y=np.arange(len(rows)) + shift, mode="markers", name=held, customdata=words,
+                marker={"color": color, "size": 9, "symbol": symbol},
+                error_x={**ends, "array": high - mean, "arrayminus": mean - low},
+                hovertemplate=f"%{{customdata}}, {held}: %{{x:.3f}}<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.add_vline(x=1, line={"color": RULE, "width": 1})
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=words, autorange="reversed")
+    figure.update_layout(height=220 + 26 * len(rows))
+    return figure
+
+
+def _by_class(dataset: xr.Dataset, name: str, title: str, caption: str, axis: str) -> go.Figure:
+    """A number by layer, a curve a class."""
+    figure = new_figure(title, caption + withheld_note(dataset, f"{name}_low"))
+    layers = dataset["layer"].values
+    for one in dataset["class"].values.tolist():
+        color, dash, _ = LOOK.get(one, (BASELINE, "solid", "circle"))
+        band = [dataset[f"{name}{end}"].sel({"class": one}).values for end in ("", "_low", "_high")]
+        hover = f"layer %{{x}}, {one}: %{{y:.4g}}"
+        mean_and_band(figure, layers, *band, name=one, color=color, dash=dash, hover=hover, opacity=0.16)
+    layer_axis(figure, layers.tolist())
+    figure.update_yaxes(title={"text": axis})
+    return figure
+
+
+@needs("path")
+def paths(dataset: xr.Dataset) -> go.Figure | None:
+    """The path so far."""
+    caption = (
+        "Sum of a word's steps from the embedding to each layer, mean over words and texts, as they are."
+    )
+    figure = _by_class(dataset, "path", "Path so far, by class", caption, "unit of the stream")
+    figure.update_yaxes(type="log")
+    return figure
+
+
+@needs("tortuosity")
+def windings(dataset: xr.Dataset) -> go.Figure | None:
+    """Path over distance covered."""
+    caption = "Path over distance from the embedding; 1 is a straight line."
+    return _by_class(dataset, "tortuosity", "How winding the path is, by class", caption, "path / distance")
+
+
+@needs("turn")
+def rotations(dataset: xr.Dataset) -> go.Figure | None:
+    """Rotation in each layer."""
+    caption = "Angle between a word's vector and its own in the layer before, mean over words and texts."
+    return _by_class(
+        dataset, "turn", "How far a word turns in each block, by class", caption, "rotation (rad)"
+    )
+
+
+@needs("plane")
+def plane(dataset: xr.Dataset) -> go.Figure | None:
+    """Mean states in their plane."""
+    figure = new_figure(
+        "As published: the mean state of each class in a plane",
+        "The mean of a class's states in each layer, in the plane of the first two principal components of "
+        "all of them; a line joins the layers, and its length is the published number. It is the path of a "
+        "mean, in two dimensions of all; the study's own numbers are each word's path, in all.",
+        x="first component",
+    )
+    states = dataset["state"].values
+    for one in dataset["class"].values.tolist():
+        color, dash, symbol = LOOK.get(one, (BASELINE, "solid", "circle"))
+        x, y = dataset["plane"].sel({"class": one}).values.T
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=y, mode="lines+markers", name=one, customdata=states,
+                line={"color": color, "width": 2, "dash": dash},
+                marker={"color": color, "size": 6, "symbol": symbol},
+                hovertemplate=f"{one}, layer %{{customdata}}<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.update_yaxes(title={"text": "second component"})
+    return figure
