@@ -13,7 +13,8 @@ from typing import Any
 from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError, a_kind, is_failure
 from laminar_lens.registered import qualified_name
-from laminar_lens.texts.tags import Word
+from laminar_lens.texts.passages import N_PASSAGES
+from laminar_lens.texts.tags import Word, tagged_passages
 
 SPACY = "spacy:"
 SHIPPED = "the shipped tags"
@@ -67,6 +68,20 @@ def loaded(given: Any) -> Tagger:
         InputError: a pipeline that cannot be loaded.
     """
     return _spacy(given.removeprefix(SPACY)) if isinstance(given, str) else given
+
+
+def check_number(n: int, tagger: Any) -> None:
+    """Refuses fewer than two passages, and more than a tagger has to tag.
+
+    Raises:
+        InputError: says how many there are.
+    """
+    most = len(tagged_passages()) if tagger is None else N_PASSAGES
+    if not 2 <= n <= most:
+        kind, more = "passages", ""
+        if tagger is None:
+            kind, more = "passages with shipped tags", "; a tagger= tags any of them"
+        raise InputError(f"n_texts is {n:,}, but there are {most} {kind}: give 2 to {most}{more}")
 
 
 def words_of(tagger: Tagger, text: str, index: int) -> tuple[Word, ...]:

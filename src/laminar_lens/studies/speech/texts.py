@@ -21,7 +21,7 @@ from laminar_lens.studies.run import Run
 from laminar_lens.studies.speech.alignment import NO_TOKEN, SHARED, pieces
 from laminar_lens.studies.speech.classes import CLASSES, OF_TAG
 from laminar_lens.studies.speech.frequency import frequencies
-from laminar_lens.studies.speech.taggers import loaded, named, words_of
+from laminar_lens.studies.speech.taggers import check_number, loaded, named, words_of
 from laminar_lens.texts.passages import PASSAGES, SAMPLED, passages
 from laminar_lens.texts.tags import Tagged, tagged_passages
 
@@ -166,23 +166,11 @@ def _passages(n_texts: int | None, seed: int, tagger: Any) -> list[Tagged]:
     """Those with shipped tags, or of all of them those that a tagger is to tag."""
     pool = [one.text for one in tagged_passages()] if tagger is None else list(passages())
     n = len(pool) if n_texts is None else n_texts
-    check_number(n, len(pool), tagger)
+    check_number(n, tagger)
     chosen = sorted(stream(seed, "tagged passages").permutation(len(pool))[:n].tolist())
     if tagger is None:
         return [tagged_passages()[at] for at in chosen]
     return _tagged([pool[at] for at in chosen], tagger)
-
-
-def check_number(n: int, most: int, tagger: Any) -> None:
-    """Refuses fewer than two passages, and more than there are.
-
-    Raises:
-        InputError: says how many there are.
-    """
-    if not 2 <= n <= most:
-        more = "; a tagger= tags all of them" if tagger is None else ""
-        kind = "passages with shipped tags" if tagger is None else "passages"
-        raise InputError(f"n_texts is {n:,}, but there are {most} {kind}: give 2 to {most}{more}")
 
 
 def _given(given: Any, tagger: Any, notes: list[str]) -> tuple[str, ...]:

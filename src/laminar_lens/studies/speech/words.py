@@ -56,7 +56,7 @@ def _all(facts: Facts) -> str:
     if not longer:
         return f"Of {n} pair{'s' * (n > 1)} of classes, none is shown to differ in path length, matched."
     rest = f"; the other {open_} of {n} pairs are not shown to differ" if open_ else ""
-    return f"Matched, paths are longer of {joined(longer)}{rest}."
+    return f"Matched, these have longer paths: {joined(longer)}{rest}."
 
 
 def _times(claim: Claim) -> str:
