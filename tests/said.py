@@ -159,6 +159,23 @@ PATHS = {
         "undetermined": "Whether the norm grows is undetermined: ",
     },
 }
+SPEECH = {
+    "N1": {
+        "holds": "^Nouns have longer paths than adjectives, matched",
+        "fails": "^Nouns do not have longer paths than adjectives, matched",
+        "undetermined": "^Whether nouns have longer paths than adjectives, matched",
+    },
+    "N2": {
+        "holds": "as they are they do: ",
+        "fails": "as they are they do not: ",
+        "undetermined": "as they are they may or may not: ",
+    },
+    "N3": {
+        "holds": "The published form, [^.]*, says the same: ",
+        "fails": "The published form, [^.]*, says otherwise: ",
+        "undetermined": "The published form, [^.]*, says nothing that could be compared: ",
+    },
+}
 CAUSES = ("position", "context", "either", "jointly", "none", "undetermined")
 READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "sinks": SINKS,
@@ -167,6 +184,7 @@ READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "decomposition": DECOMPOSITION,
     "rotation": ROTATION,
     "paths": PATHS,
+    "speech": SPEECH,
     "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
 }
 LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")

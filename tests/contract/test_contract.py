@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "why": {},
     "rotation": {"n_perm": 99},
     "paths": {"n_perm": 99},
+    "speech": {"n_perm": 99},
 }
 """Fields of a quick run, for studies that have more to measure."""
 OF_PROMPTS = ("sequential", "rotation")

@@ -33,6 +33,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--dtype": NO_NAME,
     "--backend": NO_NAME,
     "--occurrence": NO_NAME,
+    "--pieces": NO_NAME,
+    "--classes": (*NO_NAME, "nouns", "nouns,cats"),
+    "--tagger": (*NO_NAME, "spacy:", "spacy: ", "spacy:no_such_pipeline", "spacy:a\0b", f"spacy:{LONG}"),
     "--baseline": NO_NAME,
     "--geometry": NO_NAME,
     "--what": NO_NAME,
@@ -88,6 +91,7 @@ def options_of(command: str) -> dict[str, bool]:
 
 COMMANDS = (
     *("sequential", "warmup", "why", "sinks", "dimensions", "decomposition", "rotation", "paths"),
+    "speech",
     *("mask", "angles", "show"),
 )
 

@@ -26,6 +26,8 @@ def test_novella(novella: Any, n_texts: int) -> None:
     check_said(ll.dimension_study(novella, n_texts=n_texts, length=20))
     check_said(ll.decomposition_study(novella, n_texts=n_texts, length=20))
     check_said(ll.path_study(novella, n_texts=n_texts, length=20, n_perm=99))
+    if n_texts <= 60:
+        check_said(ll.speech_study(novella, n_texts=n_texts, n_perm=99))
 
 
 @pytest.mark.parametrize("n_prompts", [8, 24, 54])

@@ -209,6 +209,7 @@ WIDE_FUNCTIONS = {
     "studies/decomposition/study.py:decomposition_study": PUBLIC,
     "studies/rotation/study.py:rotation_study": PUBLIC,
     "studies/paths/study.py:path_study": PUBLIC,
+    "studies/speech/study.py:speech_study": PUBLIC,
     "studies/warmup/grid.py:sensitivity_grid": PUBLIC,
     "kernels/_cpu_kernels.py:chosen": "numbers that numba keeps in registers",
     "kernels/fused_kernels.py:profile_kernel": TRITON,
