@@ -18,6 +18,7 @@ from laminar_lens.studies.study import Answer
 Variables = dict[str, xr.Variable]
 CURVES = {
     "path": ("sum of the steps so far", RESIDUAL),
+    "path_share": ("sum of the steps so far, over the mean of the classes", "1"),
     "tortuosity": ("path over distance from the embedding", "1"),
     "rotation": ("mean rotation a layer, so far", "rad"),
     "step": ("step since the layer before", RESIDUAL),

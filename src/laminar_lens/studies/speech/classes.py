@@ -59,6 +59,6 @@ def check_classes(classes: Sequence[str], n_texts: dict[str, int], tagger: str, 
             )
         if n < 2:
             raise InputError(
-                f"only {n} texts have {name} that are measured (words tagged {wanted}), at least 2 are "
+                f"{'only 1 text has' if n else 'no text has'} {name} that are measured (words tagged {wanted}), at least 2 are "
                 "needed: give more texts, or leave that class out of classes="
             )

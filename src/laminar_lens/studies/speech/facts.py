@@ -8,7 +8,7 @@ import numpy as np
 from laminar_lens.stats.bootstrap import Interval, TooFewError, band_or_nothing
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.permutation import SignFlip, sign_flip
-from laminar_lens.studies.lengths import logarithm, tortuosity
+from laminar_lens.studies.lengths import logarithm, over, tortuosity
 from laminar_lens.studies.speech.classes import CLASSES, check_classes
 from laminar_lens.studies.speech.effects import by_text, pairs
 from laminar_lens.studies.speech.measure import Measurement
@@ -78,12 +78,13 @@ class Facts:
         """Means over the words of each class: [text class layer]."""
         of = {**self.lengths, "step": self.measured.step, "turn": self.measured.rotation}
         kind = self.measured.kind
-        return {
+        found = {
             name: np.stack(
                 [mean(np.where((kind == at)[:, None], x, np.nan), axis=2) for at in self.chosen], axis=1
             )
             for name, x in of.items()
         }
+        return {**found, "path_share": over(found["path"], found["path"].mean(axis=1, keepdims=True))}
 
     @cached_property
     def curves(self) -> dict[str, Interval]:

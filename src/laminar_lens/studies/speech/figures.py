@@ -17,6 +17,7 @@ from laminar_lens.figures.style import (
     layer_axis,
     mean_and_band,
     new_figure,
+    reference_line,
     withheld_note,
 )
 
@@ -26,39 +27,44 @@ LOOK = {
     "adjectives": (WITH_FIRST, "2px,3px", "diamond"),
     "function words": (RANDOM, "8px,3px,2px,3px", "cross"),
 }
-MEASURES = {"path": "path", "tortuosity": "winding", "rotation": "rotation"}
-HELD = {"matched": (TARGET, "circle"), "as they are": (BASELINE, "diamond")}
+MEASURES = {
+    "path": ("path", TARGET),
+    "tortuosity": ("winding", WITHOUT_FIRST),
+    "rotation": ("rotation", RANDOM),
+}
+HELD = {"matched": "circle", "as they are": "circle-open"}
 
 
 @needs("ratio")
 def ratios(dataset: xr.Dataset) -> go.Figure | None:
     """Ratio of each pair of classes, matched and as they are."""
     figure = new_figure(
-        "How many times as long, winding or turning?",
+        "How many times as long, as winding, turning as far?",
         "The first class's words over the second's, geometric means within each text and over texts, with "
-        "bands that hold for all at once. Matched: words of the same frequency, number of tokens, position "
-        "and number of characters." + withheld_note(dataset, "ratio_low"),
+        "bands that hold for all at once. Filled: matched, words of the same frequency, number of tokens, "
+        "position and number of characters. Open: as they are." + withheld_note(dataset, "ratio_low"),
         x="ratio",
     )
-    rows = [(m, c) for m in dataset["measure"].values.tolist() for c in dataset["compared"].values.tolist()]
-    words = [f"{MEASURES.get(m, m)}: {c}" for m, c in rows]
-    for shift, (held, (color, symbol)) in zip((-0.16, 0.16), HELD.items(), strict=True):
-        of = [dataset.sel(measure=m, compared=c, held=held) for m, c in rows]
-        mean, low, high = (
-            np.array([float(one[f"ratio{end}"]) for one in of]) for end in ("", "_low", "_high")
-        )
-        ends: dict[str, Any] = {"type": "data", "thickness": 2, "width": 5, "symmetric": False}
-        figure.add_trace(
-            go.Scatter(
-                x=mean, y=np.arange(len(rows)) + shift, mode="markers", name=held, customdata=words,
-                marker={"color": color, "size": 9, "symbol": symbol},
-                error_x={**ends, "array": high - mean, "arrayminus": mean - low},
-                hovertemplate=f"%{{customdata}}, {held}: %{{x:.3f}}<extra></extra>",
-            )
-        )  # fmt: skip
+    rows = dataset["compared"].values.tolist()
+    shifts = iter(np.linspace(-0.35, 0.35, len(MEASURES) * len(HELD)))
+    for measure, (label, color) in MEASURES.items():
+        for held, symbol in HELD.items():
+            of = dataset.sel(measure=measure, held=held)
+            mean, low, high = (of[f"ratio{end}"].values for end in ("", "_low", "_high"))
+            ends: dict[str, Any] = {"type": "data", "thickness": 2, "width": 4, "symmetric": False}
+            figure.add_trace(
+                go.Scatter(
+                    x=mean, y=np.arange(len(rows)) + next(shifts), mode="markers", customdata=rows,
+                    name=label, legendgroup=label, showlegend=held == "matched",
+                    marker={"color": color, "size": 9, "symbol": symbol},
+                    error_x={**ends, "array": high - mean, "arrayminus": mean - low},
+                    hovertemplate=f"{label}, %{{customdata}}, {held}: %{{x:.3f}}<extra></extra>",
+                )
+            )  # fmt: skip
     figure.add_vline(x=1, line={"color": RULE, "width": 1})
+    words = [row.replace(" / ", " /<br>") for row in rows]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=words, autorange="reversed")
-    figure.update_layout(height=220 + 26 * len(rows))
+    figure.update_layout(height=220 + 86 * len(rows))
     return figure
 
 
@@ -76,14 +82,17 @@ def _by_class(dataset: xr.Dataset, name: str, title: str, caption: str, axis: st
     return figure
 
 
-@needs("path")
+@needs("path_share")
 def paths(dataset: xr.Dataset) -> go.Figure | None:
-    """The path so far."""
+    """The path so far, over that of all classes."""
     caption = (
-        "Sum of a word's steps from the embedding to each layer, mean over words and texts, as they are."
+        "Sum of a word's steps from the embedding to each layer, mean over a class's words, over the mean of "
+        "the classes; in each text, then over texts, as they are."
     )
-    figure = _by_class(dataset, "path", "Path so far, by class", caption, "unit of the stream")
-    figure.update_yaxes(type="log")
+    figure = _by_class(
+        dataset, "path_share", "Path so far, over that of all classes", caption, "path / mean path"
+    )
+    reference_line(figure, 1.0, "1: the mean of the classes")
     return figure
 
 

@@ -66,7 +66,7 @@ def measure(run: Run, tokens: str) -> xr.Dataset:
     n_layers = int(run.model.cfg.n_layers)
     made = Measurement(
         **seen.numbers,
-        kind=_by_word(plan, "kind", NONE).astype(np.int64),
+        kind=_by_word(plan, "kind", float(NONE)).astype(np.int64),
         count=_by_word(plan, "count"),
         n_tokens=_by_word(plan, "n_tokens"),
         position=_by_word(plan, "last"),
@@ -146,7 +146,7 @@ class _Seen:
 
 def _by_word(plan: TaggedTexts, name: str, missing: float = np.nan) -> np.ndarray:
     """One number of every word: [text word]."""
-    found = np.full((len(plan.words), max(len(one.kind) for one in plan.words)), float(missing))
+    found = np.full((len(plan.words), max(len(one.kind) for one in plan.words)), missing)
     for row, one in zip(found, plan.words, strict=True):
         row[: len(one.kind)] = getattr(one, name)
     return found
