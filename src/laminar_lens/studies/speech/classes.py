@@ -58,7 +58,8 @@ def check_classes(classes: Sequence[str], n_texts: dict[str, int], tagger: str, 
                 "tagger with Universal tags, or leave that class out of classes="
             )
         if n < 2:
+            has = "only 1 text has" if n else "no text has"
             raise InputError(
-                f"{'only 1 text has' if n else 'no text has'} {name} that are measured (words tagged {wanted}), at least 2 are "
-                "needed: give more texts, or leave that class out of classes="
+                f"{has} {name} that are measured (words tagged {wanted}), at least 2 are needed: give more "
+                "texts, or leave that class out of classes="
             )
