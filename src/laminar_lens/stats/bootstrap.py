@@ -137,7 +137,9 @@ def band_or_nothing(
 
 def exponential(found: Interval) -> Interval:
     """Of an interval of logarithms, the interval of the numbers: of a geometric mean."""
-    return replace(found, **{end: np.exp(getattr(found, end)) for end in ("estimate", "low", "high")})
+    return replace(
+        found, **{end: np.asarray(np.exp(getattr(found, end))) for end in ("estimate", "low", "high")}
+    )
 
 
 def observations(

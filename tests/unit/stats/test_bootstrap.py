@@ -7,7 +7,7 @@ from scipy.stats.mstats import hdquantiles
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats import bootstrap, intervals, studentised
-from laminar_lens.stats.bootstrap import band_or_nothing, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import band_or_nothing, exponential, mean_interval, simultaneous_band
 from laminar_lens.stats.intervals import (
     iqr_trend_interval,
     mean_shift_interval,
@@ -229,3 +229,12 @@ def test_a_band_of_observations_is_the_band() -> None:
     x = np.random.default_rng(5).normal(size=(60, 4))
     one, other = simultaneous_band(x, seed=3), band_or_nothing(x, seed=3)
     np.testing.assert_array_equal([one.low, one.high], [other.low, other.high])
+
+
+def test_the_exponential_of_one_interval_is_one() -> None:
+    found = mean_interval(np.log(np.random.default_rng(6).uniform(1, 2, size=40)))
+    of = exponential(found)
+    np.testing.assert_allclose(
+        [of.estimate, of.low, of.high], np.exp([found.estimate, found.low, found.high])
+    )
+    assert of.estimate.shape == ()
