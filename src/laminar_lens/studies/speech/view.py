@@ -7,6 +7,7 @@ from laminar_lens.studies.speech.figures import paths, plane, ratios, rotations,
 from laminar_lens.tables import Column, Table
 from laminar_lens.words import estimate, number
 
+SAID = {"tortuosity": "winding"}
 RATIOS_NOTE = (
     "Ratio of the geometric means of two classes' words, within each text, then over texts, with 95% bands "
     "that hold for all at once. Matched: words of the same frequency, number of tokens, position and number "
@@ -26,7 +27,7 @@ def ratio_table(dataset: xr.Dataset) -> Table | None:
     rows = [(m, c) for m in dataset["measure"].values.tolist() for c in dataset["compared"].values.tolist()]
     parts = [dataset.sel(measure=m, compared=c) for m, c in rows]
     columns = [
-        Column("of", tuple(m for m, _ in rows), values={"measure": [m for m, _ in rows]}),
+        Column("of", tuple(SAID.get(m, m) for m, _ in rows), values={"measure": [m for m, _ in rows]}),
         Column("classes", tuple(c for _, c in rows), values={"classes": [c for _, c in rows]}, wide=True),
     ]
     for held, spare in (("matched", 0), ("as they are", 1)):
