@@ -31,7 +31,9 @@ def chosen_classes(name: str, given: Any) -> tuple[str, ...]:
     asked = [one.strip().replace("_", " ") for one in asked]
     for one in asked:
         if one not in CLASSES:
-            raise InputError(f"{name} names {shown(one)}, which is no class of words: choose from {known}")
+            raise InputError(
+                f"{name} is {shown(given)}: {shown(one)} is no class of words; choose from {known}"
+            )
     if len(set(asked)) < 2:
         raise InputError(f"{name} is {shown(given)}: give at least two to compare, of {known}")
     return tuple(one for one in CLASSES if one in asked)

@@ -107,9 +107,10 @@ def windings(dataset: xr.Dataset) -> go.Figure | None:
 def rotations(dataset: xr.Dataset) -> go.Figure | None:
     """Rotation in each layer."""
     caption = "Angle between a word's vector and its own in the layer before, mean over words and texts."
-    return _by_class(
-        dataset, "turn", "How far a word turns in each block, by class", caption, "rotation (rad)"
-    )
+    title = "How far a word turns in each block, by class"
+    figure = _by_class(dataset, "turn", title, caption, "rotation (rad)")
+    figure.update_yaxes(type="log")
+    return figure
 
 
 @needs("plane")
