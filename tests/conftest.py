@@ -18,6 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jaxtyping import install_import_hook
+
+SRC = Path(__file__).parents[1] / "src"
+
+
+def with_shapes() -> list[str]:
+    """The modules that write shapes; the others have none to check, and a check takes its time."""
+    paths = [one for one in SRC.rglob("*.py") if "from jaxtyping import" in one.read_text(encoding="utf-8")]
+    return [".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+
+
+if os.environ.get("LAMINAR_LENS_SHAPES") != "0":  # torch.compile cannot trace them
+    install_import_hook(with_shapes(), "beartype.beartype")
 
 END_OF_TEXT = "<|endoftext|>"
 SENTENCES = (

@@ -40,6 +40,10 @@ class Registry(Generic[T]):
         """Every name that can be given."""
         return tuple(dict.fromkeys([*self._known, *self._points()]))
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a name can be given; what is installed is looked up last."""
+        return name in self._known or name in self._points()
+
     def find(self, name: str) -> T | None:
         """What a name means, if that can be told without loading a package of others."""
         return self.get(name) if name in self._known else None
@@ -55,7 +59,7 @@ class Registry(Generic[T]):
         Raises:
             InputError: nothing has that name, or the package that brings it cannot be loaded.
         """
-        if not isinstance(name, str) or (name not in self._known and name not in self._points()):
+        if not isinstance(name, str) or name not in self:
             known = ", ".join(self.names())
             raise InputError(f"{self._what} {shown(name)} is unknown; choose from {known}")
         if name not in self._known:

@@ -38,7 +38,7 @@ class Compare(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The comparison of a study; None where there is no such study."""
-        return compare_command(STUDIES.get(cmd_name)) if cmd_name in STUDIES.names() else None
+        return compare_command(STUDIES.get(cmd_name)) if cmd_name in STUDIES else None
 
 
 def compare_command(study: type[Study]) -> Any:

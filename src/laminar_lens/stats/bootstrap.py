@@ -137,9 +137,8 @@ def band_or_nothing(
 
 def exponential(found: Interval) -> Interval:
     """Of an interval of logarithms, the interval of the numbers: of a geometric mean."""
-    return replace(
-        found, **{end: np.asarray(np.exp(getattr(found, end))) for end in ("estimate", "low", "high")}
-    )
+    estimate, low, high = (np.asarray(np.exp(one)) for one in (found.estimate, found.low, found.high))
+    return replace(found, estimate=estimate, low=low, high=high)
 
 
 def observations(

@@ -81,7 +81,7 @@ def register(study: S) -> S:
 
 def study_of(kind: str) -> type[Study] | None:
     """The class of a study by its name; None where there is none."""
-    return STUDIES.get(kind) if kind in STUDIES.names() else None
+    return STUDIES.get(kind) if kind in STUDIES else None
 
 
 def is_shipped(kind: str) -> bool:

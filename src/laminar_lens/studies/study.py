@@ -74,6 +74,8 @@ class Study(ABC):
     """Shared options that it does not take, each with the reason."""
     n_texts: ClassVar[int] = 200
     """How many texts the model writes where nobody says it."""
+    spare: ClassVar[int] = 0
+    """How many passages are then not measured, so that geometries are fitted on them."""
     together: ClassVar[str] = ""
     """Why measurements of some texts each make none of all; empty where they do."""
     least: ClassVar[int] = 2
@@ -87,7 +89,9 @@ class Study(ABC):
         """The texts that are measured; appends what a reader must know to `run.notes`."""
         from laminar_lens.studies.texts import chosen_texts
 
-        return chosen_texts(run.model, given, run.options, run.notes, run.progress, usual=self.n_texts)
+        return chosen_texts(
+            run.model, given, run.options, run.notes, run.progress, usual=self.n_texts, spare=self.spare
+        )
 
     def accepts(self, run: "Run") -> None:  # noqa: B027 (most studies take any model)
         """Refuses what does not fit the model, before texts are chosen; called for every condition."""

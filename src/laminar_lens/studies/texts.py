@@ -22,7 +22,7 @@ from laminar_lens.studies.documents import (
 from laminar_lens.studies.given import given_rows, group_labels
 from laminar_lens.studies.observations import Observations, Origin, check_repeats, observations
 from laminar_lens.studies.options import LONGEST, SHORTEST, USUAL_TEXTS, Options
-from laminar_lens.texts.passages import PASSAGES, SAMPLED
+from laminar_lens.texts.passages import N_PASSAGES, PASSAGES, SAMPLED, check_number
 
 
 @runtime_checkable
@@ -53,13 +53,15 @@ class Chosen(Protocol):
 class Texts:
     """Token ids [text pos] of one length, without a BOS, and the group of each text (None: all
     independent); `checked` says which of the texts that there were they are, `document_starts` what packed
-    rows were cut by, `source` whether they are "passages", "sampled" or "given"."""
+    rows were cut by, `source` whether they are "passages", "sampled" or "given", `others` the tokens of
+    passages that are not measured."""
 
     tokens: Tensor
     groups: np.ndarray | None
     checked: Observations | None = None
     document_starts: Any = None
     source: str = GIVEN
+    others: Sequence[list[int]] = ()
 
     @property
     def rows(self) -> list[list[int]]:
@@ -102,6 +104,7 @@ def chosen_texts(
     progress: Progress | None,
     *,
     usual: int = USUAL_TEXTS,
+    spare: int = 0,
     reach: Callable[[int], int] | None = None,
 ) -> Texts:
     """Windows of one length; texts that are shorter are left out, counted in `notes`, and so are texts that
@@ -112,6 +115,7 @@ def chosen_texts(
         options: how many texts, their length, groups and document starts, BOS and seed.
         notes: get what a reader must know.
         usual: how many the model writes where `options` say nothing.
+        spare: how many passages are then not measured.
         reach: on how many first tokens of a text, by its length, depends what is measured; all by default.
 
     With `document_starts` each document of a packed row is a text by itself; of texts, a token id says where
@@ -129,7 +133,7 @@ def chosen_texts(
     if source == SAMPLED:
         return _sampled(model, options, room, usual, reach, notes, progress)
     if source == PASSAGES:
-        return _passages(model, options, room, reach, notes)
+        return _passages(model, options, room, spare, reach, notes)
     length, starts = options.length, options.document_starts
     is_ids = hasattr(texts, "ndim") and starts is None
     usual_length = _length(length, room, LONGEST)
@@ -165,15 +169,21 @@ def _sampled(
 
 
 def _passages(
-    model: HookedModel, options: Options, room: int, reach: Callable[[int], int] | None, notes: list[str]
+    model: HookedModel,
+    options: Options,
+    room: int,
+    spare: int,
+    reach: Callable[[int], int] | None,
+    notes: list[str],
 ) -> Texts:
     """One window of each passage."""
     if options.groups is not None:
         raise InputError("groups= goes with texts= that are given; every passage is independent")
     wanted = _length(options.length, room, LONGEST)
-    found = windows(check_language(model), wanted, options.n_texts, options.seed)
-    made = _of_length(model, found.rows, wanted, None, "text", reach, notes, what="passages")
-    return replace(made, source=PASSAGES)
+    n_texts = N_PASSAGES - spare if options.n_texts is None else check_number(options.n_texts)
+    rows = windows(check_language(model), wanted, None, options.seed).rows
+    made = _of_length(model, rows[:n_texts], wanted, None, "text", reach, notes, what="passages")
+    return replace(made, source=PASSAGES, others=rows[n_texts:])
 
 
 def _of_length(

@@ -49,7 +49,7 @@ def check_study(study: Study, model: HookedModel | None = None, texts: Any = Non
 def is_known(case: Case) -> None:
     """It is found by its kind."""
     kind = type(case.study).kind
-    assert kind in STUDIES.names(), f"{kind!r} is not registered: use @ll.register, or an entry point"
+    assert kind in STUDIES, f"{kind!r} is not registered: use @ll.register, or an entry point"
     assert STUDIES.get(kind) is type(case.study), f"another class is registered as {kind!r}"
 
 

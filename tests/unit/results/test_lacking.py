@@ -68,7 +68,9 @@ def test_any_part_may_be_missing(kind, model, tmp_path):
     dataset = result.dataset
     shown(load_result(result.save(tmp_path / "whole.nc")))
     refused = 0
-    for name in map(str, dataset.variables):
+    for number, name in enumerate(map(str, dataset.variables)):
+        if name.startswith("warmup_") and number % 5:
+            continue  # the warm-up that a study keeps is shown by the view of "warmup", tried above
         less = type(result)(dataset.drop_vars(name))
         labels = name in LABELLED and name in less.dataset.dims
         if labels or not refused:  # through a file where it is refused at the door, and one more

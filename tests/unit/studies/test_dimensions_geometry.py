@@ -14,6 +14,8 @@ from laminar_lens.models.calibration import SEED
 from laminar_lens.report import render
 from laminar_lens.results import claim_rows
 from laminar_lens.studies.dimensions.study import dimension_study
+from laminar_lens.studies.options import Options
+from laminar_lens.studies.texts import chosen_texts
 
 N, LENGTH, SKIP = 60, 24, 12
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]
@@ -136,3 +138,25 @@ def test_what_does_not_fit_is_refused_in_one_line(tiny_gpt2: Any, tiny_llama: An
     own = ll.sample_tokens(model, 64, 64, seed=SEED)
     with pytest.raises(InputError, match="text 0 is one of the texts that geometry 'centred' was fitted on"):
         dimension_study(model, own, geometry="mean_over_d_model")
+
+
+def test_on_passages_it_is_fitted_on_others_in_one_pass(tiny_gpt2: Any, monkeypatch: Any) -> None:
+    """Nothing is written by the model, and no passage that is fitted on is measured."""
+    from laminar_lens.models import calibration
+    from laminar_lens.models.batches import prompt_batches
+
+    def noted(model: Any, texts: Any, **how: Any) -> Any:
+        fitted.extend(texts.tolist())
+        return prompt_batches(model, texts, **how)
+
+    monkeypatch.setattr(calibration, "sample_tokens", None)
+    monkeypatch.setattr(calibration, "prompt_batches", noted)
+    model = ll.load_model(str(tiny_gpt2))
+    for n_texts, measured in ((40, 40), (None, 416)):
+        fitted: list[list[int]] = []
+        result = ll.dimension_study(model, length=24, n_texts=n_texts, seed=3)
+        assert result.settings["n_texts"] == measured
+        chosen = chosen_texts(model, None, Options(n_texts=measured, length=24, seed=3), [], None).rows
+        assert len(fitted) == 64
+        assert not {tuple(row[-6:]) for row in fitted} & {tuple(row[-6:]) for row in chosen}
+        assert [row in [one[:24] for one in fitted] for row in chosen] == [False] * measured

@@ -160,6 +160,10 @@ class TestStudies:
         assert found.numbers_sha256 == named.numbers_sha256
         given = STUDIES[study](model, chosen(model, n_texts=24, length=12)[0].tokens)
         assert given.settings["texts"] == "given"
+        if study == "dimensions":  # the centred geometry beside it is fitted on other texts
+            raw = [one.measured["after_mean"].isel(geometry=0) for one in (given, found)]
+            np.testing.assert_array_equal(*raw)
+            return
         assert given.numbers_sha256 == found.numbers_sha256
 
     @each_study

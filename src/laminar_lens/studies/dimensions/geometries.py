@@ -17,7 +17,10 @@ from typing import Any
 from torch import Tensor
 
 from laminar_lens.geometry import Geometry, fit_geometries, fit_geometry, named_geometry
+from laminar_lens.geometry.base import padded
+from laminar_lens.studies.dimensions.study import SPARE
 from laminar_lens.studies.run import Run
+from laminar_lens.studies.texts import Texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +52,8 @@ class Compared:
 
 
 def compared(run: Run, skip: int) -> list[Compared]:
-    """The geometry that a study was given, and the same centred where it is not; fitted on texts of the
-    model's own where it needs any.
+    """The geometry that a study was given, and the same centred where it is not; fitted, where it needs
+    texts, on passages that are not measured, or where too few of them are left, on what the model writes.
 
     Args:
         run: its options hold the geometry, a name or what `fit_geometry` returned.
@@ -61,7 +64,8 @@ def compared(run: Run, skip: int) -> list[Compared]:
     """
     model, geometry, chosen = run.model, run.options.geometry, run.options
     how: dict[str, Any] = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm}
-    fit = {"skip": skip, "seed": chosen.seed, **how, "layers": run.layers, "progress": run.progress}
+    fit: dict[str, Any] = {"skip": skip, "seed": chosen.seed, **how, "layers": run.layers}
+    fit |= {"progress": run.progress, "texts": _others(run, skip)}
     if isinstance(geometry, str):
         base = fit_geometry(model, geometry, **fit)
     else:
@@ -72,3 +76,10 @@ def compared(run: Run, skip: int) -> list[Compared]:
     centred = fit_geometries(model, ["centred"], through=base.apply, **fit)["centred"]
     name = "centred" if base.name == "raw" else f"{base.name}, centred"
     return [*found, Compared(name, (base, centred))]
+
+
+def _others(run: Run, skip: int) -> Tensor | None:
+    """Token ids [text pos] of passages to fit on; None where fewer than `SPARE` are left unmeasured."""
+    others = run.texts.others if isinstance(run.texts, Texts) else ()
+    rows = [row[: run.tokens.shape[1]] for row in others if len(row) > skip + 1]
+    return padded(rows[:SPARE]) if len(rows) >= SPARE else None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from laminar_lens.studies.run import Run
 
 DEFAULT_TEXTS = 200
+SPARE = 64
+"""Passages that are not measured: geometries are fitted on them."""
 REMOVED = 8
 FEW = 3
 
@@ -41,6 +43,7 @@ class Dimensions(Study):
         "geometries": "it compares its geometry with the same one centred",
     }
     n_texts: ClassVar[int] = DEFAULT_TEXTS
+    spare: ClassVar[int] = SPARE
     least: ClassVar[int] = 4  # one half chooses what the other measures
     remeasured: ClassVar[tuple[str, ...]] = ("removed",)
 
@@ -118,17 +121,19 @@ def dimension_study(
     Args:
         model: any causal TransformerLens model.
         texts, length, groups: as in `warmup_study`.
-        n_texts: as in `warmup_study`; 200 where the model writes them.
+        n_texts: how many passages, by default all but 64, on which geometries are fitted, or how many texts
+            the model writes, 200 by default.
         document_starts: cuts packed rows into their documents, as in `warmup_study`.
         removed: the angle is measured without the first 0, 1, … so many dimensions.
         prepend_bos, final_norm, layers: as in `capture_residuals`; with a BOS, position 0 is the BOS.
         seed: of the texts, the halves, the random dimensions and the bootstrap.
         interventions: change the run, as in `warmup_study`; geometries are fitted on the plain run.
         geometry: of the vectors whose cosines are taken: a name of `laminar_lens.geometry.GEOMETRIES`,
-            fitted on texts of its own where it needs any, or what `fit_geometry` returned. Beside it stands
-            the same with the mean over the body of other texts removed ("centred" beside "raw",
-            "layernormed, centred" beside "layernormed"); beside "centred" and "standardised", where nothing
-            is left to remove, stands nothing.
+            fitted where it needs texts on 64 passages that are not measured, or, where fewer are left, on
+            what the model writes; or what `fit_geometry` returned. Beside it stands the same with the mean
+            over the body of other texts removed ("centred" beside "raw", "layernormed, centred" beside
+            "layernormed"); beside "centred" and "standardised", where nothing is left to remove, stands
+            nothing.
         progress: called as `progress(label, done, total)`.
 
     There is no `random_init` (it compares with dimensions at random), no `geometries` (with its own geometry,
