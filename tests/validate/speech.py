@@ -126,6 +126,7 @@ def measurement(
         layer=np.arange(1, LAYERS + 1),
         state=np.arange(LAYERS + 1),
         tagger="a tagger",
+        observed="texts",
         tags=np.array(["NOUN", "VERB", "ADJ", "DET"], dtype=object),
         tokens="last",
     )

@@ -293,6 +293,7 @@ class TestLongTexts:
         found = ll.speech_study(model, text, tagger=by_turns, n_perm=99)
         assert found.settings["windows"] > 10_000 // CONTEXT
         assert any("There is one text" in note for note in found.warnings)
+        assert f"({found.settings['windows']} windows of one text)" in found.sentence
         assert np.isfinite(found.dataset["ratio_low"].values).all()
         cut = re.search(r"(\d+) cut by the end of a window", " ".join(found.warnings))
         assert cut is not None

@@ -32,6 +32,7 @@ class Measurement:
         count: how often it stands in all texts; with `n_tokens`, `position` and `n_characters` matched on.
         mean_state: of all words of a class, in each hidden state; NaN where there is none.
         tagger, tags: what tagged the words, and how.
+        observed: "texts", or "windows of one text".
         tokens: "last" or "mean": which of a word's tokens stand for it.
         group: of each window, where windows of one group count as one.
     """
@@ -48,6 +49,7 @@ class Measurement:
     layer: Annotated[np.ndarray, Axes("layer")]
     state: Annotated[np.ndarray, Axes("state")]
     tagger: str
+    observed: str
     tags: Annotated[np.ndarray, Axes("tag")]
     tokens: str
     group: Annotated[np.ndarray, Axes("text")] | None = None
@@ -75,6 +77,7 @@ def measure(run: Run, tokens: str) -> xr.Dataset:
         layer=np.arange(1, n_layers + 1),
         state=np.arange(n_layers + 1),
         tagger=plan.tagger,
+        observed=plan.observed,
         tags=np.array(plan.tags, dtype=object),
         tokens=tokens,
         group=run.groups,

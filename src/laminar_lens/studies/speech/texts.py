@@ -98,6 +98,11 @@ class TaggedTexts:
         return sum(len(one.kind) for one in self.words)
 
     @property
+    def observed(self) -> str:
+        """What intervals are over."""
+        return "texts" if len(self.texts) > 1 else "windows of one text"
+
+    @property
     def notes(self) -> list[str]:
         """What a reader must know of them."""
         lost = self.left_out

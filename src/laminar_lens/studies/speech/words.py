@@ -31,7 +31,9 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
 
 def _claimed(facts: Facts, claims: dict[str, Claim]) -> list[str]:
     matched, plain, published = (claims[name] for name in ("N1", "N2", "N3"))
-    said = f"{_MATCHED[matched.verdict]}: {_times(matched)} ({facts.n} texts); as they are "
+    said = (
+        f"{_MATCHED[matched.verdict]}: {_times(matched)} ({facts.n} {facts.measured.observed}); as they are "
+    )
     parts = [f"{said}{_PLAIN[plain.verdict]}: {_times(plain)}."]
     if math.isfinite(published.estimate):
         parts.append(
