@@ -286,9 +286,7 @@ BY_NAME: dict[str, Check | None] = {
     **dict.fromkeys(("n_draws", "n_perm"), functools.partial(whole, most=MOST_DRAWS)),
     **dict.fromkeys(("layers", "positions", "at", "dimensions"), wholes),
     **dict.fromkeys(("temperature", "norm_ratio", "min_cosine"), number),
-    **dict.fromkeys(
-        ("occurrence", "baseline", "backend", "what", "name", "a", "b", "revision", "pieces"), text
-    ),
+    **dict.fromkeys(("occurrence", "baseline", "backend", "what", "name", "a", "b", "revision"), text),
     **dict.fromkeys(("mask", "padding"), truths),
     "checkpoint": functools.partial(whole, least=0),
     "device_map": device_map,

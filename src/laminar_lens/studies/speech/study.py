@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from laminar_lens.arguments import MOST_DRAWS, checked
+from laminar_lens.arguments import MOST_DRAWS, checked, text
 from laminar_lens.axes import Labels, Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
@@ -68,7 +68,7 @@ class Speech(Study):
     def __post_init__(self) -> None:
         check_tagger("tagger", self.tagger)
         object.__setattr__(self, "classes", chosen_classes("classes", self.classes))
-        choice("pieces", self.pieces, PIECES)
+        choice("pieces", text("pieces", self.pieces), PIECES)
         if self.n_perm < 1:
             raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
 
