@@ -73,7 +73,8 @@ def published(facts: Facts, matched: Claim) -> Claim:
     claim = Claim(UNDETERMINED, found, math.nan, math.nan, "times", evidence)
     if matched.verdict == UNDETERMINED:
         return decided(claim, "", "it is undetermined which class has the longer path")
-    same = found > 1 if matched.verdict == "holds" else found < 1 + NEGLIGIBLE
+    least = 1 if matched.verdict == "holds" or matched.high < 1 else 1 + NEGLIGIBLE
+    same = (found > least) == (matched.verdict == "holds")
     return Claim("holds" if same else "fails", found, math.nan, math.nan, "times", evidence)
 
 

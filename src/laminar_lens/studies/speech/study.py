@@ -29,6 +29,7 @@ class Speech(Study):
     """Whether nouns, verbs, adjectives and function words travel differently along the layers (N1–N3).
 
     How long their paths are, how winding, how far they turn; matched on frequency, pieces, position, length.
+    By default 60 passages with hand-checked tags are read, whichever the model.
     """
 
     kind: ClassVar[str] = "speech"

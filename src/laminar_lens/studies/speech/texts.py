@@ -24,10 +24,15 @@ from laminar_lens.studies.speech.frequency import frequencies
 from laminar_lens.studies.speech.taggers import check_number, loaded, named, words_of
 from laminar_lens.texts.passages import PASSAGES, SAMPLED, passages
 from laminar_lens.texts.tags import Tagged, tagged_passages
+from laminar_lens.words import joined
 
-LEFT_OUT = ("first", "shared", "cut", "untokenised")
-"""Why a word of a class is not measured: it holds position 0, shares a token with another word, is cut by the
-end of a window, or has no token."""
+LEFT_OUT = {
+    "first": "at position 0",
+    "shared": "that share a token with another word",
+    "cut": "cut by the end of a window",
+    "untokenised": "without a token",
+}
+"""Why a word of a class is not measured."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,9 @@ class TaggedTexts:
         lost = self.left_out
         if not lost.total():
             return []
-        return [
-            f"{lost.total():,} of {lost.total() + self.n_words:,} words of the four classes are left out: "
-            f"{lost['first']} at position 0, {lost['shared']} that share a token with another word, "
-            f"{lost['cut']} cut by the end of a window, {lost['untokenised']} without a token."
-        ]
+        every, why = lost.total() + self.n_words, [f"{n:,} {LEFT_OUT[name]}" for name, n in lost.items() if n]
+        said = f"{lost.total():,} of {every:,} words of the four classes are left out"
+        return [f"{said}: {joined(why)}."]
 
 
 def tagged_texts(run: Run, given: Prompts, tagger: Any) -> TaggedTexts:
