@@ -54,20 +54,15 @@ def installed_tagger(name: str, given: Any) -> Any:
     return given
 
 
-def named(given: Any) -> str:
-    """How a result names a tagger."""
-    if given is None:
-        return SHIPPED
-    return given if isinstance(given, str) else qualified_name(given)
-
-
-def loaded(given: Any) -> Tagger:
-    """The function of a tagger.
+def loaded(given: Any) -> tuple[Tagger, str]:
+    """The function of a tagger, and how a result names it.
 
     Raises:
         InputError: a pipeline that cannot be loaded.
     """
-    return _spacy(given.removeprefix(SPACY)) if isinstance(given, str) else given
+    if isinstance(given, str):
+        return _spacy(given.removeprefix(SPACY))
+    return given, qualified_name(given)
 
 
 def check_number(n: int, tagger: Any) -> None:
@@ -128,8 +123,8 @@ def _is_there(pipeline: str) -> bool:
         return False
 
 
-def _spacy(pipeline: str) -> Tagger:
-    """The words of a spaCy pipeline, without white space."""
+def _spacy(pipeline: str) -> tuple[Tagger, str]:
+    """What gives the words of a spaCy pipeline, without white space, and its name and versions."""
     import spacy
 
     try:
@@ -147,4 +142,5 @@ def _spacy(pipeline: str) -> Tagger:
             Word(one.idx, one.idx + len(one), one.pos_ or one.tag_) for one in load(text) if not one.is_space
         ]
 
-    return tag
+    meta = load.meta
+    return tag, f"{SPACY}{meta['lang']}_{meta['name']} {meta['version']} (spaCy {spacy.__version__})"

@@ -21,7 +21,7 @@ from laminar_lens.studies.run import Run
 from laminar_lens.studies.speech.alignment import NO_TOKEN, SHARED, pieces
 from laminar_lens.studies.speech.classes import CLASSES, OF_TAG
 from laminar_lens.studies.speech.frequency import frequencies
-from laminar_lens.studies.speech.taggers import check_number, loaded, named, words_of
+from laminar_lens.studies.speech.taggers import SHIPPED, check_number, loaded, words_of
 from laminar_lens.texts.passages import PASSAGES, SAMPLED, passages
 from laminar_lens.texts.tags import Tagged, tagged_passages
 from laminar_lens.words import joined
@@ -130,7 +130,7 @@ def tagged_texts(run: Run, given: Prompts, tagger: Any) -> TaggedTexts:
         raise InputError(
             "the model has no tokenizer: words cannot be found among tokens; set model.tokenizer"
         )
-    read, source, labels = _read(run, given, tagger)
+    read, source, labels, name = _read(run, given, tagger)
     with quiet():
         tokens = [token_spans(tokenizer, one.text) for one in read]
     checked = observations([ids for ids, _ in tokens], tokenizer, "text", groups=labels)
@@ -148,7 +148,7 @@ def tagged_texts(run: Run, given: Prompts, tagger: Any) -> TaggedTexts:
         groups=_groups(cut.text, labels, run.notes),
         texts=tuple(read[at].text for at in keep),
         source=source,
-        tagger=named(tagger),
+        tagger=name,
         tags=tuple(tag for tag, _ in tags.most_common()),
         left_out=cut.left_out,
         checked=checked,
@@ -158,27 +158,25 @@ def tagged_texts(run: Run, given: Prompts, tagger: Any) -> TaggedTexts:
     return found
 
 
-def _read(run: Run, given: Prompts, tagger: Any) -> tuple[list[Tagged], str, np.ndarray | None]:
-    """The texts with their words, where they are from, and the group of each."""
-    options = run.options
+def _read(run: Run, given: Prompts, tagger: Any) -> tuple[list[Tagged], str, np.ndarray | None, str]:
+    """The texts with their words, where they are from, the group of each, and what tagged them."""
+    options, labels = run.options, None
     if given is None or (isinstance(given, str) and given == PASSAGES):
         if options.groups is not None:
             raise InputError("groups= goes with texts= that are given; every passage is independent")
         check_language(run.model, "give texts= and a tagger= for them")
-        return _passages(options.n_texts, options.seed, tagger), PASSAGES, None
-    texts = _given(given, tagger, run.notes)
-    return _tagged(texts, tagger), GIVEN, group_labels(options.groups, len(texts))
-
-
-def _passages(n_texts: int | None, seed: int, tagger: Any) -> list[Tagged]:
-    """Those with shipped tags, or of all of them those that a tagger is to tag."""
-    pool = [one.text for one in tagged_passages()] if tagger is None else list(passages())
-    n = len(pool) if n_texts is None else n_texts
-    check_number(n, tagger)
-    chosen = sorted(stream(seed, "tagged passages").permutation(len(pool))[:n].tolist())
+        pool, source = tagged_passages() if tagger is None else passages(), PASSAGES
+        n = len(pool) if options.n_texts is None else options.n_texts
+        check_number(n, tagger)
+        chosen = stream(options.seed, "tagged passages").permutation(len(pool))[:n]
+        texts: list[Any] = [pool[at] for at in sorted(chosen.tolist())]
+    else:
+        texts, source = list(_given(given, tagger, run.notes)), GIVEN
+        labels = group_labels(options.groups, len(texts))
     if tagger is None:
-        return [tagged_passages()[at] for at in chosen]
-    return _tagged([pool[at] for at in chosen], tagger)
+        return texts, source, labels, SHIPPED
+    tag, name = loaded(tagger)
+    return [Tagged(one, words_of(tag, one, at)) for at, one in enumerate(texts)], source, labels, name
 
 
 def _given(given: Any, tagger: Any, notes: list[str]) -> tuple[str, ...]:
@@ -193,11 +191,6 @@ def _given(given: Any, tagger: Any, notes: list[str]) -> tuple[str, ...]:
     if tagger is None:
         raise InputError("texts= that are given have no tags: give tagger=, such as 'spacy:en_core_web_sm'")
     return texts
-
-
-def _tagged(texts: Sequence[str], tagger: Any) -> list[Tagged]:
-    tag = loaded(tagger)
-    return [Tagged(text, words_of(tag, text, index)) for index, text in enumerate(texts)]
 
 
 class _Windows:
