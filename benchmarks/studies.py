@@ -41,11 +41,9 @@ class Spent:
 def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any]]:
     """Each study by name; its random twin, its intervals and claims are in it."""
     import laminar_lens as ll
-    from laminar_lens.geometry import fit_geometry
     from laminar_lens.studies.sequential.command import Part
 
     how: dict[str, Any] = {"texts": "passages"}
-    centred = fit_geometry(model, "centred")  # the texts of a fit are written token by token: no pass
     return {
         "sequential": lambda: ll.sequential_study(
             model, ll.her_prompts(), warmup=Part(n_texts=texts["sequential"])
@@ -53,7 +51,7 @@ def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any
         "warmup": lambda: ll.warmup_study(model, n_texts=texts["warmup"], **how),
         "why": lambda: ll.why_study(model, n_texts=texts["why"], **how),
         "sinks": lambda: ll.sink_study(model, n_texts=texts["sinks"], **how),
-        "dimensions": lambda: ll.dimension_study(model, n_texts=texts["dimensions"], geometry=centred, **how),
+        "dimensions": lambda: ll.dimension_study(model, n_texts=texts["dimensions"], **how),
         "decomposition": lambda: ll.decomposition_study(model, n_texts=texts["decomposition"], **how),
         "paths": lambda: ll.path_study(model, n_texts=texts["paths"], **how),
         "speech": lambda: ll.speech_study(model, n_texts=texts["speech"]),
