@@ -49,11 +49,11 @@ def longer(facts: Facts, held: str) -> Claim:
         verdict = "fails"
     elif found[1] > 1:
         verdict = "holds"
-    others = {"how winding": "tortuosity", "how far they turn a layer": "rotation"}
-    said = "; ".join(f"{words} {told(ratio(facts, name, PAIR, held))}" for words, name in others.items())
+    winding, turn = (told(ratio(facts, name, PAIR, held)) for name in ("tortuosity", "rotation"))
+    p = number(p_value(facts, "path", PAIR, held))
     evidence = (
-        f"{held.capitalize()}. The ratio of {said}; p = {number(p_value(facts, 'path', PAIR, held))} of the "
-        "test that the ratio of paths is 1, adjusted for all classes and measures."
+        f"{held.capitalize()}. The ratio of tortuosities is {winding}, of rotations a layer {turn}; p = {p} of "
+        "the test that the ratio of paths is 1, adjusted for all classes and measures."
     )
     reason = f"its interval reaches from 1 or below to beyond {1 + NEGLIGIBLE:g}"
     return decided(Claim(verdict, *found, "times", evidence), facts.effect.withheld, reason)

@@ -109,7 +109,7 @@ def rotations(dataset: xr.Dataset) -> go.Figure | None:
     caption = "Angle between a word's vector and its own in the layer before, mean over words and texts."
     title = "How far a word turns in each block, by class"
     figure = _by_class(dataset, "turn", title, caption, "rotation (rad)")
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", tickformat=".2~g")
     return figure
 
 
