@@ -52,8 +52,8 @@ def longer(facts: Facts, held: str) -> Claim:
     winding, turn = (told(ratio(facts, name, PAIR, held)) for name in ("tortuosity", "rotation"))
     p = number(p_value(facts, "path", PAIR, held))
     evidence = (
-        f"{held.capitalize()}. The ratio of tortuosities is {winding}, of rotations a layer {turn}; p = {p} of "
-        "the test that the ratio of paths is 1, adjusted for all classes and measures."
+        f"{held.capitalize()}. The ratio of tortuosities is {winding}, of rotations a layer {turn}; p = {p} "
+        "of the test that the ratio of paths is 1, adjusted for all classes and measures."
     )
     reason = f"its interval reaches from 1 or below to beyond {1 + NEGLIGIBLE:g}"
     return decided(Claim(verdict, *found, "times", evidence), facts.effect.withheld, reason)
