@@ -1,4 +1,9 @@
-"""Universal part-of-speech tags of some of the shipped passages, checked by hand."""
+"""Universal part-of-speech tags of 60 of the shipped passages.
+
+One annotator, a language model, gave every word its tag while reading its sentence, and read each
+disagreement with two taggers (spaCy's small English pipeline, HanTa) again; outside code, one of the two
+agrees with 97.5% of the tags. NOUN, VERB, DET, PRON and AUX are firm, the borders of ADV, ADP and SCONJ soft.
+"""
 
 from collections.abc import Sequence
 from functools import cache
@@ -36,7 +41,7 @@ class Tagged(NamedTuple):
 
 @cache
 def tagged_passages() -> tuple[Tagged, ...]:
-    """The shipped passages whose words carry hand-checked tags."""
+    """The shipped passages whose words carry checked tags."""
     return read_tags(FILE, passages())
 
 

@@ -1,4 +1,4 @@
-"""The hand-made part-of-speech tags of 60 passages: every character tagged once, by the 17 Universal tags.
+"""The part-of-speech tags of 60 passages: every character tagged once, by the 17 Universal tags.
 
 Conventions where the guidelines leave room: a preposition before a gerund is SCONJ, as "when" and "where"
 are before an adverbial clause (ADV where they ask or relate); a past participle before its noun is ADJ;

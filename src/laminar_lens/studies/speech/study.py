@@ -29,7 +29,7 @@ class Speech(Study):
     """Whether nouns, verbs, adjectives and function words travel differently along the layers (N1–N3).
 
     How long their paths are, how winding, how far they turn; matched on frequency, pieces, position, length.
-    By default 60 passages with hand-checked tags are read, whichever the model.
+    By default 60 passages with checked tags are read, whichever the model.
     """
 
     kind: ClassVar[str] = "speech"
@@ -141,7 +141,8 @@ def speech_study(
     Args:
         model: any causal TransformerLens model with a tokenizer.
         texts: a list of texts, or a file as in `warmup_study`; by default the 60 English passages with
-            hand-checked tags. They are read whole; where the context ends, a text goes on in another window.
+            checked tags (see `laminar_lens.texts.tags`). They are read whole; where the context ends, a text
+            goes on in another window.
         tagger: a function of a text that returns (start, end, tag) for each word, in characters, with
             Universal tags; or "spacy:PIPELINE". None: the shipped tags, of the 60 passages alone.
         classes: two or more of "nouns" (NOUN), "verbs" (VERB), "adjectives" (ADJ), "function words" (ADP,
