@@ -57,6 +57,7 @@ STUDIES: Registry[type[Study]] = Registry(
         "decomposition": "laminar_lens.studies.decomposition.study:Decomposition",
         "rotation": "laminar_lens.studies.rotation.study:Rotation",
         "paths": "laminar_lens.studies.paths.study:Paths",
+        "trajectories": "laminar_lens.studies.trajectories.study:Trajectories",
     },
     _accepted,
 )
