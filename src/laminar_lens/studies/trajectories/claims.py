@@ -50,7 +50,7 @@ def plane(facts: Facts) -> Claim:
         f"{facts.measured.layer[at[1]]}. More than half is shown to be hidden in {_where(facts, over)}, less "
         f"than half, of every two groups, in "
         f"{named_layers(facts.measured.layer[(under & defined).all(axis=0)].tolist())}. The two axes have "
-        f"{percent(facts.measured.explained[:2].sum())} of the variance of all layers and tokens."
+        f"{percent(facts.measured.explained[:2].sum(), 1)} of the variance of all layers and tokens."
     )
     numbers = float(found.estimate[at]), float(found.low[at]), float(found.high[at])
     reason = f"the band reaches over half in {_where(facts, ~under)}"

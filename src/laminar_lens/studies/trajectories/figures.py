@@ -32,6 +32,8 @@ from laminar_lens.words import share
 COLORS = (TARGET, WITH_FIRST, WITHOUT_FIRST, RANDOM, *EARLY, BASELINE)
 DASHES = ("solid", "5px,4px", "2px,3px")
 HEIGHT = 560
+SIZES = {go.Scatter: (5, 4, 11), go.Scatter3d: (3, 2, 7)}
+"""Of a layer's mean, of a prompt and of the chosen layer's mean."""
 
 
 def words_of(dataset: xr.Dataset) -> list[tuple[str, str]]:
@@ -83,12 +85,16 @@ def space(dataset: xr.Dataset) -> go.Figure | None:
     for (name, color), way in zip(words_of(dataset), dataset["trajectory"].values, strict=True):
         figure.add_trace(_line(go.Scatter3d, way[:, :3], name, color, dataset["layer"].values))
     _slider(figure, dataset, go.Scatter3d, 3)
-    look = {"gridcolor": RULE, "zerolinecolor": RULE, "backgroundcolor": "white", "color": SOFT}
+    look = {"gridcolor": RULE, "zerolinecolor": RULE, "color": SOFT, "showbackground": False}
+    look |= {"tickfont": {"size": 10}, "nticks": 5}
     scene = {
-        f"{letter}axis": {"title": {"text": axis_name(dataset, axis)}, **look}
+        f"{letter}axis": {"title": {"text": axis_name(dataset, axis), "font": {"size": 12}}, **look}
         for axis, letter in enumerate("xyz")
     }
-    figure.update_layout(scene={**scene, "aspectmode": "cube"}, margin={"l": 8, "r": 8, "b": 8})
+    figure.update_layout(
+        scene={**scene, "aspectmode": "cube", "camera": {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}}},
+        margin={"l": 8, "r": 8, "b": 8},
+    )
     return figure
 
 
@@ -97,7 +103,7 @@ def _line(kind: Any, way: np.ndarray, name: str, color: str, layers: np.ndarray)
     shapes = ["circle-open", *["circle"] * (len(layers) - 1)]
     return kind(
         **_at(way.T), mode="lines+markers", name=name, legendgroup=name,
-        line={"color": color, "width": 2.4}, marker={"color": color, "size": 5, "symbol": shapes},
+        line={"color": color, "width": 2.4}, marker={"color": color, "size": SIZES[kind][0], "symbol": shapes},
         text=[f"layer {layer}" for layer in layers], hovertemplate=f"{name}, %{{text}}<extra></extra>",
     )  # fmt: skip
 
@@ -107,9 +113,9 @@ def _slider(figure: go.Figure, dataset: xr.Dataset, kind: Any, n: int) -> None:
     first, layers = len(figure.data), dataset["layer"].values.tolist()
     start = len(layers) // 2
     for which, (name, color) in enumerate(words_of(dataset)):
-        large = {"size": 11, "color": color, "line": {"color": INK, "width": 1}}
+        large = {"size": SIZES[kind][2], "color": color, "line": {"color": INK, "width": 1}}
         for points, marker in (
-            (dataset["coordinate"].values[:, which], {"size": 4, "color": fade(color, 0.45)}),
+            (dataset["coordinate"].values[:, which], {"size": SIZES[kind][1], "color": fade(color, 0.45)}),
             (dataset["trajectory"].values[None, which], large),
         ):
             hover = f"{name}, one prompt" if len(points) > 1 else f"{name}, mean"
@@ -210,6 +216,7 @@ def turning(dataset: xr.Dataset) -> go.Figure | None:
             seen += band
     layer_axis(figure, layers.tolist())
     angle_axis(figure, seen, title="turn (rad)")
+    _legend_below(figure)
     return figure
 
 

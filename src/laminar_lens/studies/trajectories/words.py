@@ -28,7 +28,7 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     """The answer in a few sentences."""
     words = joined([repr(str(word).strip()) for word in facts.measured.word])
     plane = _PLANE[claims["T1"].verdict].format(where=named_layers(hiding(facts)))
-    explained = percent(facts.measured.explained[:2].sum())
+    explained = percent(facts.measured.explained[:2].sum(), 1)
     return (
         f"{words} in {len(facts.measured.distance)} prompts: {plane}. They have {explained} of the variance "
         f"of all layers and tokens. {_PARTING[claims['T2'].verdict]}.{_FIRST[claims['T3'].verdict]}"
