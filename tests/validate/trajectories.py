@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.studies.measured import to_dataset
+from laminar_lens.studies.measured import of_dataset, to_dataset
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.trajectories.answer import answer
+from laminar_lens.studies.trajectories.facts import Facts
 from laminar_lens.studies.trajectories.measure import PLACES, Measurement
 from tests.validate.bounds import coverage_ok, rejections_range
 from tests.validate.rows import Row
@@ -19,8 +20,8 @@ LAYERS, SETS, SIZES = 6, 500, (54, 200)
 ENDS = ("_low", "_high")
 CORNERS = np.array([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]]) / 3**0.5
 """Of a triangle of side 1: each two groups are as far apart."""
-LARGE = 200_000
-"""Prompts whose means are the truth."""
+PARTS = 50
+"""So many times 4,000 prompts, whose means are the truth."""
 
 
 def run(seeds: int) -> list[Row]:
@@ -31,14 +32,16 @@ def run(seeds: int) -> list[Row]:
 
 
 def _truth() -> dict[str, np.ndarray]:
-    """Means of very many prompts."""
-    large = answer_again(measurement(LARGE // 50, seed=[9, 0], hidden=0.3, parting=0.2, first=0.4)).data
-    found = {name: large[name].values.copy() for name in NAMES}
-    for part in range(1, 50):
-        data = answer_again(measurement(LARGE // 50, seed=[9, part], hidden=0.3, parting=0.2, first=0.4)).data
-        for name in NAMES:
-            found[name] += (data[name].values - found[name]) / (part + 1)
-    return found
+    """Means of very many prompts, without intervals."""
+    parts = []
+    for part in range(PARTS):
+        data = measurement(4000, seed=[9, part], hidden=0.3, parting=0.2, first=0.4)
+        facts = Facts(of_dataset(Measurement, data), 0)
+        third, relative = LAYERS // 3, facts.relatives
+        parting = relative[..., -third:].mean(axis=2) - relative[..., :third].mean(axis=2)
+        each = (facts.distances, facts.hidden_shares, relative, parting, facts.turns)
+        parts.append([one.mean(axis=0) for one in each])
+    return {name: np.mean(each, axis=0) for name, each in zip(NAMES, zip(*parts, strict=True), strict=True)}
 
 
 NAMES = ("distance", "hidden", "relative", "parting", "turning")
@@ -87,8 +90,8 @@ def answer_again(data: xr.Dataset, seed: int = 0) -> Answer:
 
 
 def measurement(n: int, *, seed: Any, hidden: float, parting: float, first: float) -> xr.Dataset:
-    """What `n` prompts might have given: each two groups differ by a distance that grows by `parting` from the
-    first third of the layers to the last, over a norm of 1, and of which the plane hides a share, on average
+    """What `n` prompts might have given: each two groups differ by a distance that grows by `parting` from
+    the first third of the layers to the last, over a norm of 1, and of which the plane hides a share, on average
     `hidden`. What is random is a prompt's own."""
     rng = np.random.default_rng(seed)
     share = np.clip(hidden + 0.1 * _noise(rng, n, LAYERS), 0.01, 0.99)  # [prompt layer]

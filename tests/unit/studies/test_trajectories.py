@@ -268,7 +268,7 @@ class TestClaims:
 class TestGroups:
     """The same prompts with other words."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def tokenizer(self, model: Any) -> Any:
         return model.tokenizer
 
@@ -316,7 +316,7 @@ class TestGroups:
         texts = ["We often saw her", "They never told her"]
         result = ll.trajectory_study(model, texts)
         assert any("In 2 of 2 prompts the target has no token" in note for note in result.warnings)
-        assert np.isnan(result.dataset["turning"].sel(along="positions").values).all()
+        assert np.isnan(result.measured["position_turn"].values[:, 0]).all()
 
 
 def test_figures_have_a_step_a_layer_and_three_axes_where_there_are(model: Any) -> None:

@@ -103,7 +103,8 @@ def _line(kind: Any, way: np.ndarray, name: str, color: str, layers: np.ndarray)
     shapes = ["circle-open", *["circle"] * (len(layers) - 1)]
     return kind(
         **_at(way.T), mode="lines+markers", name=name, legendgroup=name,
-        line={"color": color, "width": 2.4}, marker={"color": color, "size": SIZES[kind][0], "symbol": shapes},
+        line={"color": color, "width": 2.4},
+        marker={"color": color, "size": SIZES[kind][0], "symbol": shapes},
         text=[f"layer {layer}" for layer in layers], hovertemplate=f"{name}, %{{text}}<extra></extra>",
     )  # fmt: skip
 
