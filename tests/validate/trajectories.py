@@ -91,8 +91,8 @@ def answer_again(data: xr.Dataset, seed: int = 0) -> Answer:
 
 def measurement(n: int, *, seed: Any, hidden: float, parting: float, first: float) -> xr.Dataset:
     """What `n` prompts might have given: each two groups differ by a distance that grows by `parting` from
-    the first third of the layers to the last, over a norm of 1, and of which the plane hides a share, on average
-    `hidden`. What is random is a prompt's own."""
+    the first third of the layers to the last, over a norm of 1, and of which the plane hides a share, on
+    average `hidden`. What is random is a prompt's own."""
     rng = np.random.default_rng(seed)
     share = np.clip(hidden + 0.1 * _noise(rng, n, LAYERS), 0.01, 0.99)  # [prompt layer]
     size = 1 + parting * np.repeat([-0.5, 0.0, 0.5], LAYERS // 3) + 0.05 * _noise(rng, n, LAYERS)

@@ -23,7 +23,8 @@ from tests.validate import trajectories as validation
 from tests.validate.trajectories import measurement
 
 PROMPTS = [text for text in SENTENCES if text.count(" her ") == 1]
-WORDS = (" her", " him", " round")
+WORDS = (" her", " the", " admired")
+"""One token each."""
 NEAR = 1e-6
 
 
@@ -50,7 +51,11 @@ def planted(put: Callable[[int, torch.Tensor], torch.Tensor], n_layers: int = 3)
 
 def found(model: Any, put: Any, **how: Any) -> Any:
     changes = {"planted": planted(put)}
-    return ll.trajectory_study(model, PROMPTS, interventions=changes, **how).condition("planted").dataset
+    return (
+        ll.trajectory_study(model, PROMPTS, instead=WORDS[1:], interventions=changes, **how)
+        .condition("planted")
+        .dataset
+    )
 
 
 def along(x: np.ndarray, like: torch.Tensor) -> torch.Tensor:
@@ -117,8 +122,8 @@ def loop(model: Any, *, keep_first: bool, **how: Any) -> dict[str, Any]:
     bos = int(how.get("prepend_bos", False))
     states, places = {}, {}
     for index, text in enumerate(PROMPTS):
-        ids = model.tokenizer(text)["input_ids"]
-        place = ids.index(model.tokenizer(" her")["input_ids"][0]) + bos
+        ids, her = (model.tokenizer(one, add_special_tokens=False)["input_ids"] for one in (text, " her"))
+        place = ids.index(her[0]) + bos
         for word in WORDS:
             swapped = text.replace(" her", word)
             states[index, word] = ll.capture_residuals(model, swapped, **how).values[:, 0].double().numpy()
@@ -144,7 +149,7 @@ def angle(u: np.ndarray, v: np.ndarray) -> float:
 @pytest.mark.parametrize("keep_first", [False, True])
 def test_it_is_what_a_loop_over_captured_states_gives(model: Any, keep_first: bool) -> None:
     how: dict[str, Any] = {"prepend_bos": keep_first, "final_norm": keep_first}
-    result = ll.trajectory_study(model, PROMPTS, keep_first=keep_first, **how)
+    result = ll.trajectory_study(model, PROMPTS, instead=WORDS[1:], keep_first=keep_first, **how)
     right, data = loop(model, keep_first=keep_first, **how), result.dataset
     assert data.attrs["pca_rows"] == right["rows"]
     assert data["explained"].values == pytest.approx(right["explained"], abs=1e-6)
@@ -282,8 +287,15 @@ class TestGroups:
         made = self.plan(tokenizer, texts)
         assert made.prompts[2:4] == ("We saw him and him there.", "They told him the truth.")
         assert made.prompts[4] == "We saw round and him there."
-        at = made.target[:, 0, 1].reshape(3, 2)
+        for text, ids, at in zip(made.prompts, made.ids, made.target[:, 0, 1].tolist(), strict=True):
+            word = text.split()[2]
+            assert tokenizer.decode(ids[:at]).strip() == " ".join(text.split()[:2])
+            assert word.startswith(tokenizer.decode(ids[at : at + 1]).strip())
+        assert "several tokens" in made.notes[-1]
+        single = self.plan(tokenizer, texts, instead=WORDS[1:])
+        at = single.target[:, 0, 1].reshape(3, 2)
         assert (at == at[0]).all()
+        assert not any("several tokens" in note for note in single.notes)
 
     def test_of_several_the_one_that_was_asked_for(self, tokenizer: Any) -> None:
         texts = ["He told her that her dog ran.", "She lent her friend her book."]
@@ -349,10 +361,10 @@ def test_from_the_command_line(tiny_gpt2: Any, tmp_path: Any, capsys: Any) -> No
         "--prompts",
         str(prompts),
         "--out",
-        str(tmp_path / "out.nc"),
+        str(tmp_path / "out"),
     ]
     assert main([*how, "--instead", " him, them", "--keep-first", "--quiet"]) == 0
-    made = ll.load_result(tmp_path / "out.nc")
+    made = ll.load_result(tmp_path / "out" / "trajectories.nc")
     assert made.dataset["word"].values.tolist() == [" her", " him", " them"]
     assert made.settings["keep_first"] is True
     capsys.readouterr()

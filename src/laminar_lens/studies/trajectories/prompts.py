@@ -9,6 +9,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.pairs import target_pairs
 from laminar_lens.prompts import Target, check_target, find_target, token_spans
 from laminar_lens.studies.target_prompts import TargetPrompts
+from laminar_lens.words import joined
 
 if TYPE_CHECKING:
     from laminar_lens.studies.trajectories.study import Trajectories
@@ -54,10 +55,25 @@ def grouped(tokenizer: Any, of: TargetPrompts, asked: "Trajectories", *, bos: in
         n_tokens=np.array([len(row) + bos for row in ids]),
         targets=targets,
         target=target_pairs(targets, bos=bos),
-        notes=of.notes,
+        notes=[*of.notes, *_split(asked, [n for found in targets for n in [found[0].end - found[0].start]])],
         checked=of.checked,
         words=(asked.target, *asked.instead),
     )
+
+
+def _split(asked: "Trajectories", sizes: list[int]) -> list[str]:
+    """What to say of words that are several tokens."""
+    words = (asked.target, *asked.instead)
+    several = [
+        word for word, n in zip(words, np.reshape(sizes, (len(words), -1)).max(axis=1), strict=True) if n > 1
+    ]
+    if not several:
+        return []
+    are = "is" if len(several) == 1 else "are"
+    return [
+        f"{joined(list(map(repr, several)))} {are} several tokens: the first of them is followed, so that groups "
+        "may differ by their tokens, too."
+    ]
 
 
 def _swapped(tokenizer: Any, text: str, asked: "Trajectories", word: str) -> tuple[str, Target]:
