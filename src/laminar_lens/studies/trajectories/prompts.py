@@ -71,8 +71,8 @@ def _split(asked: "Trajectories", sizes: list[int]) -> list[str]:
         return []
     are = "is" if len(several) == 1 else "are"
     return [
-        f"{joined(list(map(repr, several)))} {are} several tokens: the first of them is followed, so that groups "
-        "may differ by their tokens, too."
+        f"{joined(list(map(repr, several)))} {are} several tokens: the first of them is followed, so that "
+        "groups may differ by their tokens, too."
     ]
 
 
