@@ -150,6 +150,23 @@ def _correlates(name: str) -> dict[str, dict[str, str]]:
     }
 
 
+TRAJECTORIES = {
+    "T1": {
+        "holds": "the first two axes show over half of the squared distance between any two, in every layer",
+        "fails": "the first two axes hide over half of the squared distance between some, in layer",
+        "undetermined": "whether the first two axes show half of [^.]* is undetermined",
+    },
+    "T2": {
+        "holds": "all of them part with depth\\.",
+        "fails": "not all of them part with depth",
+        "undetermined": "Whether all of them part with depth, [^.]* is undetermined",
+    },
+    "T3": {
+        "holds": "\\. The first axis is position 0",
+        "fails": "part of the PCA, but not its first axis",
+        "undetermined": "Whether the first axis is position 0 is undetermined",
+    },
+}
 PATHS = {
     **{f"P1{letter}": patterns for letter, patterns in _correlates("logit").items()},
     **{f"P2{letter}": patterns for letter, patterns in _correlates("log-probability").items()},
@@ -185,6 +202,7 @@ READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "rotation": ROTATION,
     "paths": PATHS,
     "speech": SPEECH,
+    "trajectories": TRAJECTORIES,
     "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
 }
 LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")

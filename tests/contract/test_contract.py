@@ -19,7 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "speech": {"n_perm": 99},
 }
 """Fields of a quick run, for studies that have more to measure."""
-OF_PROMPTS = ("sequential", "rotation")
+OF_PROMPTS = ("sequential", "rotation", "trajectories")
 
 
 @pytest.fixture(scope="module", params=[*STUDIES.shipped, Turning.kind])

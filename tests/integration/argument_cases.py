@@ -105,6 +105,7 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         "sequential_study": (ll.sequential_study, {**study, "warmup": False}),
         "rotation_study": (ll.rotation_study, study),
         "speech_study": (ll.speech_study, {"model": model, "texts": TEXTS, "tagger": tagged, "n_texts": 4}),
+        "trajectory_study": (ll.trajectory_study, study),
         "sensitivity_grid": (ll.sensitivity_grid, {**study, "texts": None, **few}),
         "angle_table": (ll.angle_table, study),
         "capture_residuals": (ll.capture_residuals, study),

@@ -35,6 +35,7 @@ def test_prompts_on_novella(novella: Any, n_prompts: int) -> None:
     how: dict[str, Any] = {"n_draws": 20, "n_perm": 199, **QUICK}
     prompts = her_prompts()[:n_prompts]
     for bos in (False, True):
+        check_said(ll.trajectory_study(novella, prompts, prepend_bos=bos, keep_first=bos))
         check_said(ll.rotation_study(novella, prompts, prepend_bos=bos, n_perm=199, **QUICK))
         warm = ll.warmup_study(novella, n_texts=60, length=20, prepend_bos=bos, **QUICK)
         found = ll.sequential_study(novella, prompts, warmup=warm, prepend_bos=bos, **how)
