@@ -16,8 +16,9 @@ import torch
 
 MODEL = "smollm2"
 TEXTS = {"sequential": 120, "warmup": 120, "why": 120, "sinks": 120, "dimensions": 120}
-TEXTS |= {"decomposition": 120, "rotation": 54, "paths": 120}
-"""Passages; a sequential study's warm-up takes them, beside its 54 prompts, all that a rotation study has."""
+TEXTS |= {"decomposition": 120, "rotation": 54, "paths": 120, "trajectories": 54, "speech": 60}
+"""Passages; a sequential study's warm-up takes them, beside its 54 prompts, all that a study of rotation or
+trajectories has; a speech study has 60 with tags, which it reads whole."""
 WAYS = ("study", "transformer_lens", "hugging_face")
 
 
@@ -53,6 +54,8 @@ def study_calls(model: Any, texts: dict[str, int]) -> dict[str, Callable[[], Any
         "dimensions": lambda: ll.dimension_study(model, n_texts=texts["dimensions"], **how),
         "decomposition": lambda: ll.decomposition_study(model, n_texts=texts["decomposition"], **how),
         "paths": lambda: ll.path_study(model, n_texts=texts["paths"], **how),
+        "speech": lambda: ll.speech_study(model, n_texts=texts["speech"]),
+        "trajectories": lambda: ll.trajectory_study(model, ll.her_prompts()[: texts["trajectories"]]),
         "rotation": lambda: ll.rotation_study(model, ll.her_prompts()[: texts["rotation"]]),
     }
 

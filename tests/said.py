@@ -150,6 +150,23 @@ def _correlates(name: str) -> dict[str, dict[str, str]]:
     }
 
 
+TRAJECTORIES = {
+    "T1": {
+        "holds": "the first two axes show over half of the squared distance between any two, in every layer",
+        "fails": "the first two axes hide over half of the squared distance between some, in layer",
+        "undetermined": "whether the first two axes show half of [^.]* is undetermined",
+    },
+    "T2": {
+        "holds": "all of them part with depth\\.",
+        "fails": "not all of them part with depth",
+        "undetermined": "Whether all of them part with depth, [^.]* is undetermined",
+    },
+    "T3": {
+        "holds": "\\. The first axis is position 0",
+        "fails": "part of the PCA, but not its first axis",
+        "undetermined": "Whether the first axis is position 0 is undetermined",
+    },
+}
 PATHS = {
     **{f"P1{letter}": patterns for letter, patterns in _correlates("logit").items()},
     **{f"P2{letter}": patterns for letter, patterns in _correlates("log-probability").items()},
@@ -157,6 +174,23 @@ PATHS = {
         "holds": "The norm grows, ",
         "fails": "The norm shrinks, ",
         "undetermined": "Whether the norm grows is undetermined: ",
+    },
+}
+SPEECH = {
+    "N1": {
+        "holds": "^Nouns have longer paths than adjectives, matched",
+        "fails": "^Nouns do not have longer paths than adjectives, matched",
+        "undetermined": "^Whether nouns have longer paths than adjectives, matched",
+    },
+    "N2": {
+        "holds": "as they are they do: ",
+        "fails": "as they are they do not: ",
+        "undetermined": "as they are they may or may not: ",
+    },
+    "N3": {
+        "holds": "The published form, [^.]*, says the same: ",
+        "fails": "The published form, [^.]*, says otherwise: ",
+        "undetermined": "The published form, [^.]*, says nothing that could be compared: ",
     },
 }
 CAUSES = ("position", "context", "either", "jointly", "none", "undetermined")
@@ -167,6 +201,8 @@ READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "decomposition": DECOMPOSITION,
     "rotation": ROTATION,
     "paths": PATHS,
+    "speech": SPEECH,
+    "trajectories": TRAJECTORIES,
     "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
 }
 LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")

@@ -59,6 +59,8 @@ _HOME = {
     "decomposition_study": "studies.decomposition.study",
     "rotation_study": "studies.rotation.study",
     "path_study": "studies.paths.study",
+    "speech_study": "studies.speech.study",
+    "trajectory_study": "studies.trajectories.study",
     "Study": "studies.study",
     "Answer": "studies.study",
     "Claim": "studies.claim",
@@ -126,8 +128,10 @@ if TYPE_CHECKING:
     from laminar_lens.studies.rotation.study import rotation_study as rotation_study
     from laminar_lens.studies.sequential.study import sequential_study as sequential_study
     from laminar_lens.studies.sinks.study import sink_study as sink_study
+    from laminar_lens.studies.speech.study import speech_study as speech_study
     from laminar_lens.studies.study import Answer as Answer
     from laminar_lens.studies.study import Study as Study
+    from laminar_lens.studies.trajectories.study import trajectory_study as trajectory_study
     from laminar_lens.studies.warmup.grid import sensitivity_grid as sensitivity_grid
     from laminar_lens.studies.warmup.study import warmup_study as warmup_study
     from laminar_lens.studies.why.study import why_study as why_study

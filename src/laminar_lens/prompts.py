@@ -240,14 +240,14 @@ def _occurrences(
             raise InputError(
                 f"target {target!r} matches nothing at character {match[0]} of {text!r}: widen it"
             )
-        start, end = _trimmed(text, match)
-        touched = [k for k, span in enumerate(spans) if _overlap(_trimmed(text, span), (start, end))]
+        start, end = trimmed(text, match)
+        touched = [k for k, span in enumerate(spans) if _overlap(trimmed(text, span), (start, end))]
         if not touched:
             raise InputError(
                 f"target {target!r} matches only white space at character {start} of {text!r}: widen it"
             )
         first, last = touched[0], touched[-1]
-        cut = _trimmed(text, spans[first])[0] < start or _trimmed(text, spans[last])[1] > end
+        cut = trimmed(text, spans[first])[0] < start or trimmed(text, spans[last])[1] > end
         if cut and not regex:
             piece = text[spans[first][0] : spans[last][1]]
             raise InputError(
@@ -267,7 +267,7 @@ def _chosen(found: list[Target], text: str, target: str, occurrence: str) -> lis
     return {"first": found[:1], "last": found[-1:]}.get(occurrence, found)
 
 
-def _trimmed(text: str, span: tuple[int, int]) -> tuple[int, int]:
+def trimmed(text: str, span: tuple[int, int]) -> tuple[int, int]:
     """The span without white space at its ends: tokenizers differ on whose the space is."""
     piece = text[span[0] : span[1]]
     if not piece.strip():

@@ -16,9 +16,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "why": {},
     "rotation": {"n_perm": 99},
     "paths": {"n_perm": 99},
+    "speech": {"n_perm": 99},
 }
 """Fields of a quick run, for studies that have more to measure."""
-OF_PROMPTS = ("sequential", "rotation")
+OF_PROMPTS = ("sequential", "rotation", "trajectories")
 
 
 @pytest.fixture(scope="module", params=[*STUDIES.shipped, Turning.kind])

@@ -9,6 +9,7 @@ import faulthandler
 import inspect
 import io
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -64,6 +65,13 @@ def values() -> Iterator[tuple[str, Any]]:
     yield "function", lambda *given: None
 
 
+def tagged(text: str) -> list[tuple[int, int, str]]:
+    """Words by turns nouns, adjectives, verbs and function words."""
+    places = [found.span() for found in re.finditer(r"\w+", text)]
+    tags = ("NOUN", "ADJ", "VERB", "DET")
+    return [(start, end, tags[at % len(tags)]) for at, (start, end) in enumerate(places)]
+
+
 def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Each public function, and arguments that it takes."""
     found, cache = model.run_with_cache(TEXTS[0], return_type=None), {}
@@ -96,6 +104,8 @@ def doors(model: Any, folder: Path) -> dict[str, tuple[Callable[..., Any], dict[
         ),
         "sequential_study": (ll.sequential_study, {**study, "warmup": False}),
         "rotation_study": (ll.rotation_study, study),
+        "speech_study": (ll.speech_study, {"model": model, "texts": TEXTS, "tagger": tagged, "n_texts": 4}),
+        "trajectory_study": (ll.trajectory_study, study),
         "sensitivity_grid": (ll.sensitivity_grid, {**study, "texts": None, **few}),
         "angle_table": (ll.angle_table, study),
         "capture_residuals": (ll.capture_residuals, study),

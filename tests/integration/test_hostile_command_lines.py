@@ -33,6 +33,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--dtype": NO_NAME,
     "--backend": NO_NAME,
     "--occurrence": NO_NAME,
+    "--pieces": NO_NAME,
+    "--classes": (*NO_NAME, "nouns", "nouns,cats"),
+    "--tagger": (*NO_NAME, "spacy:", "spacy: ", "spacy:no_such_pipeline", "spacy:a\0b", f"spacy:{LONG}"),
     "--baseline": NO_NAME,
     "--geometry": NO_NAME,
     "--what": NO_NAME,
@@ -41,7 +44,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--at": (*LISTS, "0"),
     "--reference": ("\n", " ", "9", "-1", "3-1", f"{WIDE_1}-5", "1-5\n", "first", HUGE, f"1-{HUGE}", LONG),
     **dict.fromkeys(("--skip", "--n-draws", "--n-perm", "--n-donors", "--removed"), INTEGERS),
-    **dict.fromkeys(("--body-from", "--n-shuffled"), INTEGERS),
+    **dict.fromkeys(("--body-from", "--n-shuffled", "--n-components"), INTEGERS),
     "--seed": (*INTEGERS, str(2**63)),
     "--document-starts": INTEGERS,
     "--checkpoint": INTEGERS,
@@ -51,6 +54,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--length": (*INTEGERS, "0", "3"),
     "--tau": ("", "x", "nan", "inf", "-inf", "0", "-1", "4", "1e999", "1e-999", WIDE_15, "\n", LONG),
     "--target": ("", "\n", " ", "a{{99999999999}}", "(" * 5000, "(her", "[", "her\x1b[31m", LONG),
+    "--instead": ("", ",", " him,", " her", "\n", "him\x1b[31m", LONG),
     "--prompts": TEXTS,
     "--texts": TEXTS,
     "--text": TEXTS,
@@ -88,6 +92,8 @@ def options_of(command: str) -> dict[str, bool]:
 
 COMMANDS = (
     *("sequential", "warmup", "why", "sinks", "dimensions", "decomposition", "rotation", "paths"),
+    "speech",
+    "trajectories",
     *("mask", "angles", "show"),
 )
 

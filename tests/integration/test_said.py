@@ -26,6 +26,8 @@ def test_novella(novella: Any, n_texts: int) -> None:
     check_said(ll.dimension_study(novella, n_texts=n_texts, length=20))
     check_said(ll.decomposition_study(novella, n_texts=n_texts, length=20))
     check_said(ll.path_study(novella, n_texts=n_texts, length=20, n_perm=99))
+    if n_texts <= 60:
+        check_said(ll.speech_study(novella, n_texts=n_texts, n_perm=99))
 
 
 @pytest.mark.parametrize("n_prompts", [8, 24, 54])
@@ -33,6 +35,7 @@ def test_prompts_on_novella(novella: Any, n_prompts: int) -> None:
     how: dict[str, Any] = {"n_draws": 20, "n_perm": 199, **QUICK}
     prompts = her_prompts()[:n_prompts]
     for bos in (False, True):
+        check_said(ll.trajectory_study(novella, prompts, prepend_bos=bos, keep_first=bos))
         check_said(ll.rotation_study(novella, prompts, prepend_bos=bos, n_perm=199, **QUICK))
         warm = ll.warmup_study(novella, n_texts=60, length=20, prepend_bos=bos, **QUICK)
         found = ll.sequential_study(novella, prompts, warmup=warm, prepend_bos=bos, **how)

@@ -209,6 +209,8 @@ WIDE_FUNCTIONS = {
     "studies/decomposition/study.py:decomposition_study": PUBLIC,
     "studies/rotation/study.py:rotation_study": PUBLIC,
     "studies/paths/study.py:path_study": PUBLIC,
+    "studies/speech/study.py:speech_study": PUBLIC,
+    "studies/trajectories/study.py:trajectory_study": PUBLIC,
     "studies/warmup/grid.py:sensitivity_grid": PUBLIC,
     "kernels/_cpu_kernels.py:chosen": "numbers that numba keeps in registers",
     "kernels/fused_kernels.py:profile_kernel": TRITON,
@@ -297,7 +299,9 @@ def names_of_studies(source: str) -> set[str]:
             found |= set(re.findall(rf"\bstudies\.({kinds})\b", node.module))
         elif isinstance(node, ast.Name | ast.Attribute):
             name = node.id if isinstance(node, ast.Name) else node.attr
-            found |= set(re.findall(rf"^({kinds}|sink|dimension|path)_study$|^({kinds})result$", name, re.I))
+            found |= set(
+                re.findall(rf"^({kinds}|sink|dimension|path|trajectory)_study$|^({kinds})result$", name, re.I)
+            )
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("STUDIES.get", "study_of")):
             found |= {ast.unparse(one).strip("'") for one in node.args} & set(STUDIES.shipped)
         elif isinstance(node, ast.Compare) and re.search("kind|study", ast.unparse(node.left)):

@@ -59,6 +59,7 @@ def test_the_command_line_knows_no_study_by_name() -> None:
         "sink_study",
         "dimension_study",
         "path_study",
+        "trajectory_study",
     }
     assert {path.name: found for path in paths if (found := words_of(path) & kinds)} == {}
 

@@ -42,7 +42,7 @@ def check_study(request: StudyRequest, does: Command) -> None:
     if request.prompts is not None:
         does.fits(request, _known_prompts(request, request.prompts))
         return
-    length = text_length(choice, options)
+    length = None if "length" in request.study.without else text_length(choice, options)
     does.fits(request, Known(length))
     if isinstance(request.texts, str | None):
         _check_number(request)

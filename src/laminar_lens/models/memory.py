@@ -8,6 +8,8 @@ import torch
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 
+PATTERNS = 4
+"""Attention patterns that are alive in one block of a HookedTransformer: scores, masked, softmax, hook."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -45,8 +47,9 @@ def check_fits(model: HookedModel, need: Need, *, batch: int, length: int) -> No
     """
     cfg = model.cfg
     item = next(model.parameters()).element_size()
-    # The run itself: hidden states, MLP activations, and attention patterns, which a bridge keeps.
-    patterns = int(cfg.n_layers) * int(getattr(cfg, "n_heads", 0) or 0) * length
+    # The run itself: hidden states, MLP activations, attention patterns; a bridge keeps those of every block.
+    blocks = int(cfg.n_layers) if hasattr(model, "original_model") else min(int(cfg.n_layers), PATTERNS)
+    patterns = blocks * int(getattr(cfg, "n_heads", 0) or 0) * length
     run = batch * length * item * (int(cfg.d_model) * (need.states + 12) + patterns)
     same = torch.device(need.device).type == torch.device(cfg.device).type
     for place, total in ((need.device, need.kept_bytes + (run if same else 0)), (str(cfg.device), run)):

@@ -68,7 +68,7 @@ class Step:
         return found.masked_fill(~lengths.isfinite().all(0), torch.nan)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # each hook asks for it, and a model writes itself out
 class StepWatch:
     """Looks at the blocks of one pass and hands over each one's step, as interventions leave it.
 

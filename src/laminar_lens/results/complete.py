@@ -14,9 +14,20 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 LABELLED = frozenset(
-    {"baseline", "block", "cell", "claim", "component", "effect", "end", "geometry", "held", "intervention"}
-    | {"layer", "length", "pairs", "part", "place", "predicted", "rank", "removed", "state", "statistic"}
-    | {"to_state", "variant", "which"}
+    {"along", "axis", "baseline", "block", "cell", "claim", "class", "compared", "component", "effect", "end"}
+    | {
+        "geometry",
+        "held",
+        "intervention",
+        "layer",
+        "length",
+        "measure",
+        "pairs",
+        "part",
+        "place",
+        "predicted",
+    }
+    | {"rank", "removed", "space", "state", "statistic", "to_state", "variant", "versus", "which", "word"}
 )
 """Axes whose places mean nothing without their labels; xarray would number them from 0."""
 

@@ -48,14 +48,8 @@ def given_rows(
 ) -> tuple[list[list[int]], np.ndarray | None]:
     """Tokens and group of each text; of several files of text the windows that each holds, and the number of
     the file; of packed rows their documents."""
-    files = _several(texts)
-    if isinstance(texts, os.PathLike) or (files and holds_records(texts[0])):
-        found = [read_texts(path) for path in (texts if files else [texts])]
-        texts, files = [text for one in found for text in one.texts], False
-        notes += Found(tuple(texts), sum(one.blank for one in found)).note
-    rows, owners = _documents(
-        model, [read_document(path) for path in texts] if files else texts, starts, notes
-    )
+    texts, files = read_given(texts, notes)
+    rows, owners = _documents(model, texts, starts, notes)
     if not files:
         labels = group_labels(groups, max(owners) + 1)
         return rows, None if labels is None else labels[np.array(owners)]
@@ -68,6 +62,17 @@ def given_rows(
             f"none of the {len(texts)} files has {length} tokens; give longer files, or a length="
         )
     return windows, np.repeat(owners, [len(found) for found in cut])
+
+
+def read_given(texts: Any, notes: list[str]) -> tuple[Any, bool]:
+    """Texts of one file or of several that hold records, of which blank ones are noted; of other files what
+    each holds; else what was given. And whether each is a file by itself."""
+    files = _several(texts)
+    if isinstance(texts, os.PathLike) or (files and holds_records(texts[0])):
+        found = [read_texts(path) for path in (texts if files else [texts])]
+        texts, files = [text for one in found for text in one.texts], False
+        notes += Found(tuple(texts), sum(one.blank for one in found)).note
+    return ([read_document(path) for path in texts] if files else texts), files
 
 
 def _several(texts: Any) -> bool:

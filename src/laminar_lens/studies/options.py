@@ -53,7 +53,7 @@ def labels(flag: str, path: str) -> tuple[str, ...]:
     return read_texts(path, f"{flag} file", "label").texts
 
 
-def counted(default: int, least: int = 2, spare: int = 0) -> Option:
+def counted(default: int, least: int = 2) -> Option:
     """How many texts the model writes: enough for an interval, and no more than was ever needed."""
 
     def read(flag: str, value: int) -> int:
@@ -61,8 +61,10 @@ def counted(default: int, least: int = 2, spare: int = 0) -> Option:
             raise InputError(f"{flag} {value} is too large: give {MOST_TEXTS} or less, usually {USUAL_TEXTS}")
         return at_least(flag, value, least)
 
-    passages = f"all but {spare}" if spare else "all"
-    words = f"How many passages (default: {passages}), or texts that the model writes (default: {default})."
+    words = (
+        "How many passages (default: all, but for those that fit a geometry), or texts that the model writes "
+        f"(default: {default})."
+    )
     return Option(words, "N", read, int, None, "--n-texts", TEXT)
 
 
@@ -130,7 +132,7 @@ def some(*names: str) -> dict[str, Option]:
 
 def shared(study: "Study | type[Study]") -> dict[str, Option]:
     """The options of a command that its study shares with others."""
-    options = declared(Options) | {"n_texts": counted(study.n_texts, study.least, study.spare)}
+    options = declared(Options) | {"n_texts": counted(study.n_texts, study.least)}
     return {name: one for name, one in options.items() if name not in study.without}
 
 

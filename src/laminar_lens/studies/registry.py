@@ -57,6 +57,8 @@ STUDIES: Registry[type[Study]] = Registry(
         "decomposition": "laminar_lens.studies.decomposition.study:Decomposition",
         "rotation": "laminar_lens.studies.rotation.study:Rotation",
         "paths": "laminar_lens.studies.paths.study:Paths",
+        "speech": "laminar_lens.studies.speech.study:Speech",
+        "trajectories": "laminar_lens.studies.trajectories.study:Trajectories",
     },
     _accepted,
 )

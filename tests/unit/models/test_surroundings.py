@@ -77,7 +77,21 @@ def test_of_a_bridge_hooks_on_the_original_are_named_too(tiny_gpt2: Path):
 
 
 @pytest.mark.parametrize(
-    "study", ["warmup", "why", "sinks", "dimensions", "rotation", "paths", "sequential", "angles"]
+    "study",
+    [
+        *(
+            "warmup",
+            "why",
+            "sinks",
+            "dimensions",
+            "rotation",
+            "paths",
+            "trajectories",
+            "speech",
+            "sequential",
+        ),
+        "angles",
+    ],
 )
 def test_studies_name_them_and_warn_and_a_clean_model_gets_neither(gpt2: Any, study: str):
     prompts = ["They praised her for it.", "We admired her courage.", "Nobody told her the truth."]
@@ -87,6 +101,8 @@ def test_studies_name_them_and_warn_and_a_clean_model_gets_neither(gpt2: Any, st
         "sinks": lambda: ll.sink_study(gpt2, random_init=False, **FEW),
         "dimensions": lambda: ll.dimension_study(gpt2, **FEW),
         "paths": lambda: ll.path_study(gpt2, n_perm=9, **FEW),
+        "speech": lambda: ll.speech_study(gpt2, n_texts=2, n_perm=9),
+        "trajectories": lambda: ll.trajectory_study(gpt2, prompts),
         "rotation": lambda: ll.rotation_study(gpt2, prompts, random_init=False, n_perm=9),
         "sequential": lambda: ll.sequential_study(
             gpt2, prompts, warmup=False, random_init=False, n_donors=4, n_draws=2, n_perm=9

@@ -14,7 +14,17 @@ from laminar_lens.results import StudyResult, load_result, make_tree
 from laminar_lens.results.complete import LABELLED, complete
 from tests.synthetic import sequential_dataset
 
-STUDIES = ("sequential", "warmup", "why", "sinks", "dimensions", "rotation", "paths")
+STUDIES = (
+    "sequential",
+    "warmup",
+    "why",
+    "sinks",
+    "dimensions",
+    "rotation",
+    "paths",
+    "trajectories",
+    "speech",
+)
 PROMPTS = [
     "The teacher praised her for the answer.",
     "The company promoted her to manager.",
@@ -33,6 +43,10 @@ def measured(kind: str, model) -> StudyResult:
         return ll.sequential_study(model, PROMPTS, warmup=ll.warmup_study(model, **few), seed=0)
     if kind == "rotation":
         return ll.rotation_study(model, PROMPTS, n_perm=99)
+    if kind == "speech":
+        return ll.speech_study(model, n_texts=12, n_perm=99)
+    if kind == "trajectories":
+        return ll.trajectory_study(model, PROMPTS)
     study = {
         "warmup": ll.warmup_study,
         "why": ll.why_study,

@@ -173,6 +173,14 @@ def test_paths(model: Any, tokens: torch.Tensor, shapes: Shapes) -> None:
     assert total(shapes) == summed(whole(N, LENGTH), (2, 16))
 
 
+def test_speech(model: Any, shapes: Shapes) -> None:
+    """Each window of a passage once."""
+    found = ll.speech_study(model, n_texts=4, n_perm=99)
+    windows = found.settings["windows"]
+    assert 1 < len(shapes) <= windows
+    assert sum(batch for batch, _ in shapes) == windows
+
+
 @pytest.mark.parametrize("random", [False, True])
 def test_rotation(model: Any, random: bool, shapes: Shapes) -> None:
     """Each prompt once, once more with random weights."""

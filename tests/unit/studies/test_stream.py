@@ -103,6 +103,21 @@ def test_states_that_would_not_fit_are_not_in_the_way(model: Any, monkeypatch: p
     assert next(iter_angles(model, tokens, ("sequential",))).angles["sequential"].shape == (4, 204, 19)
 
 
+@pytest.mark.parametrize("n_layer", [3, 24])
+def test_only_a_bridge_keeps_the_patterns_of_every_block(
+    n_layer: int, make_model_folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = load_model(make_model_folder("gpt2", n_layer=n_layer))
+    kept = n_layer if hasattr(deep, "original_model") else min(n_layer, 4)
+    run = 50 * 60 * 4 * (32 * (2 + 12) + kept * 4 * 60)
+    need = memory.Need("angles", "some", 1000, 2)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: run + 1000)
+    memory.check_fits(deep, need, batch=50, length=60)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: run + 999)
+    with pytest.raises(InputError, match=f"about {run + 1000:,} bytes"):
+        memory.check_fits(deep, need, batch=50, length=60)
+
+
 def test_prompts_too_short_for_an_angle(model: Any) -> None:
     with pytest.raises(InputError, match="prompt 'X' has 1 tokens, sequential angles need 2"):
         iter_angles(model, ["X"], ("sequential",))

@@ -133,7 +133,7 @@ def test_a_users_tokenizer_stays_as_it_was(tmp_path: Path, tiny_gpt2: Path) -> N
     token_ids(tokenizer, TEXTS)
     token_spans(tokenizer, TEXTS[0])
     assert (backend.padding, backend.truncation) == held
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match="fails at the text 3"):
         token_ids(tokenizer, [3])  # type: ignore[list-item]
     assert (backend.padding, backend.truncation) == held
 

@@ -18,7 +18,7 @@ from laminar_lens.studies.decomposition.model import architecture
 from laminar_lens.studies.decomposition.numbers import HEADS
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class HeadWatch:
     """Keeps what the heads of each block have read until its step is there.
 

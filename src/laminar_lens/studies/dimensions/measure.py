@@ -245,9 +245,9 @@ def measure_removal(
             sums.add(row, layer, x, shares, skip)
             for kind in range(kinds):
                 chosen = torch.from_numpy(top[row, kind, where])
-                found, by_draw = without(x, kind, skip, chosen[None]), without(x, kind, skip, draws)
+                found = without(x, kind, skip, torch.cat([chosen[None], draws]))
                 angle[row, kind, where, list(indices)] = found[0].numpy()
-                null[row, kind, where] += by_draw.sum(1).numpy() / n
+                null[row, kind, where] += found[1:].sum(1).numpy() / n
                 part[row, kind, where, list(indices)] = shares[kind][:, chosen].numpy()
                 cosine[row, kind, where, list(indices)] = shares[kind].sum(-1).numpy()
 

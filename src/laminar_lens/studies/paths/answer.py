@@ -5,11 +5,12 @@ import xarray as xr
 from laminar_lens.stats.bootstrap import exponential
 from laminar_lens.stats.means import mean
 from laminar_lens.studies.columns import BAND, column, with_ends
+from laminar_lens.studies.lengths import RESIDUAL
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.paths.claims import PUBLISHED_GROWTH, answer_claims
 from laminar_lens.studies.paths.correlations import METHODS
 from laminar_lens.studies.paths.facts import HELD, LENGTHS, PARTS, PREDICTED, WHICH, Facts
-from laminar_lens.studies.paths.measure import RESIDUAL, Measurement
+from laminar_lens.studies.paths.measure import Measurement
 from laminar_lens.studies.paths.words import sentence
 from laminar_lens.studies.study import Answer
 

@@ -8,6 +8,7 @@ import numpy as np
 from laminar_lens.stats.bootstrap import Interval, band_or_nothing
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.studies.lengths import logarithm, over, tortuosity
 from laminar_lens.studies.paths.correlations import METHODS, by_text, ranks
 from laminar_lens.studies.paths.measure import Measurement
 
@@ -17,8 +18,6 @@ PREDICTED = ("logit", "log_prob")
 HELD = ("every position", "without position 0", "token frequency held fixed")
 """The last also without position 0."""
 PARTS = ("first block", "middle blocks", "last block", "every block")
-ROUNDING = 1e-6
-"""A displacement that is less than this share of its path is 0."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Facts:
         or a displacement is 0."""
         one = self.measured
         step, norm, away = (x.astype(np.float64) for x in (one.step, one.norm, one.displacement))
-        relative = _over(step, norm[:, :-1])
+        relative = over(step, norm[:, :-1])
         path = step.cumsum(axis=1)
         return {
             "step": step,
@@ -54,8 +53,8 @@ class Facts:
             "path": path,
             "relative_path": relative.cumsum(axis=1),
             "displacement": away,
-            "tortuosity": _over(path, np.where(away > ROUNDING * path, away, 0.0)),
-            "log_growth": _log(_over(norm[:, 1:], norm[:, :-1])),
+            "tortuosity": tortuosity(path, away),
+            "log_growth": logarithm(over(norm[:, 1:], norm[:, :-1])),
         }
 
     @cached_property
@@ -145,13 +144,3 @@ class Facts:
 
     def _band(self, x: np.ndarray) -> Interval:
         return band_or_nothing(x, groups=self.measured.group, seed=self.seed)
-
-
-def _over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A ratio; NaN over 0."""
-    return np.asarray(np.divide(x, y, out=np.full(np.shape(x), np.nan), where=y > 0))
-
-
-def _log(x: np.ndarray) -> np.ndarray:
-    """NaN at 0."""
-    return np.asarray(np.log(x, out=np.full(x.shape, np.nan), where=x > 0))

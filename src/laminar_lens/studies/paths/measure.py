@@ -12,13 +12,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from laminar_lens.geometry.base import widened
 from laminar_lens.models.forward import Visit
+from laminar_lens.studies.lengths import RESIDUAL, from_embedding
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.paths.logits import check_unembeds, next_token
 from laminar_lens.studies.run import Run
-
-RESIDUAL = "unit of the residual stream"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +85,13 @@ class _Seen:
         """What sees the hidden states of a batch."""
         rows, model = list(indices), self.run.model
         last = int(model.cfg.n_layers)
-        start: list[Tensor] = []
+        seen = from_embedding(self.run.geometry)
 
         def see(layer: int, state: Tensor) -> None:
             state = state.detach()
-            x = widened(self.run.geometry.apply(layer, state))
+            _, away = seen(layer, state)
             if layer == 0:
-                start.append(x.clone())
                 return
-            away = (x - start[0].to(x)).norm(dim=-1)
             self.displacement[rows, layer - 1] = away.float().cpu().numpy()
             if layer == last:
                 tokens = torch.tensor([self.rows[row] for row in rows])

@@ -1,0 +1,104 @@
+"""What is said of nouns and adjectives along the layers, answered for the model at hand.
+
+| claim | holds | fails |
+|---|---|---|
+| N1 | nouns have longer paths than adjectives, matched: the interval of the ratio lies above 1 | below 1.01 |
+| N2 | so do they as they are | below 1.01 |
+| N3 | the published form, of mean states in a plane, says the same as N1 | it does not |
+
+The ratio is of geometric means of words' own path lengths in full dimension, within each text, then the
+geometric mean over texts. Less than 1% longer is as long. Intervals hold at once for all
+pairs of classes and all measures, as they are and matched. N3 has no interval: the published form has none.
+"""
+
+import math
+
+import numpy as np
+
+from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
+from laminar_lens.studies.speech.facts import HELD, MEASURES, Facts
+from laminar_lens.words import decimal, interval, number
+
+NEGLIGIBLE = 0.01
+"""A path that is longer by a smaller share is as long."""
+PAIR = ("nouns", "adjectives")
+TEXTS = {
+    "N1": "nouns have longer paths than adjectives, matched on frequency, pieces, position and length",
+    "N2": "nouns have longer paths than adjectives, as they are",
+    "N3": "the published form, the path of a class's mean state in a plane, says the same as N1",
+}
+
+Numbers = tuple[float, float, float]
+
+
+def answer_claims(facts: Facts) -> dict[str, Claim]:
+    """The claims N1–N3; none where nouns and adjectives are not compared."""
+    if PAIR not in facts.pairs:
+        return {}
+    matched = longer(facts, HELD[1])
+    return worded({"N1": matched, "N2": longer(facts, HELD[0]), "N3": published(facts, matched)}, TEXTS)
+
+
+def longer(facts: Facts, held: str) -> Claim:
+    """N1 and N2."""
+    found = ratio(facts, "path", PAIR, held)
+    if not math.isfinite(found[0]):
+        return Claim(UNDETERMINED, *NOTHING, "", "No two texts tell nouns from adjectives so.")
+    verdict = UNDETERMINED
+    if found[2] < 1 + NEGLIGIBLE:
+        verdict = "fails"
+    elif found[1] > 1:
+        verdict = "holds"
+    winding, turn = (told(ratio(facts, name, PAIR, held)) for name in ("tortuosity", "rotation"))
+    p = number(p_value(facts, "path", PAIR, held))
+    evidence = (
+        f"{held.capitalize()}. The ratio of tortuosities is {winding}, of rotations a layer {turn}; p = {p} "
+        "of the test that the ratio of paths is 1, adjusted for all classes and measures."
+    )
+    reason = f"its interval reaches from 1 or below to beyond {1 + NEGLIGIBLE:g}"
+    return decided(Claim(verdict, *found, "times", evidence), facts.effect.withheld, reason)
+
+
+def published(facts: Facts, matched: Claim) -> Claim:
+    """N3."""
+    found = published_ratio(facts, PAIR)
+    if not math.isfinite(found):
+        return Claim(UNDETERMINED, *NOTHING, "", "A class has no mean state.")
+    whole = published_ratio(facts, PAIR, "mean")
+    evidence = (
+        f"It takes the mean of a class's states, and of that two dimensions; here {decimal(found, 3)} times, "
+        f"in all dimensions {decimal(whole, 3)}. It has no interval, as words of one "
+        "text are not independent."
+    )
+    claim = Claim(UNDETERMINED, found, math.nan, math.nan, "times", evidence)
+    if matched.verdict == UNDETERMINED:
+        return decided(claim, "", "it is undetermined which class has the longer path")
+    least = 1 if matched.verdict == "holds" or matched.high < 1 else 1 + NEGLIGIBLE
+    same = (found > least) == (matched.verdict == "holds")
+    return Claim("holds" if same else "fails", found, math.nan, math.nan, "times", evidence)
+
+
+def ratio(facts: Facts, measure: str, pair: tuple[str, str], held: str) -> Numbers:
+    """The first class's over the second's, geometric mean over texts, with its interval."""
+    at, one = (MEASURES.index(measure), facts.pairs.index(pair), HELD.index(held)), facts.effect
+    return float(np.exp(one.estimate[at])), float(np.exp(one.low[at])), float(np.exp(one.high[at]))
+
+
+def p_value(facts: Facts, measure: str, pair: tuple[str, str], held: str) -> float:
+    """That it is 1."""
+    if facts.flips is None:
+        return math.nan
+    p = facts.flips.p.reshape(facts.effects.shape[1:])
+    return float(p[MEASURES.index(measure), facts.pairs.index(pair), HELD.index(held)])
+
+
+def published_ratio(facts: Facts, pair: tuple[str, str], form: str = "plane") -> float:
+    """The first class's over the second's, of the paths of their mean states."""
+    first, second = (facts.published[form][facts.classes.index(name)] for name in pair)
+    return float(first / second) if second > 0 else math.nan
+
+
+def told(found: Numbers) -> str:
+    """A ratio with its interval."""
+    ends = f" [{interval(found[1], found[2], 3, join=', ')}]" if math.isfinite(found[1]) else ""
+    return f"{decimal(found[0], 3)}{ends}" if math.isfinite(found[0]) else "not defined"

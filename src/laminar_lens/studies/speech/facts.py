@@ -1,0 +1,145 @@
+"""What a speech study's claims and sentence rest on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from laminar_lens.stats.bootstrap import Interval, TooFewError, band_or_nothing
+from laminar_lens.stats.means import mean
+from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.studies.lengths import logarithm, over, tortuosity
+from laminar_lens.studies.speech.classes import CLASSES, check_classes
+from laminar_lens.studies.speech.effects import by_text, pairs
+from laminar_lens.studies.speech.measure import Measurement
+from laminar_lens.studies.speech.plane import in_plane, length
+
+MEASURES = ("path", "tortuosity", "rotation")
+HELD = ("as they are", "matched")
+MATCHED_ON = ("count", "n_tokens", "position", "n_characters")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A measurement with its intervals.
+
+    Attributes:
+        measured: by window of text.
+        classes: that are compared.
+        n_perm: sign flips.
+        seed: of resampling and flips.
+    """
+
+    measured: Measurement
+    classes: tuple[str, ...]
+    n_perm: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        one = self.measured
+        check_classes(self.classes, self.n_texts, one.tagger, one.tags.tolist())
+
+    @property
+    def chosen(self) -> list[int]:
+        """Places of the classes in `CLASSES`."""
+        return [list(CLASSES).index(name) for name in self.classes]
+
+    @cached_property
+    def n(self) -> int:
+        """Observations: texts, or groups of them."""
+        return len(np.unique(self._groups))
+
+    @cached_property
+    def n_texts(self) -> dict[str, int]:
+        """By class, how many of them have a word of it."""
+        has = [(self.measured.kind == at).any(axis=1) for at in range(len(CLASSES))]
+        return {name: len(np.unique(self._groups[there])) for name, there in zip(CLASSES, has, strict=True)}
+
+    @cached_property
+    def n_words(self) -> list[int]:
+        """Of each class that is compared."""
+        return [int((self.measured.kind == at).sum()) for at in self.chosen]
+
+    @cached_property
+    def lengths(self) -> dict[str, np.ndarray]:
+        """By text, layer and word, from the embedding on: path, tortuosity, and mean rotation."""
+        one = self.measured
+        path = one.step.astype(np.float64).cumsum(axis=1)
+        turned = one.rotation.astype(np.float64).cumsum(axis=1)
+        so_far = np.arange(1, turned.shape[1] + 1)[:, None]
+        return {
+            "path": path,
+            "tortuosity": tortuosity(path, one.displacement.astype(np.float64)),
+            "rotation": turned / so_far,
+        }
+
+    @cached_property
+    def by_class(self) -> dict[str, np.ndarray]:
+        """Means over the words of each class: [text class layer]."""
+        of = {**self.lengths, "step": self.measured.step, "turn": self.measured.rotation}
+        kind = self.measured.kind
+        found = {
+            name: np.stack(
+                [mean(np.where((kind == at)[:, None], x, np.nan), axis=2) for at in self.chosen], axis=1
+            )
+            for name, x in of.items()
+        }
+        return {**found, "path_share": over(found["path"], found["path"].mean(axis=1, keepdims=True))}
+
+    @cached_property
+    def curves(self) -> dict[str, Interval]:
+        """Their means over texts, in all classes and layers: [class layer]."""
+        return {name: self._band(x) for name, x in self.by_class.items()}
+
+    @cached_property
+    def effects(self) -> np.ndarray:
+        """Logarithm of the ratio of two classes' geometric means through all layers, in each text:
+        [text measure pair held]."""
+        one = self.measured
+        fixed = np.stack([logarithm(getattr(one, name).astype(np.float64)) for name in MATCHED_ON], axis=-1)
+        return np.stack(
+            [
+                by_text(logarithm(self.lengths[name][:, -1]), one.kind, self.chosen, fixed)
+                for name in MEASURES
+            ],
+            axis=1,
+        )
+
+    @cached_property
+    def effect(self) -> Interval:
+        """Mean over texts, of all at once: [measure pair held]."""
+        return self._band(self.effects)
+
+    @cached_property
+    def flips(self) -> SignFlip | None:
+        """The test that each is 0 on average, adjusted for the largest of all."""
+        x = self.effects.reshape(len(self.effects), -1)
+        if np.isfinite(x).sum(axis=0).max(initial=0) < 2:
+            return None
+        try:
+            return sign_flip(x, groups=self.measured.group, n_perm=self.n_perm, seed=self.seed)
+        except TooFewError:
+            return None
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The classes of each pair."""
+        return [(self.classes[a], self.classes[b]) for a, b in pairs(len(self.classes))]
+
+    @cached_property
+    def plane(self) -> np.ndarray:
+        """Each class's mean state in their common plane: [class state 2]."""
+        return in_plane(self.measured.mean_state[self.chosen])
+
+    @cached_property
+    def published(self) -> dict[str, np.ndarray]:
+        """Length of the path of each class's mean state [class], in that plane and in all dimensions."""
+        return {"plane": length(self.plane), "mean": length(self.measured.mean_state[self.chosen])}
+
+    @property
+    def _groups(self) -> np.ndarray:
+        one = self.measured
+        return np.arange(len(one.kind)) if one.group is None else one.group
+
+    def _band(self, x: np.ndarray) -> Interval:
+        return band_or_nothing(x, groups=self.measured.group, seed=self.seed)

@@ -1,0 +1,83 @@
+"""How a speech study is shown."""
+
+import xarray as xr
+
+from laminar_lens.figures.view import Part, Section, View
+from laminar_lens.studies.speech.figures import paths, plane, ratios, rotations, windings
+from laminar_lens.tables import Column, Table
+from laminar_lens.words import estimate, number
+
+SAID = {"tortuosity": "winding"}
+RATIOS_NOTE = (
+    "Ratio of the geometric means of two classes' words, within each text, then over texts, with 95% bands "
+    "that hold for all at once. Matched: words of the same frequency, number of tokens, position and number "
+    "of characters, by a least-squares fit. p: of sign flips of whole texts, adjusted for all."
+)
+CLASSES_NOTE = (
+    "Path and turn: of single words, in all dimensions, mean over words and texts. Mean state: the path of "
+    "the mean of a class's states, in all dimensions and (published) in the plane of their first two "
+    "principal components; these two have no interval."
+)
+
+
+def ratio_table(dataset: xr.Dataset) -> Table | None:
+    """Every pair of classes, one row a measure and pair."""
+    if "ratio" not in dataset:
+        return None
+    rows = [(m, c) for m in dataset["measure"].values.tolist() for c in dataset["compared"].values.tolist()]
+    parts = [dataset.sel(measure=m, compared=c) for m, c in rows]
+    columns = [
+        Column("of", tuple(SAID.get(m, m) for m, _ in rows), values={"measure": [m for m, _ in rows]}),
+        Column("classes", tuple(c for _, c in rows), values={"classes": [c for _, c in rows]}, wide=True),
+    ]
+    for held, spare in (("matched", 0), ("as they are", 1)):
+        key = held.replace(" ", "_")
+        ends = {
+            f"{key}{end}": [float(one[f"ratio{end}"].sel(held=held)) for one in parts]
+            for end in ("", "_low", "_high")
+        }
+        columns.append(Column.of(held, estimate, ends, spare=spare, answer=not spare))
+    if "ratio_p" in dataset:
+        p = [float(one["ratio_p"].sel(held="matched")) for one in parts]
+        columns.append(Column.of("p", number, {"matched_p": p}, spare=2))
+    return Table("ratios", "Classes of words, two by two", tuple(columns), RATIOS_NOTE)
+
+
+def class_table(dataset: xr.Dataset) -> Table | None:
+    """Each class through all layers, and the published form beside."""
+    if "published_length" not in dataset:
+        return None
+    last = dataset.isel(layer=-1)
+    names = dataset["class"].values.tolist()
+    columns = [
+        Column("class", tuple(names), values={"class": names}),
+        Column.of("words", number, {"words": dataset["words"].values.tolist()}, spare=1),
+        *(_column(title, last, name, spare) for title, name, spare in _CLASS),
+        Column.of("mean state", number, {"mean_length": dataset["mean_length"].values.tolist()}, spare=2),
+        Column.of("published", number, {"published_length": dataset["published_length"].values.tolist()}),
+    ]
+    return Table("classes", "Each class, through all layers", tuple(columns), CLASSES_NOTE)
+
+
+_CLASS = (("path", "path", 0), ("winding", "tortuosity", 3), ("turn (rad)", "rotation", 4))
+
+
+def _column(title: str, dataset: xr.Dataset, name: str, spare: int) -> Column:
+    ends = {f"{name}{end}": dataset[f"{name}{end}"].values.tolist() for end in ("", "_low", "_high")}
+    return Column.of(title, estimate, ends, spare=spare)
+
+
+VIEW = View(
+    title="Parts of speech",
+    sections=(
+        Section("Class against class", {"speech_ratios": ratios}, {"ratios": ratio_table}),
+        Section(
+            "Along the layers",
+            {"speech_paths": paths, "speech_winding": windings, "speech_rotation": rotations},
+        ),
+        Section("The published form", {"speech_plane": plane}, {"classes": class_table}),
+    ),
+    claims_title="What is said of nouns and adjectives, on this model",
+    contrast="step_by_text",
+    parts=(Part("step", "step_by_text"), Part("rotation", "turn_by_text")),
+)

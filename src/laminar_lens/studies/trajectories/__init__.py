@@ -1,0 +1,1 @@
+"""How the trajectories of several words in the same prompts part along the layers."""

@@ -1,0 +1,102 @@
+"""What is said of trajectories, each part answered for the model at hand.
+
+| claim | holds | fails |
+|---|---|---|
+| T1 | the plane hides under half of the squared distance of each two groups in each layer | over half |
+| T2 | each two groups are farther apart in the last third of layers than in the first | some are nearer |
+| T3 | position 0 has over half of the first axis' variance | less than half |
+
+"Is" means the whole 95% interval, simultaneous over groups and layers. The axes are given: intervals are
+those of the prompts. T2 is of distances over the norm. T3 is not applicable where position 0 is left out.
+"""
+
+import numpy as np
+
+from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
+from laminar_lens.studies.layers import named_layers
+from laminar_lens.studies.trajectories.facts import Facts
+from laminar_lens.words import decimal, joined, percent, share
+
+HALF = 0.5
+NOT_APPLICABLE = "not applicable"
+TEXTS = {
+    "T1": "two axes show over half of the squared distance between groups, in every layer",
+    "T2": "groups part with depth, relative to their norm",
+    "T3": "the first axis is position 0: it has over half of that axis' variance",
+}
+
+
+def answer_claims(facts: Facts) -> dict[str, Claim]:
+    """The claims T1–T3."""
+    return worded({"T1": plane(facts), "T2": parting(facts), "T3": first(facts)}, TEXTS)
+
+
+def is_first(claims: dict[str, Claim]) -> bool:
+    """Whether the first axis is shown to be position 0."""
+    return claims["T3"].verdict == "holds"
+
+
+def plane(facts: Facts) -> Claim:
+    """T1; the number is the largest share that is hidden."""
+    found = facts.hidden
+    defined = np.isfinite(found.estimate)
+    if not defined.any():
+        return Claim(UNDETERMINED, *NOTHING, "1", "No two groups differ in any prompt.")
+    under, over = (found.high < HALF) | ~defined, found.low > HALF
+    verdict = "fails" if over.any() else "holds" if under.all() else UNDETERMINED
+    at = np.unravel_index(int(np.where(defined, found.estimate, -np.inf).argmax()), defined.shape)
+    said = (
+        f"The number is the largest share hidden, of {facts.names[at[0]]} in layer "
+        f"{facts.measured.layer[at[1]]}. More than half is shown to be hidden in {_where(facts, over)}, less "
+        f"than half, of every two groups, in "
+        f"{named_layers(facts.measured.layer[(under & defined).all(axis=0)].tolist())}. The two axes have "
+        f"{percent(facts.measured.explained[:2].sum(), 1)} of the variance of all layers and tokens."
+    )
+    numbers = float(found.estimate[at]), float(found.low[at]), float(found.high[at])
+    reason = f"the band reaches over half in {_where(facts, ~under)}"
+    return decided(Claim(verdict, *numbers, "1", said), found.withheld, reason)
+
+
+def parting(facts: Facts) -> Claim:
+    """T2; the number is the least difference."""
+    found = facts.parting
+    if not np.isfinite(found.estimate).any():
+        return Claim(UNDETERMINED, *NOTHING, "1", "No relative distance is defined.")
+    more, less = found.low > 0, found.high < 0
+    verdict = "fails" if less.any() else "holds" if more.all() else UNDETERMINED
+    at = int(np.where(np.isfinite(found.estimate), found.estimate, np.inf).argmin())
+    said = (
+        f"Farther apart in the last third: {_listed(facts, more)}; nearer: {_listed(facts, less)}. The "
+        f"number is that of {facts.names[at]}."
+    )
+    numbers = float(found.estimate[at]), float(found.low[at]), float(found.high[at])
+    reason = f"the interval of {_listed(facts, ~(more | less))} holds 0"
+    return decided(Claim(verdict, *numbers, "1", said), found.withheld, reason)
+
+
+def first(facts: Facts) -> Claim:
+    """T3."""
+    found = facts.first_share
+    if found is None:
+        return Claim(NOT_APPLICABLE, *NOTHING, "", "Position 0 is left out of the PCA.")
+    one, low, high = (float(end[0]) for end in (found.estimate, found.low, found.high))
+    verdict = "holds" if low > HALF else "fails" if high < HALF else UNDETERMINED
+    axis = share(facts.measured.explained[0])
+    said = f"The first axis has {axis} of the variance of all states, and position 0 {decimal(one)} of that."
+    if not np.isfinite(one):
+        return Claim(UNDETERMINED, *NOTHING, "1", "The share of position 0 is not defined.")
+    return decided(Claim(verdict, one, low, high, "1", said), found.withheld, "its interval holds a half")
+
+
+def hiding(facts: Facts) -> list[int]:
+    """Layers where the plane is shown to hide over half of some two groups' distance."""
+    found: list[int] = facts.measured.layer[(facts.hidden.low > HALF).any(axis=0)].tolist()
+    return found
+
+
+def _where(facts: Facts, chosen: np.ndarray) -> str:
+    return named_layers(facts.measured.layer[chosen.any(axis=0)].tolist())
+
+
+def _listed(facts: Facts, chosen: np.ndarray) -> str:
+    return joined([name for name, one in zip(facts.names, chosen, strict=True) if one]) or "none"
