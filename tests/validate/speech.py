@@ -109,6 +109,7 @@ def measurement(
     n_tokens, n_characters = rng.geometric(0.6, size), 1 + rng.poisson(5, size)
     position = np.tile(np.arange(1, words + 1), (n, 1))
     made = 4 + by_class[0] + SLOPE * rare + 0.05 * np.log(n_tokens) - 0.03 * np.log(position)
+    made = made + 0.02 * np.log(n_characters)
     made = made + 0.1 * rng.normal(size=(n, 1)) + noise * rng.standard_t(8, size)
     wind, turn = 0.7 + noise * rng.normal(size=size), -0.5 + noise * rng.normal(size=size)
     path = np.exp(made)

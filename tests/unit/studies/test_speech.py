@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.errors import InputError, LaminarLensError
@@ -321,8 +322,27 @@ class TestLongTexts:
 
 class TestGroups:
     def test_texts_of_a_group_are_one(self, model: Any) -> None:
-        found = ll.speech_study(model, texts_of(), tagger=by_turns, groups=list("aabbcc"), n_perm=9)
-        assert found.dataset.attrs["n_texts"] == 3
+        texts = [" ".join(texts_of(1, 15 + 15 * k, seed=k)) for k in range(4)]
+        how = {"tagger": by_turns, "n_perm": 9, "geometry": "mean_over_d_model"}
+        found = ll.speech_study(model, texts, groups=list("abba"), **how)
+        assert found.measured is not None
+        windows = [-(-len(token_spans(model.tokenizer, text)[0]) // CONTEXT) for text in texts]
+        assert sum(windows) > 4
+        groups, right = found.measured["group"].values, np.repeat(list("abba"), windows)
+        assert ((groups[:, None] == groups) == (right[:, None] == right)).all()
+        assert found.dataset.attrs["n_texts"] == 2
+        means = found.measured["mean_state"].values
+        assert np.abs(means.mean(axis=-1)).max() < 1e-5, "states are those of the geometry"
+
+    def test_signs_of_a_group_flip_together(self) -> None:
+        data = measurement(60, seed=1, longer=validation.LONGER, noise=0.02)
+        p = [answer(one, **HOW).data["ratio_p"].values.min() for one in (data, in_groups(data, 3))]
+        assert p[0] < 0.02
+        assert p[1] > 0.1, "three groups have 8 signs"
+
+
+def in_groups(data: xr.Dataset, n: int) -> xr.Dataset:
+    return data.assign(group=("text", np.arange(data.sizes["text"]) % n))
 
 
 class TestAnswer:
@@ -342,7 +362,8 @@ class TestAnswer:
         found = answer(measurement(60, seed=7, longer=little, noise=0.002), **HOW)
         assert found.claims["N1"].verdict == "fails"
         low, high = (found.claims["N1"].low - 1, found.claims["N1"].high - 1)
-        assert 0 < low * sign and abs(low) < 0.01 and abs(high) < 0.01
+        assert np.sign([low, high]).tolist() == [sign, sign]
+        assert max(abs(low), abs(high)) < 0.01
         assert "nouns than adjectives" not in found.sentence
         assert "adjectives than nouns" not in found.sentence
         assert "the other 3 of 6 pairs are not shown to differ by a hundredth or more" in found.sentence
@@ -354,8 +375,17 @@ class TestAnswer:
         np.testing.assert_allclose(found[0, :, 1], np.exp(expected(**how))[0, :, 1], rtol=1e-6)
         np.testing.assert_allclose(found[1:], 1, rtol=1e-6)
 
+    def test_the_published_form_may_say_otherwise(self) -> None:
+        data = measurement(60, seed=1, longer=validation.LONGER, noise=0.02)
+        for times, verdict in ((2.0, "holds"), (0.5, "fails")):
+            data["mean_state"][0] = times * data["mean_state"][2]
+            assert answer(data, **HOW).claims["N3"].verdict == verdict
+
     def test_other_classes_are_another_answer(self) -> None:
-        found = answer(measurement(60, seed=5), classes=("nouns", "verbs"), n_perm=99)
+        data = measurement(60, seed=5)
+        found = answer(data, classes=("nouns", "verbs"), n_perm=99)
+        own = length(in_plane(data["mean_state"].values[:2]))
+        assert found.data["published_length"].values == pytest.approx(own), "the plane of these classes"
         assert not found.claims
         assert found.data["compared"].values.tolist() == ["nouns / verbs"]
         assert found.sentence.startswith("Of 1 pair of classes, none")

@@ -148,7 +148,8 @@ def speech_study(
             Universal tags; or "spacy:PIPELINE". None: the shipped tags, of the 60 passages alone.
         classes: two or more of "nouns" (NOUN), "verbs" (VERB), "adjectives" (ADJ), "function words" (ADP,
             AUX, CCONJ, DET, PART, PRON, SCONJ).
-        pieces: "last" takes a word's last token, "mean" the mean of its tokens' numbers.
+        pieces: "last" takes a word's last token, "mean" the means of its tokens' steps, displacements and
+            rotations; tortuosity is then the ratio of means.
         n_texts: so many of the passages.
         groups: one label a text; texts of one group count as one.
         n_perm: sign flips of the test of all differences.
@@ -161,7 +162,8 @@ def speech_study(
 
     Words at position 0, words that share a token with another word and words that the end of a window cuts
     are left out and counted. A word's frequency is how often it stands in these texts and in the 480 shipped
-    passages.
+    passages,
+    those of these texts cut as the tagger does.
 
     There is no `layers` (a path runs through all), no `length` (texts are read whole), no `document_starts`,
     `random_init` and `geometries`.

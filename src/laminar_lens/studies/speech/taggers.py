@@ -49,9 +49,10 @@ def installed_tagger(name: str, given: Any) -> Any:
         pipeline = given.removeprefix(SPACY)
         there = find_spec("spacy") is not None
         if not there or not _is_there(pipeline):
+            what = f"the pipeline {pipeline!r}" if there else "spaCy"
             raise InputError(
-                f"{name} {shown(given)}: {f'the pipeline {pipeline!r}' if there else 'spaCy'} is not installed: pip "
-                f"install 'laminar-lens[pos]' and python -m spacy download {' '.join(pipeline.split())}"
+                f"{name} {shown(given)}: {what} is not installed: pip install 'laminar-lens[pos]' and "
+                f"python -m spacy download {' '.join(pipeline.split())}"
             )
     return given
 
