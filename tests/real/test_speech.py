@@ -47,7 +47,7 @@ def result(smollm2: Any, tagged: list[Passage]) -> Any:
 @pytest.fixture(scope="module")
 def words(tagged: list[Passage], reference: Reference) -> list[list[dict[str, Any]]]:
     """Of each passage its words with what is measured of each, and its states."""
-    spelled = re.compile(r"\w+?(?=n['’]t\b)|n['’]t\b|['’]\w+|\w+")
+    spelled = re.compile(r"\w+?(?=n['’]t\b)|n['’]t\b|['’](?:[smd]|ll|re|ve)\b|\w+")
     counts = Counter(part for text in ll.passages() for part in spelled.findall(text.casefold()))
     found = []
     for text, spans in tagged:

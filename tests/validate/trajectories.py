@@ -16,7 +16,7 @@ from tests.validate.rows import Row
 
 WORDS = (" her", " him", " round")
 PAIRS = list(combinations(range(len(WORDS)), 2))
-LAYERS, SETS, SIZES = 6, 500, (54, 200)
+LAYERS, SETS, SIZES = 6, 1000, (54, 200)
 ENDS = ("_low", "_high")
 CORNERS = np.array([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]]) / 3**0.5
 """Of a triangle of side 1: each two groups are as far apart."""

@@ -246,7 +246,10 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
     info = {**model, **measured.attrs.pop("info", {})}
     about = {
-        "fields": {one.name: _plain(getattr(study, one.name)) for one in fields(study)},
+        "fields": {
+            one.name: None if one.name in study.local else _plain(getattr(study, one.name))
+            for one in fields(study)
+        },
         "texts": {"texts": GIVEN, **texts.settings},
         "settings": settings,
         "provenance": make_provenance(

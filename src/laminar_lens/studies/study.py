@@ -84,6 +84,8 @@ class Study(ABC):
     """"module:Class" of what its command does beside running it."""
     remeasured: ClassVar[tuple[str, ...]] = ()
     """Fields that decide what is measured: with another value the model must run again."""
+    local: ClassVar[tuple[str, ...]] = ()
+    """Those of `remeasured` that may name a place on this machine: no result keeps them."""
 
     def texts(self, run: "Run", given: Prompts) -> "Chosen":
         """The texts that are measured; appends what a reader must know to `run.notes`."""

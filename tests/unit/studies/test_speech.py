@@ -22,7 +22,7 @@ from laminar_lens.studies.speech.frequency import frequencies
 from laminar_lens.studies.speech.plane import in_plane, length
 from laminar_lens.studies.speech.study import Speech
 from laminar_lens.studies.speech.taggers import words_of
-from laminar_lens.texts.tags import Word
+from laminar_lens.texts.tags import Tagged, Word
 from tests.conftest import CONTEXT, SENTENCES
 from tests.unit.studies.test_paths import at, planted
 from tests.validate import speech as validation
@@ -191,10 +191,17 @@ class TestPublished:
 
 
 def test_how_often_words_stand_there() -> None:
-    count = frequencies(["Zqx don't zqx, it's Zqx-like.", "Zqx!"])
+    spelled = r"\w+-\w+|\w+(?=n't)|n't|'s|\w+|[^\w\s]"
+    texts = ["Zqx don't zqx, 'it's Zqx-like.", "Zqx!", "猫です猫", ll.passages()[0]]
+    marked = [tuple(Word(*found.span(), "X") for found in re.finditer(spelled, text)) for text in texts]
+    marked[2] = tuple(Word(at_, at_ + 1, "X") for at_ in range(4))
+    count = frequencies(map(Tagged, texts, marked))
     assert count("zqx") == count("ZQX") == 4
-    assert count("n't") > 10
-    assert count("zqx-like") == min(4, count("like"))
+    assert count("猫") == 2, "no space is needed between words"
+    every = re.findall(r"\w+(?=n't)|n't|'s|\w+", " ".join([texts[0], *ll.passages()]).casefold())
+    for word in ("it", "n't", "do", "house", "like"):
+        assert count(word) == every.count(word) > 10, word
+    assert count("zqx-like") == 4, "the rarest part"
     assert count("…") == count("qqqqq") == 1
 
 
@@ -329,6 +336,17 @@ class TestAnswer:
         made = answer(measurement(60, seed=3, rarer=validation.RARER, noise=0.01), **HOW)
         assert [made.claims[name].verdict for name in ("N1", "N2")] == ["fails", "holds"]
 
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_what_is_longer_by_less_than_a_hundredth_is_as_long(self, sign: int) -> None:
+        little = {**ZERO, "nouns": sign * 0.004, "function words": sign * 0.05}
+        found = answer(measurement(60, seed=7, longer=little, noise=0.002), **HOW)
+        assert found.claims["N1"].verdict == "fails"
+        low, high = (found.claims["N1"].low - 1, found.claims["N1"].high - 1)
+        assert 0 < low * sign and abs(low) < 0.01 and abs(high) < 0.01
+        assert "nouns than adjectives" not in found.sentence
+        assert "adjectives than nouns" not in found.sentence
+        assert "the other 3 of 6 pairs are not shown to differ by a hundredth or more" in found.sentence
+
     def test_ratios_without_noise_are_exact(self) -> None:
         how = {"longer": validation.LONGER, "rarer": validation.RARER}
         data = measurement(5, seed=4, noise=0.0, **how)
@@ -375,6 +393,7 @@ class TestTaggers:
             ([(-1, 3, "NOUN")], "expected (start, end, tag)"),
             ([(3, 3, "NOUN")], "expected (start, end, tag)"),
             ([(0, 3, 5)], "expected (start, end, tag)"),
+            ([(0.5, 3, "NOUN")], "expected (start, end, tag)"),
             (["NOUN"], "expected (start, end, tag)"),
             ([(0, 5, "NOUN"), (3, 9, "ADJ")], "words that overlap: (0, 5, 'NOUN') and (3, 9, 'ADJ')"),
             (None, "is an error: TypeError"),
@@ -388,8 +407,9 @@ class TestTaggers:
         assert "\n" not in str(raised.value)
 
     def test_words_are_put_in_order_and_white_space_is_none(self) -> None:
-        found = words_of(lambda text: [(4, 7, "NOUN"), (3, 4, "SPACE"), (0, 3, "DET")], "The cat", 0)
-        assert found == (Word(0, 3, "DET"), Word(4, 7, "NOUN"))
+        given = [(np.int64(7), 11, "VERB"), (4, 7, "NOUN"), (3, 4, "SPACE"), (0, 3, "DET")]
+        found = words_of(lambda text: given, "The cat ran", 0)
+        assert found == (Word(0, 3, "DET"), Word(4, 7, "NOUN"), Word(8, 11, "VERB"))
 
     def test_spacy_s_pipeline_in_a_folder(self, tiny_gpt2: Path, tmp_path: Path) -> None:
         spacy = pytest.importorskip("spacy", reason="spaCy is not installed: the extra [pos] has it")
@@ -401,7 +421,10 @@ class TestTaggers:
         model = ll.load_model(tiny_gpt2)
         found = ll.speech_study(model, texts_of(), tagger=f"spacy:{tmp_path / 'pipeline'}", n_perm=9)
         name = f"spacy:en_pipeline 0.0.0 (spaCy {spacy.__version__})"
-        assert found.settings["tagger"] == name, "its name and versions, not where it is"
+        assert found.settings["tagger"] == name, "its name and versions"
+        for part in found.tree.subtree:
+            assert str(tmp_path) not in str(part.attrs), "not where it is"
+        assert found.answer(n_perm=99).settings["tagger"] == name
         assert found.dataset["words"].values.sum() > 90
 
     def test_the_tagger_is_recorded_and_answers_again_without_it(self, model: Any) -> None:
@@ -454,6 +477,7 @@ class TestRefused:
                 {"tagger": "spacy:no_such_pipeline"},
                 "is not installed: pip install 'laminar-lens[pos]'",
             ),
+            (texts_of(), {"tagger": "spacy:two\nlines"}, "is not installed"),
             (texts_of(), {"tagger": int}, "expected 'spacy:PIPELINE'"),
             (None, {"classes": "nouns"}, "at least two"),
             (None, {"classes": ["nouns", "cats"]}, "'cats' is no class of words"),

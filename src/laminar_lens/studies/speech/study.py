@@ -45,6 +45,7 @@ class Speech(Study):
     together: ClassVar[str] = "a word's frequency is counted in all texts, and classes have a mean over all"
     command: ClassVar[str] = "laminar_lens.studies.speech.command:SpeechCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("tagger", "pieces")
+    local: ClassVar[tuple[str, ...]] = ("tagger",)
 
     tagger: Any = option(
         None,

@@ -7,11 +7,13 @@ is a spaCy pipeline; without a tagger the shipped tags of the passages are taken
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import pairwise
+from operator import index
 from pathlib import Path
 from typing import Any
 
 from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError, a_kind, is_failure
+from laminar_lens.prompts import trimmed
 from laminar_lens.registered import qualified_name
 from laminar_lens.texts.passages import N_PASSAGES
 from laminar_lens.texts.tags import Word, tagged_passages
@@ -48,8 +50,8 @@ def installed_tagger(name: str, given: Any) -> Any:
         there = find_spec("spacy") is not None
         if not there or not _is_there(pipeline):
             raise InputError(
-                f"{name} {given}: {f'the pipeline {pipeline!r}' if there else 'spaCy'} is not installed: pip "
-                f"install 'laminar-lens[pos]' and python -m spacy download {pipeline}"
+                f"{name} {shown(given)}: {f'the pipeline {pipeline!r}' if there else 'spaCy'} is not installed: pip "
+                f"install 'laminar-lens[pos]' and python -m spacy download {' '.join(pipeline.split())}"
             )
     return given
 
@@ -80,7 +82,7 @@ def check_number(n: int, tagger: Any) -> None:
 
 
 def words_of(tagger: Tagger, text: str, index: int) -> tuple[Word, ...]:
-    """A text's words from left to right, as a tagger gives them.
+    """A text's words from left to right, as a tagger gives them, without white space at their ends.
 
     Raises:
         InputError: it fails, or gives what are no words of the text; the text is named.
@@ -95,14 +97,18 @@ def words_of(tagger: Tagger, text: str, index: int) -> tuple[Word, ...]:
     for one, following in pairwise(words):
         if following.start < one.end:
             raise InputError(f"{where} has words that overlap: {tuple(one)} and {tuple(following)}")
-    return tuple(word for word in words if text[word.start : word.end].strip())
+    return tuple(
+        Word(*trimmed(text, (word.start, word.end)), word.tag)
+        for word in words
+        if text[word.start : word.end].strip()
+    )
 
 
 def _word(given: Any, length: int, where: str) -> Word:
     try:
         start, end, tag = given
-        fits = 0 <= start < end <= length and isinstance(tag, str)
-        word = Word(int(start), int(end), tag)
+        word = Word(index(start), index(end), tag)
+        fits = 0 <= word.start < word.end <= length and isinstance(tag, str)
     except (TypeError, ValueError):
         fits = False
     if not fits:

@@ -137,7 +137,7 @@ def tagged_texts(run: Run, given: Prompts, tagger: Any) -> TaggedTexts:
     checked.tell(run.notes)
     keep = np.flatnonzero(checked.keep)
     tags = Counter(word.tag for one in read for word in one.words)
-    count = frequencies(one.text for one in read)
+    count = frequencies(read)
     bos = int(run.options.prepend_bos)
     cut = _Windows(context_length(run.model) - bos, bos)
     for at in keep.tolist():

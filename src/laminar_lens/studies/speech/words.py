@@ -3,7 +3,7 @@
 import math
 
 from laminar_lens.studies.claim import Claim
-from laminar_lens.studies.speech.claims import ratio
+from laminar_lens.studies.speech.claims import NEGLIGIBLE, ratio
 from laminar_lens.studies.speech.facts import HELD, Facts
 from laminar_lens.words import because, decimal, interval, joined
 
@@ -44,20 +44,22 @@ def _claimed(facts: Facts, claims: dict[str, Claim]) -> list[str]:
 
 
 def _all(facts: Facts) -> str:
-    """Which pairs of classes differ in path length, matched."""
-    longer, open_ = [], 0
+    """Which pairs of classes differ in path length, matched; less than `NEGLIGIBLE` is as long, as in N1."""
+    longer, open_, least = [], 0, 1 + NEGLIGIBLE
     for first, second in facts.pairs:
-        found = ratio(facts, "path", (first, second), HELD[1])
-        if found[1] > 1:
+        _, low, high = ratio(facts, "path", (first, second), HELD[1])
+        if low > 1 and high >= least:
             longer.append(f"{first} than {second}")
-        elif found[2] < 1:
+        elif high < 1 and low <= 1 / least:
             longer.append(f"{second} than {first}")
         else:
             open_ += 1
     n = len(facts.pairs)
     if not longer:
-        return f"Of {n} pair{'s' * (n > 1)} of classes, none is shown to differ in path length, matched."
-    rest = f"; the other {open_} of {n} pairs are not shown to differ" if open_ else ""
+        of = f"Of {n} pair{'s' * (n > 1)} of classes"
+        return f"{of}, none is shown to differ in path length by a hundredth or more, matched."
+    other = f"the other {open_} of {n} pairs {'are' if open_ > 1 else 'is'}"
+    rest = f"; {other} not shown to differ by a hundredth or more" if open_ else ""
     return f"Matched, these have longer paths: {joined(longer)}{rest}."
 
 

@@ -9,7 +9,7 @@ from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.prompts import check_target
-from laminar_lens.studies.fields import TEXT, between, listed, one_of, option
+from laminar_lens.studies.fields import TEXT, between, listed, option
 from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import BY_ITSELF, Answer
 from laminar_lens.studies.target import SOUGHT, WHOLE_PROMPTS, AtTarget
@@ -52,10 +52,6 @@ class Trajectories(AtTarget):
     command: ClassVar[str] = "laminar_lens.studies.target:TargetCommand"
     remeasured: ClassVar[tuple[str, ...]] = (*SOUGHT, "instead", "keep_first", "n_components")
 
-    occurrence: Any = option(
-        "error", f"A target that occurs more than once: {listed(PLACED)}.", "CHOICE", one_of(*PLACED),
-        panel=TEXT,
-    )  # fmt: skip
     instead: Any = option(
         INSTEAD,
         'Words put in the target\'s place, between commas, with their spaces. Default: " him, round".',
