@@ -14,6 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from laminar_lens.kernels import angle
+from laminar_lens.models.batches import BATCH_TOKENS
 from laminar_lens.models.forward import Visit
 from laminar_lens.models.memory import Need, check_fits
 from laminar_lens.studies.measured import Axes, to_dataset
@@ -168,7 +169,8 @@ def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _check_memory(run: Run, plan: GroupedPrompts, seen: _Seen) -> None:
     """Counts what is kept before anything is run."""
-    batch, length = run.batches(plan.prompts).largest()
+    length = int(plan.n_tokens.max())
+    batch = min(len(plan.prompts), max(1, BATCH_TOKENS // length))
     vectors = seen.states.numel() + seen.first.numel()
     size = f"{seen.fit.rows} states for the PCA, at most {MOST_NUMBERS} numbers or some blocks at a time"
     # the PCA's block, with what is computed from it, and the targets' vectors, some of them widened
