@@ -74,7 +74,7 @@ def _curves(facts: Facts) -> Variables:
 def _published(facts: Facts) -> Variables:
     about = "length of the path of a class's mean state"
     return {
-        "plane": column(("class", "state", "axis"), facts.plane, "mean state in the plane", RESIDUAL),
+        "plane": column(("class", "state", "coordinate"), facts.plane, "mean state in the plane", RESIDUAL),
         "published_length": column(("class",), facts.published["plane"], f"{about}, in a plane", RESIDUAL),
         "mean_length": column(("class",), facts.published["mean"], f"{about}, in all dimensions", RESIDUAL),
     }
