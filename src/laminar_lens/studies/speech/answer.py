@@ -49,9 +49,8 @@ def _ratios(facts: Facts) -> Variables:
     about = "ratio of two classes' words, geometric mean over words of a text and over texts"
     found = with_ends("ratio", by, exponential(facts.effect), about, "1", ends=BAND)
     found["ratio_by_text"] = column(("text", *by), np.exp(facts.effects), "ratio in each text")
-    if facts.flips is not None:
-        p = facts.flips.p.reshape(facts.effects.shape[1:])
-        found["ratio_p"] = column(by, p, "p of the sign flips, adjusted for all ratios")
+    if np.isfinite(facts.p).any():
+        found["ratio_p"] = column(by, facts.p, "p of the sign flips, adjusted for all ratios")
     return found
 
 
