@@ -438,9 +438,22 @@ class TestAnswer:
         kind[3:] = np.where(kind[3:] == 2, 0, kind[3:])
         kind[1:, 6:] = -1
         kind[1:3, :6] = [0, 2, 0, 2, 0, 2]
-        found = answer(data.assign(kind=(data["kind"].dims, kind)), **HOW).claims
+        result = answer(data.assign(kind=(data["kind"].dims, kind)), **HOW)
+        found = result.claims
+        why = result.data["ratio_low"].attrs["withheld"]
+        both = [sum({a, b} <= set(one) for one in kind.tolist()) for a, b in pairs(4)]
+        said = f"interval withheld: 1 to {max(both)} texts have both classes that can be told apart, "
+        assert why.startswith(said)
         assert found["N2"].reason.startswith("Interval withheld: 3 texts have both classes, and the coverage")
         assert found["N1"].reason == "Matched, no two texts tell nouns from adjectives."
+
+    def test_one_text_is_a_text(self) -> None:
+        facts = Facts(of_dataset(Measurement, measurement(5, seed=6)), seed=0, **HOW)
+        facts.effect.n_valid[:] = 1
+        assert facts.withheld(0, 0, 0).startswith("interval withheld: 1 text has both classes, and")
+        facts.effect.n_valid[0] = 40
+        assert facts.withheld(0, 0, 1) == ""
+        assert facts.withheld().startswith("interval withheld in 24 of 36 ratios: 1 text has both")
 
     def test_no_class_differs_by_default(self) -> None:
         assert (expected(ZERO, ZERO) == 0).all()

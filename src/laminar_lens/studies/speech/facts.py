@@ -139,17 +139,17 @@ class Facts:
         if not few.size:
             return ""
         where = f" in {few.size} of {n.size} ratios" if few.size < n.size else ""
-        matched = " that can be matched" if at and HELD[at[-1]] == "matched" else ""
+        told = {"as they are": "", "matched": " that can be matched"}
+        which = told[HELD[at[-1]]] if at else " that can be told apart"
         return (
-            f"interval withheld{where}: {self._counted(few)} both classes{matched}, and the coverage of this "
+            f"interval withheld{where}: {self._counted(few)} both classes{which}, and the coverage of this "
             f"interval (band) was validated from {least} up"
         )
 
     def _counted(self, few: np.ndarray) -> str:
         fewest, most = int(few.min()), int(few.max())
-        one, many = "text", self.measured.observed
-        if many != "texts":
-            one = "window of one text"
+        many = self.measured.observed
+        one = "text" if many == "texts" else "window of one text"
         if fewest == most == 1:
             return f"1 {one} has"
         return f"{most} {many} have" if fewest == most else f"{fewest} to {most} {many} have"
