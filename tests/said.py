@@ -179,17 +179,17 @@ PATHS = {
 SPEECH = {
     "N1": {
         "holds": "^Nouns have longer paths than adjectives, matched",
-        "fails": "^Nouns do not have longer paths than adjectives, matched",
+        "fails": "^Nouns (do not have longer|have shorter) paths than adjectives, matched",
         "undetermined": "^Whether nouns have longer paths than adjectives, matched",
     },
     "N2": {
-        "holds": "as they are they do: ",
-        "fails": "as they are they do not: ",
-        "undetermined": "as they are they may or may not: ",
+        "holds": "as they are they have longer ones: ",
+        "fails": "as they are they (do not have longer ones, by a hundredth or more|have shorter ones): ",
+        "undetermined": "as they are they may or may not have longer ones: ",
     },
     "N3": {
-        "holds": "The published form, [^.]*, says the same: ",
-        "fails": "The published form, [^.]*, says otherwise: ",
+        "holds": "The published form, [^.]*, says the same, (not )?longer by more than a hundredth: ",
+        "fails": "The published form, [^.]*, says otherwise, (not )?longer by more than a hundredth: ",
         "undetermined": "The published form, [^.]*, says nothing that could be compared: ",
     },
 }

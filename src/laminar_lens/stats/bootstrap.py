@@ -279,8 +279,9 @@ def finish(
     reason = ""
     if few.any():
         where = "" if few.sum() == there.sum() else f" in {int(few.sum())} of {int(there.sum())} entries"
+        fewest = int(n_valid[few].min())
         reason = (
-            f"interval withheld{where}: {int(n_valid[few].min())} texts, and the coverage of this interval"
+            f"interval withheld{where}: {fewest} text{'s' * (fewest != 1)}, and the coverage of this interval"
             f" ({kind}) was validated from {least} up"
         )
     low, high = (np.where(there & ~few, end, np.nan) for end in (low, high))

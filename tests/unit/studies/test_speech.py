@@ -15,14 +15,18 @@ import xarray as xr
 import laminar_lens as ll
 from laminar_lens.errors import InputError, LaminarLensError
 from laminar_lens.prompts import token_spans
+from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.speech.alignment import NO_TOKEN, SHARED, pieces
 from laminar_lens.studies.speech.answer import answer
 from laminar_lens.studies.speech.classes import CLASSES
 from laminar_lens.studies.speech.effects import by_text, pairs
+from laminar_lens.studies.speech.facts import Facts
 from laminar_lens.studies.speech.frequency import frequencies
+from laminar_lens.studies.speech.measure import Measurement
 from laminar_lens.studies.speech.plane import in_plane, length
 from laminar_lens.studies.speech.study import Speech
 from laminar_lens.studies.speech.taggers import words_of
+from laminar_lens.studies.speech.view import ratio_table
 from laminar_lens.texts.tags import Tagged, Word
 from tests.conftest import CONTEXT, SENTENCES
 from tests.unit.studies.test_paths import at, planted
@@ -336,8 +340,10 @@ class TestGroups:
 
     def test_signs_of_a_group_flip_together(self) -> None:
         data = measurement(60, seed=1, longer=validation.LONGER, noise=0.02)
-        p = [answer(one, **HOW).data["ratio_p"].values.min() for one in (data, in_groups(data, 3))]
+        found = [Facts(of_dataset(Measurement, one), seed=0, **HOW) for one in (data, in_groups(data, 3))]
+        p = [one.flips.p.min() for one in found if one.flips is not None]
         assert p[0] < 0.02
+        assert np.isnan(found[1].p).all(), "withheld, as the bands are"
         assert p[1] > 0.1, "three groups have 8 signs"
 
 
@@ -377,9 +383,23 @@ class TestAnswer:
 
     def test_the_published_form_may_say_otherwise(self) -> None:
         data = measurement(60, seed=1, longer=validation.LONGER, noise=0.02)
-        for times, verdict in ((2.0, "holds"), (0.5, "fails")):
+        for times, verdict in ((2.0, "holds"), (1.02, "holds"), (1.005, "fails"), (0.5, "fails")):
             data["mean_state"][0] = times * data["mean_state"][2]
             assert answer(data, **HOW).claims["N3"].verdict == verdict
+
+    @pytest.mark.parametrize(("times", "verdict"), [(0.5, "holds"), (1.005, "holds"), (1.02, "fails")])
+    def test_up_to_a_hundredth_longer_is_published_as_as_long(self, times: float, verdict: str) -> None:
+        """Where nouns are shown to have shorter paths, and it is said so."""
+        shorter = {name: -value for name, value in validation.LONGER.items()}
+        data = measurement(60, seed=1, longer=shorter, noise=0.02)
+        data["mean_state"][0] = times * data["mean_state"][2]
+        found = answer(data, **HOW)
+        assert [found.claims[name].verdict for name in ("N1", "N2", "N3")] == ["fails", "fails", verdict]
+        assert found.sentence.startswith("Nouns have shorter paths than adjectives, matched on ")
+        assert "as they are they have shorter ones: " in found.sentence
+        says = {"holds": "the same, not longer", "fails": "otherwise, longer"}[verdict]
+        assert f"says {says} by more than a hundredth: {times:.3f} times as long" in found.sentence
+        assert found.sentence.count("a band that holds for all ratios at once") == 1
 
     def test_other_classes_are_another_answer(self) -> None:
         data = measurement(60, seed=5)
@@ -403,7 +423,37 @@ class TestAnswer:
         withheld = n < 40
         assert np.isnan(found.data["ratio_low"].values).all() == withheld
         assert ("withheld" in found.sentence) == withheld
+        assert ("holds for all ratios at once" in found.sentence) == (not withheld)
+        assert ("ratio_p" in found.data) == (not withheld)
+        assert ("p = " in found.claims["N1"].evidence) == (not withheld)
+        table = ratio_table(found.data)
+        assert table is not None
+        assert ("95% bands" in table.note) == (not withheld)
         assert (found.claims["N1"].verdict == "undetermined") or not withheld
+
+    def test_a_claim_says_of_its_own_texts_why_it_is_open(self) -> None:
+        """Of five texts one alone has enough words to match, and three have adjectives."""
+        data = measurement(5, seed=6)
+        kind = data["kind"].values.copy()
+        kind[3:] = np.where(kind[3:] == 2, 0, kind[3:])
+        kind[1:, 6:] = -1
+        kind[1:3, :6] = [0, 2, 0, 2, 0, 2]
+        result = answer(data.assign(kind=(data["kind"].dims, kind)), **HOW)
+        found = result.claims
+        why = result.data["ratio_low"].attrs["withheld"]
+        both = [sum({a, b} <= set(one) for one in kind.tolist()) for a, b in pairs(4)]
+        said = f"interval withheld: 1 to {max(both)} texts have both classes that can be told apart, "
+        assert why.startswith(said)
+        assert found["N2"].reason.startswith("Interval withheld: 3 texts have both classes, and the coverage")
+        assert found["N1"].reason == "Matched, no two texts tell nouns from adjectives."
+
+    def test_one_text_is_a_text(self) -> None:
+        facts = Facts(of_dataset(Measurement, measurement(5, seed=6)), seed=0, **HOW)
+        facts.effect.n_valid[:] = 1
+        assert facts.withheld(0, 0, 0).startswith("interval withheld: 1 text has both classes, and")
+        facts.effect.n_valid[0] = 40
+        assert facts.withheld(0, 0, 1) == ""
+        assert facts.withheld().startswith("interval withheld in 24 of 36 ratios: 1 text has both")
 
     def test_no_class_differs_by_default(self) -> None:
         assert (expected(ZERO, ZERO) == 0).all()

@@ -1,5 +1,6 @@
 """From what a speech study measured to its answer: ratios between classes with their bands, and curves."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,11 +48,11 @@ def answer(dataset: xr.Dataset, *, classes: tuple[str, ...], n_perm: int) -> Ans
 def _ratios(facts: Facts) -> Variables:
     by = ("measure", "compared", "held")
     about = "ratio of two classes' words, geometric mean over words of a text and over texts"
-    found = with_ends("ratio", by, exponential(facts.effect), about, "1", ends=BAND)
+    ratios = replace(exponential(facts.effect), withheld=facts.withheld())
+    found = with_ends("ratio", by, ratios, about, "1", ends=BAND)
     found["ratio_by_text"] = column(("text", *by), np.exp(facts.effects), "ratio in each text")
-    if facts.flips is not None:
-        p = facts.flips.p.reshape(facts.effects.shape[1:])
-        found["ratio_p"] = column(by, p, "p of the sign flips, adjusted for all ratios")
+    if np.isfinite(facts.p).any():
+        found["ratio_p"] = column(by, facts.p, "p of the sign flips, adjusted for all ratios")
     return found
 
 

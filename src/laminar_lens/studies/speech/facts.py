@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval, TooFewError, band_or_nothing
+from laminar_lens.stats.bootstrap import MIN_TEXTS, Interval, TooFewError, band_or_nothing
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.permutation import SignFlip, sign_flip
 from laminar_lens.studies.lengths import logarithm, over, tortuosity
@@ -120,6 +120,39 @@ class Facts:
             return sign_flip(x, groups=self.measured.group, n_perm=self.n_perm, seed=self.seed)
         except TooFewError:
             return None
+
+    @cached_property
+    def p(self) -> np.ndarray:
+        """Its p of each: [measure pair held]; NaN where the band is withheld."""
+        if self.flips is None:
+            return np.full(self.effect.low.shape, np.nan)
+        return np.where(np.isfinite(self.effect.low), self.flips.p.reshape(self.effect.low.shape), np.nan)
+
+    def withheld(self, *at: int) -> str:
+        """Why the band of one ratio, or of any, is withheld; empty where it is not.
+
+        Args:
+            at: places of the measure, the pair and how it is held; none of all.
+        """
+        n = np.atleast_1d(self.effect.n_valid[at])
+        few, least = n[n < MIN_TEXTS["band"]], MIN_TEXTS["band"]
+        if not few.size:
+            return ""
+        where = f" in {few.size} of {n.size} ratios" if few.size < n.size else ""
+        told = {"as they are": "", "matched": " that can be matched"}
+        which = told[HELD[at[-1]]] if at else " that can be told apart"
+        return (
+            f"interval withheld{where}: {self._counted(few)} both classes{which}, and the coverage of this "
+            f"interval (band) was validated from {least} up"
+        )
+
+    def _counted(self, few: np.ndarray) -> str:
+        fewest, most = int(few.min()), int(few.max())
+        many = self.measured.observed
+        one = "text" if many == "texts" else "window of one text"
+        if fewest == most == 1:
+            return f"1 {one} has"
+        return f"{most} {many} have" if fewest == most else f"{fewest} to {most} {many} have"
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:

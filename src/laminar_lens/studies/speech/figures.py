@@ -38,10 +38,12 @@ HELD = {"matched": "circle", "as they are": "circle-open"}
 @needs("ratio")
 def ratios(dataset: xr.Dataset) -> go.Figure | None:
     """Ratio of each pair of classes, matched and as they are."""
+    shown = bool(dataset["ratio_low"].notnull().any())
+    bands = ", with bands that hold for all at once" if shown else ""
     figure = new_figure(
         "How many times as long, as winding, turning as far?",
-        "The first class's words over the second's, geometric means within each text and over texts, with "
-        "bands that hold for all at once. Filled: matched, words of the same frequency, number of tokens, "
+        f"The first class's words over the second's, geometric means within each text and over texts{bands}. "
+        "Filled: matched, words of the same frequency, number of tokens, "
         "position and number of characters. Open: as they are." + withheld_note(dataset, "ratio_low"),
         x="ratio",
     )

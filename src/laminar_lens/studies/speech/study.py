@@ -29,7 +29,8 @@ class Speech(Study):
     """Whether nouns, verbs, adjectives and function words travel differently along the layers (N1–N3).
 
     How long their paths are, how winding, how far they turn; matched on frequency, pieces, position, length.
-    By default 60 passages with checked tags are read, whichever the model.
+    By default 60 passages with checked tags are read, whichever the model: none that it writes. A file of
+    texts needs a tagger.
     """
 
     kind: ClassVar[str] = "speech"
@@ -49,7 +50,7 @@ class Speech(Study):
 
     tagger: Any = option(
         None,
-        "What tags the words: spacy:PIPELINE. Default: the tags of 60 passages.",
+        "What tags the words, which a file needs: spacy:PIPELINE. Default: the tags of 60 passages.",
         "NAME",
         installed_tagger,
         panel=TEXT,

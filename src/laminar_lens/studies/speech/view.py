@@ -1,17 +1,25 @@
 """How a speech study is shown."""
 
+import math
+
 import xarray as xr
 
 from laminar_lens.figures.view import Part, Section, View
+from laminar_lens.studies.speech.claims import told
 from laminar_lens.studies.speech.figures import paths, plane, ratios, rotations, windings
 from laminar_lens.tables import Column, Table
 from laminar_lens.words import estimate, number
 
 SAID = {"tortuosity": "winding"}
 RATIOS_NOTE = (
-    "Ratio of the geometric means of two classes' words, within each text, then over texts, with 95% bands "
-    "that hold for all at once. Matched: words of the same frequency, number of tokens, position and number "
-    "of characters, by a least-squares fit. p: of sign flips of whole texts, adjusted for all."
+    "Ratio of the geometric means of two classes' words, within each text, then over texts{bands}. Matched: "
+    "words of the same frequency, number of tokens, position and number of characters, by a least-squares "
+    "fit."
+)
+BANDS = ", with 95% bands that hold for all at once"
+P_NOTE = (
+    " What is said goes by the bands; p, of sign flips of whole texts, adjusted for all, is another test and "
+    "may differ."
 )
 CLASSES_NOTE = (
     "Path and turn: of single words, in all dimensions, mean over words and texts. Mean state: the path of "
@@ -36,11 +44,18 @@ def ratio_table(dataset: xr.Dataset) -> Table | None:
             f"{key}{end}": [float(one[f"ratio{end}"].sel(held=held)) for one in parts]
             for end in ("", "_low", "_high")
         }
-        columns.append(Column.of(held, estimate, ends, spare=spare, answer=not spare))
+        columns.append(Column.of(held, _ratio, ends, spare=spare, answer=not spare))
     if "ratio_p" in dataset:
         p = [float(one["ratio_p"].sel(held="matched")) for one in parts]
         columns.append(Column.of("p", number, {"matched_p": p}, spare=2))
-    return Table("ratios", "Classes of words, two by two", tuple(columns), RATIOS_NOTE)
+    note = RATIOS_NOTE.format(bands=BANDS if bool(dataset["ratio_low"].notnull().any()) else "")
+    note += P_NOTE if "ratio_p" in dataset else ""
+    return Table("ratios", "Classes of words, two by two", tuple(columns), note)
+
+
+def _ratio(value: float, low: float, high: float) -> str:
+    """With three decimals: what matters is a hundredth from 1."""
+    return told((value, low, high)) if math.isfinite(value) else "–"
 
 
 def class_table(dataset: xr.Dataset) -> Table | None:
