@@ -101,7 +101,7 @@ DECOMPOSITION = {
     },
     "W2": {
         "holds": "The two are close to orthogonal on average",
-        "fails": "The two are not close to orthogonal",
+        "fails": "The two are not close to orthogonal on average [^:]* in layer",
         "undetermined": "Whether the two are close to orthogonal is undetermined",
     },
     "W3": {
@@ -145,7 +145,10 @@ def _correlates(name: str) -> dict[str, dict[str, str]]:
                 one: rf"{start}{rest}{where} they {words}{none if one == 'undetermined' else ''}"
                 for one, words in then.items()
             }
-            for letter, where in (("b", "; without position 0"), ("c", "held fixed"))
+            for letter, where in (
+                ("b", "; without position 0"),
+                ("c", "; without position 0 and with token frequency held fixed"),
+            )
         },
     }
 
@@ -153,13 +156,13 @@ def _correlates(name: str) -> dict[str, dict[str, str]]:
 TRAJECTORIES = {
     "T1": {
         "holds": "the first two axes show over half of the squared distance between any two, in every layer",
-        "fails": "the first two axes hide over half of the squared distance between some, in layer",
+        "fails": "the first two axes leave out over half of the squared distance between some two, in layer",
         "undetermined": "whether the first two axes show half of [^.]* is undetermined",
     },
     "T2": {
-        "holds": "all of them part with depth\\.",
-        "fails": "not all of them part with depth",
-        "undetermined": "Whether all of them part with depth, [^.]* is undetermined",
+        "holds": "norm, all of them are farther apart in the last third of the layers than in the first\\.",
+        "fails": "some of them are nearer in the last third of the layers than in the first\\.",
+        "undetermined": "Whether, relative to their norm, all of them are farther [^.]* is undetermined",
     },
     "T3": {
         "holds": "\\. The first axis is position 0",
@@ -325,6 +328,8 @@ def numbers(result: StudyResult, claims: Iterable[Mapping[str, Any]]) -> Iterato
     for name in data.variables:
         if str(name).endswith("tolerance") or TABULATED.match(str(name)):
             yield from data[name].values.ravel().tolist()
+        if name == "run_estimate":  # of π, and in radians
+            yield from (data[name].values * math.pi).tolist()
     if "mode_low_mean" in data:
         two = data["two_modes"].values == 1
         yield from (

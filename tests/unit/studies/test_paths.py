@@ -319,7 +319,7 @@ class TestClaims:
         assert (found.claims["P1a"].verdict, found.claims["P1b"].verdict) == ("holds", "holds")
         assert found.claims["P1a"].estimate < -0.9 < 0.3 < found.claims["P1b"].estimate
         assert "; without position 0 they do, the other way round, 0." in found.sentence
-        assert "; with token frequency held fixed they do, the other way round, 0." in found.sentence
+        assert "and with token frequency held fixed they do, the other way round, 0." in found.sentence
 
     def test_a_negative_correlation_is_one_too(self) -> None:
         found = self.said(rho=-0.4)

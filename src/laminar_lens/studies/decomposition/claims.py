@@ -78,7 +78,7 @@ def orthogonal_claim(facts: Facts) -> Claim:
     band = facts.cosine
     row, known = largest(band.estimate, np.isfinite(band.estimate)), np.isfinite(band.estimate)
     inside = (band.low > -ORTHOGONAL) & (band.high < ORTHOGONAL)
-    beyond = (band.low > ORTHOGONAL) | (band.high < -ORTHOGONAL)
+    beyond = beyond_orthogonal(facts)
     verdict = "fails" if beyond.any() else "holds" if inside[known].all() else UNDETERMINED
     where = f"It is beyond ±{ORTHOGONAL} in {_named(facts, beyond)}. " if beyond.any() else ""
     where = f"Every band is within ±{ORTHOGONAL}. " if verdict == "holds" else where
@@ -86,6 +86,11 @@ def orthogonal_claim(facts: Facts) -> Claim:
     claim = Claim(verdict, *at(band, row), "", said + because(band.withheld))
     reason = f"in {_named(facts, known & ~inside)} the band holds ±{ORTHOGONAL}"
     return decided(claim, band.withheld, reason)
+
+
+def beyond_orthogonal(facts: Facts) -> np.ndarray:
+    """In which layers the mean cosine is shown to be beyond ±0.1."""
+    return np.asarray((facts.cosine.low > ORTHOGONAL) | (facts.cosine.high < -ORTHOGONAL))
 
 
 def longer_claim(facts: Facts) -> Claim:

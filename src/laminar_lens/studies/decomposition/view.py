@@ -25,7 +25,8 @@ NOTE = (
 PARTS_NOTE = (
     "Lengths are over the length of the residual that is entered. Lengthens: the part along it, below 0 it "
     "shortens; turns by: the angle, in radians. Turns of attention and MLP do not add up to the step's: "
-    "their difference (the difference of adjustments) says which turns more, and nothing of direction."
+    "attention's minus the MLP's (the difference of adjustments) says which turns more, and nothing "
+    "of direction."
 )
 
 

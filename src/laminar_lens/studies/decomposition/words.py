@@ -3,7 +3,14 @@
 import numpy as np
 
 from laminar_lens.studies.claim import Claim, signed
-from laminar_lens.studies.decomposition.claims import ALIKE, NOT_APPLICABLE, ORTHOGONAL, RATE, largest
+from laminar_lens.studies.decomposition.claims import (
+    ALIKE,
+    NOT_APPLICABLE,
+    ORTHOGONAL,
+    RATE,
+    beyond_orthogonal,
+    largest,
+)
 from laminar_lens.studies.decomposition.facts import Facts
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import decimal, interval, share
@@ -27,7 +34,7 @@ def _related(facts: Facts, claim: Claim) -> str:
         return "Attention and MLP never both write."
     related, known = facts.related, np.isfinite(facts.difference.estimate)
     row = largest(facts.difference.estimate, related if related.any() else known)
-    by = f"{signed(claim.estimate)}{_band(claim)} in layer {facts.layers[row]}"
+    by = f"{signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
     if claim.verdict == "holds":
         named = named_layers(np.array(facts.layers)[related].tolist())
         return (
@@ -50,10 +57,11 @@ def _orthogonal(facts: Facts, claim: Claim) -> str:
     if claim.verdict == NOT_APPLICABLE:
         return ""
     row = largest(facts.cosine.estimate, np.isfinite(facts.cosine.estimate))
-    most = f"farthest from 0 at {signed(claim.estimate)}{_band(claim)} in layer {facts.layers[row]}"
+    beyond = named_layers(np.array(facts.layers)[beyond_orthogonal(facts)].tolist())
+    most = f"farthest from 0 at {signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
     return {
         "holds": f"The two are close to orthogonal on average (±{ORTHOGONAL}) in {facts.every}: {most}.",
-        "fails": f"The two are not close to orthogonal in every layer: {most}.",
+        "fails": f"The two are not close to orthogonal on average (±{ORTHOGONAL}) in {beyond}: {most}.",
         "undetermined": f"Whether the two are close to orthogonal is undetermined: {most}.",
     }[claim.verdict]
 
@@ -89,4 +97,4 @@ def _turning(facts: Facts, claim: Claim) -> str:
 
 
 def _band(claim: Claim) -> str:
-    return f" (95% band {interval(claim.low, claim.high, join=' to ')})" if np.isfinite(claim.low) else ""
+    return f" (95% band {interval(claim.low, claim.high, 3, join=' to ')})" if np.isfinite(claim.low) else ""

@@ -30,12 +30,12 @@ LETTERS = dict(zip(("a", "b", "c"), HELD, strict=True))
 TEXTS = {
     **{
         f"{NUMBERED[predicted]}{letter}": f"path length and the {WORDS[predicted]} of the true next token "
-        f"correlate{ending}"
+        f"correlate{ending} (r shown to be within ±{NEGLIGIBLE:g} counts as none)"
         for predicted in PREDICTED
         for letter, ending in {
             "a": "",
-            "b": ", without position 0 too",
-            "c": ", with token frequency held fixed too",
+            "b": ", without position 0",
+            "c": ", without position 0 and with token frequency held fixed",
         }.items()
     },
     "P3": f"the norm grows from layer to layer (GPT2-XL: {PUBLISHED_GROWTH:g} times a layer)",
@@ -64,9 +64,10 @@ def correlation_claim(facts: Facts, predicted: str, held: str) -> Claim:
     elif found[1] > 0 or found[2] < 0:
         verdict = "holds"
     rank = correlation(facts, predicted, held, method="spearman")
+    where = "without position 0, " if held == HELD[2] else ""
     relative = correlation(facts, predicted, held, length="relative path")
     said = (
-        f"{held.capitalize()}. By ranks (Spearman) {_number(rank)}; of steps relative to the norm "
+        f"{(where + held).capitalize()}. By ranks (Spearman) {_number(rank)}; of steps relative to the norm "
         f"{_number(relative)}; p = {number(p_value(facts, predicted, held))} of the test that it is 0, "
         "adjusted for all correlations."
     )

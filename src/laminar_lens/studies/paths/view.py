@@ -56,8 +56,10 @@ def correlation_table(dataset: xr.Dataset) -> Table | None:
         p = [float(one["correlation_p"].sel(statistic="pearson")) for one in parts]
         columns.append(Column.of("p", number, {"pearson_p": p}, spare=1))
     note = (
-        "Mean over texts of each text's own correlation along its positions, with bands over all of them; p: "
-        "Pearson's, of sign flips of whole texts, adjusted for all."
+        "Mean over texts of each text's own correlation along its positions, with bands over all of "
+        "them; token "
+        "frequency is held fixed without position 0; p: Pearson's, of sign flips of whole texts, "
+        "adjusted for all."
     )
     return Table("correlations", "Path length and the true next token", tuple(columns), note)
 

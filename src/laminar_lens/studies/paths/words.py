@@ -57,7 +57,8 @@ def _correlation(predicted: str, claims: dict[str, Claim]) -> str:
     if np.isfinite(without.estimate):
         said += f"; without position 0 they {_then(without, every)}, {_of(without)}"
     if np.isfinite(held.estimate):
-        said += f"; with token frequency held fixed they {_then(held, every)}, {_of(held)}"
+        said += "; without position 0 and with token frequency held fixed they "
+        said += f"{_then(held, every)}, {_of(held)}"
     return f"{said}."
 
 

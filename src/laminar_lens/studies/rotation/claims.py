@@ -22,10 +22,11 @@ PUBLISHED = (0.1, 0.2)
 """Radians that a token was said to turn from one layer to the next."""
 NOT_APPLICABLE = "not applicable"
 TEXTS = {
-    "R1a": "in the middle layers the target turns by 0.1–0.2 rad a block on average",
-    "R1b": "in each of the middle layers it turns by 0.1–0.2 rad",
-    "R2": "it turns most in the first and in the last block",
-    "R3": "target and word before it turn alike (within {tau:g} rad in each layer)",
+    "R1a": "in {between} (not the first and last block) the target turns by 0.1–0.2 rad a block on average",
+    "R1b": "in each of {between} it turns by 0.1–0.2 rad (the number: most in one of them)",
+    "R2": "it turns most in the first and in the last block (the number: least margin over one between)",
+    "R3": "target and word before it turn alike (within {tau:g} rad in each layer; the number: "
+    "largest difference)",
 }
 
 
@@ -37,7 +38,9 @@ def answer_claims(facts: Facts) -> dict[str, Claim]:
         "R2": ends_claim(facts),
         "R3": alike_claim(facts),
     }
-    return worded(found, {name: text.format(tau=facts.tau) for name, text in TEXTS.items()})
+    return worded(
+        found, {name: text.format(tau=facts.tau, between=facts.between) for name, text in TEXTS.items()}
+    )
 
 
 def middle_claim(facts: Facts) -> Claim:
@@ -71,7 +74,7 @@ def each_claim(facts: Facts) -> Claim:
     verdict = "fails" if outside.any() else "holds" if inside.all() else UNDETERMINED
     layers = np.array(facts.layers)[facts.middle]
     said = (
-        f"{int(inside.sum())} of {len(layers)} middle layers are shown to be inside, {int(outside.sum())} "
+        f"Of {len(layers)} layers {int(inside.sum())} are shown to be inside, {int(outside.sum())} "
         f"outside{_where(layers, outside)}. The number is the largest, in layer {_at(layers, estimate)}."
     )
     found = _largest(estimate, low, high)
@@ -93,8 +96,8 @@ def ends_claim(facts: Facts) -> Claim:
         shown = int((more.low[row] > 0).sum())
         less = more.high[row] < 0
         said.append(
-            f"The {name} block turns it more than {shown} of the {len(layers)} between, and less than "
-            f"{int(less.sum())}{_where(layers, less)}."
+            f"The {name} block turns it more than {shown or 'none'} of the {len(layers)} between, and less "
+            f"than {int(less.sum()) or 'none'} of them{_where(layers, less)}."
         )
     flat = [np.ravel(end) for end in (more.estimate, more.low, more.high)]
     found = _largest(-flat[0], -flat[2], -flat[1])

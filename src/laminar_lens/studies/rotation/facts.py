@@ -45,6 +45,13 @@ class Facts:
         return np.asarray((layer > 1) & (layer < self.measured.n_layers))
 
     @property
+    def between(self) -> str:
+        """What the layers that come out of a middle block are called, as some may not be chosen."""
+        if self.middle.sum() == self.measured.n_layers - 2:
+            return "the middle layers"
+        return "the chosen layers" if self.middle.all() else "the chosen middle layers"
+
+    @property
     def is_whole(self) -> bool:
         """Whether every layer was measured."""
         return len(self.layers) == self.measured.n_layers

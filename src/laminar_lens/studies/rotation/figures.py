@@ -126,7 +126,8 @@ def between(dataset: xr.Dataset) -> go.Figure | None:
     grids = {name: np.round(dataset["between"].sel(which=name).values, 4) for name in AT}
     figure = new_figure(
         "Layer against layer",
-        "Mean angle between one token's vectors in two layers. A pale square along the diagonal is a run of "
+        "Mean angle between one token's vectors in two layers. A square of small angles along the "
+        "diagonal is a run of "
         "blocks that leaves the direction as it is.",
     )
     start = "last"

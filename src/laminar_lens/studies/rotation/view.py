@@ -68,11 +68,16 @@ def least_runs(dataset: xr.Dataset) -> Table | None:
         Column.of("rivals", lambda n: "–" if n < 0 else str(n), {"rivals": one["run_rivals"]}),
     )
     note = (
-        "Which: the blocks in a row that turn the last token least; rivals: other runs of that length whose "
-        "band reaches below its upper end."
+        "Which: the blocks in a row that turn the prompt's last token least, counted from 0: block "
+        "0 leads to layer "
+        "1; rivals: other runs of that length that cannot be told from it, as their band reaches below its "
+        "upper end."
     )
     return Table(
-        "least_runs", "The run of blocks that turns the last token least, by its length", columns, note
+        "least_runs",
+        "The run of blocks that turns the prompt's last token least, by its length",
+        columns,
+        note,
     )
 
 

@@ -1,5 +1,7 @@
 """A rotation study's answer in a few sentences, each part as its claim has it."""
 
+import math
+
 import numpy as np
 
 from laminar_lens.studies.claim import Claim
@@ -41,7 +43,7 @@ def _turn(facts: Facts, claims: dict[str, Claim]) -> str:
     ]
     said = " and ".join(ends)
     if facts.middle.any() and np.isfinite(of_part(facts, "middle blocks")[0]):
-        middle = f"it turns by {_number(of_part(facts, 'middle blocks'))} a block in the middle layers"
+        middle = f"it turns by {_number(of_part(facts, 'middle blocks'))} a block in {facts.between}"
         return f"{middle}, {said}{_ENDS[claims['R2'].verdict]}" if ends else middle
     return f"it turns {said}" if ends else "no turn is defined"
 
@@ -72,13 +74,11 @@ def _least(facts: Facts, runs: Runs) -> str:
     turn = "turn" if last > first else "turns"
     blocks = f"{last - first + 1} block{'s' if last > first else ''}"
     rivals = int(runs.rivals[row])
-    open_ = (
-        f"; {rivals} other {'run reaches' if rivals == 1 else 'runs reach'} below the upper end of its band"
-        if rivals > 0
-        else ""
-    )
+    open_ = f"; {rivals} other run{'' if rivals == 1 else 's'} cannot be told from it" if rivals > 0 else ""
     return (
-        f"Of all runs of {blocks}{'' if facts.is_whole else ' that were measured'}, {several} {turn} the "
-        "last token least: "
-        f"{decimal(runs.estimate[row], 3)} of π{ends}{open_}.{because(facts.pruning.withheld)}"
+        f"Of all runs of {blocks}{'' if facts.is_whole else ' that were measured'}, {several} "
+        f"(between layers "
+        f"{first} and {last + 1}) {turn} the prompt's last token least: "
+        f"{decimal(runs.estimate[row], 3)} of π{ends}, {decimal(runs.estimate[row] * math.pi, 3)} "
+        f"rad{open_}.{because(facts.pruning.withheld)}"
     )

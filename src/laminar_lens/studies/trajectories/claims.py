@@ -20,8 +20,11 @@ from laminar_lens.words import decimal, joined, percent, share
 HALF = 0.5
 NOT_APPLICABLE = "not applicable"
 TEXTS = {
-    "T1": "two axes show over half of the squared distance between groups, in every layer",
-    "T2": "groups part with depth, relative to their norm",
+    "T1": "two principal axes show over half of the squared distance between any two words' states, in every "
+    "layer (the number: most that they leave out)",
+    "T2": "words' states are farther apart, over their norm, in the last third of the layers than "
+    "in the first "
+    "(the number: least difference)",
     "T3": "the first axis is position 0: it has over half of that axis' variance",
 }
 
@@ -46,8 +49,9 @@ def plane(facts: Facts) -> Claim:
     verdict = "fails" if over.any() else "holds" if under.all() else UNDETERMINED
     at = np.unravel_index(int(np.where(defined, found.estimate, -np.inf).argmax()), defined.shape)
     said = (
-        f"The number is the largest share hidden, of {facts.names[at[0]]} in layer "
-        f"{facts.measured.layer[at[1]]}. More than half is shown to be hidden in {_where(facts, over)}, less "
+        f"The number is the largest share that they leave out, of {facts.names[at[0]]} in layer "
+        f"{facts.measured.layer[at[1]]}. More than half is shown to be left out in "
+        f"{_where(facts, over)}, less "
         f"than half, of every two groups, in "
         f"{named_layers(facts.measured.layer[(under & defined).all(axis=0)].tolist())}. The two axes have "
         f"{percent(facts.measured.explained[:2].sum(), 1)} of the variance of all layers and tokens."

@@ -8,16 +8,20 @@ from laminar_lens.words import joined, percent
 
 _PLANE = {
     "holds": "the first two axes show over half of the squared distance between any two, in every layer",
-    "fails": "the first two axes hide over half of the squared distance between some, in {where}",
+    "fails": "the first two axes leave out over half of the squared distance between some two, in {where}",
     "undetermined": "whether the first two axes show half of the squared distance of any two is undetermined",
 }
 _PARTING = {
-    "holds": "Relative to their norm, all of them part with depth",
-    "fails": "Relative to their norm, not all of them part with depth: some draw together",
-    "undetermined": "Whether all of them part with depth, relative to their norm, is undetermined",
+    "holds": "Relative to their norm, all of them are farther apart in the last third of the layers "
+    "than in the first",
+    "fails": "Relative to their norm, some of them are nearer in the last third of the layers than "
+    "in the first",
+    "undetermined": "Whether, relative to their norm, all of them are farther apart in the last "
+    "third of the layers than in "
+    "the first is undetermined",
 }
 _FIRST = {
-    "holds": " The first axis is position 0.",
+    "holds": " The first axis is position 0, which has over half of its variance.",
     "fails": " Position 0 is part of the PCA, but not its first axis.",
     "undetermined": " Whether the first axis is position 0 is undetermined.",
     "not applicable": "",
@@ -30,6 +34,7 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     plane = _PLANE[claims["T1"].verdict].format(where=named_layers(hiding(facts)))
     explained = percent(facts.measured.explained[:2].sum(), 1)
     return (
-        f"{words} in {len(facts.measured.distance)} prompts: {plane}. They have {explained} of the variance "
+        f"{words} in {len(facts.measured.distance)} prompts: {plane}. They are principal axes and "
+        f"have {explained} of the variance "
         f"of all layers and tokens. {_PARTING[claims['T2'].verdict]}.{_FIRST[claims['T3'].verdict]}"
     )
