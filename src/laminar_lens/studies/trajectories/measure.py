@@ -175,6 +175,6 @@ def _check_memory(run: Run, plan: GroupedPrompts, seen: _Seen) -> None:
     size = f"{seen.fit.rows} states for the PCA, at most {MOST_NUMBERS} numbers or some blocks at a time"
     # the PCA's block, with what is computed from it, and the targets' vectors, some of them widened
     need = Need(
-        "vectors", size, 3 * seen.fit.held.nbytes + 8 * vectors, STATES_AT_ONCE, advice="fewer layers"
+        "vectors", size, 3 * seen.fit.held.nbytes + 8 * vectors, STATES_AT_ONCE, advice="fewer other words"
     )
     check_fits(run.model, need, batch=batch, length=length)
