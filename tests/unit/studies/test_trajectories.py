@@ -313,7 +313,7 @@ class TestGroups:
             (PROMPTS, {"instead": ()}, "instead is"),
             (PROMPTS, {"instead": " her"}, "repeat a word"),
             (PROMPTS, {"instead": (" him", " him")}, "repeat a word"),
-            (PROMPTS, {"instead": (" him", " ")}, "is blank"),
+            (PROMPTS, {"instead": (" him", " ")}, "instead ' ': a word has letters that can be printed"),
             (PROMPTS, {"instead": ("him",)}, "where it is no whole word"),
             (PROMPTS, {"occurrence": "all"}, "is no one place"),
             (["We her.", "You her."], {"n_components": 30}, "fewer than n_components=30"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from laminar_lens.arguments import checked
+from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import Progress, Prompts
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PLACED = ("error", "first", "last")
 """Which occurrence is replaced; several at once would be no one trajectory."""
 INSTEAD = (" him", " round")
+LONGEST = 100
+"""Letters of a word."""
 FEWEST, MOST = 2, 50
 """Components of the PCA."""
 
@@ -69,11 +71,17 @@ class Trajectories(AtTarget):
             raise InputError(
                 f"occurrence {self.occurrence!r} is no one place for another word: use {listed(PLACED)}"
             )
+        check_target(self.target)
         words = self.instead
         if isinstance(words, str) or not words:
             raise InputError(f"instead is {words!r}; expected other words, for example (' him', ' round')")
         for word in words:
-            check_target(word)
+            text = word if isinstance(word, str) else ""
+            if not text.strip() or not text.isprintable() or len(text) > LONGEST:
+                raise InputError(
+                    f"instead {shown(word)}: a word has letters that can be printed, at most {LONGEST}, "
+                    f"and words have a comma between; given was {shown(','.join(map(str, words)))}"
+                )
         if len({self.target, *words}) <= len(words):
             raise InputError(
                 f"instead {list(words)!r} and target {self.target!r} repeat a word: groups differ"
