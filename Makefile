@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 OUT ?= laminar-lens-out
 MODEL ?= smollm2
 BIN = $(VENV)/bin
-WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+WORKERS ?= 2
 TESTS ?=
 
 export HF_HUB_OFFLINE ?= 1

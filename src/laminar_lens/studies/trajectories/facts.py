@@ -8,6 +8,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, band_or_nothing
 from laminar_lens.stats.means import mean
+from laminar_lens.studies.lengths import over
 from laminar_lens.studies.trajectories.measure import PLACES, Measurement
 
 SPACES = ("full", "plane")
@@ -126,8 +127,3 @@ def between(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     kernels/reference.py."""
     u, v = (over(x, np.linalg.norm(x, axis=-1, keepdims=True)) for x in (u, v))
     return np.asarray(2 * np.arctan2(np.linalg.norm(u - v, axis=-1), np.linalg.norm(u + v, axis=-1)))
-
-
-def over(x: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """x/size; NaN where the size is 0."""
-    return np.asarray(np.divide(x, size, out=np.full(x.shape, np.nan), where=size > 0))

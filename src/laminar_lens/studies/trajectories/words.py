@@ -12,13 +12,12 @@ _PLANE = {
     "undetermined": "whether the first two axes show half of the squared distance of any two is undetermined",
 }
 _PARTING = {
-    "holds": "Relative to their norm, all of them are farther apart in the last third of the layers "
-    "than in the first",
-    "fails": "Relative to their norm, some of them are nearer in the last third of the layers than "
-    "in the first",
-    "undetermined": "Whether, relative to their norm, all of them are farther apart in the last "
-    "third of the layers than in "
-    "the first is undetermined",
+    "holds": "Relative to their norm, all of them are farther apart in the last third of the layers than in "
+    "the first",
+    "fails": "Relative to their norm, some of them are nearer in the last third of the layers than in the "
+    "first",
+    "undetermined": "Whether, relative to their norm, all of them are farther apart in the last third of the "
+    "layers than in the first is undetermined",
 }
 _FIRST = {
     "holds": " The first axis is position 0, which has over half of its variance.",
