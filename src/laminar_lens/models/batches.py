@@ -5,7 +5,7 @@ token whatever side its padding was on.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,9 +24,9 @@ from laminar_lens.models.edits import (
 )
 from laminar_lens.models.forward import check_model, check_reached
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.info import check_final_norm, describe, describe_name, warn_if_processed
+from laminar_lens.models.info import check_final_norm, describe_name, warn_if_processed
 from laminar_lens.models.selection import layer_indices
-from laminar_lens.models.surroundings import surroundings
+from laminar_lens.models.surroundings import described_model
 from laminar_lens.models.tokens import PADDING, token_rows
 from laminar_lens.texts.tokenization import Tokenizer
 
@@ -98,8 +98,12 @@ def prompt_batches(
     mask: Mask = None,
     batch_size: Any = None,
     interventions: Interventions = None,
+    about: Mapping[str, object] | None = None,
 ) -> PromptBatches:
-    """Checks everything that can be checked before a run; arguments and errors as in `capture_residuals`."""
+    """Checks everything that can be checked before a run; arguments and errors as in `capture_residuals`.
+
+    `about` describes the model where that was done before: its weights are read for it.
+    """
     check_model(model)
     check_causal(model, describe_name(model))
     wanted = layer_indices(layers, int(model.cfg.n_layers))
@@ -116,8 +120,7 @@ def prompt_batches(
         check_reached(model, changes, max(wanted))
     warn_if_processed(model)
     info: dict[str, object] = {
-        **describe(model).as_dict(),
-        **surroundings(model),
+        **(described_model(model) if about is None else about),
         "prepend_bos": bool(prepend_bos),
         "final_norm": bool(final_norm),
     }

@@ -12,6 +12,7 @@ import torch
 from torch.nn.modules import module as torch_module
 
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.info import describe
 
 OWN = ("transformers.", "transformer_lens.", "torch.", "accelerate.", "laminar_lens.models.forward")
 """Modules whose hooks belong to a model, or read what we ask them to read and change nothing."""
@@ -29,6 +30,11 @@ def foreign_hooks(model: HookedModel) -> list[str]:
             name = getattr(function, "__qualname__", type(function).__name__)
             found.append(f"{place} ({name.replace('.<locals>', '')})")
     return list(dict.fromkeys(found))
+
+
+def described_model(model: HookedModel) -> dict[str, Any]:
+    """What is known of a model, and what acts on its runs, JSON-safe; all its weights are read."""
+    return {**describe(model).as_dict(), **surroundings(model)}
 
 
 def surroundings(model: HookedModel) -> dict[str, Any]:

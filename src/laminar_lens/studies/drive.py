@@ -19,11 +19,11 @@ from laminar_lens.models import processing_note
 from laminar_lens.models.edits import Intervention
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.info import check_final_norm, describe
+from laminar_lens.models.info import check_final_norm
 from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import increasing_layers
-from laminar_lens.models.surroundings import surrounding_notes, surroundings
+from laminar_lens.models.surroundings import described_model, surrounding_notes
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
 from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import described, groups_of, measured_of, names, observation_of
@@ -226,8 +226,8 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
     """What the study measures, and all that its answer's labels need."""
     texts = run.texts
     assert texts is not None
-    model = {**describe(run.model).as_dict(), **surroundings(run.model)}  # before anything changes it
-    measured = study.measure(run)
+    model = described_model(run.model)  # before anything changes it
+    measured = study.measure(replace(run, about=model))
     if not isinstance(measured, xr.Dataset):
         raise InputError(f"measure of study {study.kind!r} returned {shown(measured)}; expected a Dataset")
     if (

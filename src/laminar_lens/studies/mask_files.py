@@ -16,7 +16,6 @@ from laminar_lens.axes import Progress, Prompts, Starts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.geometry import padded
 from laminar_lens.interventions.arguments import whole
-from laminar_lens.models import describe
 from laminar_lens.models.batches import token_strings
 from laminar_lens.models.forward import check_model
 from laminar_lens.models.hooked import HookedModel
@@ -24,7 +23,7 @@ from laminar_lens.models.info import special_tokens
 from laminar_lens.models.padding import PADDING, is_token_tensor, without_pads
 from laminar_lens.models.passages import check_language, named_texts, notes_of_a_part
 from laminar_lens.models.selection import layer_indices
-from laminar_lens.models.surroundings import surrounding_notes, surroundings
+from laminar_lens.models.surroundings import described_model, surrounding_notes
 from laminar_lens.models.tokens import token_rows
 from laminar_lens.prompts import read_prompts
 from laminar_lens.results import atomic_path, json_safe
@@ -151,7 +150,7 @@ def token_masks(
     if sinks:
         found = sink_mask(model, tokens, padding=real, starts=starts, layers=wanted, progress=progress)
     settings = {
-        "model": describe(model).as_dict() | surroundings(model),
+        "model": described_model(model),
         "skip": "by the warm-up" if skip is None else "given",
         "sinks": sinks,
         "prepend_bos": prepend_bos,

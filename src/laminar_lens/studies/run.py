@@ -1,6 +1,6 @@
 """One run of a study: the model, the texts and the choices, and every way to measure with them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ class Run:
         beside: geometries in which the headline is measured, too.
         condition, changes: name of the condition, and its interventions.
         notes: what a reader must know; studies append to it.
+        about: the model's description, made before it runs; None: not yet.
         kept: what `once` has made, and the notes on it.
         progress: called as `progress(label, done, total)`.
     """
@@ -51,6 +52,7 @@ class Run:
     condition: str = PLAIN
     changes: tuple[Intervention, ...] = ()
     notes: list[str] = field(default_factory=list)
+    about: Mapping[str, object] | None = None
     progress: Progress | None = None
     kept: Kept = field(default_factory=dict)
 
@@ -79,10 +81,10 @@ class Run:
 
     @property
     def captured(self) -> dict[str, Any]:
-        """How the residual stream is captured, as arguments of `capture_residuals`."""
+        """How the residual stream is captured, as arguments of `prompt_batches`."""
         chosen = self.options
         how = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm, "layers": self.layers}
-        return {**how, "interventions": self.changes}
+        return {**how, "interventions": self.changes, "about": self.about}
 
     def angles(self, measure: str = "sequential") -> xr.Dataset:
         """One measure of every text: a variable [text layer …] of that name, with unit and axes.
@@ -159,7 +161,7 @@ class Run:
         """The same run of the same architecture with random weights; None, noted as `missing`, where it
         cannot be made."""
         made = self.once("random weights of a model", lambda: self._random(missing))
-        return None if made is None else replace(self, model=made[0], geometry=made[1])
+        return None if made is None else replace(self, model=made[0], geometry=made[1], about={})
 
     def _random(self, missing: str) -> tuple[Any, Geometry] | None:
         try:

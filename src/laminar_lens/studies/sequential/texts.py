@@ -14,7 +14,7 @@ from laminar_lens.interventions.conditions import Conditions, as_conditions, por
 from laminar_lens.models import describe, sample_tokens
 from laminar_lens.models.context import context_length
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.models.info import describe_name
+from laminar_lens.models.info import bos_token_id, describe_name
 from laminar_lens.models.padding import without_pads
 from laminar_lens.models.passages import GIVEN, check_language, named_texts, notes_of_a_part, windows
 from laminar_lens.results import json_safe
@@ -169,7 +169,7 @@ def _shared(warm: WarmupResult, run: Run) -> Adjacent:
     """The warm-up's texts as donors: their angles are already measured."""
     tokens = np.asarray(warm.tokens)
     if run.options.prepend_bos:
-        bos = int(describe(run.model).bos_token_id or 0)
+        bos = int(bos_token_id(run.model) or 0)
         tokens = np.pad(tokens, ((0, 0), (1, 0)), constant_values=bos)
     chosen = warm.dataset["angle"].transpose("layer", "text", "pair")
     angle = np.asarray(chosen.sel(layer=list(run.layers)).values, dtype=np.float64)

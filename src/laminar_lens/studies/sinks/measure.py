@@ -181,13 +181,11 @@ class _Pass:
         """Lengths and largest coordinates of the vectors that are compared."""
         size = x.abs()
         norm = x.norm(dim=-1)
-        largest = size.max(dim=-1)
-        median = size.flatten(1).median(dim=1).values
-        typical = norm.median(dim=1).values
+        largest, of_text = size.max(dim=-1), size.amax(dim=1)
+        median, typical = _medians(size.flatten(1)), norm.median(dim=1).values
         for row, limit in enumerate(_limits(median, typical)):
-            found = size > limit[:, None, None]
-            self.out.massive[row, at] += found.any(dim=1).sum(dim=0).cpu().numpy()
-            self.out.massive_first[row, at] += found[:, 0].sum(dim=0).cpu().numpy()
+            self.out.massive[row, at] += (of_text > limit[:, None]).sum(dim=0).cpu().numpy()
+            self.out.massive_first[row, at] += (size[:, 0] > limit[:, None]).sum(dim=0).cpu().numpy()
         self.out.norm[self.indices, at] = norm.cpu().numpy()
         self.out.value[self.indices, at] = largest.values.cpu().numpy()
         self.out.dimension[self.indices, at] = largest.indices.cpu().numpy()
@@ -221,6 +219,14 @@ class _Pass:
         total = total.clamp(min=torch.finfo(total.dtype).tiny)
         for row, write in enumerate(step.writes):
             self.out.write[self.indices, at, row] = ((both * write).sum(-1) / total).cpu().numpy()
+
+
+def _medians(x: Float[Tensor, "batch value"]) -> Float[Tensor, " batch"]:
+    """As `x.median(dim=1)`, the lower one of an even count; on a CPU numpy takes a sixth of torch's time."""
+    middle = (x.shape[1] - 1) // 2
+    if x.device.type == "cpu":
+        return torch.from_numpy(np.partition(x.numpy(), middle, axis=1)[:, middle].copy())
+    return x.median(dim=1).values
 
 
 def _widened(x: Tensor) -> Tensor:
