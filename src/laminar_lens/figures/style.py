@@ -32,6 +32,9 @@ LAYERS = ("#0d0887", "#5b02a3", "#9a179b", "#cb4678", "#eb7852", "#fbb32f")
 SHADES = ("#f6f6f3", "#fbdcb6", "#f3a765", "#d55e00", "#762c00")
 """Small to large angle: lightness falls all the way, so that it survives printing."""
 
+DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
+"""From below 0, over 0, to above it."""
+
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": FONT, "size": 14, "color": INK},
