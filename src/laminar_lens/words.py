@@ -55,8 +55,28 @@ def share(value: Any, digits: int = 0) -> str:
 
 def radians(value: float, low: float = math.nan, high: float = math.nan, digits: int = 3) -> str:
     """An angle with its interval, where there is one: `0.123 [0.121, 0.125]`; a dash where there is none."""
-    shown = decimal(value, digits) if math.isfinite(value) else "–"
+    return bracketed(value, low, high, digits)
+
+
+def bracketed(value: float, low: float, high: float, digits: int = 2, *, missing: str = "–") -> str:
+    """A number with its interval, where there is one: `0.12 [0.10, 0.14]`; else what is `missing`."""
+    shown = decimal(value, digits) if math.isfinite(value) else missing
     return f"{shown} [{interval(low, high, digits, join=', ')}]" if math.isfinite(low) else shown
+
+
+def appended(low: float, high: float, digits: int = 2, *, kind: str = "band", **how: Any) -> str:
+    """` (95% band 0.10–0.14)`, the ends as `interval` has them; empty where they are withheld."""
+    return f" (95% {kind} {interval(low, high, digits, **how)})" if math.isfinite(low) else ""
+
+
+def said_of(where: Sequence[str], text: str) -> str:
+    """A sentence behind what it is said of, in so many words.
+
+    >>> said_of(["in the geometry 'centred'", "of layer 3"], "No sink at position 0.")
+    "In the geometry 'centred', of layer 3, no sink at position 0."
+    """
+    said = ", ".join([*where, text[0].lower() + text[1:]]) if where else text
+    return said[0].upper() + said[1:]
 
 
 def interval(

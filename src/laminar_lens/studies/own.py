@@ -66,6 +66,6 @@ def named(layers: Wholes) -> str:
     if isinstance(layers, xr.DataArray):
         if layers.dims != ("layer",) or layers.dtype != bool:
             raise InputError(f"layers is {layers.dtype} over {layers.dims}; expected true and false by layer")
-        return named_layers(layers["layer"].values[layers.values].tolist())
+        return named_layers(layers["layer"].values, layers.values)
     none = isinstance(layers, list | tuple) and not layers
     return named_layers(() if none else wholes("layers", layers))

@@ -146,14 +146,12 @@ def _two_sinks(dataset: xr.Dataset) -> tuple[list[str], str]:
     if "two_sinks" not in dataset or not dataset["two_sinks"].values.any():
         return [""] * dataset.sizes["prompt"], ""
     both, layers = dataset["two_sinks"].values.astype(bool), dataset["layer"].values
-    each = [
-        f"<br>two sinks in {named_layers(layers[rows].tolist())}" if rows.any() else "" for rows in both.T
-    ]
+    each = [f"<br>two sinks in {named_layers(layers, rows)}" if rows.any() else "" for rows in both.T]
     angles, rows = dataset["baseline_angle"].values[both], np.flatnonzero(both.any(axis=0))
     prompts = ", ".join(map(str, rows))
     few = f"{len(rows)} lines (prompts {prompts}) are pairs"
     few = f"1 line (prompt {prompts}) is a pair" if len(rows) == 1 else few
-    where = named_layers(layers[both.any(axis=1)].tolist())
+    where = named_layers(layers, both.any(axis=1))
     apart = f"{interval(angles.min(), angles.max())} rad apart"
     return each, f" {few} of two sinks in {where}, {apart}: both vectors are long and point the same way."
 

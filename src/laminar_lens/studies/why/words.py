@@ -9,7 +9,7 @@ from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_effects import CAUSES
 from laminar_lens.stats.why_places import EFFECTS, Trend
-from laminar_lens.studies.claim import NOTHING, Claim, because, decided, numbers, signed
+from laminar_lens.studies.claim import Claim, because, decided, numbers, signed
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import decimal, interval
 
@@ -125,9 +125,8 @@ def _tokens(answer: WhyAnswer, layers: Sequence[int]) -> str:
     if not shown.any():
         return ""
     row = int(np.where(shown, np.abs(band.estimate), -1.0).argmax())
-    where = named_layers(np.array(layers)[shown].tolist())
     return (
-        f" The first tokens themselves stand apart wherever they are, in {where}: by "
+        f" The first tokens themselves stand apart wherever they are, in {named_layers(layers, shown)}: by "
         f"{signed(band.estimate[row])} rad in layer {layers[row]}."
     )
 
@@ -158,17 +157,14 @@ def claim(
     near = f"within {identity:.1g} rad" if identity > 0 else "to the last bit"
     checked = f" {both} is the plain run of the text alone, {near}."
     if not answer.found:
-        estimate = NOTHING
         band = answer.bands["E11"]
-        widest = int(np.nanargmax(np.abs(band.estimate))) if np.isfinite(band.estimate).any() else 0
-        if np.isfinite(band.estimate).any():
-            estimate = tuple(float(x[widest]) for x in (band.estimate, band.low, band.high))  # type: ignore[assignment]
+        widest = int(np.nan_to_num(np.abs(band.estimate), nan=-1.0).argmax())
         evidence = f"What being first does (E11) is largest in layer {layers[widest]}"
         evidence += (
             f"; {answer.reason}." if answer.reason else f", inside ±{answer.tau:g} rad in every layer."
         )
         said = f"{_CLAIM[answer.verdict]} {evidence}{checked}{because(band.withheld)}"
-        return decided(Claim(answer.verdict, *estimate, "rad", said), "", answer.reason)
+        return decided(Claim(answer.verdict, *numbers(band, widest), "rad", said), "", answer.reason)
     first = answer.found[0]
     parts = []
     for one in answer.found:
