@@ -32,6 +32,11 @@ def tolerance(dtype: torch.dtype) -> float:
     return TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
 
 
+def widened(state: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return state.float() if state.element_size() < 4 else state
+
+
 def is_parallel(model: HookedModel) -> bool:
     """Whether attention and MLP of a block read the same vector (GPT-J, NeoX), not one after the other."""
     return bool(getattr(model.cfg, "parallel_attn_mlp", False))
@@ -107,5 +112,5 @@ class StepWatch:
             return
         seen, self._seen = self._seen, {}
         if len(seen) == len(TERMS) - 1:
-            after = state.float() if state.element_size() < 4 else state
+            after = widened(state)
             self.take(row, Step(after=after, **{name: one.to(after) for name, one in seen.items()}))

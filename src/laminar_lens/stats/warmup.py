@@ -76,7 +76,6 @@ class WarmupAnswer:
 
     tau: float
     n: int
-    n_dropped: int
     reference: tuple[int, int]
     delta: Float[Array, "layer pair"]
     sd: Float[Array, "layer pair"]
@@ -118,7 +117,7 @@ def warmup(
     check_tau(tau)
     if not 0.5 < level < 1:
         raise InputError(f"level is {level}; give a confidence between 0.5 and 1, such as 0.95")
-    values, n_dropped = independent_texts(theta, groups)
+    values, _ = independent_texts(theta, groups)
     window = reference_pairs(values.shape[-1], reference)
     d = contrast(values, window)
     start, n = window.start, len(d)
@@ -139,7 +138,6 @@ def warmup(
     return WarmupAnswer(
         tau=tau,
         n=n,
-        n_dropped=n_dropped,
         reference=(window.start, window.stop),
         delta=d.mean(0),
         sd=d.std(0, ddof=1),

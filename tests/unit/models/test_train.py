@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from laminar_lens.models.embedded import PATH, novella_path, train
+from laminar_lens.models.embedded import PATH, train
 from laminar_lens.models.embedded.train import command, run
 from laminar_lens.models.embedded.train.checkpoint import load_checkpoint, save_checkpoint
 from laminar_lens.models.embedded.train.command import main
@@ -562,4 +562,4 @@ def test_training_from_a_token_file_needs_no_tokenizers(data: Path, tmp_path: Pa
 
 
 def test_path_of_the_embedded_model() -> None:
-    assert novella_path() == PATH == FOLDER.with_name("novella")
+    assert FOLDER.with_name("novella") == PATH

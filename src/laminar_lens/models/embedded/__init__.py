@@ -3,8 +3,4 @@
 from pathlib import Path
 
 PATH = Path(__file__).parent / "novella"
-
-
-def novella_path() -> Path:
-    """The Hugging Face folder of novella: config, weights, tokenizer and model card."""
-    return PATH
+"""The Hugging Face folder of novella: config, weights, tokenizer and model card."""

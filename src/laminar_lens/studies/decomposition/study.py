@@ -63,8 +63,7 @@ class Decomposition(Study):
         flag("heads", self.heads)
         if not any(layer > 0 for layer in run.layers):
             raise InputError("layers is 0: hidden state 0 is written by no block; choose others")
-        given = run.options.geometry
-        if self.heads and (given if isinstance(given, str) else given.name) != "raw":
+        if self.heads and run.options.geometry_name != "raw":
             raise InputError("heads=True goes with the geometry 'raw', where the heads' writes add up")
         check_hooks(run.model, run.layers, heads=self.heads)
 

@@ -24,7 +24,7 @@ from laminar_lens.models.batches import PromptBatches, token_strings
 from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.forward import Watch
 from laminar_lens.models.passes import Batch, each_batch
-from laminar_lens.models.steps import Step, StepWatch, has_hooks
+from laminar_lens.models.steps import Step, StepWatch, has_hooks, widened
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.run import Run
@@ -171,10 +171,10 @@ class _Pass:
 
     def state(self, layer: int, state: Tensor) -> None:
         row, raw = int(np.searchsorted(self.out.layer, layer)), state.detach()
-        self.vectors(row, _widened(self.geometry.apply(layer, raw)))
+        self.vectors(row, widened(self.geometry.apply(layer, raw)))
         for at, geometry in enumerate(self.beside):
             assert self.out.beside is not None
-            norm = _widened(geometry.apply(layer, raw)).norm(dim=-1).cpu().numpy()
+            norm = widened(geometry.apply(layer, raw)).norm(dim=-1).cpu().numpy()
             self.out.beside[at, row, self.indices] = length_ratios(norm)[:, 0]
 
     def vectors(self, at: int, x: Tensor) -> None:
@@ -221,11 +221,6 @@ class _Pass:
         total = total.clamp(min=torch.finfo(total.dtype).tiny)
         for row, write in enumerate(step.writes):
             self.out.write[self.indices, at, row] = ((both * write).sum(-1) / total).cpu().numpy()
-
-
-def _widened(x: Tensor) -> Tensor:
-    """Half precision as float32."""
-    return x.float() if x.element_size() < 4 else x
 
 
 def _limits(

@@ -38,8 +38,7 @@ class Sinks(Study):
     n_texts: ClassVar[int] = DEFAULT_TEXTS
 
     def notes(self, run: "Run") -> list[str]:
-        given = run.options.geometry
-        name = given if isinstance(given, str) else given.name
+        name = run.options.geometry_name
         if name == "raw":
             return []
         return [
