@@ -208,7 +208,7 @@ def by_layer(key: str, title: str, layers: Iterable[Any], columns: Sequence[Colu
     return Table(key, title, (first, *columns), note)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

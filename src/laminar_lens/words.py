@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, SupportsFloat
 
 MOST_DIGITS = 3
 """So many more digits are given, at most, to tell the ends of an interval apart."""
@@ -12,7 +12,7 @@ LEAST = 1e-6
 """What is smaller is written with a power of ten."""
 
 
-def decimal(value: Any, digits: int = 2) -> str:
+def decimal(value: SupportsFloat, digits: int = 2) -> str:
     """`0.12`, `−0.12`; what rounds to zero has no sign.
 
     >>> decimal(-0.004)
@@ -21,12 +21,12 @@ def decimal(value: Any, digits: int = 2) -> str:
     return _said(f"{float(value):.{digits}f}")
 
 
-def signed(value: Any, digits: int = 2) -> str:
+def signed(value: SupportsFloat, digits: int = 2) -> str:
     """A difference: `+0.05`, `−0.12`; one below zero that rounds to zero has no sign."""
     return _said(f"{float(value):+.{digits}f}")
 
 
-def percent(share: Any, digits: int = 0) -> str:
+def percent(share: SupportsFloat, digits: int = 0) -> str:
     """A share of 1 in per cent.
 
     >>> percent(-0.00001), percent(0.003, 1), percent(0.25)
@@ -80,7 +80,12 @@ def said_of(where: Sequence[str], text: str) -> str:
 
 
 def interval(
-    low: Any, high: Any, digits: int = 2, *, join: str = "–", write: Callable[[Any, int], str] = decimal
+    low: SupportsFloat,
+    high: SupportsFloat,
+    digits: int = 2,
+    *,
+    join: str = "–",
+    write: Callable[[Any, int], str] = decimal,
 ) -> str:
     """The two ends, with as many digits as tell them apart; one number where `MOST_DIGITS` more do not.
 
@@ -146,7 +151,7 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     return f"{estimate}{ends} {unit_text(unit)}".rstrip()
 
 
-def estimate(value: Any, low: Any = None, high: Any = None, unit: str = "") -> str:
+def estimate(value: object, low: object = None, high: object = None, unit: str = "") -> str:
     """The same of numbers: `0.13 [0.10, 0.16] rad`."""
     return estimate_text({"estimate": value, "low": low, "high": high, "unit": unit})
 
@@ -171,7 +176,7 @@ def neutral(message: str, names: Iterable[str]) -> str:
     return keyword.sub(said, message)
 
 
-def _missing(value: Any) -> bool:
+def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 

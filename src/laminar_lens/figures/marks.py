@@ -67,7 +67,7 @@ def layer_curve(
 
 
 def dots(
-    figure: go.Figure, places: Any, band: Sequence[Any], *, along: str, width: int, hover: str, **look: Any
+    figure: go.Figure, places: object, band: Sequence[Any], *, along: str, width: int, hover: str, **look: Any
 ) -> None:
     """Points at `places`, each with the bar of its interval along the axis "x" or "y"."""
     mean, low, high = band
@@ -79,9 +79,9 @@ def dots(
 
 def heatmap(
     figure: go.Figure,
-    x: Any,
-    y: Any,
-    z: Any,
+    x: object,
+    y: object,
+    z: object,
     *,
     title: str,
     hover: str,
@@ -139,7 +139,7 @@ def layer_lines(
 
 
 def line(
-    figure: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str, width: float, dash: str
+    figure: go.Figure, x: object, y: object, *, name: str, color: str, hover: str, width: float, dash: str
 ) -> None:
     """A line without an interval; of a single x, a point."""
     figure.add_trace(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import xarray as xr
 from numpy.typing import NDArray
 
 from laminar_lens.words import because, interval
@@ -208,7 +209,7 @@ def mean_and_band(
     )  # fmt: skip
 
 
-def withheld_note(dataset: Any, *names: str) -> str:
+def withheld_note(dataset: xr.Dataset, *names: str) -> str:
     """Why the named variables' interval ends are missing, each reason once, to stand behind a caption."""
     reasons = dict.fromkeys(str(dataset[name].attrs.get("withheld", "")) for name in names if name in dataset)
     return "".join(map(because, reasons))

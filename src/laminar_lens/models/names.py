@@ -31,7 +31,7 @@ LONGEST_SHOWN = 300  # letters of a name in a message that quotes it
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def check_name(name_or_path: Any) -> None:
+def check_name(name_or_path: object) -> None:
     """Refuses a name that cannot be a model; loads nothing and takes no network.
 
     A folder or a .gguf file is checked as far as its files tell without being loaded. A name of the form

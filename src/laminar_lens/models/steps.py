@@ -8,7 +8,6 @@ matter of course, so that every study of writes checks it in every pass.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -104,7 +103,7 @@ class StepWatch:
             for part in self.parts
         ]
 
-    def _passing(self, row: int, part: str, value: Tensor, hook: Any) -> None:
+    def _passing(self, row: int, part: str, value: Tensor, hook: object) -> None:
         self.fired.add((part, self.blocks[row]))
         state = value.detach()[:, -self.length :]
         if part != "after":

@@ -21,7 +21,6 @@ Source: docs/definition.md, §3.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -176,7 +175,7 @@ def _at_tolerance(found: tuple[Array, Array, Array]) -> tuple[Answer, ...]:
     )
 
 
-def check_tau(tau: Any) -> None:
+def check_tau(tau: object) -> None:
     """InputError unless `tau` is a tolerance that an angle can keep or break."""
     try:
         angle = number("tau", tau)
@@ -186,7 +185,7 @@ def check_tau(tau: Any) -> None:
         raise InputError(f"tau is {shown(tau)}; give a tolerance in radians between 0 and π, such as 0.05")
 
 
-def reference_pairs(n_pair: int, reference: Any = None) -> slice:
+def reference_pairs(n_pair: int, reference: object = None) -> slice:
     """The window of pairs that the others are compared with; everything before it is tested.
 
     Args:

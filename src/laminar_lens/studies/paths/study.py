@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
-DEFAULT_TEXTS = 200
-
 
 @dataclass(frozen=True)
 class Paths(Study):
@@ -34,7 +32,7 @@ class Paths(Study):
         **BY_ITSELF,
         "layers": "a path runs through every layer",
     }
-    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    n_texts: ClassVar[int] = 200
 
     n_perm: int = option(10_000, *N_PERM)
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from laminar_lens.stats.bootstrap import exponential, simultaneous_band
+from laminar_lens.stats.bootstrap import exponential, mean_interval, simultaneous_band
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS
 from laminar_lens.studies.claim import (
@@ -36,7 +36,7 @@ from laminar_lens.studies.claim import (
 )
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, quantile, without_position
-from laminar_lens.studies.sequential.intervals import fan_out, overall_mean, steadiness
+from laminar_lens.studies.sequential.intervals import fan_out, steadiness
 from laminar_lens.studies.sequential.mode_claims import (
     attribution_claim,
     mean_claim,
@@ -95,7 +95,7 @@ def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarr
         return Claim(UNDETERMINED, unit="times", evidence="No layer has a layer before it in two texts.")
     x = np.log(turned[rows])
     kept = np.array(layers)[rows]
-    band, overall = simultaneous_band(x.T, seed=seed), overall_mean(x, seed)
+    band, overall = simultaneous_band(x.T, seed=seed), mean_interval(mean(x, axis=0), seed=seed)
     yes, no = band.low > np.log(WIDER), band.high < np.log(WIDER)
     shown_so = verdict(
         overall.low > np.log(WIDER) and 2 * yes.sum() > len(yes),

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.intervals import simultaneous_medians
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS, TwoModes
 from laminar_lens.studies.claim import UNDETERMINED, Claim, because, decided, numbers, signed, verdict
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, quantile, without_position
-from laminar_lens.studies.sequential.intervals import first_shift, mean_band, median_band
+from laminar_lens.studies.sequential.intervals import first_shift
 
 MODES = ((1.0, 1.5), (2.5, 3.0))
 """C4: where the original saw the two modes, in radians."""
@@ -98,7 +99,9 @@ def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
         return decided(claim, "", (upper.reason or upper.evidence).rstrip("."))
     modes = [found.modes[k] for k in two]
     verdicts, parts, lacking = [], [], ""
-    for name, band in (("mean", mean_band(single[two], seed)), ("median", median_band(single[two]))):
+    by_text = single[two].T
+    bands = {"mean": simultaneous_band(by_text, seed=seed), "median": simultaneous_medians(by_text)}
+    for name, band in bands.items():
         nothing, within = _outside(band, modes)
         outside, inside = (named_layers(layers[two[k]] for k in rows) for rows in (nothing, within))
         parts.append(

@@ -1,7 +1,5 @@
 """Figures of the sink study: lengths by position, attention by head, activations, and who writes the sink."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
@@ -41,7 +39,7 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         hover="layer %{x}, position 0: %{y:.2f} times the median",
     )  # fmt: skip
 
-    def thin(y: Any, name: str, color: str, dash: str) -> None:
+    def thin(y: object, name: str, color: str, dash: str) -> None:
         hover = f"layer %{{x}}, {name}: %{{y:.2f}} times the median"
         line(figure, layers, y, name=name, color=color, hover=hover, width=1.4, dash=dash)
 

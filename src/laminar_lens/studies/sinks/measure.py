@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -193,7 +192,7 @@ class _Pass:
         self.out.dimension[self.indices, at] = largest.indices.cpu().numpy()
         self.out.median[self.indices, at] = median.cpu().numpy()
 
-    def attention(self, row: int, pattern: Tensor, hook: Any) -> None:
+    def attention(self, row: int, pattern: Tensor, hook: object) -> None:
         """Mean attention that the queries from a position on pay to it.
 
         Source: arXiv 2410.10781, section 3: α_k = 1/(T − k) · Σ_{i ≥ k} A[i, k].

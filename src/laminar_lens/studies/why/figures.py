@@ -60,7 +60,7 @@ def _lines(figure: go.Figure, dataset: xr.Dataset, names: tuple[str, ...]) -> li
     return seen
 
 
-def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
+def _dotted(figure: go.Figure, x: object, y: object, name: str, color: str) -> None:
     hover = f"layer %{{x}}, {name}: %{{y:.3f}} rad"
     line(figure, x, y, name=name, color=color, hover=hover, width=2.0, dash="4px,3px")
 

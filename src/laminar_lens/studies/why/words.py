@@ -1,7 +1,7 @@
 """The answer of a why-study in plain words, and as claim C8."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -62,7 +62,8 @@ def _one(found: Found, answer: WhyAnswer, layers: Sequence[int], texts: str, has
     size = f"being first makes a pair {_size(found, layers, texts)}"
     head = found.verdict.capitalize()
     if found.verdict == "undetermined":
-        return f"{head}: {size}, but {answer.reason}{_factors(found)}."
+        factors = _sizes(found, ("E01", "E10"))
+        return f"{head}: {size}, but {answer.reason} ({factors} rad)."
     if not has_positions:
         return (
             f"{head}: {size}, and cutting the context off is all it takes; a restart of positions is not "
@@ -100,10 +101,6 @@ def _size(found: Found, layers: Sequence[int], texts: str = "") -> str:
     return f"{decimal(value)} rad {found.sign} in {where} ({ci}{', ' if texts else ''}{texts})"
 
 
-def _factors(found: Found) -> str:
-    return f" ({_sizes(found, ('E01', 'E10'))} rad)"
-
-
 def _sizes(found: Found, names: Sequence[str]) -> str:
     """`context cut off alone (E10) −0.21 [−0.22, −0.19], …` of the effects that this model has."""
     known = {name: found.effects[name] for name in names if np.isfinite(found.effects[name].estimate)}
@@ -114,7 +111,7 @@ def _ci(x: Interval) -> str:
     return f"[{_ends(x.low, x.high)}]" if np.isfinite(x.low) else ""
 
 
-def _ends(low: Any, high: Any) -> str:
+def _ends(low: SupportsFloat, high: SupportsFloat) -> str:
     return interval(low, high, join=", ", write=signed)
 
 
