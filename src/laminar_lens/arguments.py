@@ -134,7 +134,7 @@ def path(name: str, value: object) -> Any:
     return value
 
 
-def device_map(name: str, value: Any) -> Any:
+def device_map(name: str, value: object) -> Any:
     """A text, or devices by the names of a model's parts."""
     if isinstance(value, str):
         return text(name, value)

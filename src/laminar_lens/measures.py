@@ -114,13 +114,13 @@ PROFILE = tuple(one.name for one in _SHIPPED if one.kernel == "angle_profile")
 
 def register_measure(
     name: object,
-    function: Any,
-    between_layers: Any = False,
+    function: object,
+    between_layers: object = False,
     *,
-    dims: Any = None,
-    unit: Any = "1",
-    long_name: Any = "",
-    tokens: Any = 1,
+    dims: object = None,
+    unit: object = "1",
+    long_name: object = "",
+    tokens: object = 1,
 ) -> Measure:
     """A measure of your own, for `AngleMeter`, `angle_table` and, as an entry point, the command line.
 

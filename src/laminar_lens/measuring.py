@@ -1,7 +1,5 @@
 """Hidden states measured by name: kernels with the shipped measures, and the functions of users."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -76,7 +74,7 @@ def stacked(name: str, parts: list[Tensor]) -> Tensor:
     return torch.stack([part.to(parts[0].device) for part in parts])
 
 
-def checked_mask(mask: Any) -> Bool[Tensor, "batch pos"] | None:
+def checked_mask(mask: object) -> Bool[Tensor, "batch pos"] | None:
     """A mask of real tokens; ShapeError for what is none."""
     if mask is None:
         return None
@@ -89,7 +87,7 @@ def checked_mask(mask: Any) -> Bool[Tensor, "batch pos"] | None:
     return real
 
 
-def real_pairs(pairs: Any, mask: Bool[Tensor, "batch pos"] | None) -> Int[Tensor, "*batch pair 2"] | None:
+def real_pairs(pairs: object, mask: Bool[Tensor, "batch pos"] | None) -> Int[Tensor, "*batch pair 2"] | None:
     """Pairs on the CPU, where the kernels' checks need not wait for a device; −1 where one is padding."""
     if pairs is None:
         return None

@@ -72,7 +72,7 @@ class AngleMeter:
         *,
         measures: str | Iterable[str] = PROFILE,
         lags: int = 1,
-        pairs: Any = None,
+        pairs: object = None,
         mask: Mask = None,
         layers: Wholes = None,
         final_norm: bool = False,

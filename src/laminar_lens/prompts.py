@@ -5,7 +5,7 @@ Nothing here needs torch: arguments are checked before anything heavy is importe
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from laminar_lens.arguments import characters, checked, shown
 from laminar_lens.errors import InputError, a_kind
@@ -118,7 +118,7 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
 
 
 @checked()
-def read_prompts(path: Any) -> tuple[str, ...]:
+def read_prompts(path: object) -> tuple[str, ...]:
     """The prompts of a text file, one a line, exactly as written (line ends removed, and a byte-order mark at
     the beginning of a line: one stands there where files were joined), or of another file that `texts=` takes
     in `warmup_study`.

@@ -18,8 +18,11 @@ from laminar_lens.escapes import printable
 from laminar_lens.files import write_text
 
 if TYPE_CHECKING:
+    import xarray as xr
     from rich.table import Table as RichTable
 
+ENDS = ("", "_low", "_high")
+"""What the names of a number and of the ends of its interval end in."""
 FOLDED_WIDTH = 16
 """Characters of a column whose cells are folded, at least."""
 
@@ -188,9 +191,14 @@ class Table:
         return [one for one in self.columns if one.cells]
 
 
-def listed(data: Any, *names: str) -> dict[str, list[Any]]:
+def listed(data: "xr.Dataset", *names: str) -> dict[str, list[Any]]:
     """Variables of a dataset as lists, by name."""
     return {name: data[name].values.tolist() for name in names}
+
+
+def with_interval(data: "xr.Dataset", name: str, key: str = "") -> dict[str, list[Any]]:
+    """A variable of a dataset and the ends of its interval as lists, under `key` or its own name."""
+    return {f"{key or name}{end}": data[f"{name}{end}"].values.tolist() for end in ENDS}
 
 
 def by_layer(key: str, title: str, layers: Iterable[Any], columns: Sequence[Column], note: str = "") -> Table:
@@ -200,7 +208,7 @@ def by_layer(key: str, title: str, layers: Iterable[Any], columns: Sequence[Colu
     return Table(key, title, (first, *columns), note)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

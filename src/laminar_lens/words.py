@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, SupportsFloat
 
 MOST_DIGITS = 3
 """So many more digits are given, at most, to tell the ends of an interval apart."""
@@ -12,7 +12,7 @@ LEAST = 1e-6
 """What is smaller is written with a power of ten."""
 
 
-def decimal(value: Any, digits: int = 2) -> str:
+def decimal(value: SupportsFloat, digits: int = 2) -> str:
     """`0.12`, `−0.12`; what rounds to zero has no sign.
 
     >>> decimal(-0.004)
@@ -21,12 +21,12 @@ def decimal(value: Any, digits: int = 2) -> str:
     return _said(f"{float(value):.{digits}f}")
 
 
-def signed(value: Any, digits: int = 2) -> str:
+def signed(value: SupportsFloat, digits: int = 2) -> str:
     """A difference: `+0.05`, `−0.12`; one below zero that rounds to zero has no sign."""
     return _said(f"{float(value):+.{digits}f}")
 
 
-def percent(share: Any, digits: int = 0) -> str:
+def percent(share: SupportsFloat, digits: int = 0) -> str:
     """A share of 1 in per cent.
 
     >>> percent(-0.00001), percent(0.003, 1), percent(0.25)
@@ -55,12 +55,37 @@ def share(value: Any, digits: int = 0) -> str:
 
 def radians(value: float, low: float = math.nan, high: float = math.nan, digits: int = 3) -> str:
     """An angle with its interval, where there is one: `0.123 [0.121, 0.125]`; a dash where there is none."""
-    shown = decimal(value, digits) if math.isfinite(value) else "–"
+    return bracketed(value, low, high, digits)
+
+
+def bracketed(value: float, low: float, high: float, digits: int = 2, *, missing: str = "–") -> str:
+    """A number with its interval, where there is one: `0.12 [0.10, 0.14]`; else what is `missing`."""
+    shown = decimal(value, digits) if math.isfinite(value) else missing
     return f"{shown} [{interval(low, high, digits, join=', ')}]" if math.isfinite(low) else shown
 
 
+def appended(low: float, high: float, digits: int = 2, *, kind: str = "band", **how: Any) -> str:
+    """` (95% band 0.10–0.14)`, the ends as `interval` has them; empty where they are withheld."""
+    return f" (95% {kind} {interval(low, high, digits, **how)})" if math.isfinite(low) else ""
+
+
+def said_of(where: Sequence[str], text: str) -> str:
+    """A sentence behind what it is said of, in so many words.
+
+    >>> said_of(["in the geometry 'centred'", "of layer 3"], "No sink at position 0.")
+    "In the geometry 'centred', of layer 3, no sink at position 0."
+    """
+    said = ", ".join([*where, text[0].lower() + text[1:]]) if where else text
+    return said[0].upper() + said[1:]
+
+
 def interval(
-    low: Any, high: Any, digits: int = 2, *, join: str = "–", write: Callable[[Any, int], str] = decimal
+    low: SupportsFloat,
+    high: SupportsFloat,
+    digits: int = 2,
+    *,
+    join: str = "–",
+    write: Callable[[Any, int], str] = decimal,
 ) -> str:
     """The two ends, with as many digits as tell them apart; one number where `MOST_DIGITS` more do not.
 
@@ -126,7 +151,7 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     return f"{estimate}{ends} {unit_text(unit)}".rstrip()
 
 
-def estimate(value: Any, low: Any = None, high: Any = None, unit: str = "") -> str:
+def estimate(value: object, low: object = None, high: object = None, unit: str = "") -> str:
     """The same of numbers: `0.13 [0.10, 0.16] rad`."""
     return estimate_text({"estimate": value, "low": low, "high": high, "unit": unit})
 
@@ -151,7 +176,7 @@ def neutral(message: str, names: Iterable[str]) -> str:
     return keyword.sub(said, message)
 
 
-def _missing(value: Any) -> bool:
+def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 

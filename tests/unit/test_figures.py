@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 
 from laminar_lens.figures import curves
+from laminar_lens.figures.marks import FEWEST_TEXTS
 from laminar_lens.figures.style import SHADES, angle_axis, fade, new_figure, quoted, scale_color, shown
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.figures import baseline_split
-from laminar_lens.studies.sequential.positions import FEWEST_PROMPTS
 from tests.synthetic import sequential_dataset, warmup_dataset
 
 SEQUENTIAL = {
@@ -130,7 +130,7 @@ def test_by_position_is_the_mean_over_prompts_that_reach_it(dataset, drawn):
     angles = dataset["position_angle"].sel(layer=5).values
     for p, y in zip(curve.x, curve.y, strict=True):
         assert y == pytest.approx(np.nanmean(angles[:, p]))
-        assert np.isfinite(angles[:, p]).sum() >= FEWEST_PROMPTS
+        assert np.isfinite(angles[:, p]).sum() >= FEWEST_TEXTS
     skipped = named(drawn["by_position_skipped"], "layer 5")
     assert skipped.x[0] > 0
     assert max(skipped.y) < max(curve.y)

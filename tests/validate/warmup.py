@@ -10,11 +10,11 @@ from scipy.stats import binom
 
 from laminar_lens.stats.warmup import MIN_SHOWN, WarmupAnswer, warmup
 from laminar_lens.stats.warmup_shape import effects
-from laminar_lens.studies.warmup.study import DEFAULT_TEXTS
+from laminar_lens.studies.options import USUAL_TEXTS
 from tests.validate.rows import Row
 
 TAU = 0.05
-STATED = {"n": DEFAULT_TEXTS, "sd": 0.28, "layers": 9, "pairs": 63}
+STATED = {"n": USUAL_TEXTS, "sd": 0.28, "layers": 9, "pairs": 63}
 MAX_LARGE = 200
 
 

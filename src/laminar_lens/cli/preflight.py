@@ -24,7 +24,7 @@ from laminar_lens.studies.options import LONGEST, SHORTEST
 from laminar_lens.texts.files import holds_records, read_texts
 from laminar_lens.texts.passages import SAMPLED, check_number
 from laminar_lens.texts.reading import read_document
-from laminar_lens.texts.tokenization import token_ids
+from laminar_lens.texts.tokenization import Tokenizer, token_ids
 
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three"}
 
@@ -115,7 +115,12 @@ def check_mask(request: MaskRequest) -> None:
 
 
 def check_texts(
-    texts: Sequence[str] | Sequence[Path], tokenizer: Any, length: int, least: int = 2, *, whole: bool = True
+    texts: Sequence[str] | Sequence[Path],
+    tokenizer: Tokenizer,
+    length: int,
+    least: int = 2,
+    *,
+    whole: bool = True,
 ) -> None:
     """Refuses fewer than `least` texts of `length` tokens; of files, fewer that hold so many. Texts that
     mostly repeat each other are refused first, unless only a part of them is measured."""
@@ -212,7 +217,7 @@ def _number(config: dict[str, Any], keys: Sequence[str]) -> int | None:
     return next((config[key] for key in keys if isinstance(config.get(key), int)), None)
 
 
-def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+def _lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
     """Tokens of each text."""
     return list(map(len, token_ids(tokenizer, texts)))
 

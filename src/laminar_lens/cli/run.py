@@ -196,7 +196,7 @@ def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], notes: 
         say(study.sentence, "", *study.tables().values(), *warned, *places)
 
 
-def _json(value: Any) -> list[str]:
+def _json(value: object) -> list[str]:
     """The lines of `value` as JSON, in which nothing is left that a terminal would have to be spared."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2)
     return text.replace("\x7f", "\\u007f").split("\n")

@@ -67,7 +67,7 @@ def compare(results: Results) -> StudyResult:
         variables |= _curves(key, part, found)
         if pairs:
             variables |= _differences(key, part, found, pairs, places)
-    depths = _depths(found)
+    depths = _ragged([_depth(one) for one in found.values()])
     coords: dict[str, Any] = {"model": list(found), "state": np.arange(depths.shape[1])}
     coords |= {"depth": (("model", "state"), depths)}
     coords |= {"other": pairs, "common_depth": ("common", places)} if pairs else {}
@@ -129,10 +129,6 @@ def _depth(result: StudyResult) -> np.ndarray:
     """Of each measured layer, 0 … 1."""
     layers = compared(result.tree, PLAIN)["layer"].values
     return np.asarray(layers / int(result.provenance["model"]["n_layers"]))
-
-
-def _depths(found: Mapping[str, StudyResult]) -> np.ndarray:
-    return _ragged([_depth(one) for one in found.values()])
 
 
 def _ragged(rows: list[np.ndarray]) -> np.ndarray:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import position_axis
+from laminar_lens.figures.marks import position_axis, reached
 from laminar_lens.figures.style import (
     RANDOM,
     TARGET,
@@ -23,8 +22,6 @@ from laminar_lens.figures.style import (
 
 COLOURS = (TARGET, WITH_FIRST, WITHOUT_FIRST, RANDOM, "#8a6d00")
 DASHES = ("solid", "8px,4px", "2px,3px")
-FEWEST_TEXTS = 10
-"""A position that fewer texts reach is not drawn: its mean would be theirs alone."""
 
 
 def contrasts(curves: xr.Dataset | None) -> go.Figure | None:
@@ -36,7 +33,7 @@ def contrasts(curves: xr.Dataset | None) -> go.Figure | None:
     if curves is None:
         return None
     along = str(curves["difference"].dims[1])
-    kept = _drawn(curves["n"].values)
+    kept = reached(curves["n"].values.min(axis=0))
     if not len(kept):
         return None
     rad = curves.attrs["units"] == "rad"
@@ -70,9 +67,3 @@ def _axes(figure: go.Figure, along: str, x: Sequence[int], values: list[Any], ra
         angle_axis(figure, values, title="difference from the plain run (rad)", zero=True)
     else:
         figure.update_layout(yaxis={"title": {"text": "difference from the plain run"}})
-
-
-def _drawn(n: np.ndarray) -> np.ndarray:
-    """Indices of the places that enough texts reach."""
-    fewest = n.min(axis=0)
-    return np.flatnonzero(fewest >= max(1, min(FEWEST_TEXTS, int(fewest.max()))))

@@ -3,19 +3,10 @@
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.style import (
-    TARGET,
-    angle_axis,
-    layer_axis,
-    mean_and_band,
-    new_figure,
-    shown,
-    withheld_note,
-)
-from laminar_lens.tables import Column, Table, by_layer, listed
+from laminar_lens.figures.marks import layer_curve
+from laminar_lens.figures.style import TARGET, angle_axis, new_figure, shown, withheld_note
+from laminar_lens.tables import ENDS, Column, Table, by_layer, with_interval
 from laminar_lens.words import estimate, unit_text, with_unit
-
-ENDS = ("", "_low", "_high")
 
 
 def banded(dataset: xr.Dataset) -> list[str]:
@@ -26,15 +17,14 @@ def banded(dataset: xr.Dataset) -> list[str]:
 
 def curve(name: str, dataset: xr.Dataset) -> go.Figure | None:
     """One variable by layer with its interval."""
-    attrs, layers = dataset[name].attrs, dataset["layer"].values
-    band = [dataset[name + end].values for end in ENDS]
+    attrs = dataset[name].attrs
     label = shown(attrs.get("long_name", name.replace("_", " ")), 90)
     unit = shown(unit_text(str(attrs.get("units", ""))), 20)
     figure = new_figure(
         label, "The estimate and its interval by layer." + withheld_note(dataset, f"{name}_low")
     )
-    mean_and_band(figure, layers, *band, name=label, color=TARGET, hover=f"layer %{{x}}: %{{y:.3f}} {unit}")
-    layer_axis(figure, layers.tolist())
+    hover = f"layer %{{x}}: %{{y:.3f}} {unit}"
+    band = layer_curve(figure, dataset, name, name=label, color=TARGET, hover=hover)
     if unit == "rad":
         angle_axis(figure, band, title=f"{label} (rad)", attrs=dataset.attrs)
     else:
@@ -54,6 +44,4 @@ def table(dataset: xr.Dataset) -> Table:
 
 def _column(dataset: xr.Dataset, name: str) -> Column:
     unit = str(dataset[name].attrs.get("units", ""))
-    return Column.of(
-        name.replace("_", " "), estimate, listed(dataset, *(name + end for end in ENDS)), unit=unit
-    )
+    return Column.of(name.replace("_", " "), estimate, with_interval(dataset, name), unit=unit)

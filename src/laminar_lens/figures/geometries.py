@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.marks import layer_curve
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -15,8 +15,6 @@ from laminar_lens.figures.style import (
     WITH_FIRST,
     WITHOUT_FIRST,
     angle_axis,
-    layer_axis,
-    mean_and_band,
     new_figure,
     withheld_note,
 )
@@ -61,22 +59,16 @@ def by_geometry(name: str, headline: Headline, dataset: xr.Dataset) -> go.Figure
         "make most cosines, or as the next block reads them. Means with simultaneous 95% bands."
         + withheld_note(dataset, f"{name}_low"),
     )
-    layers = dataset["layer"].values
+    seen = []
     # raw comes last and is dashed: where another geometry changes nothing, both are seen
     for label in sorted(dataset["geometry"].values.tolist(), key=lambda label: label == "raw"):
-        part = dataset.sel(geometry=label)
-        band = [part[f"{name}{end}"].values for end in ("", "_low", "_high")]
-        mean_and_band(
-            figure, layers, *band, name=label, color=COLOURS.get(label, SOFT), opacity=0.14,
-            dash="7px,6px" if label == "raw" else "solid",
+        seen += layer_curve(
+            figure, dataset.sel(geometry=label), name, name=label, color=COLOURS.get(label, SOFT),
+            opacity=0.14, dash="7px,6px" if label == "raw" else "solid",
             hover=f"layer %{{x}}, {label}: %{{y:.3f}} {headline.unit}",
         )  # fmt: skip
-    layer_axis(figure, layers.tolist())
     if headline.unit != "rad":
         figure.update_yaxes(title={"text": headline.axis}, type="log", dtick="D1")
         return figure
-    seen = [dataset[f"{name}{end}"].values for end in ("", "_low", "_high")]
-    angle_axis(
-        figure, [np.concatenate([np.ravel(part) for part in seen])], title=headline.axis, zero=headline.zero
-    )
+    angle_axis(figure, seen, title=headline.axis, zero=headline.zero)
     return figure

@@ -3,33 +3,95 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import NDArray
 
 from laminar_lens.figures.style import (
     LAYERS,
+    SHADES,
     SOFT,
     WITHOUT_FIRST,
+    angle_axis,
     colorscale,
     fade,
     key,
+    layer_axis,
     line_mode,
+    mean_and_band,
     scale_color,
 )
+from laminar_lens.tables import ENDS
 
+T = TypeVar("T")
 Drawn = Callable[[xr.Dataset], go.Figure | None]
 
+FEWEST_TEXTS = 10
+"""A position that fewer texts reach is not drawn: its mean would be theirs alone."""
 
-def needs(name: str) -> Callable[[Drawn], Drawn]:
-    """A figure that is None of a dataset without that variable."""
 
-    def of(draw: Drawn) -> Drawn:
-        return wraps(draw)(lambda dataset: draw(dataset) if name in dataset else None)
+def needs(name: str) -> Callable[[Callable[[xr.Dataset], T]], Callable[[xr.Dataset], T | None]]:
+    """A figure or table that is None of a dataset without that variable."""
+
+    def of(make: Callable[[xr.Dataset], T]) -> Callable[[xr.Dataset], T | None]:
+        return wraps(make)(lambda dataset: make(dataset) if name in dataset else None)
 
     return of
+
+
+def reached(n: NDArray[Any]) -> NDArray[Any]:
+    """Indices of the places that enough texts reach, of how many reach each."""
+    return np.flatnonzero(n >= max(1, min(FEWEST_TEXTS, int(n.max()))))
+
+
+def layer_curve(
+    figure: go.Figure, dataset: xr.Dataset, variable: str, *, ends: Sequence[str] = ENDS, **look: Any
+) -> list[NDArray[Any]]:
+    """A number by layer with its band, which looks as `mean_and_band` has it; returns what must be seen.
+
+    Args:
+        figure: changed in place.
+        dataset: with an axis of layers, and no other of that variable.
+        variable: its name, without what `ends` add for the number and the ends of its band.
+        ends: of these three names.
+        look: as of `mean_and_band`.
+    """
+    band = [dataset[f"{variable}{end}"].values for end in ends]
+    layers = dataset["layer"].values
+    mean_and_band(figure, layers, *band, **look)
+    layer_axis(figure, layers.tolist())
+    return band
+
+
+def dots(
+    figure: go.Figure, places: object, band: Sequence[Any], *, along: str, width: int, hover: str, **look: Any
+) -> None:
+    """Points at `places`, each with the bar of its interval along the axis "x" or "y"."""
+    mean, low, high = band
+    bar = {"type": "data", "thickness": 2, "width": width, "symmetric": False}
+    bar |= {"array": high - mean, "arrayminus": mean - low}
+    values = {along: mean, "xy".replace(along, ""): places, f"error_{along}": bar}
+    figure.add_trace(go.Scatter(mode="markers", hovertemplate=f"{hover}<extra></extra>", **values, **look))
+
+
+def heatmap(
+    figure: go.Figure,
+    x: object,
+    y: object,
+    z: object,
+    *,
+    title: str,
+    hover: str,
+    colors: Sequence[str] = SHADES,
+    **how: Any,
+) -> None:
+    """Cells [y, x] from pale to dark, or as `colors` has it, with a narrow bar of these under its title."""
+    bar = {"title": {"text": title}, "thickness": 10, "outlinewidth": 0}
+    look = {"colorscale": colorscale(colors), "colorbar": bar, "hovertemplate": f"{hover}<extra></extra>"}
+    figure.add_trace(go.Heatmap(x=x, y=y, z=z, **look, **how))
 
 
 def layer_lines(
@@ -77,7 +139,7 @@ def layer_lines(
 
 
 def line(
-    figure: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str, width: float, dash: str
+    figure: go.Figure, x: object, y: object, *, name: str, color: str, hover: str, width: float, dash: str
 ) -> None:
     """A line without an interval; of a single x, a point."""
     figure.add_trace(
@@ -110,8 +172,10 @@ def tolerance(dataset: xr.Dataset) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
-def tolerance_band(figure: go.Figure, tau: float | None) -> None:
-    """Shade ±τ."""
+def shift_axis(figure: go.Figure, dataset: xr.Dataset, values: Sequence[Any], title: str) -> None:
+    """An axis of differences in radians, wide enough for `values` and for ±τ, which is shaded."""
+    tau = tolerance(dataset)
+    angle_axis(figure, [*values, [] if tau is None else [-tau, tau]], title=title, zero=True)
     if tau is not None:
         color = fade(WITHOUT_FIRST, 0.14)
         figure.add_hrect(y0=-tau, y1=tau, fillcolor=color, line_width=0, layer="below")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import xarray as xr
 from numpy.typing import NDArray
 
 from laminar_lens.words import because, interval
@@ -31,6 +32,9 @@ LAYERS = ("#0d0887", "#5b02a3", "#9a179b", "#cb4678", "#eb7852", "#fbb32f")
 
 SHADES = ("#f6f6f3", "#fbdcb6", "#f3a765", "#d55e00", "#762c00")
 """Small to large angle: lightness falls all the way, so that it survives printing."""
+
+DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
+"""From below 0, over 0, to above it."""
 
 TEMPLATE = go.layout.Template(
     layout={
@@ -205,7 +209,7 @@ def mean_and_band(
     )  # fmt: skip
 
 
-def withheld_note(dataset: Any, *names: str) -> str:
+def withheld_note(dataset: xr.Dataset, *names: str) -> str:
     """Why the named variables' interval ends are missing, each reason once, to stand behind a caption."""
     reasons = dict.fromkeys(str(dataset[name].attrs.get("withheld", "")) for name in names if name in dataset)
     return "".join(map(because, reasons))

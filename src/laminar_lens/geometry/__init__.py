@@ -52,7 +52,7 @@ else:  # refused in words of ours
     GeometryLike = Any
 
 
-def register_geometry(geometry: Any) -> Any:
+def register_geometry(geometry: object) -> Any:
     """A geometry of your own, by the `name` of its class: for the meter, the studies, and the provenance.
 
     >>> @register_geometry

@@ -17,6 +17,7 @@ from laminar_lens.models.calibration import Calibration, calibrate
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import PADDING
 from laminar_lens.models.selection import dimension_indices, increasing_layers
+from laminar_lens.models.steps import widened
 from laminar_lens.registered import qualified_name
 
 
@@ -193,11 +194,6 @@ def fit_classes(
         one.made(Fitting(model, covered, bool(final_norm), chosen, calibrated, dict(settings)))
         for one in classes
     ]
-
-
-def widened(state: Tensor) -> Tensor:
-    """Half precision as float32."""
-    return state.float() if state.element_size() < 4 else state
 
 
 def padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "text pos"]:

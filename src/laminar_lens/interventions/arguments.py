@@ -1,7 +1,6 @@
 """Checks that interventions share: whole numbers, positions, layers and hook points that must be there."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -61,7 +60,7 @@ def check_hooks(label: str, model: HookedModel, names: Iterable[str], have: str)
             )
 
 
-def whole_or_mean(name: str, by: Any, positions: Any) -> str:
+def whole_or_mean(name: str, by: object, positions: object) -> str:
     """What replaces something that is removed: "zero" or "mean".
 
     Raises:

@@ -5,7 +5,6 @@ every position still sees itself.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +62,7 @@ class _Cut(_Masked):
         return (row >= at) & (column < at)
 
 
-def cut(t: Any) -> Intervention:
+def cut(t: object) -> Intervention:
     """In every head and block, positions from `t` on cannot see those before `t`.
 
     >>> cut(5).label
@@ -97,7 +96,7 @@ class _NoContext(_Masked):
         return own | ((row > at) & (column == at)) if self.hidden else own
 
 
-def no_context(t: Any, hidden: Any = False) -> Intervention:
+def no_context(t: object, hidden: object = False) -> Intervention:
     """Position `t` sees only itself, in every head and block: what its own token makes of its vector.
 
     >>> no_context(5, hidden=True).label

@@ -1,9 +1,8 @@
 """Several conditions of one study: the plain run, and beside it each set of interventions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from laminar_lens.axes import PLAIN, Progress
+from laminar_lens.axes import PLAIN, Progress, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Intervention, as_interventions, check_interventions
 from laminar_lens.models.forward import check_reached
@@ -42,7 +41,7 @@ def as_conditions(given: object) -> Conditions:
 
 
 def check_conditions(
-    model: HookedModel, conditions: Conditions, lengths: Sequence[int], *, prepend_bos: bool, layers: Any
+    model: HookedModel, conditions: Conditions, lengths: Sequence[int], *, prepend_bos: bool, layers: Wholes
 ) -> None:
     """Refuses interventions that do not fit the model, texts of these lengths (BOS included) or each other,
     or that begin after the last hidden state that is measured.

@@ -73,7 +73,7 @@ class _Custom(Intervention):
         return found.to(value)
 
 
-def custom(name: object, hook_point: Any, function: Any) -> Intervention:
+def custom(name: object, hook_point: object, function: object) -> Intervention:
     """A function of your own at hook points of the model, labelled and recorded as the other interventions.
 
     >>> custom("damp", "blocks.1.hook_mlp_out", lambda value, hook: value / 2).label

@@ -154,7 +154,7 @@ def patch_residual(states: Any, layers: Wholes, positions: Wholes = None) -> Int
     return _Patch(known, chosen, where)
 
 
-def _bare(states: Any, layers: tuple[int, ...], positions: tuple[int, ...] | None) -> _Source:
+def _bare(states: object, layers: tuple[int, ...], positions: tuple[int, ...] | None) -> _Source:
     if not isinstance(states, Tensor) or states.ndim != 4 or not states.is_floating_point():
         given = list(states.shape) if isinstance(states, Tensor) else type(states).__name__
         raise InputError(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -60,7 +59,7 @@ class AtPosition(Intervention):
         return [self.t[row] for row in prompt_rows(self.label, "positions", len(self.t), n, indices)]
 
 
-def position(name: str, given: Any) -> int | tuple[int, ...]:
+def position(name: str, given: object) -> int | tuple[int, ...]:
     """One position, or several, one a prompt.
 
     Raises:

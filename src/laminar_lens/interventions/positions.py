@@ -5,7 +5,6 @@ nothing to overwrite, and `cut` alone already starts a text anew.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +95,7 @@ class _SetPosition(_Placed):
         return f"both place position {self.t}" if same else ""
 
 
-def restart(t: Any) -> Intervention:
+def restart(t: object) -> Intervention:
     """Positions from `t` on get the positional embeddings P₀, P₁, …; earlier ones keep theirs.
 
     >>> restart(5).label
@@ -112,7 +111,7 @@ def restart(t: Any) -> Intervention:
     return _Restart(position("t", t))
 
 
-def set_position(t: Any, p: Any) -> Intervention:
+def set_position(t: object, p: object) -> Intervention:
     """Position `t` gets the positional embedding of place `p`: what being at `p` does to one token.
 
     >>> set_position(5, 0).label

@@ -134,7 +134,7 @@ class _RemoveDimensions(Edited):
 
 
 def remove_dimensions(
-    dims: Any, layers: Wholes = None, positions: Wholes = None, by: str = "zero"
+    dims: object, layers: Wholes = None, positions: Wholes = None, by: str = "zero"
 ) -> Intervention:
     """Takes some coordinates out of the residual stream, for the blocks that follow and for what is measured.
 
@@ -180,7 +180,7 @@ class _ScaleNorm(Edited):
         return scale
 
 
-def scale_norm(factor: Any, layers: Wholes, positions: Wholes = None) -> Intervention:
+def scale_norm(factor: object, layers: Wholes, positions: Wholes = None) -> Intervention:
     """Multiplies vectors of the residual stream by a factor: their norm alone, since angles are scale-free.
 
     >>> scale_norm(0.1, layers=4, positions=0).label

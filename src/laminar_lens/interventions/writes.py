@@ -5,7 +5,6 @@ MLP = output is checked in each block that is edited.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,7 +114,9 @@ class _Terms:
             )
 
 
-def remove_write(component: Any, blocks: Wholes, positions: Wholes = None, by: str = "zero") -> Intervention:
+def remove_write(
+    component: object, blocks: Wholes, positions: Wholes = None, by: str = "zero"
+) -> Intervention:
     """Removes what the attention or the MLP of some blocks writes: who writes the sink, and who erases it.
 
     >>> remove_write("mlp", blocks=[0, 2], positions=0).label

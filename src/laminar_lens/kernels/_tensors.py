@@ -1,7 +1,5 @@
 """What a tensor must be before its numbers are read: dense, whole, and for some backends at an address."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ _CONVERSIONS = {
 """Subclasses whose numbers mean something else than a plain tensor's, and how to get one."""
 
 
-def check_tensor(name: str, x: Any) -> None:
+def check_tensor(name: str, x: object) -> None:
     """A dense torch tensor, none of whose coordinates lies beyond its storage."""
     if not isinstance(x, Tensor):
         how = "torch.from_numpy" if type(x).__module__ == "numpy" else "torch.as_tensor"

@@ -6,7 +6,6 @@ token whatever side its padding was on.
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -96,7 +95,7 @@ def prompt_batches(
     final_norm: bool = False,
     layers: Wholes = None,
     mask: Mask = None,
-    batch_size: Any = None,
+    batch_size: object = None,
     interventions: Interventions = None,
     about: Mapping[str, object] | None = None,
 ) -> PromptBatches:

@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +70,7 @@ class Changes:
                 )
 
     def _hook(self, index: int, edit: Edit) -> Callable[..., Tensor | None]:
-        def run(value: Tensor, hook: Any) -> Tensor | None:
+        def run(value: Tensor, hook: object) -> Tensor | None:
             self._check(value, edit)
             self._fired.add(index)
             return edit.call(value, dataclasses.replace(self._span, hook=hook))

@@ -52,7 +52,7 @@ def turning_lengths(config: HFConfig) -> list[int]:
     return sorted(found)
 
 
-def _collect(part: Any, found: set[int]) -> None:
+def _collect(part: object, found: set[int]) -> None:
     for key, value in part.items() if isinstance(part, dict) else ():
         if isinstance(value, dict):
             _collect(value, found)

@@ -6,10 +6,18 @@ from typing import Any
 import torch
 
 from laminar_lens.models.context import set_context
+from laminar_lens.models.hooked import HFModel, Hooked
+from laminar_lens.texts.tokenization import Tokenizer
 
 
 def build_hooked(
-    hf: Any, tokenizer: Any, hooked: Any, name: str, dtype: torch.dtype, *, official: Any = None
+    hf: HFModel,
+    tokenizer: Tokenizer | None,
+    hooked: Hooked,
+    name: str,
+    dtype: torch.dtype,
+    *,
+    official: tuple[str, str | None] | None = None,
 ) -> Any:
     """A HookedTransformer with the weights of a Hugging Face model, unprocessed.
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 WRITES = ("attn", "mlp")
 """What a block adds to the residual stream, in the order in which it does."""
@@ -97,7 +96,7 @@ TRANSFORMER = Family("those of TransformerLens")
 FAMILIES: tuple[Family, ...] = ()
 
 
-def family_of(config: Any) -> Family:
+def family_of(config: object) -> Family:
     """The family of a model's `cfg`, or of what its `config.json` holds."""
     keys = ("architectures", "architecture", "original_architecture")
     said = [config.get(key) if isinstance(config, dict) else getattr(config, key, None) for key in keys]

@@ -71,7 +71,7 @@ def where_it_is(module: Any) -> Callable[[Tensor], Tensor]:
     return call
 
 
-def check_in_memory(model: Any) -> None:
+def check_in_memory(model: HookedModel) -> None:
     """Refuses a model, of TransformerLens or of Hugging Face, whose weights are somewhere else.
 
     Raises:

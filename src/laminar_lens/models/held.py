@@ -10,8 +10,10 @@ from laminar_lens.errors import InputError, a_kind
 from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.forward import check_in_memory
 from laminar_lens.models.gguf.tokenizer import with_bos
+from laminar_lens.models.hooked import HFModel, Hooked
 from laminar_lens.models.originals import bridge_around, check_decoder
 from laminar_lens.models.sources import File
+from laminar_lens.texts.tokenization import Tokenizer
 
 
 class HeldOriginal:
@@ -22,7 +24,7 @@ class HeldOriginal:
     revision: str | None = None
     exact = False  # its tables of rotary positions were made in the dtype that it has
 
-    def __init__(self, hf: Any, tokenizer: Any, *, device: str | None, copied: bool) -> None:
+    def __init__(self, hf: HFModel, tokenizer: Tokenizer | None, *, device: str | None, copied: bool) -> None:
         """With `copied`, the weights are, so that they can be changed.
 
         Raises:
@@ -60,11 +62,11 @@ class HeldOriginal:
                 weight.data = weight.data.to(dtype)
         return (hf.to(self.device) if self._moved else hf).eval()
 
-    def bridge(self, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A bridge around another model of the same weights."""
         return bridge_around(self.hugging_face(dtype), self.short, tokenizer)
 
-    def convert(self, hf: Any, hooked: Any, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def convert(self, hf: HFModel, hooked: Hooked, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """As a folder's; the weights are copied."""
         return build_hooked(hf, tokenizer, hooked, self.short, dtype)
 
@@ -73,7 +75,7 @@ class HeldOriginal:
         return with_bos(copy.deepcopy(self.tokenizer))
 
 
-def sharing(hf: Any) -> Any:
+def sharing(hf: HFModel) -> Any:
     """A model of its own whose parameters lie in the same memory: hooks on one, or moving it, leave the other
     as it was."""
     memo: dict[int, Any] = {id(one): one for one in hf.buffers()}

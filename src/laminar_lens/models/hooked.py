@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
     HFConfig, HFModel = PretrainedConfig, PreTrainedModel
+    Hooked = Callable[..., Any]
+    """A class of HookedTransformer."""
 
     class HookedModel(Protocol):
         """A HookedTransformer, a TransformerBridge, or anything that has the same."""
@@ -41,4 +43,4 @@ if TYPE_CHECKING:
             """Runs the model."""
 
 else:  # jaxtyping and beartype would refuse what `check_model` explains, and the fakes of tests
-    HookedModel = HFConfig = HFModel = Any
+    HookedModel = HFConfig = HFModel = Hooked = Any

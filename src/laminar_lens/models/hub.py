@@ -18,13 +18,13 @@ _REVISIONS = {"EleutherAI/pythia": "step{}", "stanford-crfm/": "checkpoint-{}"}
 
 
 def check_choice(
-    name: Any,
+    name: object,
     *,
-    revision: Any = None,
-    checkpoint: Any = None,
-    device: Any = None,
-    device_map: Any = None,
-    tokenizer: Any = None,
+    revision: object = None,
+    checkpoint: object = None,
+    device: object = None,
+    device_map: object = None,
+    tokenizer: object = None,
 ) -> None:
     """Refuses a choice of state or place that the model of a checked name does not have.
 
@@ -53,13 +53,13 @@ def check_choice(
         )
 
 
-def is_held(model: Any) -> bool:
+def is_held(model: object) -> bool:
     """Whether it is a Hugging Face model in memory; Transformers is not imported where nothing else did."""
     transformers = sys.modules.get("transformers")
     return transformers is not None and isinstance(model, transformers.PreTrainedModel)
 
 
-def check_held(model: Any, **given: Any) -> None:
+def check_held(model: object, **given: Any) -> None:
     """Refuses what is chosen when a model is loaded, of one that is loaded.
 
     Raises:
@@ -72,7 +72,7 @@ def check_held(model: Any, **given: Any) -> None:
         )
 
 
-def check_own(name: str, check: Any, revision: Any) -> None:
+def check_own(name: str, check: object, revision: object) -> None:
     """Refuses what takes Hugging Face to read a model that it does not read.
 
     Raises:

@@ -237,7 +237,7 @@ def checkpoint(model: HookedModel) -> str | None:
     return None if index is None else f"checkpoint number {index}"
 
 
-def check_same_weights(model: HookedModel, before: Any) -> None:
+def check_same_weights(model: HookedModel, before: object) -> None:
     """Refuses numbers of a model whose weights are no longer those that they are said to be of.
 
     Raises:
@@ -271,7 +271,7 @@ def _is_centred(model: HookedModel) -> bool:
     return bool(rows.shape[-1] ** 0.5 * rows.mean(-1).norm() / norm < threshold)
 
 
-def _is_identity(norm: Any) -> bool:
+def _is_identity(norm: object) -> bool:
     weight = getattr(norm, "weight", None)
     bias = getattr(norm, "bias", None)
     if not isinstance(weight, Tensor):

@@ -162,7 +162,7 @@ class _How:
 
 
 def _loaded(
-    given: Any, path: Path | None, label: str, tokenizer: Tokenizer | None, processed: bool, how: _How
+    given: object, path: Path | None, label: str, tokenizer: Tokenizer | None, processed: bool, how: _How
 ) -> tuple[Any, Source]:
     """The model, causal and, if asked for, processed."""
     import torch
@@ -259,7 +259,7 @@ def _dtype(dtype: Any) -> "torch.dtype":
 
 
 @contextlib.contextmanager
-def _one_line(name: Any, path: Path | None, state: str = "", *, on_hooked: bool) -> Iterator[None]:
+def _one_line(name: object, path: Path | None, state: str = "", *, on_hooked: bool) -> Iterator[None]:
     """Whatever a library says while loading becomes one line of ours; `path` is None for a Hub model, of
     which `state` may have been chosen."""
     try:

@@ -20,7 +20,7 @@ from laminar_lens.models.faithful import (
     make_reference,
     refuse_if_apart,
 )
-from laminar_lens.models.hooked import HFModel, HookedModel
+from laminar_lens.models.hooked import HFModel, Hooked, HookedModel
 from laminar_lens.models.memory import available_bytes
 from laminar_lens.models.names import EMBEDDED, without_path
 from laminar_lens.models.originals import Original
@@ -37,7 +37,7 @@ _NOT_IN_FLOAT64 = (NotImplementedError, RuntimeError, TypeError)
 
 def load_original(
     source: Original,
-    hooked: Any,
+    hooked: Hooked | None,
     *,
     dtype: torch.dtype,
     check: bool,
@@ -87,7 +87,7 @@ class _Compared:
     comparison = ""
     limits: tuple[str, ...] = ()
 
-    def __init__(self, source: Original, hooked: Any, step: Callable[[], None]) -> None:
+    def __init__(self, source: Original, hooked: Hooked | None, step: Callable[[], None]) -> None:
         self._source, self._hooked, self._name, self._step = source, hooked, source.name, step
 
     def model(self, dtype: torch.dtype, tokenizer: Tokenizer) -> Any:

@@ -31,7 +31,7 @@ LONGEST_SHOWN = 300  # letters of a name in a message that quotes it
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def check_name(name_or_path: Any) -> None:
+def check_name(name_or_path: object) -> None:
     """Refuses a name that cannot be a model; loads nothing and takes no network.
 
     A folder or a .gguf file is checked as far as its files tell without being loaded. A name of the form
@@ -135,10 +135,10 @@ def without_path(name: str) -> str:
     return f"{last} (a folder)" if last in (EMBEDDED, SMOLLM2) else last
 
 
-def near_matches(name: str, n: int = 3) -> list[str]:
+def near_matches(name: str) -> list[str]:
     """The known names nearest to a misspelt one, best first; empty if none is near."""
     spellings = {own: own for own in (EMBEDDED, SMOLLM2)} | {known.lower(): known for known in _names()}
-    return [spellings[near] for near in difflib.get_close_matches(name.lower(), spellings, n=n, cutoff=0.6)]
+    return [spellings[near] for near in difflib.get_close_matches(name.lower(), spellings, cutoff=0.6)]
 
 
 def official_name(name: str) -> str | None:
@@ -175,13 +175,13 @@ def _names() -> dict[str, str]:
     }
 
 
-def _read_json(file: Path, remedy: str = "install it again") -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{str(file)!r} is not valid JSON ({error}): {remedy}") from None
+        raise ModelError(f"{str(file)!r} is not valid JSON ({error}): install it again") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{str(file)!r} is not valid, expected a JSON object: {remedy}")
+        raise ModelError(f"{str(file)!r} is not valid, expected a JSON object: install it again")
     return content
 
 

@@ -13,7 +13,7 @@ from laminar_lens.models.convert import build_hooked
 from laminar_lens.models.gguf import Header, check_gguf
 from laminar_lens.models.gguf.tokenizer import gguf_tokenizer, split_limit, with_bos
 from laminar_lens.models.gguf.weights import Weights
-from laminar_lens.models.hooked import HFConfig, HFModel
+from laminar_lens.models.hooked import HFConfig, HFModel, Hooked
 from laminar_lens.models.hub import snapshot
 from laminar_lens.models.smollm2 import SMOLLM2
 from laminar_lens.models.sources import File
@@ -54,7 +54,7 @@ class Original(Protocol):
     def bridge(self, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A TransformerBridge of it."""
 
-    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+    def convert(self, hf: HFModel, hooked: Hooked, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """A `hooked` (a HookedTransformer class) with the weights of Hugging Face's model."""
 
     def lensed_tokenizer(self) -> Any:
@@ -134,9 +134,9 @@ class PretrainedOriginal:
             trust_remote_code=self._how["trust_remote_code"],
         )
 
-    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+    def convert(self, hf: HFModel, hooked: Hooked, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """As TransformerLens converts it by its name, if it has one."""
-        official = self._official and (self._official, self.revision)
+        official = (self._official, self.revision) if self._official else None
         return build_hooked(hf, tokenizer, hooked, self.short, dtype, official=official)
 
     def lensed_tokenizer(self) -> Any:
@@ -181,7 +181,7 @@ class GgufOriginal:
         """A bridge around a model of its own."""
         return bridge_around(self.hugging_face(dtype), self.short, tokenizer)
 
-    def convert(self, hf: HFModel, hooked: Any, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
+    def convert(self, hf: HFModel, hooked: Hooked, dtype: torch.dtype, tokenizer: Tokenizer | None) -> Any:
         """As a folder's."""
         return build_hooked(hf, tokenizer, hooked, self.short, dtype)
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from laminar_lens.axes import Mask
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.info import special_tokens
+from laminar_lens.words import joined
 
 PADDING = -1
 SIDES = {"left": "start", "right": "end"}
@@ -51,7 +52,7 @@ def pad_token(special: Mapping[str, Any]) -> PadToken | None:
     return PadToken(int(pad), roles, str(special.get("padding_side", "right")))
 
 
-def without_pads(model: HookedModel, prompts: Any, mask: Mask = None) -> tuple[Any, str]:
+def without_pads(model: HookedModel, prompts: object, mask: Mask = None) -> tuple[Any, str]:
     """Token ids with −1 where the model's pad id is padding, and what a reader must know of it (or nothing).
 
     Whatever is no integer tensor [batch pos] comes back as it is; so do ids whose padding is marked already,
@@ -64,7 +65,7 @@ def without_pads(model: HookedModel, prompts: Any, mask: Mask = None) -> tuple[A
     return prompts if real is None else ids.masked_fill(~real, PADDING), note
 
 
-def is_token_tensor(prompts: Any) -> bool:
+def is_token_tensor(prompts: object) -> bool:
     """Whether prompts are integers [batch pos] of a tensor or an array."""
     if not (hasattr(prompts, "dtype") and getattr(prompts, "ndim", 0) == 2):
         return False
@@ -93,13 +94,7 @@ def real_by_pad(
     if any(bool(run.any()) for run in excess.values()):
         at = torch.arange(ids.shape[1], device=ids.device)[None]
         real = (at >= first[:, None]) & (at < stop[:, None])
-    return real, f"{' '.join(said)} {_HOW.format(_listed(pad.roles))}" if said else ""
-
-
-def _listed(words: tuple[str, ...]) -> str:
-    """ "BOS", "BOS and EOS", "BOS, EOS and separator"."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
+    return real, f"{' '.join(said)} {_HOW.format(joined(pad.roles))}" if said else ""
 
 
 def _runs(is_pad: Tensor, pad: PadToken) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -55,7 +54,7 @@ class Windows:
     whole: list[list[int]]
 
 
-def named_texts(model: HookedModel, texts: Any) -> str:
+def named_texts(model: HookedModel, texts: object) -> str:
     """ "passages", "sampled" or "given": what `texts=` means for this model."""
     if texts is None:
         return SAMPLED if describe_name(model) in WRITES_ITS_TEXTS else PASSAGES

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from laminar_lens.arguments import wholes
 from laminar_lens.axes import Wholes
@@ -46,7 +45,7 @@ def ranges(numbers: Iterable[int], dash: str = "–") -> list[str]:
     return [f"{one[0]}{dash}{one[-1]}" if len(one) > 1 else str(one[0]) for one in found]
 
 
-def layer_indices(layers: Any, n_layers: int) -> tuple[int, ...]:
+def layer_indices(layers: Wholes, n_layers: int) -> tuple[int, ...]:
     """Hidden states as numbers 0 … n_layers, in the order given; all of them for None.
 
     Raises:
@@ -76,7 +75,7 @@ def with_previous(layers: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({max(layer, 1) - back for layer in layers for back in (0, 1)}))
 
 
-def position_indices(positions: Any, longest: int) -> tuple[int, ...]:
+def position_indices(positions: Wholes, longest: int) -> tuple[int, ...]:
     """Positions 0 … longest − 1, in increasing order; all of them for None.
 
     Raises:
@@ -95,7 +94,7 @@ def position_indices(positions: Any, longest: int) -> tuple[int, ...]:
     return tuple(wanted)
 
 
-def dimension_indices(dimensions: Any, d_model: int) -> tuple[int, ...]:
+def dimension_indices(dimensions: Wholes, d_model: int) -> tuple[int, ...]:
     """Coordinates of the residual stream 0 … d_model − 1, in increasing order, each once.
 
     Raises:

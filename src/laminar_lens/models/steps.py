@@ -8,7 +8,6 @@ matter of course, so that every study of writes checks it in every pass.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -30,6 +29,11 @@ def tolerance(dtype: torch.dtype) -> float:
     bfloat16 or any other, with some room.
     """
     return TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
+
+
+def widened(state: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return state.float() if state.element_size() < 4 else state
 
 
 def is_parallel(model: HookedModel) -> bool:
@@ -99,7 +103,7 @@ class StepWatch:
             for part in self.parts
         ]
 
-    def _passing(self, row: int, part: str, value: Tensor, hook: Any) -> None:
+    def _passing(self, row: int, part: str, value: Tensor, hook: object) -> None:
         self.fired.add((part, self.blocks[row]))
         state = value.detach()[:, -self.length :]
         if part != "after":
@@ -107,5 +111,5 @@ class StepWatch:
             return
         seen, self._seen = self._seen, {}
         if len(seen) == len(TERMS) - 1:
-            after = state.float() if state.element_size() < 4 else state
+            after = widened(state)
             self.take(row, Step(after=after, **{name: one.to(after) for name, one in seen.items()}))

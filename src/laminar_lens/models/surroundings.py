@@ -109,7 +109,7 @@ def _hooks(model: HookedModel) -> Iterator[tuple[str, Callable[..., Any]]]:
         yield from (("every torch module", hook) for hook in hooks.values())
 
 
-def _function(hook: Any) -> Any:
+def _function(hook: object) -> Any:
     """What was written, where a hook is a partial call, a bound method or a wrapper of it."""
     while True:
         inner = hook.func if isinstance(hook, functools.partial) else getattr(hook, "__wrapped__", None)

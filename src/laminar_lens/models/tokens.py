@@ -51,7 +51,7 @@ def token_rows(
     return rows, texts
 
 
-def _checked_texts(prompts: Any, mask: Mask) -> tuple[str, ...]:
+def _checked_texts(prompts: object, mask: Mask) -> tuple[str, ...]:
     if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
         raise InputError(
             f"prompts is {a_kind(prompts)}; expected a text, a sequence of texts or a token tensor "

@@ -60,7 +60,7 @@ def on_page(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def packed(value: Any, name: str = "") -> Any:
+def packed(value: object, name: str = "") -> Any:
     """The same with long lists of numbers as typed arrays, and repeated texts once.
 
     >>> packed(["a", "b"] * 8)
@@ -108,7 +108,7 @@ def spec_json(spec: dict[str, Any]) -> str:
     return _FOREIGN_TAG.sub("\\\\u0026lt;", script_json(spec))
 
 
-def script_json(value: Any) -> str:
+def script_json(value: object) -> str:
     """JSON that can stand inside a script element, whatever text it holds."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

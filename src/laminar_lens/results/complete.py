@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import xarray as xr
+
 from laminar_lens.errors import ResultError, with_article
 
 P = ParamSpec("P")
@@ -55,7 +57,7 @@ def complete(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
     return reading
 
 
-def check_labels(path: str | os.PathLike[str], dataset: Any) -> None:
+def check_labels(path: str | os.PathLike[str], dataset: xr.Dataset) -> None:
     """Raises ResultError when an axis that is read by its labels has none."""
     for name in map(str, dataset.dims):
         if name in LABELLED and name not in dataset.coords:
@@ -80,7 +82,7 @@ def _named(error: KeyError) -> str:
     return text if match is None else match[1] or match[2]
 
 
-def from_json(name: str, attrs: Mapping[Any, Any], default: Any) -> Any:
+def from_json(name: str, attrs: Mapping[Any, Any], default: object) -> Any:
     """An attribute that holds JSON, decoded; `default`, whose kind it must be of, where there is none.
 
     Raises:

@@ -36,7 +36,7 @@ def label_dataset(
 
 
 def make_provenance(
-    info: Mapping[str, Any], settings: Mapping[str, Any], *, backend: str, seed: int, texts: Any
+    info: Mapping[str, Any], settings: Mapping[str, Any], *, backend: str, seed: int, texts: object
 ) -> dict[str, Any]:
     """Everything needed to repeat a run, JSON-safe.
 

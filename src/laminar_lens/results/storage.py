@@ -69,7 +69,7 @@ def canonical(dataset: xr.Dataset) -> xr.Dataset:
     return _with_values(dataset, {name: text_array(v.values) for name, v in text.items()}, {})
 
 
-def text_array(values: Any) -> NDArray[Any]:
+def text_array(values: object) -> NDArray[Any]:
     """Strings as a numpy array: fixed width, or objects where fixed width would cut a NUL off the end."""
     array = np.asarray(values, dtype=object)
     if any(str(s).endswith("\0") for s in array.ravel().tolist()):

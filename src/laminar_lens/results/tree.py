@@ -45,7 +45,7 @@ def make_tree(
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **parts})
 
 
-def of_dataset(data: Any) -> xr.DataTree:
+def of_dataset(data: object) -> xr.DataTree:
     """A tree as it is; a dataset as the answer of a plain run."""
     if isinstance(data, xr.Dataset):
         return make_tree({PLAIN: data})

@@ -27,7 +27,6 @@ class Attribution:
         ami: adjusted mutual information, 1 = the same split, 0 = chance, negative = the position avoids the
             upper mode.
         p: permutation p over the maximum of positions; 1 where nothing could be tested.
-        candidate: the position that precision, recall, ami and p are about; None if nothing could be tested.
     """
 
     position: int | None
@@ -35,7 +34,6 @@ class Attribution:
     recall: float
     ami: float
     p: float
-    candidate: int | None
 
 
 def attribute(
@@ -62,7 +60,7 @@ def attribute(
     pairs, upper = pairs[kept], upper[kept]
     n, n_upper = len(upper), int(upper.sum())
     if n_upper in (0, n):
-        return Attribution(None, float("nan"), float("nan"), float("nan"), 1.0, None)
+        return Attribution(None, float("nan"), float("nan"), float("nan"), 1.0)
     positions = np.unique(pairs)
     contains = (pairs[:, :, None] == positions).any(axis=1)  # text position
     sizes = contains.sum(axis=0)
@@ -76,14 +74,12 @@ def attribute(
     overlaps = np.rint(shuffled.astype(np.float64) @ contains).astype(np.int64)
     largest = table[np.arange(len(positions)), overlaps].max(axis=1)
     p = float((1 + np.count_nonzero(largest >= observed[best] - 1e-9)) / (n_perm + 1))
-    position = int(positions[best])
     return Attribution(
-        position if p <= MAX_P and observed[best] > 0 else None,
+        int(positions[best]) if p <= MAX_P and observed[best] > 0 else None,
         float(overlap[best] / sizes[best]),
         float(overlap[best] / n_upper),
         float(observed[best]),
         p,
-        position,
     )
 
 

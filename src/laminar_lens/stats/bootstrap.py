@@ -8,16 +8,20 @@ Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 12
 Young, Resampling-Based Multiple Testing (1993) (maximum of |t|).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import ArrayLike
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
 
+FEW = "fewer than 2 texts have a value"
 MIN_TEXTS = {"mean": 20, "band": 40}
 """The fewest texts at which coverage was validated (tests/validate/TABLE.md), by kind of interval."""
 
@@ -120,19 +124,20 @@ def simultaneous_band(
         if usable.any():
             largest = np.maximum(largest, np.abs(t[:, usable]).max(axis=1))
     reach = float(resampled_quantile(largest, level)) * moments.se
-    return finish(
-        moments.mean, moments.mean - reach, moments.mean + reach, moments.n, level, "band", values.shape[1:]
-    )
+    low, high = moments.mean - reach, moments.mean + reach
+    return finish(moments.mean, low, high, moments.n, level, "band", values.shape[1:])
 
 
-def band_or_nothing(
-    x: Shaped[np.ndarray, "..."], *, groups: Shaped[np.ndarray, " n"] | None = None, seed: int = 0
-) -> Interval:
-    """`simultaneous_band`; an interval without numbers where no entry has two observations."""
+def _or_nothing(make: Callable[..., Interval], x: ArrayLike, **how: Any) -> Interval:
+    """An interval; one without numbers where no entry has two observations."""
     try:
-        return simultaneous_band(x, groups=groups, seed=seed)
+        return make(x, **how)
     except TooFewError:
-        return nothing(np.shape(x)[1:], "fewer than 2 texts have a value")
+        return nothing(np.shape(x)[1:], FEW)
+
+
+band_or_nothing = partial(_or_nothing, simultaneous_band)
+mean_or_nothing = partial(_or_nothing, mean_interval)
 
 
 def exponential(found: Interval) -> Interval:
@@ -155,9 +160,8 @@ def observations(
     values[~np.isfinite(values)] = np.nan
     if groups is not None:
         values = _group_means(values, np.asarray(groups))
-    valid = np.isfinite(values).sum(axis=0)
-    if valid.size == 0 or valid.max() < 2:
-        count = 0 if valid.size == 0 else int(valid.max())
+    count = int(np.isfinite(values).sum(axis=0).max(initial=0))
+    if count < 2:
         raise TooFewError(f"{count} texts with a value: an interval or a test over texts needs at least 2")
     return values
 
@@ -218,9 +222,8 @@ def resampled_quantile(
 
 def resampling_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
     """How often each of `n` texts occurs in each resample; rows add up to n."""
-    return (
-        stream(seed, "bootstrap over texts").multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
-    )
+    drawn = stream(seed, "bootstrap over texts").multinomial(n, np.full(n, 1 / n), size=n_boot)
+    return drawn.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

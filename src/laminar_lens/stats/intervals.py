@@ -44,7 +44,6 @@ def statistic_interval(
     x: Shaped[np.ndarray, "..."],
     y: Shaped[np.ndarray, "..."] | None = None,
     *,
-    groups: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
     n_boot: int = N_BOOT,
     seed: int = 0,
@@ -75,7 +74,7 @@ def statistic_interval(
         wanted = "two samples, x and y" if paired else "one sample, x"
         raise InputError(f"statistic={statistic!r} takes {wanted}")
     check_settings(level, n_boot)
-    samples = [observations(sample, groups) for sample in (x, y) if sample is not None]
+    samples = [observations(sample) for sample in (x, y) if sample is not None]
     if samples[0].shape != samples[-1].shape:
         raise InputError(
             f"x has shape {samples[0].shape} and y {samples[-1].shape}: give the same texts and layers"
@@ -99,7 +98,6 @@ def iqr_trend_interval(
     x: Shaped[np.ndarray, "..."],
     layers: Shaped[np.ndarray, " layer"] | None = None,
     *,
-    groups: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
     n_boot: int = N_BOOT,
     seed: int = 0,
@@ -133,8 +131,8 @@ def iqr_trend_interval(
         raise InputError(
             f"layers of shape {along.shape} for {values.shape[1]} layers: give one number each, not all equal"
         )
-    grouped = observations(values, groups)
-    complete = grouped[np.isfinite(grouped).all(axis=1)]
+    known = observations(values)
+    complete = known[np.isfinite(known).all(axis=1)]
     if len(complete) < 2:
         raise InputError(f"{len(complete)} texts without a missing layer: a trend needs at least 2")
     slope = (along - along.mean()) / ((along - along.mean()) ** 2).sum()

@@ -17,7 +17,7 @@ from laminar_lens.stats.attribution import Attribution, attribute
 from laminar_lens.stats.streams import stream
 from laminar_lens.stats.two_component import TwoComponents, fit_two
 
-__all__ = ["Attribution", "TwoModes", "attribute", "two_modes", "two_modes_by_layer"]
+__all__ = ["Attribution", "TwoModes", "attribute", "two_modes_by_layer"]
 
 MIN_TEXTS = 20  # validated from here up (tests/validate/TABLE.md)
 MIN_MEMBERS = 3  # texts in the smaller mode: two points are not a mode
@@ -64,27 +64,14 @@ class TwoModes:
     n: int
 
 
-def two_modes(x: Shaped[np.ndarray, "..."], *, seed: int = 0) -> TwoModes:
-    """Decide whether one sample [n], one value a text, has two modes; NaN is left out.
-
-    Raises:
-        InputError: not one axis, or fewer than two values.
-
-    Source: Ashman, Bird & Zepf (1994); McLachlan (1987).
-    """
-    values = np.asarray(x, dtype=np.float64)
-    if values.ndim != 1:
-        raise InputError(
-            f"a sample of shape {values.shape} for two_modes: give one value a text, or two_modes_by_layer"
-        )
-    return two_modes_by_layer(values[:, None], seed=seed)[0]
-
-
 def two_modes_by_layer(x: Shaped[np.ndarray, "..."], *, seed: int = 0) -> list[TwoModes]:
-    """`two_modes` for each layer of `x` [n layer]; the fits of all layers share one pass.
+    """Whether the texts of each layer of `x` [n layer] have two modes; NaN is left out. The fits of all
+    layers share one pass.
 
     Raises:
         InputError: not two axes, or no layer with two values.
+
+    Source: Ashman, Bird & Zepf (1994); McLachlan (1987).
     """
     values = np.array(x, dtype=np.float64)
     if values.ndim != 2:

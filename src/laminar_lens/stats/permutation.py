@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from laminar_lens.errors import InputError
-from laminar_lens.stats.bootstrap import observations
+from laminar_lens.stats.bootstrap import TooFewError, observations
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
 
@@ -84,6 +84,20 @@ def sign_flip(
     t[tested], p[tested] = observed, (1 + n_perm - reached) / (n_perm + 1)
     p_alone[tested] = (1 + alone) / (n_perm + 1)
     return SignFlip(t, p, p_alone, float(np.nanmin(p)), int(n[tested].min()), n, n_perm)
+
+
+def flips_or_nothing(
+    diff: Shaped[np.ndarray, "n *entry"],
+    *,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    n_perm: int = N_PERM,
+    seed: int = 0,
+) -> SignFlip | None:
+    """`sign_flip` of all entries at once; None where no entry has two observations."""
+    try:
+        return sign_flip(diff.reshape(len(diff), -1), groups=groups, n_perm=n_perm, seed=seed)
+    except TooFewError:
+        return None
 
 
 def _t(

@@ -24,7 +24,7 @@ NEWLINE, DELIMITER, OTHER = "newline", "delimiter", "other"
 
 
 def sink_tokens(
-    values: Any,
+    values: object,
     mask: Mask = None,
     *,
     norm_ratio: float = NORM_RATIO,

@@ -101,14 +101,13 @@ def _starts(z: Float[np.ndarray, "sample n"]) -> Float[np.ndarray, "sample start
     counts = np.stack([cut, n - cut], axis=-1).astype(np.float64)
     totals = np.stack([low, sums[:, -1:] - low], axis=-1)
     square_totals = np.stack([low_squares, squares[:, -1:] - low_squares], axis=-1)
-    return _maximise(counts, totals, square_totals, n)
+    return _maximise(counts, totals, square_totals)
 
 
 def _maximise(
     counts: Float[np.ndarray, "*batch 2"],
     totals: Float[np.ndarray, "*batch 2"],
     squares: Float[np.ndarray, "*batch 2"],
-    n: int,
 ) -> Float[np.ndarray, "*batch 3 2"]:
     counts = np.maximum(counts, 1e-8)
     means = totals / counts
@@ -122,14 +121,13 @@ def _expectation_maximisation(
 ) -> Float[np.ndarray, "sample start 3 2"]:
     """EM for all samples and starts; a sample leaves the loop once all its starts have settled."""
     parameters = parameters.copy()
-    n = basis.shape[1]
     active, data = np.arange(len(basis)), basis
     for _ in range(iterations):
         current = parameters[active]
         share = expit(_log_odds(current) @ data.swapaxes(1, 2))  # of component 1
         upper = share @ data  # sample start 3: its count, sum and sum of squares
         both = np.stack([data.sum(axis=1)[:, None, :] - upper, upper], axis=-1)
-        updated = _maximise(both[:, :, 0], both[:, :, 1], both[:, :, 2], n)
+        updated = _maximise(both[:, :, 0], both[:, :, 1], both[:, :, 2])
         parameters[active] = updated
         moved = np.maximum(
             np.abs(updated[:, :, 1] - current[:, :, 1]),

@@ -21,7 +21,6 @@ Source: docs/definition.md, §3.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -76,7 +75,6 @@ class WarmupAnswer:
 
     tau: float
     n: int
-    n_dropped: int
     reference: tuple[int, int]
     delta: Float[Array, "layer pair"]
     sd: Float[Array, "layer pair"]
@@ -118,7 +116,7 @@ def warmup(
     check_tau(tau)
     if not 0.5 < level < 1:
         raise InputError(f"level is {level}; give a confidence between 0.5 and 1, such as 0.95")
-    values, n_dropped = independent_texts(theta, groups)
+    values, _ = independent_texts(theta, groups)
     window = reference_pairs(values.shape[-1], reference)
     d = contrast(values, window)
     start, n = window.start, len(d)
@@ -139,7 +137,6 @@ def warmup(
     return WarmupAnswer(
         tau=tau,
         n=n,
-        n_dropped=n_dropped,
         reference=(window.start, window.stop),
         delta=d.mean(0),
         sd=d.std(0, ddof=1),
@@ -178,7 +175,7 @@ def _at_tolerance(found: tuple[Array, Array, Array]) -> tuple[Answer, ...]:
     )
 
 
-def check_tau(tau: Any) -> None:
+def check_tau(tau: object) -> None:
     """InputError unless `tau` is a tolerance that an angle can keep or break."""
     try:
         angle = number("tau", tau)
@@ -188,7 +185,7 @@ def check_tau(tau: Any) -> None:
         raise InputError(f"tau is {shown(tau)}; give a tolerance in radians between 0 and π, such as 0.05")
 
 
-def reference_pairs(n_pair: int, reference: Any = None) -> slice:
+def reference_pairs(n_pair: int, reference: object = None) -> slice:
     """The window of pairs that the others are compared with; everything before it is tested.
 
     Args:

@@ -7,6 +7,7 @@ from laminar_lens.stats.bootstrap import studentised
 from laminar_lens.stats.one_thread import one_thread
 
 Array = np.ndarray
+CHUNK = 256  # resamples at once
 
 
 def intervals(d: Array, level: float, n_boot: int, rng: np.random.Generator) -> tuple[Array, Array, float]:
@@ -25,15 +26,15 @@ def intervals(d: Array, level: float, n_boot: int, rng: np.random.Generator) -> 
 
 
 @one_thread
-def _bootstrap_t(d: Array, n_boot: int, rng: np.random.Generator, chunk: int = 256) -> Array:
+def _bootstrap_t(d: Array, n_boot: int, rng: np.random.Generator) -> Array:
     """Studentised means [n_boot, column] of texts drawn with replacement, the same draw in all columns."""
     n = len(d)
     centred = d - d.mean(0)
     squared = centred**2
     floor = 1e-12 * squared.mean(0)
     t = np.empty((n_boot, d.shape[1]))
-    for first in range(0, n_boot, chunk):
-        rows = min(chunk, n_boot - first)
+    for first in range(0, n_boot, CHUNK):
+        rows = min(CHUNK, n_boot - first)
         drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n) / n
         mean = weights @ centred

@@ -24,16 +24,17 @@ of 0.05 rad, and n texts hold none of them with a chance of 0.975ⁿ: 47% at 30,
 MAX_TEXTS = 1_000_000
 """A larger number of texts that would decide is not named."""
 
+N_DRAW = 400
+
 
 @one_thread
-def correlated_normals(d: Array, seed: int, n_draw: int = 400) -> Float[Array, "draw layer pair"]:
+def correlated_normals(d: Array, seed: int) -> Float[Array, "draw layer pair"]:
     """Standard normal draws with the correlations that the texts show between positions and layers."""
     sd = d.std(0)
     z = (d - d.mean(0)) / np.where(sd > 0, sd, 1.0)
-    weights = stream(seed, "correlated normals of a power").standard_normal((n_draw, len(d))) / np.sqrt(
-        len(d)
-    )
-    return np.asarray(weights @ z.reshape(len(d), -1)).reshape(n_draw, *d.shape[1:])
+    drawn = stream(seed, "correlated normals of a power").standard_normal((N_DRAW, len(d)))
+    weights = drawn / np.sqrt(len(d))
+    return np.asarray(weights @ z.reshape(len(d), -1)).reshape(N_DRAW, *d.shape[1:])
 
 
 def last(flags: ArrayLike) -> int:

@@ -15,7 +15,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from laminar_lens.axes import Labels
-from laminar_lens.stats.bootstrap import MIN_TEXTS, N_BOOT, Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import (
+    MIN_TEXTS,
+    N_BOOT,
+    Interval,
+    mean_interval,
+    nothing,
+    simultaneous_band,
+)
 from laminar_lens.stats.streams import stream
 from laminar_lens.stats.warmup_power import MIN_TEXTS as MIN_EQUIVALENCE
 from laminar_lens.stats.why_effects import by_observation, cause
@@ -103,13 +110,13 @@ def why(
     resample: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
     intervals = _each(averaged, resample)
     bands = {
-        name: simultaneous_band(x, **resample) if np.isfinite(x).any() else _nothing(x)
+        name: simultaneous_band(x, **resample) if np.isfinite(x).any() else nothing(x.shape[1:], "")
         for name, x in averaged.items()
     }
     within = _within(bands["E11"], tau) & (n_independent >= MIN_EQUIVALENCE)
     verdicts, signs = _by_layer(averaged, within, tau, has_positions, resample)
     found = _named(averaged, tau, control, has_positions, resample)
-    verdict, sign, reason = _overall(bands["E11"], within, found, tau, n, n_independent)
+    verdict, sign, reason = _overall(within, found, tau, n, n_independent)
     return WhyAnswer(
         tau, intervals, bands, verdicts, signs, verdict, sign, tuple(found), n, n_independent, reason
     )
@@ -129,12 +136,7 @@ def _each(x: Mapping[str, Float[Array, "n *shape"]], resample: dict[str, Any]) -
         )
         for k, name in enumerate(known)
     }
-    return {name: found.get(name, _nothing(x[name])) for name in x}
-
-
-def _nothing(x: Array) -> Interval:
-    nan = np.full(x.shape[1:], np.nan)
-    return Interval(nan, nan.copy(), nan.copy(), 0.95, 0, np.zeros(x.shape[1:], dtype=int), "")
+    return {name: found.get(name, nothing(x[name].shape[1:], "")) for name in x}
 
 
 def _within(band: Interval, tau: float) -> Bool[Array, " layer"]:
@@ -212,7 +214,7 @@ def _measured(
 
 
 def _overall(
-    band: Interval, within: Array, found: list[Found], tau: float, n: int, n_independent: int
+    within: Array, found: list[Found], tau: float, n: int, n_independent: int
 ) -> tuple[str, str, str]:
     """Verdict, sign, and why there is no verdict."""
     if within.all():

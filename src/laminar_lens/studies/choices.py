@@ -56,11 +56,11 @@ def _column(name: str, values: list[Any], usual: str, answer: str) -> Column:
     return Column(title, cells, "", name == "note", spare, answer=name == answer, values={name: values})
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if value is None or isinstance(value, int | float) else str(value)

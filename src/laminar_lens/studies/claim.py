@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.words import because as because
 from laminar_lens.words import signed as signed
 
-UNDETERMINED = "undetermined"
+UNDETERMINED, NOT_APPLICABLE = "undetermined", "not applicable"
 NOTHING = (math.nan,) * 3
 """Estimate, low and high where there is no number."""
 
@@ -39,9 +41,20 @@ class Claim:
     reason: str = ""
 
 
-def numbers(found: Interval) -> tuple[float, float, float]:
-    """Estimate, low and high of an interval of one number."""
-    return float(found.estimate), float(found.low), float(found.high)
+def numbers(found: Interval, *at: int) -> tuple[float, float, float]:
+    """Estimate, low and high of an interval of one number, or of one of its places."""
+    estimate, low, high = (float(np.asarray(end)[at]) for end in (found.estimate, found.low, found.high))
+    return estimate, low, high
+
+
+def verdict(holds: bool | np.bool_, fails: bool | np.bool_) -> str:
+    """What is said of a claim that was shown to hold, or to fail, or neither."""
+    return "holds" if holds else "fails" if fails else UNDETERMINED
+
+
+def above(found: tuple[float, float, float], threshold: float) -> str:
+    """The verdict of the claim that a number, given with its interval, is above a threshold."""
+    return verdict(found[1] > threshold, found[2] < threshold)
 
 
 def decided(claim: Claim, withheld: str, reason: str) -> Claim:

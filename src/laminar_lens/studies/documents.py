@@ -178,7 +178,7 @@ def _is_whole(value: object) -> bool:
     return not torch.as_tensor(value).is_floating_point() and torch.as_tensor(value).dtype != torch.bool
 
 
-def _marks(starts: Any) -> Tensor:
+def _marks(starts: object) -> Tensor:
     try:
         marks = torch.as_tensor(starts)
     except (TypeError, ValueError, RuntimeError):

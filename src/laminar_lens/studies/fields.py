@@ -10,7 +10,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from laminar_lens.arguments import LARGEST
+from laminar_lens.arguments import LARGEST, MOST_DRAWS
 from laminar_lens.errors import InputError
 
 MODEL, TEXT, MEASURE, OUTPUT = "Model", "Text", "Measurement", "Output"
@@ -213,3 +213,11 @@ _READ: dict[Any, Read] = {int: between(-LARGEST, LARGEST), float: _finite}
 
 TAU = ("Angles closer than this to the reference are alike, in radians.", "RAD", tolerance)
 """A tolerance is the same option in every study."""
+N_PERM = ("Sign flips of each test.", "N", between(1, MOST_DRAWS))
+"""So is the number of sign flips."""
+
+
+def check_flips(n_perm: int) -> None:
+    """Refuses a test without a sign flip."""
+    if n_perm < 1:
+        raise InputError(f"n_perm={n_perm} draws no sign flip: give at least 1, usually 10000")

@@ -29,7 +29,7 @@ from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
 
-def group_labels(groups: Any, n: int) -> np.ndarray | None:
+def group_labels(groups: object, n: int) -> np.ndarray | None:
     """One label for each of n texts; None where every text is by itself."""
     if groups is None:
         return None
@@ -75,7 +75,7 @@ def read_given(texts: Any, notes: list[str]) -> tuple[Any, bool]:
     return ([read_document(path) for path in texts] if files else texts), files
 
 
-def _several(texts: Any) -> bool:
+def _several(texts: object) -> bool:
     """Whether several files are given, all of texts or all of records."""
     if not (isinstance(texts, Sequence) and texts and all(isinstance(one, os.PathLike) for one in texts)):
         return False

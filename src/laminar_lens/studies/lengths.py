@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from laminar_lens.geometry import Geometry
-from laminar_lens.geometry.base import widened
+from laminar_lens.models.steps import widened
 
 RESIDUAL = "unit of the residual stream"
 ROUNDING = 1e-6

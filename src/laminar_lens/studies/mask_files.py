@@ -97,7 +97,7 @@ def token_masks(
     model: HookedModel,
     texts: Prompts,
     *,
-    skip: Any = None,
+    skip: object = None,
     n_texts: int | None = None,
     sinks: bool = True,
     prepend_bos: bool = False,
@@ -171,7 +171,7 @@ def _packed(model: HookedModel, rows: list[list[int]], document_starts: Starts) 
     return "" if document_starts is not None else packed_note(rows, special_tokens(model))
 
 
-def _beside(rows: list[list[int]], ids: Any, starts: Starts) -> Any:
+def _beside(rows: list[list[int]], ids: object, starts: Starts) -> Any:
     """bool [batch pos] of padded ids, moved to where their tokens are now: from each row's start on."""
     if starts is None or not is_token_tensor(ids) or starts_setting(starts) != "given":
         return starts

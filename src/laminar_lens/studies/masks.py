@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ PROBE_TOKENS = 32
 
 
 def real_tokens(
-    tokens: Any, padding: Mask, pad: PadToken | None = None
+    tokens: object, padding: Mask, pad: PadToken | None = None
 ) -> tuple[Tensor, Bool[Tensor, "batch pos"]]:
     """Token ids [batch pos], and which of them are no padding: by `padding`, or by negative ids, or by a pad
     id at the ends of rows (a warning says so where that token could be text).
@@ -65,7 +64,7 @@ def real_tokens(
 
 
 def position_mask(
-    tokens: Any, padding: Mask, skip: int, bos: int | None, starts: Starts = None
+    tokens: object, padding: Mask, skip: int, bos: int | None, starts: Starts = None
 ) -> Bool[Tensor, "batch pos"]:
     """Real tokens from the skip-th of each row or document on, whichever side is padded; a `bos` that it
     lacks counts as its first. `starts` as in `document_starts_of`."""
@@ -143,14 +142,12 @@ def laid_out(
 @checked()
 def sink_mask(
     model: HookedModel,
-    tokens: Any,
+    tokens: object,
     *,
     padding: Mask = None,
     bos: int | None = None,
     starts: Starts = None,
     layers: Wholes = None,
-    norm_ratio: float = NORM_RATIO,
-    min_cosine: float = MIN_COSINE,
     progress: Progress | None = None,
 ) -> Bool[Tensor, "batch pos"]:
     """True at tokens that are sinks by their vectors: `sink_tokens` of all captured states, keeping none.
@@ -168,7 +165,6 @@ def sink_mask(
         bos: put before each row that does not begin with it; it counts in the medians, and has no column.
         starts: where documents start in packed rows, as in `document_starts_of`; each is run by itself.
         layers: hidden states in which to look; all by default.
-        norm_ratio, min_cosine: as in `laminar_lens.stats.sinks.sink_tokens`.
         progress: called as (label, done, total).
 
     Raises:
@@ -183,7 +179,7 @@ def sink_mask(
     before = [[bos] if bos is not None and text[0] != bos else [] for text in texts]
     rows = [first + text for first, text in zip(before, texts, strict=True)]
     run = prompt_batches(model, padded(rows), prepend_bos=False, final_norm=False, layers=layers)
-    found = _streamed(run, norm_ratio, min_cosine, progress)
+    found = _streamed(run, progress)
     sinks = torch.zeros_like(real)
     for (row, at), first, sink in zip(places, before, found, strict=True):
         sinks[row, at] = torch.from_numpy(sink[len(first) :]).to(sinks.device)
@@ -197,9 +193,7 @@ def _documents(real: Bool[Tensor, " pos"], begins: Bool[Tensor, " pos"]) -> list
     return list(at.tensor_split(cuts.cpu()))
 
 
-def _streamed(
-    run: PromptBatches, norm_ratio: float, min_cosine: float, progress: Progress | None
-) -> list[Bool[np.ndarray, " pos"]]:
+def _streamed(run: PromptBatches, progress: Progress | None) -> list[Bool[np.ndarray, " pos"]]:
     """Whether each token of each row is a sink."""
     layers = sorted(set(run.layers))
     lengths = np.array([len(row) for row in run.rows])
@@ -215,8 +209,8 @@ def _streamed(
     first = np.zeros(norm.shape[1], dtype=bool)
     first[ends - lengths] = True
     typical = _inside_a_text(run, layers) if first.all() else typical_norm(norm, first)
-    large = norm > norm_ratio * typical[:, None]
-    found = _extended(large, layers, min_cosine, each) if large.any() else np.zeros(norm.shape[1], dtype=bool)
+    large = norm > NORM_RATIO * typical[:, None]
+    found = _extended(large, layers, each) if large.any() else np.zeros(norm.shape[1], dtype=bool)
     return [found[place] for place in places]
 
 
@@ -246,7 +240,6 @@ def _each_vector(
 def _extended(
     large: Bool[np.ndarray, "layer token"],
     layers: Sequence[int],
-    min_cosine: float,
     each: Callable[[str, See, Sequence[int]], None],
 ) -> Bool[np.ndarray, " token"]:
     """The large vectors, and what points as they do in the same layer."""
@@ -264,7 +257,7 @@ def _extended(
     each("long vectors", keep, wanted)
     sinks = {row: np.concatenate(units[row]) for row in rows}
     each("what points as they do", compare, wanted)
-    found = [extended(large[row], nearest[row], min_cosine) for row in rows]
+    found = [extended(large[row], nearest[row], MIN_COSINE) for row in rows]
     return np.asarray(np.logical_or.reduce(found))
 
 

@@ -67,5 +67,5 @@ def _arrays(kind: object) -> dict[str, Axes]:
     return dict(marked)
 
 
-def _marks(hint: Any) -> list[Axes]:
+def _marks(hint: object) -> list[Axes]:
     return [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Axes)]

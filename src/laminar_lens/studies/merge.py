@@ -143,7 +143,7 @@ def _check_models(models: Sequence[dict[str, Any]]) -> None:
             raise InputError(said)
 
 
-def _check_parts(parts: Any) -> None:
+def _check_parts(parts: object) -> None:
     if not isinstance(parts, list | tuple) or len(parts) < 2:
         raise InputError(f"parts is {shown(parts)}; expected a list of two results or more")
     for part in parts:

@@ -123,6 +123,11 @@ class Options:
         None, "Also how the headline changes in each geometry.", kind=bool, default=True
     )
 
+    @property
+    def geometry_name(self) -> str:
+        """What the geometry is called."""
+        return self.geometry if isinstance(self.geometry, str) else str(self.geometry.name)
+
 
 def some(*names: str) -> dict[str, Option]:
     """The options of these names."""

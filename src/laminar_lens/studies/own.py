@@ -1,7 +1,5 @@
 """From what was measured to what is said: the shortest way, for a study of one's own."""
 
-from typing import Any
-
 import xarray as xr
 
 from laminar_lens.arguments import checked, wholes
@@ -12,7 +10,7 @@ from laminar_lens.studies.layers import named_layers
 
 
 @checked()
-def band(values: Any, *, seed: int = 0) -> xr.Dataset:
+def band(values: object, *, seed: int = 0) -> xr.Dataset:
     """Means over texts with a band that covers all entries at once.
 
     Args:
@@ -66,6 +64,6 @@ def named(layers: Wholes) -> str:
     if isinstance(layers, xr.DataArray):
         if layers.dims != ("layer",) or layers.dtype != bool:
             raise InputError(f"layers is {layers.dtype} over {layers.dims}; expected true and false by layer")
-        return named_layers(layers["layer"].values[layers.values].tolist())
+        return named_layers(layers["layer"].values, layers.values)
     none = isinstance(layers, list | tuple) and not layers
     return named_layers(() if none else wholes("layers", layers))

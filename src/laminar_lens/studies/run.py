@@ -138,9 +138,8 @@ class Run:
     def measured_beside(self, width: int, *, pairs: np.ndarray | None = None) -> Beside:
         """What measures the first texts in every geometry beside the study's own too: its `of` goes as
         `visit` with `angle_batches`. `width` is the number of pairs of a text."""
-        layers = increasing_layers(self.options.layers, int(self.model.cfg.n_layers))
         how: dict[str, Any] = {"pairs": pairs, "width": width, "backend": self.options.backend}
-        return Beside(self.model, self.beside.values(), self.rows, layers, **how)
+        return Beside(self.model, self.beside.values(), self.rows, self.layers, **how)
 
     def batches(self, tokens: Prompts = None) -> PromptBatches:
         """The texts in batches of equal length, for what no other method measures."""

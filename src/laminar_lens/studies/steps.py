@@ -32,7 +32,7 @@ def broken_steps(
             "blocks' steps are not decomposed."
         )
     if unknown.any():
-        where = named_layers(blocks[unknown].tolist()).replace("layer", "block")
+        where = named_layers(blocks, unknown, kind="block")
         notes.append(
             f"What is written in {where} is not finite everywhere: whether resid_post − resid_pre is attn + "
             "mlp is not known there, and these steps are not decomposed."

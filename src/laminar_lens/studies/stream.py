@@ -104,7 +104,7 @@ def _run(
         meter = AngleMeter(run.model, measures=measures, pairs=asked, layers=layers, **how)
         batch.run(partial(_see, meter, None if visit is None else visit(indices)))
         ran.add(meter.backend)
-        angles = {name: _numpy(values) for name, values in meter.result().items()}
+        angles = {name: values.cpu().numpy() for name, values in meter.result().items()}
         if place is not None:
             angles["pair"] = angles["pair"][:, np.arange(len(indices))[:, None], place]
         strings = token_strings(getattr(run.model, "tokenizer", None), tokens, torch.ones_like(tokens).bool())
@@ -155,7 +155,3 @@ def _check_memory(run: PromptBatches, measures: Sequence[str], n_pairs: int) -> 
     need = Need("angles", size, 8 * layers * numbers, STATES_AT_ONCE)
     batch, length = run.largest()
     check_fits(run.model, need, batch=batch, length=length)
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    return np.asarray(values.cpu().numpy())

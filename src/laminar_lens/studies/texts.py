@@ -16,9 +16,7 @@ from laminar_lens.models.context import context_length
 from laminar_lens.models.hooked import HookedModel
 from laminar_lens.models.padding import is_token_tensor
 from laminar_lens.models.passages import GIVEN, check_language, named_texts, own_texts_note, windows
-from laminar_lens.studies.documents import (
-    starts_setting,
-)
+from laminar_lens.studies.documents import starts_setting
 from laminar_lens.studies.given import given_rows, group_labels
 from laminar_lens.studies.observations import Observations, Origin, check_repeats, observations
 from laminar_lens.studies.options import LONGEST, SHORTEST, USUAL_TEXTS, Options
@@ -125,121 +123,114 @@ def chosen_texts(
         InputError: a length that the context does not hold; fewer than 2 texts of that length; groups that
             do not fit; passages that are not of the model's language.
     """
-    room = context_length(model) - int(options.prepend_bos)
-    source = named_texts(model, texts)
+    made, source = _Choice(model, options, notes, reach), named_texts(model, texts)
     notes += own_texts_note(model, texts)
     if source != GIVEN and options.document_starts is not None:
         raise InputError("document_starts= goes with texts= that are given; others are single texts")
     if source == SAMPLED:
-        return _sampled(model, options, room, usual, reach, notes, progress)
-    if source == PASSAGES:
-        return _passages(model, options, room, spare, reach, notes)
-    length, starts = options.length, options.document_starts
-    is_ids = hasattr(texts, "ndim") and starts is None
-    usual_length = _length(length, room, LONGEST)
-    rows, labels = given_rows(model, texts, usual_length, options.groups, starts, notes)
-    lengths = sorted(map(len, rows))
-    as_given = is_ids and lengths[0] == lengths[-1]  # rows that padding made alike are texts like others
-    wanted = _length(length, room, lengths[-1] if as_given else LONGEST)
-    origin: Origin = "ids" if is_token_tensor(texts) else "text"
-    return _of_length(model, rows, wanted, labels, origin, reach, notes, document_starts=starts)
+        return made.sampled(usual, progress)
+    return made.passages(spare) if source == PASSAGES else made.given(texts)
 
 
-def _sampled(
-    model: HookedModel,
-    options: Options,
-    room: int,
-    usual: int,
-    reach: Callable[[int], int] | None,
-    notes: list[str],
-    progress: Progress | None,
-) -> Texts:
-    """What the model writes."""
-    n_texts = usual if options.n_texts is None else options.n_texts
-    wanted = _length(options.length, room, LONGEST)
-    if n_texts < 2:
-        raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {USUAL_TEXTS}")
-    changes, bos = as_conditions(options.interventions), options.prepend_bos
-    check_conditions(
-        model, changes, [wanted + int(bos)] * n_texts, prepend_bos=bos, layers=options.layers
-    )  # before the model writes
-    tokens = sample_tokens(model, n_texts, wanted, seed=options.seed, progress=progress)
-    labels = group_labels(options.groups, n_texts)
-    return replace(_checked(model, tokens, labels, "model", (), reach, notes), source=SAMPLED)
+@dataclass(frozen=True)
+class _Choice:
+    """How texts are chosen, of whatever source; see `chosen_texts`."""
 
+    model: HookedModel
+    options: Options
+    notes: list[str]
+    reach: Callable[[int], int] | None
 
-def _passages(
-    model: HookedModel,
-    options: Options,
-    room: int,
-    spare: int,
-    reach: Callable[[int], int] | None,
-    notes: list[str],
-) -> Texts:
-    """One window of each passage."""
-    if options.groups is not None:
-        raise InputError("groups= goes with texts= that are given; every passage is independent")
-    wanted = _length(options.length, room, LONGEST)
-    n_texts = N_PASSAGES - spare if options.n_texts is None else check_number(options.n_texts)
-    rows = windows(check_language(model), wanted, None, options.seed).rows
-    made = _of_length(model, rows[:n_texts], wanted, None, "text", reach, notes, what="passages")
-    return replace(made, source=PASSAGES, others=rows[n_texts:])
+    def sampled(self, usual: int, progress: Progress | None) -> Texts:
+        """What the model writes."""
+        options = self.options
+        n_texts = usual if options.n_texts is None else options.n_texts
+        wanted = self.length(LONGEST)
+        if n_texts < 2:
+            raise InputError(f"n_texts is {n_texts}; at least 2 texts are needed, usually {USUAL_TEXTS}")
+        changes, bos = as_conditions(options.interventions), options.prepend_bos
+        check_conditions(
+            self.model, changes, [wanted + int(bos)] * n_texts, prepend_bos=bos, layers=options.layers
+        )  # before the model writes
+        tokens = sample_tokens(self.model, n_texts, wanted, seed=options.seed, progress=progress)
+        labels = group_labels(options.groups, n_texts)
+        return replace(self.checked(tokens, labels, "model", ()), source=SAMPLED)
 
+    def passages(self, spare: int) -> Texts:
+        """One window of each passage."""
+        options = self.options
+        if options.groups is not None:
+            raise InputError("groups= goes with texts= that are given; every passage is independent")
+        wanted = self.length(LONGEST)
+        n_texts = N_PASSAGES - spare if options.n_texts is None else check_number(options.n_texts)
+        rows = windows(check_language(self.model), wanted, None, options.seed).rows
+        made = self.of_length(rows[:n_texts], wanted, None, "text", what="passages")
+        return replace(made, source=PASSAGES, others=rows[n_texts:])
 
-def _of_length(
-    model: HookedModel,
-    rows: list[list[int]],
-    wanted: int,
-    labels: np.ndarray | None,
-    origin: Origin,
-    reach: Callable[[int], int] | None,
-    notes: list[str],
-    *,
-    document_starts: Starts = None,
-    what: str = "texts",
-) -> Texts:
-    """The first tokens of the rows that have so many."""
-    lengths = sorted(map(len, rows))
-    enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
-    if len(enough) < 2:
-        check_repeats(rows, getattr(model, "tokenizer", None), origin, groups=labels)
-        raise InputError(_too_few(lengths, len(enough), wanted, what))
-    if lost := len(rows) - len(enough):
-        said = f"{lost} of {len(rows)} {what} have fewer than {wanted} tokens: left out"
-        if 2 * lost > len(rows):
-            notes.insert(0, f"{said}; a length of {_of_half(lengths)} would keep at least half of them.")
-        else:
-            notes.append(f"{said}.")
-    tokens = torch.tensor([rows[k][:wanted] for k in enough])
-    labels = None if labels is None else labels[np.array(enough)]
-    whole = [rows[k] for k in enough]
-    return _checked(model, tokens, labels, origin, whole, reach, notes, document_starts)
+    def given(self, texts: Prompts) -> Texts:
+        """Texts of the user's."""
+        starts, groups = self.options.document_starts, self.options.groups
+        is_ids = hasattr(texts, "ndim") and starts is None
+        rows, labels = given_rows(self.model, texts, self.length(LONGEST), groups, starts, self.notes)
+        lengths = sorted(map(len, rows))
+        as_given = is_ids and lengths[0] == lengths[-1]  # rows that padding made alike are texts like others
+        wanted = self.length(lengths[-1] if as_given else LONGEST)
+        origin: Origin = "ids" if is_token_tensor(texts) else "text"
+        return self.of_length(rows, wanted, labels, origin, document_starts=starts)
 
+    def length(self, default: int) -> int:
+        """Tokens of a text, without a BOS."""
+        room = context_length(self.model) - int(self.options.prepend_bos)
+        wanted = min(default, room) if self.options.length is None else self.options.length
+        if not SHORTEST <= wanted <= room:
+            raise InputError(
+                f"length is {wanted}; expected {SHORTEST} … {room} tokens, what the model's context holds"
+            )
+        return wanted
 
-def _checked(
-    model: HookedModel,
-    tokens: Tensor,
-    groups: np.ndarray | None,
-    origin: Origin,
-    whole: Sequence[Sequence[int]],
-    reach: Callable[[int], int] | None,
-    notes: list[str],
-    document_starts: Starts = None,
-) -> Texts:
-    """The texts that are observations, or parts of a group that is one."""
-    found = observations(
-        tokens.tolist(),
-        getattr(model, "tokenizer", None),
-        origin,
-        groups=groups,
-        whole=whole,
-        reach=None if reach is None else reach(tokens.shape[1]),
-    )
-    found.tell(notes)
-    if found.keep.all():
-        return Texts(tokens, groups, found, document_starts)
-    kept = None if groups is None else groups[found.keep]
-    return Texts(tokens[torch.from_numpy(found.keep)], kept, found, document_starts)
+    def of_length(
+        self,
+        rows: list[list[int]],
+        wanted: int,
+        labels: np.ndarray | None,
+        origin: Origin,
+        *,
+        document_starts: Starts = None,
+        what: str = "texts",
+    ) -> Texts:
+        """The first tokens of the rows that have so many."""
+        lengths, notes = sorted(map(len, rows)), self.notes
+        enough = [k for k, row in enumerate(rows) if len(row) >= wanted]
+        if len(enough) < 2:
+            check_repeats(rows, getattr(self.model, "tokenizer", None), origin, groups=labels)
+            raise InputError(_too_few(lengths, len(enough), wanted, what))
+        if lost := len(rows) - len(enough):
+            said = f"{lost} of {len(rows)} {what} have fewer than {wanted} tokens: left out"
+            if 2 * lost > len(rows):
+                notes.insert(0, f"{said}; a length of {_of_half(lengths)} would keep at least half of them.")
+            else:
+                notes.append(f"{said}.")
+        tokens = torch.tensor([rows[k][:wanted] for k in enough])
+        labels = None if labels is None else labels[np.array(enough)]
+        return self.checked(tokens, labels, origin, [rows[k] for k in enough], document_starts)
+
+    def checked(
+        self,
+        tokens: Tensor,
+        groups: np.ndarray | None,
+        origin: Origin,
+        whole: Sequence[Sequence[int]],
+        document_starts: Starts = None,
+    ) -> Texts:
+        """The texts that are observations, or parts of a group that is one."""
+        tokenizer = getattr(self.model, "tokenizer", None)
+        reach = None if self.reach is None else self.reach(tokens.shape[1])
+        found = observations(tokens.tolist(), tokenizer, origin, groups=groups, whole=whole, reach=reach)
+        found.tell(self.notes)
+        if found.keep.all():
+            return Texts(tokens, groups, found, document_starts)
+        kept = None if groups is None else groups[found.keep]
+        return Texts(tokens[torch.from_numpy(found.keep)], kept, found, document_starts)
 
 
 def _too_few(lengths: list[int], n: int, wanted: int, what: str) -> str:
@@ -257,12 +248,3 @@ def _too_few(lengths: list[int], n: int, wanted: int, what: str) -> str:
 def _of_half(lengths: list[int]) -> int:
     """The greatest length that half of the texts have, at least two; `lengths` in increasing order."""
     return lengths[min(len(lengths) // 2, len(lengths) - 2)]
-
-
-def _length(length: int | None, room: int, default: int) -> int:
-    wanted = min(default, room) if length is None else length
-    if not SHORTEST <= wanted <= room:
-        raise InputError(
-            f"length is {wanted}; expected {SHORTEST} … {room} tokens, what the model's context holds"
-        )
-    return wanted

@@ -28,7 +28,7 @@ from laminar_lens.studies.study import Study
 from laminar_lens.testing.case import CHANGED, CHANGES, Case, make_case, refusal, same, same_measured
 
 
-def check_study(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> None:
+def check_study(study: Study, model: HookedModel | None = None, texts: object = None, **options: Any) -> None:
     """Checks all of `CONTRACT` on a small run.
 
     Args:

@@ -42,7 +42,7 @@ class Case:
         return self.run(CHANGED, interventions=CHANGES)
 
 
-def make_case(study: Study, model: HookedModel | None = None, texts: Any = None, **options: Any) -> Case:
+def make_case(study: Study, model: HookedModel | None = None, texts: object = None, **options: Any) -> Case:
     """The study, the embedded model where none is given, and options of a quick run."""
     few = {name: value for name, value in FEW.items() if name not in study.without}
     given = ll.load_model("novella") if model is None else model

@@ -29,7 +29,7 @@ class Found(NamedTuple):
         return [f"{self.blank:,} of {total:,} texts are blank: left out."] if self.blank else []
 
 
-def read_texts(given: Any, what: str = "text file", noun: str = "text") -> Found:
+def read_texts(given: object, what: str = "text file", noun: str = "text") -> Found:
     """All texts of a file.
 
     Args:

@@ -82,15 +82,15 @@ def read_bytes(path: object, what: str = "text file") -> bytes:
     return data
 
 
-def read_document(path: str | os.PathLike[str], what: str = "text file") -> str:
+def read_document(path: str | os.PathLike[str]) -> str:
     """A file that is one text: as `read_text`, with every line end as "\\n".
 
     Raises:
         InputError: as `read_text`, or nothing but white space.
     """
-    text = read_text(path, what).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_text(path, "text file").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
-        raise InputError(f"{what} {os.fspath(path)!r} is empty: give a file of text")
+        raise InputError(f"text file {os.fspath(path)!r} is empty: give a file of text")
     return text
 
 

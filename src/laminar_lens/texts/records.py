@@ -33,7 +33,7 @@ class Place:
         """The field whose texts are read."""
         return FIELD if self.field is None else self.field
 
-    def check_field(self, fields: Sequence[Any], example: Any, where: str = "") -> None:
+    def check_field(self, fields: Sequence[Any], example: object, where: str = "") -> None:
         """Refuses fields without the one that is asked for; `example` is one that may hold texts."""
         if self.wanted in fields:
             return
@@ -112,7 +112,7 @@ def _parsed(text: str, place: Place, line: int | None = None) -> Any:
     )
 
 
-def _value(record: Any, place: Place, where: str) -> str | None:
+def _value(record: object, place: Place, where: str) -> str | None:
     """The text of one record."""
     if isinstance(record, str) and place.field is None:
         return record

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from laminar_lens.models.embedded import PATH, novella_path, train
+from laminar_lens.models.embedded import train
 from laminar_lens.models.embedded.train import command, run
 from laminar_lens.models.embedded.train.checkpoint import load_checkpoint, save_checkpoint
 from laminar_lens.models.embedded.train.command import main
@@ -23,6 +23,7 @@ from laminar_lens.models.embedded.train.export import export
 from laminar_lens.models.embedded.train.gpt2 import init_params, logits_of, loss_of, validation_loss
 from laminar_lens.models.embedded.train.run import Run
 from laminar_lens.models.embedded.train.tokens import batch_at, load_data, prepare, tokens_sha256
+from laminar_lens.models.names import NOVELLA
 
 FOLDER = Path(train.__file__).parent
 SMALL = ["--layers", "2", "--width", "16", "--heads", "2", "--context", "16", "--batch", "4", "--lr", "0.01"]
@@ -562,4 +563,4 @@ def test_training_from_a_token_file_needs_no_tokenizers(data: Path, tmp_path: Pa
 
 
 def test_path_of_the_embedded_model() -> None:
-    assert novella_path() == PATH == FOLDER.with_name("novella")
+    assert FOLDER.with_name("novella") == NOVELLA

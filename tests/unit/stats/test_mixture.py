@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats import attribution, mixture
-from laminar_lens.stats.mixture import attribute, two_modes, two_modes_by_layer
+from laminar_lens.stats.mixture import TwoModes, attribute, two_modes_by_layer
 from laminar_lens.stats.two_component import fit_two
 from tests.validate import mixture as validation
 
@@ -30,6 +30,11 @@ def test_the_fit_is_as_good_as_scikit_learns() -> None:
         assert fit.log_likelihood[row] >= theirs.score(sample[:, None]) * 120 - 0.05
         single = GaussianMixture(1).fit(sample[:, None])
         assert fit.one_component[row] == pytest.approx(single.score(sample[:, None]) * 120, abs=1e-3)
+
+
+def two_modes(x: np.ndarray) -> TwoModes:
+    """Of one sample [n]."""
+    return two_modes_by_layer(x[:, None])[0]
 
 
 def test_planted_modes_are_described() -> None:
@@ -167,7 +172,6 @@ def test_attribution_without_anything_to_explain_or_without_pairs() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: two_modes(np.zeros((5, 2))), "(5, 2)"),
         (lambda: two_modes_by_layer(np.zeros(5)), "[texts, layers]"),
         (lambda: two_modes(np.array([1.0, np.nan])), "1 texts"),
         (lambda: attribute(np.zeros(5, dtype=bool), np.zeros((4, 2), dtype=int)), "(4, 2)"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from laminar_lens.errors import ModelError
 from laminar_lens.models.folder.config import check_config, vocabulary_size
-from laminar_lens.models.folder.files import FolderError, kind, present, read_json, shown
+from laminar_lens.models.folder.files import FolderError, kind, present, quoted, read_json
 from laminar_lens.models.folder.tokenizer import check_tokenizer
 from laminar_lens.models.folder.trial import try_tokenizer
 from laminar_lens.models.folder.weights import stored_weights
@@ -63,7 +63,7 @@ def _refuse_adapter(folder: Path) -> None:
     if not present(folder / "adapter_config.json"):
         return
     base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    of = f" of {shown(base).removesuffix(' (a text)')}" if base else ""
+    of = f" of {quoted(base)}" if base else ""
     raise FolderError(
         f"it holds an adapter{of} (adapter_config.json), which is no model by itself",
         "merge it into its base (peft's merge_and_unload), save that, and give its folder",

@@ -1,11 +1,10 @@
 """config.json: whole numbers where there must be some, and no more of anything than the weights hold."""
 
 import re
-from collections import defaultdict
 from typing import Any
 
 from laminar_lens.models.families import family_of
-from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, shown
+from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, layers_held, shown
 from laminar_lens.models.folder.weights import Stored
 
 _LAYERS = ("n_layer", "num_hidden_layers", "n_layers", "num_layers")
@@ -98,21 +97,12 @@ def _is_rotary(config: dict[str, Any]) -> bool:
 
 def _check_layers(config: dict[str, Any], stored: Stored) -> None:
     """Refuses many more layers than there are weights of; a few more show in the tensors that are missing."""
-    held = _layers_held(stored)
+    held = layers_held(stored.names)
     for key in _LAYERS:
         if key in config and config[key] > _MOST_LOOPS * held:
             raise FolderError(
                 f"config.json: {key} is {shown(config[key])}, but the weights hold {held} layers", _MATCH
             )
-
-
-def _layers_held(stored: Stored) -> int:
-    """The most numbers that the first number of tensors' names takes: model.layers.0.…, model.layers.1.…"""
-    groups = defaultdict(set)
-    for name in stored.names:
-        if found := re.match(r"(.*?)\.(\d{1,9})\.", f".{name}"):
-            groups[found[1]].add(int(found[2]))
-    return max(map(len, groups.values()), default=0)
 
 
 def _check_sizes(config: dict[str, Any], stored: Stored) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import stat
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +113,11 @@ def shown(value: Any) -> str:
     return f"{text} ({names[type(value)]})" if type(value) in names else text
 
 
+def quoted(text: object) -> str:
+    """A text of a file in quotes; anything else with its kind."""
+    return shown(text).removesuffix(" (a text)")
+
+
 def is_whole(value: object, least: int = 0) -> bool:
     """Whether a JSON value is a whole number of `least` or more; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -133,3 +141,12 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def layers_held(names: Iterable[str]) -> int:
+    """The most numbers that the first number of tensors' names takes: model.layers.0.…, model.layers.1.…"""
+    groups = defaultdict(set)
+    for name in names:
+        if found := re.match(r"(.*?)\.(\d{1,9})\.", f".{name}"):
+            groups[found[1]].add(int(found[2]))
+    return max(map(len, groups.values()), default=0)

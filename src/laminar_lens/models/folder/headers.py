@@ -7,7 +7,7 @@ Source: https://huggingface.co/docs/safetensors, "Format": 8 bytes with the head
 import math
 from pathlib import Path
 
-from laminar_lens.models.folder.files import FolderError, is_whole, parse_json, shown, size_bytes
+from laminar_lens.models.folder.files import FolderError, is_whole, parse_json, quoted, shown, size_bytes
 
 MOST_HEADER_BYTES = 100_000_000  # the format's limit
 _BITS = {
@@ -55,7 +55,7 @@ def safetensors_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 def _span(file: str, name: str, entry: object) -> tuple[int, int, str]:
     """Where a tensor's bytes begin and end, if they are as many as its dtype and shape need."""
-    tensor = f"{file}: tensor {shown(name).removesuffix(' (a text)')}"
+    tensor = f"{file}: tensor {quoted(name)}"
     if not isinstance(entry, dict):
         raise FolderError(
             f"{tensor} is {shown(entry)}; expected an object with dtype, shape and data_offsets"
@@ -91,7 +91,7 @@ def _check_spans(file: str, spans: list[tuple[int, int, str]], start: int, size:
     for first, stop, name in spans:
         if first != end:
             what = "overlaps another" if first < end else f"leaves {first - end:,} bytes unused before it"
-            raise FolderError(f"{file}: tensor {shown(name).removesuffix(' (a text)')} {what}")
+            raise FolderError(f"{file}: tensor {quoted(name)} {what}")
         end = stop
     if start + end != size:
         what = "half-written" if size < start + end else "longer than its header says"

@@ -13,6 +13,7 @@ from laminar_lens.models.folder.files import (
     is_finite,
     is_whole,
     present,
+    quoted,
     read_json,
     shown,
     size_bytes,
@@ -79,7 +80,7 @@ def _named_tokens(folder: Path) -> dict[str, str]:
     return found
 
 
-def _check_decoder(name: str, table: Any) -> None:
+def _check_decoder(name: str, table: object) -> None:
     if table is None:
         return
     if not isinstance(table, dict):
@@ -91,7 +92,7 @@ def _check_decoder(name: str, table: Any) -> None:
             )
 
 
-def _check_vocabulary(model: Any, vocabulary: int | None) -> None:
+def _check_vocabulary(model: object, vocabulary: int | None) -> None:
     """Checks the "model" of tokenizer.json."""
     if not isinstance(model, dict):
         raise FolderError(f"tokenizer.json: model is {shown(model)}; expected an object")
@@ -116,11 +117,10 @@ def _check_ids(what: str, items: Iterable[tuple[str, Any]], vocabulary: int | No
     for token, number in items:
         if not is_whole(number) or number >= (2**32 if vocabulary is None else vocabulary):
             last = "" if vocabulary is None else f" from 0 to {vocabulary - 1}, the model's vocabulary"
-            token = shown(token).removesuffix(" (a text)")
-            raise FolderError(f"{what} {token} has id {shown(number)}; expected a whole number{last}")
+            raise FolderError(f"{what} {quoted(token)} has id {shown(number)}; expected a whole number{last}")
 
 
-def _check_added(tokens: Any, vocabulary: int | None, used: dict[str, str]) -> None:
+def _check_added(tokens: object, vocabulary: int | None, used: dict[str, str]) -> None:
     if not isinstance(tokens, list):
         raise FolderError(f"tokenizer.json: added_tokens is {shown(tokens)}; expected a list")
     for token in tokens:

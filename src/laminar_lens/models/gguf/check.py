@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, shown
-from laminar_lens.models.gguf.header import Header, quoted
+from laminar_lens.models.folder.files import FolderError, is_finite, is_whole, layers_held, quoted, shown
+from laminar_lens.models.gguf.header import Header
 
 _NEEDED = ("block_count", "embedding_length")
 _COUNTS = ("context_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv")
@@ -96,11 +96,7 @@ def _check_numbers(header: Header) -> None:
 
 def _check_blocks(header: Header) -> None:
     """Refuses other blocks, widths or counts than the tensors have."""
-    groups: dict[str, set[int]] = {}
-    for name in header.tensors:
-        if found := re.match(r"(.*?)\.(\d{1,9})\.", f".{name}"):
-            groups.setdefault(found[1], set()).add(int(found[2]))
-    held, claimed = max(map(len, groups.values()), default=0), header.of_model("block_count")
+    held, claimed = layers_held(header.tensors), header.of_model("block_count")
     if claimed != held:
         raise FolderError(
             f"its {header.architecture}.block_count is {shown(claimed)}, but its tensors are of {held} blocks"

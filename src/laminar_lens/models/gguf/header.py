@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from laminar_lens.models.folder.files import FolderError, shown, size_bytes
+from laminar_lens.models.folder.files import FolderError, quoted, shown, size_bytes
 
 MOST_KEYS, MOST_TENSORS = 10_000, 100_000  # the most known: about a hundred, and a few thousand
 MOST_ENTRIES = 2**22  # of an array; the longest known is a list of about 500,000 merges
@@ -92,11 +92,6 @@ class Header:
     def kinds(self) -> dict[str, int]:
         """Tensors of each kind, the most frequent first."""
         return dict(Counter(tensor.kind for tensor in self.tensors.values()).most_common())
-
-
-def quoted(text: object) -> str:
-    """A text of a file in quotes; anything else with its kind."""
-    return shown(text).removesuffix(" (a text)")
 
 
 def read_header(file: Path) -> Header:

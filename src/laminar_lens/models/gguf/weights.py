@@ -145,7 +145,7 @@ def _read_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
+def _replaced(module: object, name: str, value: object) -> Iterator[None]:
     """A module's attribute is another for a while."""
     before = getattr(module, name)
     setattr(module, name, value)

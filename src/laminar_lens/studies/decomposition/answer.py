@@ -9,9 +9,10 @@ from laminar_lens.stats.sinks import within_shares
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.decomposition.claims import answer_claims
 from laminar_lens.studies.decomposition.facts import STEP, Facts
-from laminar_lens.studies.decomposition.numbers import RESIDUAL, Measured
+from laminar_lens.studies.decomposition.numbers import Measured
 from laminar_lens.studies.decomposition.parts import PARTS
 from laminar_lens.studies.decomposition.words import sentence
+from laminar_lens.studies.lengths import RESIDUAL
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.study import Answer
 

@@ -15,15 +15,25 @@ Yekutieli). The other verdicts are decided by 95% bands over layers; W3 by a 95%
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import MIN_TEXTS, Interval
+from laminar_lens.stats.bootstrap import MIN_TEXTS
 from laminar_lens.stats.false_discovery import LEVEL
-from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, numbers, signed, worded
+from laminar_lens.studies.claim import (
+    NOT_APPLICABLE,
+    UNDETERMINED,
+    Claim,
+    above,
+    because,
+    decided,
+    numbers,
+    signed,
+    verdict,
+    worded,
+)
 from laminar_lens.studies.decomposition.facts import Facts
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import decimal
 
 ALIKE, ORTHOGONAL, HALF = 0.05, 0.1, 0.5
-NOT_APPLICABLE = "not applicable"
 TEXTS = {
     "W1": "attention's and the MLP's writes to a token are related, unlike those to different tokens",
     "W2": "they are close to orthogonal in every layer on average (mean cosine within ±0.1)",
@@ -39,7 +49,7 @@ def answer_claims(facts: Facts) -> dict[str, Claim]:
     if np.isfinite(facts.cosine.estimate).any():
         found |= {"W1": related_claim(facts), "W2": orthogonal_claim(facts), "W3": longer_claim(facts)}
     else:
-        silent = Claim(NOT_APPLICABLE, *NOTHING, "", "In no layer do both attention and the MLP write.")
+        silent = Claim(NOT_APPLICABLE, evidence="In no layer do both attention and the MLP write.")
         found |= dict.fromkeys(("W1", "W2", "W3"), silent)
     return worded({name: found[name] for name in TEXTS}, TEXTS)
 
@@ -49,9 +59,9 @@ def related_claim(facts: Facts) -> Claim:
     band, related = facts.difference, facts.related
     known = np.isfinite(band.estimate)
     if not known.any():
-        return Claim(NOT_APPLICABLE, *NOTHING, "", "No text has two tokens to compare.")
+        return Claim(NOT_APPLICABLE, evidence="No text has two tokens to compare.")
     row = largest(band.estimate, related if related.any() else known)
-    layer, named = facts.layers[row], named_layers(np.array(facts.layers)[related].tolist())
+    layer, number = facts.layers[row], numbers(band, row)
     same, other = facts.cosine.estimate[row], float(facts.other.estimate[row])
     said = (
         f"In layer {layer}, where it is most, the cosine is {decimal(same)} to the same token and "
@@ -59,16 +69,16 @@ def related_claim(facts: Facts) -> Claim:
     )
     if facts.n < MIN_TEXTS["mean"]:
         why = f"{facts.n} texts, and its test was validated from {MIN_TEXTS['mean']} up"
-        return decided(Claim(UNDETERMINED, *at(band, row), "", f"{said}{because(why)}"), why, "")
+        return decided(Claim(UNDETERMINED, *number, "", f"{said}{because(why)}"), why, "")
     if related.any():
         many = f"{int(related.sum())} of {int(np.isfinite(facts.p).sum())} layers"
-        return Claim("holds", *at(band, row), "", f"A difference in {many} ({RATE}): {named}. {said}")
+        named = named_layers(facts.layers, related)
+        return Claim("holds", *number, "", f"A difference in {many} ({RATE}): {named}. {said}")
     inside = (band.low > -ALIKE) & (band.high < ALIKE)
-    verdict = "fails" if inside[known].all() else UNDETERMINED
-    open_ = named_layers(np.array(facts.layers)[known & ~inside].tolist())
-    within = f" Every band is within ±{ALIKE}." if verdict == "fails" else ""
+    within = f" Every band is within ±{ALIKE}." if inside[known].all() else ""
     said = f"No layer is a discovery.{within} {said}{because(band.withheld)}"
-    claim = Claim(verdict, *at(band, row), "", said)
+    claim = Claim(verdict(False, inside[known].all()), *number, "", said)
+    open_ = named_layers(facts.layers, known & ~inside)
     reason = f"no layer is a discovery, and in {open_} the band reaches beyond ±{ALIKE}"
     return decided(claim, band.withheld, reason)
 
@@ -79,12 +89,12 @@ def orthogonal_claim(facts: Facts) -> Claim:
     row, known = largest(band.estimate, np.isfinite(band.estimate)), np.isfinite(band.estimate)
     inside = (band.low > -ORTHOGONAL) & (band.high < ORTHOGONAL)
     beyond = beyond_orthogonal(facts)
-    verdict = "fails" if beyond.any() else "holds" if inside[known].all() else UNDETERMINED
-    where = f"It is beyond ±{ORTHOGONAL} in {_named(facts, beyond)}. " if beyond.any() else ""
-    where = f"Every band is within ±{ORTHOGONAL}. " if verdict == "holds" else where
+    where = f"It is beyond ±{ORTHOGONAL} in {named_layers(facts.layers, beyond)}. " if beyond.any() else ""
+    where = f"Every band is within ±{ORTHOGONAL}. " if inside[known].all() else where
     said = f"{where}It is farthest from 0 in layer {facts.layers[row]}: {signed(band.estimate[row])}."
-    claim = Claim(verdict, *at(band, row), "", said + because(band.withheld))
-    reason = f"in {_named(facts, known & ~inside)} the band holds ±{ORTHOGONAL}"
+    shown_so = verdict(inside[known].all(), beyond.any())
+    claim = Claim(shown_so, *numbers(band, row), "", said + because(band.withheld))
+    reason = f"in {named_layers(facts.layers, known & ~inside)} the band holds ±{ORTHOGONAL}"
     return decided(claim, band.withheld, reason)
 
 
@@ -97,12 +107,12 @@ def longer_claim(facts: Facts) -> Claim:
     """W3."""
     found, ratio = facts.overall, facts.ratio.estimate
     if not np.isfinite(found.estimate):
-        return Claim(NOT_APPLICABLE, *NOTHING, "", "In no layer do both attention and the MLP write.")
-    verdict = "holds" if found.low > 1 else "fails" if found.high < 1 else UNDETERMINED
+        return Claim(NOT_APPLICABLE, evidence="In no layer do both attention and the MLP write.")
+    number = numbers(found)
     ends = [int(np.nanargmin(ratio)), int(np.nanargmax(ratio))]
     least, most = (f"{ratio[row]:.2f} in layer {facts.layers[row]}" for row in ends)
     said = f"MLPs' writes over attention's, geometric mean: by layer from {least} to {most}."
-    claim = Claim(verdict, *numbers(found), "times as long", said + because(found.withheld))
+    claim = Claim(above(number, 1), *number, "times as long", said + because(found.withheld))
     return decided(claim, found.withheld, "its interval holds 1")
 
 
@@ -111,26 +121,16 @@ def turning_claim(facts: Facts) -> Claim:
     band = facts.radial
     known = np.isfinite(band.estimate)
     if not known.any():
-        return Claim(NOT_APPLICABLE, *NOTHING, "", "In no layer is anything written.")
+        return Claim(NOT_APPLICABLE, evidence="In no layer is anything written.")
     over, under = band.low > HALF, band.high < HALF
-    verdict = "fails" if over.any() else "holds" if under[known].all() else UNDETERMINED
-    row = int(np.nanargmax(band.estimate))
-    where = f"More than half in {_named(facts, over)}. " if over.any() else ""
+    row, shown_so = int(np.nanargmax(band.estimate)), verdict(under[known].all(), over.any())
+    where = f"More than half in {named_layers(facts.layers, over)}. " if over.any() else ""
     said = f"{where}The largest share along the residual is in layer {facts.layers[row]}."
-    claim = Claim(verdict, *at(band, row), "of the squared length", said + because(band.withheld))
-    reason = f"in {_named(facts, known & ~under)} the band holds a half"
+    claim = Claim(shown_so, *numbers(band, row), "of the squared length", said + because(band.withheld))
+    reason = f"in {named_layers(facts.layers, known & ~under)} the band holds a half"
     return decided(claim, band.withheld, reason)
-
-
-def at(band: Interval, row: int) -> tuple[float, float, float]:
-    """Estimate, low and high of one layer."""
-    return float(band.estimate[row]), float(band.low[row]), float(band.high[row])
 
 
 def largest(values: np.ndarray, among: np.ndarray) -> int:
     """Row of the value that is farthest from 0."""
     return int(np.argmax(np.where(among, np.abs(np.nan_to_num(values)), -1)))
-
-
-def _named(facts: Facts, which: np.ndarray) -> str:
-    return named_layers(np.array(facts.layers)[which].tolist())

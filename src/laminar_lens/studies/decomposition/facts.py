@@ -14,6 +14,7 @@ from laminar_lens.stats.bootstrap import (
     nothing,
 )
 from laminar_lens.stats.false_discovery import LEVEL, discovery_values
+from laminar_lens.stats.means import mean
 from laminar_lens.stats.permutation import sign_flip
 from laminar_lens.stats.sinks import within_shares
 from laminar_lens.studies.decomposition.numbers import Measured
@@ -107,12 +108,10 @@ class Facts:
     @cached_property
     def overall(self) -> Interval:
         """The same over all layers."""
-        known = np.isfinite(self.measured.ratio)
-        total = np.where(known, self.measured.ratio, 0.0).sum(axis=1)
-        mean = np.divide(total, known.sum(axis=1), out=np.full(len(total), np.nan), where=known.any(axis=1))
-        if np.isfinite(mean).sum() < 2:
+        by_text = mean(self.measured.ratio, axis=1)
+        if np.isfinite(by_text).sum() < 2:
             return nothing((), "in no layer do both write")
-        return exponential(mean_interval(mean, groups=self.measured.group, seed=self.seed))
+        return exponential(mean_interval(by_text, groups=self.measured.group, seed=self.seed))
 
     @cached_property
     def radial(self) -> Interval:

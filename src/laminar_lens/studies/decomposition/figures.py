@@ -6,54 +6,47 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import line, needs
+from laminar_lens.figures.marks import heatmap, layer_curve, line, needs
 from laminar_lens.figures.style import (
     BASELINE,
+    DIVERGING,
     RULE,
-    SHADES,
     TARGET,
     WITH_FIRST,
     WITHOUT_FIRST,
     angle_axis,
-    colorscale,
     layer_axis,
-    mean_and_band,
     new_figure,
     withheld_note,
 )
 
 PARTS = {"attn": ("attention", WITH_FIRST), "mlp": ("MLP", TARGET), "step": ("both: the step", BASELINE)}
-DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
-"""Opposed, at right angles, alike."""
 X = "layer (written by the block before)"
 LATER = 64
 """So many first positions are drawn."""
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def _bands(
-    dataset: xr.Dataset, name: str, parts: tuple[str, ...], axis: str = "part"
-) -> list[tuple[str, list[Any]]]:
-    """Estimate and ends of each part of a variable."""
-    found = {part: dataset.sel({axis: part}) for part in parts}
-    return [
-        (part, [one[f"{name}{end}"].values for end in ("", "_low", "_high")]) for part, one in found.items()
-    ]
-
-
 def _curves(
-    figure: go.Figure, dataset: xr.Dataset, name: str, unit: str, parts: tuple[str, ...], axis: str = "part"
+    figure: go.Figure, dataset: xr.Dataset, name: str, unit: str, parts: tuple[str, ...]
 ) -> list[Any]:
     """A line with its band for each part; returns what must be seen."""
     seen = []
-    for part, band in _bands(dataset, name, parts, axis):
+    for part in parts:
         label, color = PARTS[part]
+        look = {"name": label, "color": color, "dash": "4px,3px" if part == "step" else "solid"}
         hover = f"layer %{{x}}, {label}: %{{y:.3f}}{unit}"
-        dash = "4px,3px" if part == "step" else "solid"
-        mean_and_band(figure, dataset["layer"].values, *band, name=label, color=color, dash=dash, hover=hover)
-        seen += band
-    layer_axis(figure, dataset["layer"].values.tolist())
+        seen += layer_curve(figure, dataset.sel(part=part), name, hover=hover, **look)
     return seen
+
+
+def _cells(figure: go.Figure, dataset: xr.Dataset, y: np.ndarray, values: np.ndarray, **how: Any) -> None:
+    """Cosines [layer, y], white at right angles."""
+    layers, reach = dataset["layer"].values, float(np.nanmax(np.abs(values)))
+    how |= {"zmin": -reach, "zmax": reach, "xgap": how.get("ygap", 1)}
+    heatmap(figure, layers, y, values.T, title="cosine", colors=DIVERGING, **how)
+    layer_axis(figure, layers.tolist())
+    figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])
 
 
 @needs("cosine")
@@ -66,29 +59,15 @@ def cosines(dataset: xr.Dataset) -> go.Figure | None:
         + withheld_note(dataset, "cosine_low"),
         x=X,
     )
-    layers = dataset["layer"].values
-    band = [dataset[f"cosine{end}"].values for end in ("", "_low", "_high")]
-    mean_and_band(
-        figure,
-        layers,
-        *band,
-        name="same token",
-        band="95%, all together",
-        color=TARGET,
+    layer_curve(
+        figure, dataset, "cosine", name="same token", band="95%, all together", color=TARGET,
         hover="layer %{x}, same token: %{y:.3f}",
     )  # fmt: skip
     line(
-        figure,
-        layers,
-        dataset["other"].values,
-        name="different tokens",
-        color=BASELINE,
-        hover="layer %{x}, different tokens: %{y:.3f}",
-        width=1.8,
-        dash="4px,3px",
+        figure, dataset["layer"].values, dataset["other"].values, name="different tokens", color=BASELINE,
+        width=1.8, dash="4px,3px", hover="layer %{x}, different tokens: %{y:.3f}",
     )  # fmt: skip
     _discoveries(figure, dataset)
-    layer_axis(figure, layers.tolist())
     figure.update_yaxes(title={"text": "cosine"})
     figure.add_hline(y=0, line={"color": RULE, "width": 1})
     return figure
@@ -119,23 +98,8 @@ def places(dataset: xr.Dataset) -> go.Figure | None:
         "are left out elsewhere.",
         x=X,
     )
-    reach = float(np.nanmax(np.abs(values)))
-    figure.add_trace(
-        go.Heatmap(
-            z=values.T,
-            x=dataset["layer"].values,
-            y=dataset["pos"].values[:LATER],
-            zmin=-reach,
-            zmax=reach,
-            colorscale=colorscale(DIVERGING),
-            xgap=1,
-            colorbar={"title": {"text": "cosine"}, "thickness": 10, "outlinewidth": 0},
-            hovertemplate="layer %{x}, position %{y}: %{z:.3f}<extra></extra>",
-        )
-    )  # fmt: skip
-    layers = dataset["layer"].values
-    layer_axis(figure, layers.tolist())
-    figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])
+    hover = "layer %{x}, position %{y}: %{z:.3f}"
+    _cells(figure, dataset, dataset["pos"].values[:LATER], values, hover=hover)
     figure.update_yaxes(title={"text": "position"}, autorange="reversed")
     return figure
 
@@ -183,14 +147,8 @@ def turning(dataset: xr.Dataset) -> go.Figure | None:
     seen = _curves(figure, dataset, "turn", " rad", ("attn", "mlp", "step"))
     apart = dataset["difference_of_adjustments"].values
     line(
-        figure,
-        dataset["layer"].values,
-        apart,
-        name="attention minus MLP",
-        color=WITHOUT_FIRST,
-        hover="layer %{x}, attention minus MLP: %{y:.3f} rad",
-        width=1.4,
-        dash="solid",
+        figure, dataset["layer"].values, apart, name="attention minus MLP", color=WITHOUT_FIRST, width=1.4,
+        dash="solid", hover="layer %{x}, attention minus MLP: %{y:.3f} rad",
     )  # fmt: skip
     angle_axis(figure, [*seen, apart], title="turn (rad)", zero=True)
     return figure
@@ -206,19 +164,13 @@ def angles(dataset: xr.Dataset) -> go.Figure | None:
         x=X,
     )
     seen = _curves(figure, dataset, "with_residual", " rad with the residual", ("attn", "mlp"))
-    for part, band in _bands(dataset, "with_step", ("attn", "mlp"), "component"):
-        label, color = PARTS[part]
+    for part in ("attn", "mlp"):
+        (label, color), angle = PARTS[part], dataset["with_step"].sel(component=part).values
         line(
-            figure,
-            dataset["layer"].values,
-            band[0],
-            name=f"{label}, with the step",
-            color=color,
-            hover=f"layer %{{x}}, {label} with the step: %{{y:.3f}} rad",
-            width=2.0,
-            dash="2px,3px",
+            figure, dataset["layer"].values, angle, name=f"{label}, with the step", color=color, width=2.0,
+            dash="2px,3px", hover=f"layer %{{x}}, {label} with the step: %{{y:.3f}} rad",
         )  # fmt: skip
-        seen.append(band[0])
+        seen.append(angle)
     angle_axis(figure, seen)
     return figure
 
@@ -234,26 +186,8 @@ def heads(dataset: xr.Dataset) -> go.Figure | None:
         "A cell is one head: the mean cosine of its write and the MLP's write to the same token.",
         x=X,
     )
-    reach = float(np.nanmax(np.abs(values)))
-    length = dataset["head_relative"].values
-    figure.add_trace(
-        go.Heatmap(
-            z=values.T,
-            x=dataset["layer"].values,
-            y=np.arange(values.shape[1]),
-            zmin=-reach,
-            zmax=reach,
-            customdata=length.T,
-            colorscale=colorscale(DIVERGING),
-            xgap=2,
-            ygap=2,
-            colorbar={"title": {"text": "cosine"}, "thickness": 10, "outlinewidth": 0},
-            hovertemplate="layer %{x}, head %{y}: %{z:.3f}; length %{customdata:.3f} times the residual"
-            "<extra></extra>",
-        )
-    )  # fmt: skip
-    layers = dataset["layer"].values
-    layer_axis(figure, layers.tolist())
-    figure.update_xaxes(range=[layers[0] - 0.55, layers[-1] + 0.55])
+    length = dataset["head_relative"].values.T
+    hover = "layer %{x}, head %{y}: %{z:.3f}; length %{customdata:.3f} times the residual"
+    _cells(figure, dataset, np.arange(values.shape[1]), values, customdata=length, ygap=2, hover=hover)
     figure.update_yaxes(title={"text": "head"}, dtick=max(1, values.shape[1] // 8))
     return figure

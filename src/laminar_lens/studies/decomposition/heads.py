@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -42,7 +41,7 @@ class HeadWatch:
         """What that block's heads have read, once."""
         return self._read.pop(row, None)
 
-    def _passing(self, row: int, z: Tensor, hook: Any) -> None:
+    def _passing(self, row: int, z: Tensor, hook: object) -> None:
         self._read[row] = z.detach()[:, -self.length :].clone()
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import numpy as np
 
+from laminar_lens.studies.lengths import RESIDUAL
 from laminar_lens.studies.measured import Axes
 
-RESIDUAL = "unit of the residual stream"
 BY = "text layer"
 
 

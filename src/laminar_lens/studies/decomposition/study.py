@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
-DEFAULT_TEXTS = 200
 BODY_FROM = 1
 
 
@@ -44,7 +43,7 @@ class Decomposition(Study):
         "backend": "it measures inner products, and no kernel of angles runs",
         "final_norm": "a step ends at the output of its block, before the final norm",
     }
-    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    n_texts: ClassVar[int] = 200
     command: ClassVar[str] = "laminar_lens.studies.decomposition.command:DecompositionCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("body_from", "heads")
 
@@ -63,8 +62,7 @@ class Decomposition(Study):
         flag("heads", self.heads)
         if not any(layer > 0 for layer in run.layers):
             raise InputError("layers is 0: hidden state 0 is written by no block; choose others")
-        given = run.options.geometry
-        if self.heads and (given if isinstance(given, str) else given.name) != "raw":
+        if self.heads and run.options.geometry_name != "raw":
             raise InputError("heads=True goes with the geometry 'raw', where the heads' writes add up")
         check_hooks(run.model, run.layers, heads=self.heads)
 

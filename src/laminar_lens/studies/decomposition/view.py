@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import Part, Section, View
 from laminar_lens.studies.decomposition.figures import (
     angles,
@@ -12,7 +13,7 @@ from laminar_lens.studies.decomposition.figures import (
     places,
     turning,
 )
-from laminar_lens.tables import Column, Table, by_layer, listed
+from laminar_lens.tables import Column, Table, by_layer, listed, with_interval
 from laminar_lens.words import estimate, number, share
 
 NOTE = (
@@ -28,16 +29,15 @@ PARTS_NOTE = (
     "attention's minus the MLP's (the difference of adjustments) says which turns more, and nothing "
     "of direction."
 )
+WHATS = {"relative": "length", "along": "lengthens", "turn": "turns by"}
 
 
+@needs("cosine")
 def by_step(dataset: xr.Dataset) -> Table | None:
     """The two writes against each other, one row a layer."""
-    if "cosine" not in dataset:
-        return None
-    ends = ("", "_low", "_high")
     radial = dataset.sel(part="step")
     columns = [
-        Column.of("cosine", estimate, listed(dataset, *(f"cosine{end}" for end in ends)), answer=True),
+        Column.of("cosine", estimate, with_interval(dataset, "cosine"), answer=True),
         Column.of("other tokens", number, listed(dataset, "other")),
         Column.of("q", number, listed(dataset, "q_value")),
         Column.of("MLP/attention", number, listed(dataset, "ratio"), unit="times", spare=1),
@@ -47,18 +47,13 @@ def by_step(dataset: xr.Dataset) -> Table | None:
     return by_layer("by_step", title, dataset["layer"].values, columns, NOTE)
 
 
+@needs("relative")
 def by_part(dataset: xr.Dataset) -> Table | None:
     """What each write does to the residual, one row a layer."""
-    if "relative" not in dataset:
-        return None
     columns = []
     for key, name in (("attn", "attention"), ("mlp", "MLP")):
         part = dataset.sel(part=key)
-        for what, title, spare in (
-            ("relative", "length", 0),
-            ("along", "lengthens", 1),
-            ("turn", "turns by", 2),
-        ):
+        for spare, (what, title) in enumerate(WHATS.items()):
             values = {f"{key}_{what}": part[what].values.tolist()}
             columns.append(Column.of(f"{name} {title}", number, values, spare=spare))
     apart = listed(dataset, "difference_of_adjustments")

@@ -2,18 +2,11 @@
 
 import numpy as np
 
-from laminar_lens.studies.claim import Claim, signed
-from laminar_lens.studies.decomposition.claims import (
-    ALIKE,
-    NOT_APPLICABLE,
-    ORTHOGONAL,
-    RATE,
-    beyond_orthogonal,
-    largest,
-)
+from laminar_lens.studies.claim import NOT_APPLICABLE, Claim, signed
+from laminar_lens.studies.decomposition.claims import ALIKE, ORTHOGONAL, RATE, beyond_orthogonal, largest
 from laminar_lens.studies.decomposition.facts import Facts
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.words import decimal, interval, share
+from laminar_lens.words import appended, decimal, said_of, share
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
@@ -22,10 +15,7 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     text = " ".join(one for one in (*said, _turning(facts, claims["W4"])) if one)
     where = [] if facts.measured.geometry == "raw" else [f"in the geometry {facts.measured.geometry!r}"]
     where += [f"of {named_layers(facts.layers)}"] if len(facts.layers) < facts.measured.last else []
-    if where:
-        text = f"{', '.join([*where, text[0].lower() + text[1:]])}"
-        text = text[0].upper() + text[1:]
-    return text
+    return said_of(where, text)
 
 
 def _related(facts: Facts, claim: Claim) -> str:
@@ -36,7 +26,7 @@ def _related(facts: Facts, claim: Claim) -> str:
     row = largest(facts.difference.estimate, related if related.any() else known)
     by = f"{signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
     if claim.verdict == "holds":
-        named = named_layers(np.array(facts.layers)[related].tolist())
+        named = named_layers(facts.layers, related)
         return (
             f"Attention's and the MLP's writes to a token are related in {named} ({RATE}): their cosine "
             f"differs from that of writes to different tokens by up to {by}."
@@ -57,7 +47,7 @@ def _orthogonal(facts: Facts, claim: Claim) -> str:
     if claim.verdict == NOT_APPLICABLE:
         return ""
     row = largest(facts.cosine.estimate, np.isfinite(facts.cosine.estimate))
-    beyond = named_layers(np.array(facts.layers)[beyond_orthogonal(facts)].tolist())
+    beyond = named_layers(facts.layers, beyond_orthogonal(facts))
     most = f"farthest from 0 at {signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
     return {
         "holds": f"The two are close to orthogonal on average (±{ORTHOGONAL}) in {facts.every}: {most}.",
@@ -70,7 +60,7 @@ def _longer(facts: Facts, claim: Claim) -> str:
     """W3."""
     if claim.verdict == NOT_APPLICABLE:
         return ""
-    ends = f" (95% CI {interval(claim.low, claim.high)})" if np.isfinite(claim.low) else ""
+    ends = appended(claim.low, claim.high, kind="CI")
     opening = {
         "holds": "MLPs write longer vectors than attention",
         "fails": "MLPs write shorter vectors than attention",
@@ -84,7 +74,7 @@ def _turning(facts: Facts, claim: Claim) -> str:
     if claim.verdict == NOT_APPLICABLE:
         return ""
     row = int(np.nanargmax(facts.radial.estimate))
-    ends = f" (95% band {interval(claim.low, claim.high, 0, write=share)})" if np.isfinite(claim.low) else ""
+    ends = appended(claim.low, claim.high, 0, write=share)
     most = (
         f"{share(claim.estimate)}{ends} of a step's squared length lies along the residual in layer "
         f"{facts.layers[row]}"
@@ -97,4 +87,4 @@ def _turning(facts: Facts, claim: Claim) -> str:
 
 
 def _band(claim: Claim) -> str:
-    return f" (95% band {interval(claim.low, claim.high, 3, join=' to ')})" if np.isfinite(claim.low) else ""
+    return appended(claim.low, claim.high, 3, join=" to ")

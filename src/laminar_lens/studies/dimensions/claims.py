@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
-from laminar_lens.studies.claim import NOTHING, Claim, because, decided, signed
+from laminar_lens.studies.claim import NOT_APPLICABLE, Claim, because, decided, signed, verdict
 from laminar_lens.studies.dimensions.cosines import PAIRS
 from laminar_lens.studies.dimensions.measure import Contributions, Removal
 from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LikeSize, random_reach
@@ -43,7 +43,6 @@ TEXTS = {
     "D3": "three dimensions make over half of the cosine of neighbours in the body",
     "D4": "three dimensions still do so in the first pair after centring on other texts",
 }
-NOT_APPLICABLE = "not applicable"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,30 +108,28 @@ def few_claim(facts: Halves, geometry: int, name: str) -> Claim:
     """Whether a few dimensions make over half of a kind of pair's cosine, in some layer."""
     if geometry >= len(facts.geometries):
         said = f"The geometry {facts.geometries[0]} is already centred."
-        return Claim(NOT_APPLICABLE, *NOTHING, "", said)
+        return Claim(NOT_APPLICABLE, evidence=said)
     kind = PAIRS.index(name)
     share, (adds, margin) = facts.share(geometry, kind), facts.bands(geometry, kind)
     reach = facts.reach[geometry, kind]
     above = (margin.low > 0) & (adds.low > reach)
     below = (margin.high < 0) | (adds.high < reach)
-    verdict = "holds" if above.any() else "fails" if below.all() else "undetermined"
+    shown_so = verdict(above.any(), below.all())
     more = adds.estimate > reach
     if not more.any():
         row = int(np.argmax(np.nan_to_num(adds.estimate - reach, nan=-np.inf)))
         said = f"{_chance(facts, geometry, kind, row)}{because(adds.withheld)}"
-        return Claim(verdict, *NOTHING, "of the cosine", said)
-    open_ = [facts.layers[r] for r in np.flatnonzero(~above & ~below)]
-    reason = f"in {named_layers(open_)} the band holds half, or what two random directions add"
+        return Claim(shown_so, unit="of the cosine", evidence=said)
+    open_ = named_layers(facts.layers, ~above & ~below)
+    reason = f"in {open_} the band holds half, or what two random directions add"
     row = int(np.argmax(np.where(above if above.any() else more, share, -np.inf)))
     scale = abs(float(facts.removal.cosine[geometry, kind, row].mean()))
     ends = (HALF + end[row] / scale if scale > 0 else np.nan for end in (margin.low, margin.high))
     low, high = map(float, ends)
-    layers = [facts.layers[r] for r in np.flatnonzero(above)]
-    where = f"So it is in {named_layers(layers)}. " if layers else ""
+    where = f"So it is in {named_layers(facts.layers, above)}. " if above.any() else ""
     said = f"{where}{_evidence(facts, geometry, kind, row)}{because(margin.withheld)}"
-    return decided(
-        Claim(verdict, float(share[row]), low, high, "of the cosine", said), margin.withheld, reason
-    )
+    claim = Claim(shown_so, float(share[row]), low, high, "of the cosine", said)
+    return decided(claim, margin.withheld, reason)
 
 
 def _chance(facts: Halves, geometry: int, kind: int, row: int) -> str:

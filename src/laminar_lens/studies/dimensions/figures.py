@@ -6,16 +6,14 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import menu, needs
+from laminar_lens.figures.marks import heatmap, layer_curve, menu, needs
 from laminar_lens.figures.style import (
+    DIVERGING,
     RANDOM,
-    SHADES,
     TARGET,
     angle_axis,
-    colorscale,
     fade,
     layer_axis,
-    mean_and_band,
     new_figure,
     shown,
     withheld_note,
@@ -27,8 +25,6 @@ PAIR_WORDS = {
     "body": "neighbours in the body",
 }
 RANKS = 8
-DIVERGING = ("#053061", "#92c5de", SHADES[0], SHADES[2], SHADES[4])
-"""Against the cosine, nothing, towards it."""
 
 
 @needs("top_contribution")
@@ -44,13 +40,9 @@ def contributions(dataset: xr.Dataset) -> go.Figure | None:
     ranks = [f"no. {rank}" for rank in dataset["rank"].values[:RANKS]]
     grids, texts = zip(*(_grid(dataset, g, p) for g, p in views), strict=True)
     reach = float(np.nanmax(np.abs(np.stack(grids))))
-    figure.add_trace(
-        go.Heatmap(
-            z=grids[0], x=layers, y=["cosine", *ranks], text=texts[0], zmin=-reach, zmax=reach,
-            colorscale=colorscale(DIVERGING), xgap=2, ygap=2,
-            colorbar={"title": {"text": "part of the<br>cosine"}, "thickness": 10, "outlinewidth": 0},
-            hovertemplate="layer %{x}: %{text}, %{z:.3f}<extra></extra>",
-        )
+    heatmap(
+        figure, layers, ["cosine", *ranks], grids[0], title="part of the<br>cosine", colors=DIVERGING,
+        text=texts[0], zmin=-reach, zmax=reach, xgap=2, ygap=2, hover="layer %{x}: %{text}, %{z:.3f}",
     )  # fmt: skip
     if len(layers) <= 14:
         figure.update_traces(texttemplate="%{text}", textfont={"size": 12})
@@ -136,18 +128,12 @@ def few_share(dataset: xr.Dataset) -> go.Figure | None:
         + (", before and after centring" if len(names) > 1 else ""),
         "Where the two lines of one colour lie apart, few dimensions make the angle; 95% intervals.",
     )
-    layers = dataset["layer"].values
     seen = []
     for geometry, color in zip(names, (TARGET, RANDOM), strict=False):
         for m, dash in ((0, "solid"), (few, "4px,3px")):
             part = dataset.sel(geometry=geometry, pairs="first", removed=m)
-            band = [part[f"angle_without{end}"].values for end in ("", "_low", "_high")]
             name = f"{shown(geometry)}, {'all dimensions' if m == 0 else f'without {m}'}"
-            mean_and_band(
-                figure, layers, *band, name=name, color=color, dash=dash,
-                hover=f"layer %{{x}}, {name}: %{{y:.3f}} rad",
-            )  # fmt: skip
-            seen += band
-    layer_axis(figure, layers.tolist())
+            look = {"name": name, "color": color, "hover": f"layer %{{x}}, {name}: %{{y:.3f}} rad"}
+            seen += layer_curve(figure, part, "angle_without", dash=dash, **look)
     angle_axis(figure, seen, title="mean angle (rad)")
     return figure

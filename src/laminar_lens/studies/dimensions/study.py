@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
-DEFAULT_TEXTS = 200
 SPARE = 64
 """Passages that are not measured: geometries are fitted on them."""
 REMOVED = 8
@@ -42,7 +41,7 @@ class Dimensions(Study):
         "backend": "its angles are sums over dimensions, and no kernel of angles runs",
         "geometries": "it compares its geometry with the same one centred",
     }
-    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    n_texts: ClassVar[int] = 200
     spare: ClassVar[int] = SPARE
     least: ClassVar[int] = 4  # one half chooses what the other measures
     remeasured: ClassVar[tuple[str, ...]] = ("removed",)

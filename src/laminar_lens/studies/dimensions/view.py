@@ -4,16 +4,16 @@ from functools import partial
 
 import xarray as xr
 
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import Part, Section, View
 from laminar_lens.studies.dimensions.figures import contributions, few_share, without
 from laminar_lens.tables import Column, Table, by_layer
 from laminar_lens.words import interval, radians
 
 
+@needs("angle_without")
 def without_dimensions(dataset: xr.Dataset) -> Table | None:
     """The first pair's angle with and without the dimensions that make most of its cosine, in radians."""
-    if "angle_without" not in dataset:
-        return None
     few, geometry = int(dataset.attrs["few"]), str(dataset["geometry"].values[0])
     part = dataset.sel(geometry=geometry, pairs="first")
     random = part.sel(removed=few)

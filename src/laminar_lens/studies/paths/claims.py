@@ -15,10 +15,11 @@ with and without position 0.
 
 import numpy as np
 
-from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
+from laminar_lens.stats.bootstrap import exponential
+from laminar_lens.studies.claim import UNDETERMINED, Claim, above, decided, numbers, verdict, worded
 from laminar_lens.studies.paths.correlations import METHODS
 from laminar_lens.studies.paths.facts import HELD, LENGTHS, PARTS, PREDICTED, WHICH, Facts
-from laminar_lens.words import decimal, interval, number
+from laminar_lens.words import bracketed, decimal, number
 
 NEGLIGIBLE = 0.1
 """Cohen's (1988) small correlation."""
@@ -57,12 +58,9 @@ def correlation_claim(facts: Facts, predicted: str, held: str) -> Claim:
     found = correlation(facts, predicted, held)
     if not np.isfinite(found[0]):
         said = "No correlation is defined: texts have too few positions with a next token, or nothing varies."
-        return Claim(UNDETERMINED, *NOTHING, "", said)
-    verdict = UNDETERMINED
-    if found[1] > -NEGLIGIBLE and found[2] < NEGLIGIBLE:
-        verdict = "fails"
-    elif found[1] > 0 or found[2] < 0:
-        verdict = "holds"
+        return Claim(UNDETERMINED, evidence=said)
+    fails = found[1] > -NEGLIGIBLE and found[2] < NEGLIGIBLE
+    shown_so = verdict((found[1] > 0 or found[2] < 0) and not fails, fails)
     rank = correlation(facts, predicted, held, method="spearman")
     where = "without position 0, " if held == HELD[2] else ""
     relative = correlation(facts, predicted, held, length="relative path")
@@ -79,22 +77,22 @@ def correlation_claim(facts: Facts, predicted: str, held: str) -> Claim:
             "are not independent."
         )
     reason = f"its interval holds 0 and reaches beyond ±{NEGLIGIBLE:g}"
-    return decided(Claim(verdict, *found, "r", said), facts.correlation.withheld, reason)
+    return decided(Claim(shown_so, *found, "r", said), facts.correlation.withheld, reason)
 
 
 def growth_claim(facts: Facts) -> Claim:
     """P3, without position 0: where that is a sink, its norm says nothing of the others'."""
     found = growth(facts, "middle blocks", WHICH[1])
     if not np.isfinite(found[0]):
-        return Claim(UNDETERMINED, *NOTHING, "", "No block lies between the first and the last.")
-    verdict = "holds" if found[1] > 1 else "fails" if found[2] < 1 else UNDETERMINED
+        return Claim(UNDETERMINED, evidence="No block lies between the first and the last.")
     every, first, last = (growth(facts, part, WHICH[1])[0] for part in ("every block", PARTS[0], PARTS[2]))
     said = (
         f"Geometric mean a block over those between the first and the last, without position 0. The first "
         f"block: {decimal(first, 3)} times, the last: {decimal(last, 3)}, every block: {decimal(every, 3)}; "
         f"with position 0 the middle blocks: {decimal(growth(facts, 'middle blocks', WHICH[0])[0], 3)}."
     )
-    return decided(Claim(verdict, *found, "times", said), facts.growth.withheld, "its interval holds 1")
+    claim = Claim(above(found, 1), *found, "times", said)
+    return decided(claim, facts.growth.withheld, "its interval holds 1")
 
 
 def correlation(
@@ -102,8 +100,7 @@ def correlation(
 ) -> tuple[float, float, float]:
     """The mean over texts with its interval."""
     at = LENGTHS.index(length), PREDICTED.index(predicted), METHODS.index(method), HELD.index(held)
-    one = facts.correlation
-    return float(one.estimate[at]), float(one.low[at]), float(one.high[at])
+    return numbers(facts.correlation, *at)
 
 
 def p_value(facts: Facts, predicted: str, held: str) -> float:
@@ -116,10 +113,8 @@ def p_value(facts: Facts, predicted: str, held: str) -> float:
 
 def growth(facts: Facts, part: str, which: str) -> tuple[float, float, float]:
     """Factor a block, geometric mean over a part's blocks, positions and texts, with its interval."""
-    at, one = (WHICH.index(which), PARTS.index(part)), facts.growth
-    return float(np.exp(one.estimate[at])), float(np.exp(one.low[at])), float(np.exp(one.high[at]))
+    return numbers(exponential(facts.growth), WHICH.index(which), PARTS.index(part))
 
 
 def _number(found: tuple[float, float, float]) -> str:
-    ends = f" [{interval(found[1], found[2], join=', ')}]" if np.isfinite(found[1]) else ""
-    return f"{decimal(found[0])}{ends}" if np.isfinite(found[0]) else "not defined"
+    return bracketed(*found, missing="not defined")

@@ -7,7 +7,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, band_or_nothing
 from laminar_lens.stats.means import mean
-from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.stats.permutation import SignFlip, flips_or_nothing
 from laminar_lens.studies.lengths import logarithm, over, tortuosity
 from laminar_lens.studies.paths.correlations import METHODS, by_text, ranks
 from laminar_lens.studies.paths.measure import Measurement
@@ -122,10 +122,8 @@ class Facts:
     @cached_property
     def flips(self) -> SignFlip | None:
         """The test that each is 0 on average, adjusted for the largest of all."""
-        x = self.correlations.reshape(self.n, -1)
-        if np.isfinite(x).sum(axis=0).max(initial=0) < 2:
-            return None
-        return sign_flip(x, groups=self.measured.group, n_perm=self.n_perm, seed=self.seed)
+        how = {"n_perm": self.n_perm, "seed": self.seed}
+        return flips_or_nothing(self.correlations, groups=self.measured.group, **how)
 
     @cached_property
     def pooled(self) -> np.ndarray:

@@ -1,24 +1,21 @@
 """Figures of the path study: steps, straightness and norms by layer, and the correlations."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import needs
+from laminar_lens.figures.marks import dots, layer_curve, needs
 from laminar_lens.figures.style import (
     BASELINE,
     RANDOM,
     RULE,
     TARGET,
     WITH_FIRST,
-    layer_axis,
-    mean_and_band,
     new_figure,
     reference_line,
     withheld_note,
 )
+from laminar_lens.tables import ENDS
 
 WHICH = {"without position 0": (TARGET, "solid"), "every position": (WITH_FIRST, "5px,4px")}
 PREDICTED = {"logit": "logit", "log_prob": "log-probability"}
@@ -28,13 +25,9 @@ METHODS = {"pearson": ("Pearson", TARGET, "circle"), "spearman": ("Spearman", RA
 def _both(dataset: xr.Dataset, name: str, title: str, caption: str, axis: str) -> go.Figure:
     """A number by layer, with and without position 0."""
     figure = new_figure(title, caption + withheld_note(dataset, f"{name}_low"))
-    layers = dataset["layer"].values
     for which, (color, dash) in WHICH.items():
-        part = dataset.sel(which=which)
-        band = [part[f"{name}{end}"].values for end in ("", "_low", "_high")]
-        hover = f"layer %{{x}}, {which}: %{{y:.3f}}"
-        mean_and_band(figure, layers, *band, name=which, color=color, dash=dash, hover=hover)
-    layer_axis(figure, layers.tolist())
+        part, hover = dataset.sel(which=which), f"layer %{{x}}, {which}: %{{y:.3f}}"
+        layer_curve(figure, part, name, name=which, color=color, dash=dash, hover=hover)
     figure.update_yaxes(title={"text": axis})
     return figure
 
@@ -59,12 +52,10 @@ def away(dataset: xr.Dataset) -> go.Figure | None:
         "The sum of a token's steps, and how far it then is from its embedding; without position 0. Were the "
         "path straight, the two would be one line." + withheld_note(dataset, "path_low"),
     )
-    layers, part = dataset["layer"].values, dataset.sel(which="without position 0")
+    part = dataset.sel(which="without position 0")
     for name, label, color in (("path", "path", TARGET), ("displacement", "distance covered", BASELINE)):
-        band = [part[f"{name}{end}"].values for end in ("", "_low", "_high")]
         hover = f"layer %{{x}}, {label}: %{{y:.4g}}"
-        mean_and_band(figure, layers, *band, name=label, color=color, hover=hover)
-    layer_axis(figure, layers.tolist())
+        layer_curve(figure, part, name, name=label, color=color, hover=hover)
     figure.update_yaxes(title={"text": "unit of the stream"}, type="log")
     return figure
 
@@ -110,17 +101,11 @@ def correlations(dataset: xr.Dataset) -> go.Figure | None:
     words = [f"{PREDICTED[predicted]},<br>{held}" for predicted, held in rows]
     for shift, (method, (label, color, symbol)) in zip((-0.14, 0.14), METHODS.items(), strict=True):
         of = [part.sel(predicted=predicted, held=held, statistic=method) for predicted, held in rows]
-        mean, low, high = (
-            np.array([float(one[f"correlation{end}"]) for one in of]) for end in ("", "_low", "_high")
-        )
-        ends: dict[str, Any] = {"type": "data", "thickness": 2, "width": 6, "symmetric": False}
-        figure.add_trace(
-            go.Scatter(
-                x=mean, y=np.arange(len(rows)) + shift, mode="markers", name=label,
-                marker={"color": color, "size": 10, "symbol": symbol}, customdata=words,
-                error_x={**ends, "array": high - mean, "arrayminus": mean - low},
-                hovertemplate=f"{label}, %{{customdata}}: %{{x:.3f}}<extra></extra>",
-            )
+        band = [np.array([float(one[f"correlation{end}"]) for one in of]) for end in ENDS]
+        dots(
+            figure, np.arange(len(rows)) + shift, band, along="x", width=6, name=label, customdata=words,
+            marker={"color": color, "size": 10, "symbol": symbol},
+            hover=f"{label}, %{{customdata}}: %{{x:.3f}}",
         )  # fmt: skip
     published = [
         float(part["correlation_pooled"].sel(predicted=one, statistic="pearson")) for one in PREDICTED

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from laminar_lens.arguments import MOST_DRAWS, checked
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Labels, Progress, Prompts, Starts
-from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.studies.fields import between, option
+from laminar_lens.studies.fields import N_PERM, check_flips, option
 from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import BY_ITSELF, Answer, Study
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
-
-DEFAULT_TEXTS = 200
 
 
 @dataclass(frozen=True)
@@ -35,17 +32,15 @@ class Paths(Study):
         **BY_ITSELF,
         "layers": "a path runs through every layer",
     }
-    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    n_texts: ClassVar[int] = 200
 
-    n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
+    n_perm: int = option(10_000, *N_PERM)
 
     def __post_init__(self) -> None:
-        if self.n_perm < 1:
-            raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
+        check_flips(self.n_perm)
 
     def notes(self, run: "Run") -> list[str]:
-        given = run.options.geometry
-        name = given if isinstance(given, str) else given.name
+        name = run.options.geometry_name
         if name == "raw":
             return []
         return [

@@ -4,9 +4,10 @@ from itertools import product
 
 import xarray as xr
 
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import Part, Section, View
 from laminar_lens.studies.paths.figures import away, correlations, growth, steps, tortuosity
-from laminar_lens.tables import Column, Table, by_layer
+from laminar_lens.tables import ENDS, Column, Table, by_layer, listed, with_interval
 from laminar_lens.words import estimate, number
 
 NOTE = (
@@ -16,40 +17,36 @@ NOTE = (
 )
 
 
+@needs("relative_step")
 def lengths(dataset: xr.Dataset) -> Table | None:
     """Steps, paths and growth without position 0, one row a layer."""
-    if "relative_step" not in dataset:
-        return None
     part = dataset.sel(which="without position 0")
     columns = [
-        _column("step", part, "relative_step", answer=True),
-        Column.of("path", number, {"path": part["path"].values.tolist()}, spare=2),
-        Column.of("distance", number, {"displacement": part["displacement"].values.tolist()}, spare=3),
-        _column("winding", part, "tortuosity"),
-        _column("growth", part, "growth", spare=1),
+        Column.of("step", estimate, with_interval(part, "relative_step"), answer=True),
+        Column.of("path", number, listed(part, "path"), spare=2),
+        Column.of("distance", number, listed(part, "displacement"), spare=3),
+        Column.of("winding", estimate, with_interval(part, "tortuosity")),
+        Column.of("growth", estimate, with_interval(part, "growth"), spare=1),
     ]
     return by_layer("lengths", "Along the layers", dataset["layer"].values, columns, NOTE)
 
 
+@needs("correlation")
 def correlation_table(dataset: xr.Dataset) -> Table | None:
     """Every correlation of path length."""
-    if "correlation" not in dataset:
-        return None
     names = ("length", "predicted", "held")
     rows = list(product(*(dataset[name].values.tolist() for name in names)))
     texts = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     parts = [dataset.sel(dict(zip(names, row, strict=True))) for row in rows]
     columns = [
-        Column(
-            "length of the", tuple(map(str, texts["length"])), values={"length": texts["length"]}, wide=True
-        ),
+        Column.of("length of the", str, {"length": texts["length"]}, wide=True),
         Column.of("with", lambda one: str(one).replace("_", "-"), {"predicted": texts["predicted"]}),
         Column.of("held", str, {"held": texts["held"]}, wide=True),
     ]
     for statistic, spare in (("pearson", 0), ("spearman", 2)):
         ends = {
             f"{statistic}{end}": [float(one[f"correlation{end}"].sel(statistic=statistic)) for one in parts]
-            for end in ("", "_low", "_high")
+            for end in ENDS
         }
         columns.append(Column.of(statistic.capitalize(), estimate, ends, spare=spare, answer=not spare))
     if "correlation_p" in dataset:
@@ -62,11 +59,6 @@ def correlation_table(dataset: xr.Dataset) -> Table | None:
         "adjusted for all."
     )
     return Table("correlations", "Path length and the true next token", tuple(columns), note)
-
-
-def _column(title: str, dataset: xr.Dataset, name: str, **how: bool | int) -> Column:
-    values = {f"{name}{end}": dataset[f"{name}{end}"].values.tolist() for end in ("", "_low", "_high")}
-    return Column(title, tuple(map(estimate, *values.values())), values=values, **how)  # type: ignore[arg-type]
 
 
 VIEW = View(

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from laminar_lens.studies.claim import Claim
+from laminar_lens.studies.claim import Claim, numbers
 from laminar_lens.studies.paths.claims import NEGLIGIBLE, NUMBERED, WORDS, growth
 from laminar_lens.studies.paths.facts import WHICH, Facts
-from laminar_lens.words import because, decimal, interval
+from laminar_lens.words import appended, because, decimal
 
 _SAID = {
     "holds": "correlate",
@@ -31,7 +31,7 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
 def _path(facts: Facts) -> str:
     found = facts.by_layer["tortuosity"]
     which = WHICH.index("without position 0")
-    ends = float(found.estimate[which, -1]), float(found.low[which, -1]), float(found.high[which, -1])
+    ends = numbers(found, which, -1)
     if not np.isfinite(ends[0]):
         return f"In {facts.n} texts no path ends away from where it began."
     return (
@@ -73,5 +73,4 @@ def _of(claim: Claim) -> str:
 
 
 def _number(found: tuple[float, float, float], digits: int = 2) -> str:
-    ci = f" (95% band {interval(found[1], found[2], digits, join=' to ')})" if np.isfinite(found[1]) else ""
-    return f"{decimal(found[0], digits)}{ci}"
+    return f"{decimal(found[0], digits)}{appended(found[1], found[2], digits, join=' to ')}"

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval, band_or_nothing
-from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.stats.permutation import SignFlip, flips_or_nothing
 from laminar_lens.studies.rotation.measure import AT, Measurement
 
 PLACES = ("target", "before", "shuffled")
@@ -95,9 +95,7 @@ class Facts:
     @cached_property
     def flips(self) -> SignFlip | None:
         """The paired test, adjusted for the maximum over layers."""
-        if np.isfinite(self._paired).sum(axis=0).max(initial=0) < 2:
-            return None
-        return sign_flip(self._paired, n_perm=self.n_perm, seed=self.seed)
+        return flips_or_nothing(self._paired, n_perm=self.n_perm, seed=self.seed)
 
     @property
     def _paired(self) -> np.ndarray:

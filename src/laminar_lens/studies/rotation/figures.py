@@ -1,28 +1,24 @@
 """Figures of the rotation study: turns by layer and part, layer against layer, and the least-turning runs."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import line, menu, needs, tolerance, tolerance_band
+from laminar_lens.figures.marks import dots, heatmap, layer_curve, line, menu, needs, shift_axis
 from laminar_lens.figures.style import (
     BASELINE,
     RANDOM,
-    SHADES,
     SOFT,
     TARGET,
     WITH_FIRST,
     WITHOUT_FIRST,
     angle_axis,
-    colorscale,
     fade,
-    layer_axis,
     mean_and_band,
     new_figure,
     withheld_note,
 )
+from laminar_lens.tables import ENDS
 
 PLACES = {
     "target": ("target", TARGET),
@@ -37,8 +33,7 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
     """Turns of the target and of the word before it in the middle layers."""
     last = int(dataset.attrs["n_layers"])
     part = dataset.isel(layer=(dataset["layer"].values > 1) & (dataset["layer"].values < last))
-    layers = part["layer"].values
-    if not len(layers):
+    if not part.sizes["layer"]:
         return None
     low, high = (float(dataset.attrs[f"published_{end}"]) for end in ("low", "high"))
     figure = new_figure(
@@ -50,19 +45,17 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
     seen = [np.array([low, high])]
     for name in ("target", "before"):
         label, color = PLACES[name]
-        one = part.sel(place=name)
-        band = [one[f"rotation{end}"].values for end in ("", "_low", "_high")]
         hover = f"layer %{{x}}, {label}: %{{y:.3f}} rad"
-        mean_and_band(figure, layers, *band, name=label, color=color, hover=hover)
-        seen += band
+        one = part.sel(place=name)
+        seen += layer_curve(figure, one, "rotation", name=label, color=color, hover=hover)
     if "random_rotation" in part:
         random = part["random_rotation"].values
         hover = "layer %{x}, target, random weights: %{y:.3f} rad"
         name = "target, random weights"
-        line(figure, layers, random, name=name, color=RANDOM, hover=hover, width=1.6, dash="4px,3px")
+        x, dash = part["layer"].values, "4px,3px"
+        line(figure, x, random, name=name, color=RANDOM, hover=hover, width=1.6, dash=dash)
         seen.append(random)
     figure.add_hrect(y0=low, y1=high, fillcolor=fade(WITHOUT_FIRST, 0.12), line_width=0, layer="below")
-    layer_axis(figure, layers.tolist())
     angle_axis(figure, seen, title="rotation (rad)")
     return figure
 
@@ -81,18 +74,13 @@ def parts(dataset: xr.Dataset) -> go.Figure | None:
     names = dataset["part"].values.tolist()
     seen = []
     for row, (name, (label, color)) in enumerate(PLACES.items()):
-        one = dataset.sel(place=name)
-        mean, low, high = (one[f"part_rotation{end}"].values for end in ("", "_low", "_high"))
-        ends: dict[str, Any] = {"type": "data", "thickness": 2, "width": 6, "symmetric": False}
-        figure.add_trace(
-            go.Scatter(
-                x=np.arange(len(names)) + 0.16 * (row - 1), y=mean, mode="markers", name=label,
-                marker={"color": color, "size": 10},
-                error_y={**ends, "array": high - mean, "arrayminus": mean - low},
-                customdata=names, hovertemplate=f"{label}, %{{customdata}}: %{{y:.3f}} rad<extra></extra>",
-            )
+        one, places = dataset.sel(place=name), np.arange(len(names)) + 0.16 * (row - 1)
+        band = [one[f"part_rotation{end}"].values for end in ENDS]
+        dots(
+            figure, places, band, along="y", width=6, name=label, marker={"color": color, "size": 10},
+            customdata=names, hover=f"{label}, %{{customdata}}: %{{y:.3f}} rad",
         )  # fmt: skip
-        seen += [mean, low, high]
+        seen += band
     words = [name.replace(" ", "<br>") for name in names]
     figure.update_xaxes(tickvals=list(range(len(names))), ticktext=words, range=[-0.5, len(names) - 0.5])
     angle_axis(figure, seen, title="rotation (rad)")
@@ -107,15 +95,9 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
         "Rotation of the target minus that of its neighbour in the same prompt; 95% band over all layers at "
         "once. Inside the strip they turn alike." + withheld_note(dataset, "difference_low"),
     )
-    layers = dataset["layer"].values
-    band = [dataset[f"difference{end}"].values for end in ("", "_low", "_high")]
-    tau = tolerance(dataset)
-    tolerance_band(figure, tau)
-    hover = "layer %{x}: %{y:.3f} rad"
-    mean_and_band(figure, layers, *band, name="target minus word before", color=TARGET, hover=hover)
-    layer_axis(figure, layers.tolist())
-    strip = [] if tau is None else [np.array([-tau, tau])]
-    angle_axis(figure, [*band, *strip], title="difference (rad)", zero=True)
+    look = {"name": "target minus word before", "color": TARGET, "hover": "layer %{x}: %{y:.3f} rad"}
+    band = layer_curve(figure, dataset, "difference", **look)
+    shift_axis(figure, dataset, band, "difference (rad)")
     return figure
 
 
@@ -131,13 +113,8 @@ def between(dataset: xr.Dataset) -> go.Figure | None:
         "blocks that leaves the direction as it is.",
     )
     start = "last"
-    figure.add_trace(
-        go.Heatmap(
-            z=grids[start], x=states, y=states, colorscale=colorscale(SHADES), zmin=0,
-            colorbar={"title": {"text": "rad"}, "thickness": 10, "outlinewidth": 0},
-            hovertemplate="layers %{y} and %{x}: %{z:.3f} rad<extra></extra>",
-        )
-    )  # fmt: skip
+    hover = "layers %{y} and %{x}: %{z:.3f} rad"
+    heatmap(figure, states, states, grids[start], title="rad", hover=hover, zmin=0)
     order = [start, *(name for name in AT if name != start)]
     buttons = [
         {"label": AT[name], "method": "restyle", "args": [{"z": [grids[name].tolist()]}, [0]]}
@@ -182,10 +159,6 @@ def influence(dataset: xr.Dataset) -> go.Figure | None:
         "1 minus the mean cosine between a token's vector and its own one layer before, over every token of "
         "a prompt: a block near 0 hardly turns the stream." + withheld_note(dataset, "influence_low"),
     )
-    layers = dataset["layer"].values
-    band = [dataset[f"influence{end}"].values for end in ("", "_low", "_high")]
-    hover = "layer %{x}: %{y:.3f}"
-    mean_and_band(figure, layers, *band, name="every token", color=SOFT, hover=hover)
-    layer_axis(figure, layers.tolist())
+    layer_curve(figure, dataset, "influence", name="every token", color=SOFT, hover="layer %{x}: %{y:.3f}")
     figure.update_yaxes(title={"text": "1 − mean cosine"}, rangemode="tozero")
     return figure

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from laminar_lens.arguments import MOST_DRAWS, checked
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Progress, Prompts, Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.studies.fields import TAU, between, option
+from laminar_lens.studies.fields import N_PERM, TAU, between, check_flips, option
 from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.target import SOUGHT, WHOLE_PROMPTS, AtTarget
@@ -42,7 +42,7 @@ class Rotation(AtTarget):
 
     tau: float = option(0.05, *TAU)
     n_shuffled: int = option(N_SHUFFLED, "Shuffled tokens of each prompt.", "N", between(1, MOST_SHUFFLED))
-    n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
+    n_perm: int = option(10_000, *N_PERM)
 
     def __post_init__(self) -> None:
         from laminar_lens.stats.warmup import check_tau
@@ -50,8 +50,7 @@ class Rotation(AtTarget):
         check_tau(self.tau)
         if not 1 <= self.n_shuffled <= MOST_SHUFFLED:
             raise InputError(f"n_shuffled={self.n_shuffled}; expected 1 … {MOST_SHUFFLED} tokens a prompt")
-        if self.n_perm < 1:
-            raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
+        check_flips(self.n_perm)
 
     def accepts(self, run: "Run") -> None:
         if run.layers == (0,):

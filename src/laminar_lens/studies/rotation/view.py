@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import Part, Section, View
 from laminar_lens.studies.rotation.figures import (
     PLACES,
@@ -12,7 +13,7 @@ from laminar_lens.studies.rotation.figures import (
     rotation,
     runs,
 )
-from laminar_lens.tables import Column, Table, by_layer, listed
+from laminar_lens.tables import Column, Table, by_layer, listed, with_interval
 from laminar_lens.words import decimal, estimate, number, radians
 
 NOTE = (
@@ -22,19 +23,16 @@ NOTE = (
 )
 
 
+@needs("rotation")
 def rotations(dataset: xr.Dataset) -> Table | None:
     """Rotation of the target, its neighbour and shuffled tokens, one row a layer."""
-    if "rotation" not in dataset:
-        return None
+    shuffled = {"shuffled": dataset["rotation"].sel(place="shuffled").values.tolist()}
     columns = [
         _radians("target", dataset.sel(place="target"), "rotation", answer=True),
         _radians("before", dataset.sel(place="before"), "rotation"),
-        Column.of(
-            "shuffled", radians, {"shuffled": dataset["rotation"].sel(place="shuffled").values.tolist()},
-            unit="rad", spare=3,
-        ),
+        Column.of("shuffled", radians, shuffled, unit="rad", spare=3),
         _radians("more", dataset, "difference"),
-    ]  # fmt: skip
+    ]
     if "difference_p" in dataset:
         columns.append(Column.of("p", number, listed(dataset, "difference_p"), spare=2))
     columns.append(Column.of("influence", decimal, listed(dataset, "influence"), spare=1))
@@ -42,10 +40,9 @@ def rotations(dataset: xr.Dataset) -> Table | None:
     return by_layer("rotations", title, dataset["layer"].values, columns, NOTE)
 
 
+@needs("part_rotation")
 def parts_table(dataset: xr.Dataset) -> Table | None:
     """Rotation a block in the first, those between, the last, and all."""
-    if "part_rotation" not in dataset:
-        return None
     names = dataset["part"].values.tolist()
     part = Column("part", tuple(map(str, names)), values={"part": names}, wide=True)
     columns = [_radians(place, dataset.sel(place=place), "part_rotation") for place in PLACES]
@@ -53,10 +50,9 @@ def parts_table(dataset: xr.Dataset) -> Table | None:
     return Table("parts", "Rotation a block, by part of the model (rad)", (part, *columns), note)
 
 
+@needs("run_estimate")
 def least_runs(dataset: xr.Dataset) -> Table | None:
     """The least-turning run of each length."""
-    if "run_estimate" not in dataset:
-        return None
     one = listed(dataset, "run_blocks", "run_first", "run_estimate", "run_low", "run_high", "run_rivals")
     last = [first + n - 1 for first, n in zip(one["run_first"], one["run_blocks"], strict=True)]
     where = {"first_block": one["run_first"], "last_block": last}
@@ -82,8 +78,7 @@ def least_runs(dataset: xr.Dataset) -> Table | None:
 
 
 def _radians(title: str, dataset: xr.Dataset, name: str, **how: bool) -> Column:
-    values = {f"{title}{end}": dataset[f"{name}{end}"].values.tolist() for end in ("", "_low", "_high")}
-    return Column.of(title, radians, values, unit="rad", **how)
+    return Column.of(title, radians, with_interval(dataset, name, title), unit="rad", **how)
 
 
 VIEW = View(

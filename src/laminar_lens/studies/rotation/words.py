@@ -9,7 +9,7 @@ from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.rotation.claims import beyond, of_part
 from laminar_lens.studies.rotation.facts import LEVEL, Facts
 from laminar_lens.studies.rotation.runs import Runs
-from laminar_lens.words import because, decimal, interval
+from laminar_lens.words import appended, because, decimal
 
 _ALIKE = {
     "holds": "It and the word before it turn alike, within {tau:g} rad in each layer",
@@ -49,8 +49,7 @@ def _turn(facts: Facts, claims: dict[str, Claim]) -> str:
 
 
 def _number(found: tuple[float, float, float]) -> str:
-    ci = f" (95% band {interval(found[1], found[2], 3)})" if np.isfinite(found[1]) else ""
-    return f"{decimal(found[0], 3)} rad{ci}"
+    return f"{decimal(found[0], 3)} rad{appended(found[1], found[2], 3)}"
 
 
 def _shown(facts: Facts) -> str:
@@ -69,7 +68,7 @@ def _least(facts: Facts, runs: Runs) -> str:
     """The run of a quarter of the blocks that turns the last token least."""
     row = runs.quarter
     first, last = int(runs.first[row]), int(runs.first[row] + runs.blocks[row] - 1)
-    ends = f" (95% band {interval(runs.low[row], runs.high[row], 3)})" if np.isfinite(runs.low[row]) else ""
+    ends = appended(runs.low[row], runs.high[row], 3)
     several = f"blocks {first}–{last}" if last > first else f"block {first}"
     turn = "turn" if last > first else "turns"
     blocks = f"{last - first + 1} block{'s' if last > first else ''}"

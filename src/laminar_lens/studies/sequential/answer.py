@@ -8,7 +8,8 @@ import xarray as xr
 
 from laminar_lens.errors import InputError
 from laminar_lens.pairs import BASELINES
-from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.bootstrap import Interval, mean_or_nothing
+from laminar_lens.stats.intervals import statistic_interval
 from laminar_lens.stats.means import mean
 from laminar_lens.studies.columns import radians, with_ends
 from laminar_lens.studies.geometries import by_geometry
@@ -24,7 +25,7 @@ from laminar_lens.studies.sequential.comparison import (
     quantile,
     without_position,
 )
-from laminar_lens.studies.sequential.intervals import FEW, first_shift, layer_means, spreads
+from laminar_lens.studies.sequential.intervals import first_shift
 from laminar_lens.studies.sequential.measure import Measurement, kept_warmup
 from laminar_lens.studies.sequential.mode_claims import mode_verdict, needed_prompts
 from laminar_lens.studies.study import Answer
@@ -168,11 +169,12 @@ def _curves(measured: Measurement) -> Variables:
 
 def _target_statistics(variables: Variables, seed: int) -> Variables:
     target, rotation = variables["target_angle"].values, variables["target_rotation"].values
-    turned = layer_means(rotation, seed)
+    angle, turned = (mean_or_nothing(x.T, seed=seed) for x in (target, rotation))
+    spread = statistic_interval("iqr", target.T, seed=seed)
     return {
-        **_ends("target", layer_means(target, seed), "mean angle at the target", "_mean"),
+        **_ends("target", angle, "mean angle at the target", "_mean"),
         "target_median": radians(("layer",), quantile(target, 0.5), "median angle at the target"),
-        **_ends("target_iqr", spreads(target, seed), "interquartile range of the angle at the target"),
+        **_ends("target_iqr", spread, "interquartile range of the angle at the target"),
         **_ends("rotation", turned, "mean rotation of the target since the layer before", "_mean"),
     }
 
@@ -185,10 +187,9 @@ def _baseline_statistics(layers: Sequence[int], baselines: Mapping[str, Baseline
     withheld: dict[str, dict[str, str]] = {"baseline": {}, "difference": {}, "stratified_difference": {}}
     for name, found in baselines.items():
         row = BASELINES.index(name)
-        withheld["baseline"][name] = FEW if found.mean is None else found.mean.withheld
+        withheld["baseline"][name] = found.mean.withheld
         table["baseline_median"][row], table["baseline_iqr"][row] = found.median, found.iqr
-        if found.mean is not None:
-            _fill(table, row, ("baseline_mean", "baseline_low", "baseline_high"), found.mean)
+        _fill(table, row, ("baseline_mean", "baseline_low", "baseline_high"), found.mean)
         for kind, result in (("difference", found.difference), ("stratified_difference", found.stratified)):
             notes[kind][row] = withheld[kind][name] = _why(result)
             if result.band is not None and result.flip is not None:

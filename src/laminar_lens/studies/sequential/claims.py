@@ -20,13 +20,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.stats.bootstrap import exponential, mean_interval, simultaneous_band
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS
-from laminar_lens.studies.claim import NOTHING, Claim, because, decided, numbers, signed, worded
+from laminar_lens.studies.claim import (
+    UNDETERMINED,
+    Claim,
+    above,
+    because,
+    decided,
+    numbers,
+    signed,
+    verdict,
+    worded,
+)
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, quantile, without_position
-from laminar_lens.studies.sequential.intervals import fan_out, overall_mean, steadiness
+from laminar_lens.studies.sequential.intervals import fan_out, steadiness
 from laminar_lens.studies.sequential.mode_claims import (
     attribution_claim,
     mean_claim,
@@ -34,7 +44,7 @@ from laminar_lens.studies.sequential.mode_claims import (
     needed_prompts,
 )
 from laminar_lens.studies.warmup.result import WarmupResult
-from laminar_lens.words import estimate, interval
+from laminar_lens.words import bracketed, estimate, interval
 
 WIDER = 2.0
 """C1, "much wider": at least this many times the rotation."""
@@ -82,31 +92,29 @@ def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarr
     turned = np.divide(target, rotation, out=np.full_like(target, np.nan), where=rotation > 0)
     rows = np.isfinite(turned).sum(axis=1) >= 2
     if not rows.any():
-        return Claim("undetermined", *NOTHING, "times", "No layer has a layer before it in two texts.")
+        return Claim(UNDETERMINED, unit="times", evidence="No layer has a layer before it in two texts.")
     x = np.log(turned[rows])
     kept = np.array(layers)[rows]
-    band, overall = simultaneous_band(x.T, seed=seed), overall_mean(x, seed)
+    band, overall = simultaneous_band(x.T, seed=seed), mean_interval(mean(x, axis=0), seed=seed)
     yes, no = band.low > np.log(WIDER), band.high < np.log(WIDER)
-    if overall.low > np.log(WIDER) and 2 * yes.sum() > len(yes):
-        verdict = "holds"
-    elif overall.high < np.log(WIDER) or 2 * no.sum() > len(no):
-        verdict = "fails"
-    else:
-        verdict = "undetermined"
+    shown_so = verdict(
+        overall.low > np.log(WIDER) and 2 * yes.sum() > len(yes),
+        overall.high < np.log(WIDER) or 2 * no.sum() > len(no),
+    )
     where = (
-        f"The angle is more than {WIDER:g} times the rotation in {named_layers(kept[yes].tolist())}, less in "
-        f"{named_layers(kept[no].tolist())} (simultaneous 95% band); mean"
+        f"The angle is more than {WIDER:g} times the rotation in {named_layers(kept, yes)}, less in "
+        f"{named_layers(kept, no)} (simultaneous 95% band); mean"
     )
     evidence = (
         f"{'Mean' if band.withheld else where} rotation {_span(rotation[rows])} rad, mean angle "
         f"{_span(target[rows])} rad by layer."
     )
-    estimate, low, high = np.exp(numbers(overall)).tolist()
     reason = (
         f"above {WIDER:g} times in {yes.sum()} of {len(yes)} layers and below it in {no.sum()}: more than "
         "half of them decide, and the mean over all"
     )
-    claim = Claim(verdict, estimate, low, high, "times", evidence + because(overall.withheld))
+    ratio = numbers(exponential(overall))
+    claim = Claim(shown_so, *ratio, "times", evidence + because(overall.withheld))
     return decided(claim, overall.withheld or band.withheld, reason)
 
 
@@ -115,23 +123,19 @@ def fan_out_claim(layers: Sequence[int], target: np.ndarray, seed: int) -> Claim
     half = np.array(layers) >= (layers[0] + layers[-1]) / 2
     if half.sum() < 3:
         return Claim(
-            "undetermined", *NOTHING, "rad", "A trend needs three layers from the middle to the last."
+            UNDETERMINED, unit="rad", evidence="A trend needs three layers from the middle to the last."
         )
     rows = np.array(layers)[half].tolist()
     found = fan_out(target[half], rows, seed)
-    estimate, low, high = numbers(found)
-    verdict = "fails" if high < FAN_OUT else "holds" if low > FAN_OUT else "undetermined"
+    number = numbers(found)
     iqr = quantile(target[half], 0.75) - quantile(target[half], 0.25)
     evidence = (
         f"The IQR over prompts goes from {iqr[0]:.2f} rad in layer {rows[0]} to {iqr[-1]:.2f} rad in layer "
-        f"{rows[-1]}; the straight line through these layers changes by {signed(estimate)} rad."
+        f"{rows[-1]}; the straight line through these layers changes by {signed(number[0])} rad."
     )
-    claim = Claim(verdict, estimate, low, high, "rad", evidence + because(found.withheld))
-    return decided(
-        claim,
-        found.withheld,
-        f"its interval includes {FAN_OUT:g} rad, and only a change by more than that is a fan-out",
-    )
+    claim = Claim(above(number, FAN_OUT), *number, "rad", evidence + because(found.withheld))
+    reason = f"its interval includes {FAN_OUT:g} rad, and only a change by more than that is a fan-out"
+    return decided(claim, found.withheld, reason)
 
 
 def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed: int) -> Claim:
@@ -145,40 +149,32 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
         ratios[name], withheld = ratio, withheld or ratio.withheld
         band = baselines[name].difference.band or baselines[name].stratified.band
         means = "" if band is None else f", means differ by {signed(mean(band.estimate, axis=0))} rad"
-        estimate, low, high = numbers(ratio)
-        bounds = f" [{interval(low, high, join=', ')}]" if np.isfinite(low + high) else ""
-        parts.append(f"{name}{about} {estimate:.2f}{bounds}{means}")
+        parts.append(f"{name}{about} {bracketed(*numbers(ratio))}{means}")
     if not ratios:
-        return Claim("undetermined", *NOTHING, "times", "These prompts allow no unrelated pairs.")
+        return Claim(UNDETERMINED, unit="times", evidence="These prompts allow no unrelated pairs.")
     best = ratios.get("matched", next(iter(ratios.values())))
-    if len(ratios) == 3 and all(ratio.high < 1 for ratio in ratios.values()):
-        verdict = "holds"
-    else:
-        verdict = "fails" if any(ratio.low >= 1 for ratio in ratios.values()) else "undetermined"
-    evidence = f"IQR over prompts of the target's angle (mean over layers) over that of: {'; '.join(parts)}."
     below = [name for name, ratio in ratios.items() if ratio.high < 1]
+    shown_so = verdict(len(below) == 3, any(ratio.low >= 1 for ratio in ratios.values()))
+    evidence = f"IQR over prompts of the target's angle (mean over layers) over that of: {'; '.join(parts)}."
     against = " and ".join(below) or "none"
     reason = f"below 1 against {against} of published, adjacent and matched; all three decide"
-    claim = Claim(verdict, *numbers(best), "times", evidence + because(withheld))
+    claim = Claim(shown_so, *numbers(best), "times", evidence + because(withheld))
     return decided(claim, withheld, reason)
 
 
 def alike_claim(warmup: WarmupResult | None) -> Claim:
     """C7: the warm-up's own answer, read at `FROM` tokens."""
     if warmup is None:
-        return Claim("undetermined", *NOTHING, "tokens", "The warm-up part was left out.")
+        return Claim(UNDETERMINED, unit="tokens", evidence="The warm-up part was left out.")
     k_lo, k_hi = warmup.k_lo, warmup.k_hi
-    if k_hi is not None and k_hi <= FROM:
-        verdict = "holds"
-    elif warmup.verdict == "drift" or (k_lo is not None and k_lo > FROM):
-        verdict = "fails"
-    else:
-        verdict = "undetermined"
+    shown_so = verdict(
+        k_hi is not None and k_hi <= FROM, warmup.verdict == "drift" or (k_lo is not None and k_lo > FROM)
+    )
     low, high = (np.nan if k is None else float(k) for k in (k_lo, k_hi))
     what = "show an upper bound" if k_hi is None else "make it exact"
     needed = f" About {warmup.n_needed:,} texts would {what}." if warmup.n_needed else ""
     evidence = f"All layers together: {warmup.verdict}, {_bounds(k_lo, k_hi)}.{needed}"
-    claim = Claim(verdict, _first_alike(warmup.dataset), low, high, "tokens", evidence)
+    claim = Claim(shown_so, _first_alike(warmup.dataset), low, high, "tokens", evidence)
     return decided(claim, "", f"{_bounds(k_lo, k_hi)}; the claim allows {FROM}.{needed}".removesuffix("."))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laminar_lens.errors import InputError
-from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, mean_or_nothing, simultaneous_band
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS as MODES_FROM
 from laminar_lens.stats.mixture import Attribution, TwoModes, attribute, two_modes_by_layer
@@ -44,7 +44,7 @@ class Baseline:
     name: str
     angle: np.ndarray
     pairs: np.ndarray
-    mean: Interval | None
+    mean: Interval
     median: np.ndarray
     iqr: np.ndarray
     modes: list[TwoModes]
@@ -84,7 +84,7 @@ def compare(
         name,
         angle,
         pairs,
-        _interval(averaged, seed),
+        mean_or_nothing(averaged.T, seed=seed),
         mean(quantile(angle, 0.5), axis=1),
         mean(quantile(angle, 0.75) - quantile(angle, 0.25), axis=1),
         modes,
@@ -95,7 +95,7 @@ def compare(
 
 
 def modes_by_layer(single: np.ndarray, seed: int) -> list[TwoModes]:
-    """`two_modes` of each layer of [layer prompt]; too few texts give "one mode" and say so."""
+    """`two_modes_by_layer` of [layer prompt]; too few texts give "one mode" and say so."""
     try:
         return two_modes_by_layer(single.T, seed=seed)
     except InputError as error:
@@ -174,7 +174,3 @@ def _difference(difference: np.ndarray, single: np.ndarray, n_perm: int, seed: i
         return Difference(None, None, f"not run: {seen} texts, too few to look for two modes, {why}")
     band = simultaneous_band(difference.T, seed=seed)
     return Difference(band, sign_flip(difference.T, n_perm=n_perm, seed=seed))
-
-
-def _interval(x: np.ndarray, seed: int) -> Interval | None:
-    return mean_interval(x.T, seed=seed) if np.isfinite(x).any(axis=0).sum() >= MIN_TEXTS else None

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import line, needs
+from laminar_lens.figures.marks import layer_curve, line, needs
 from laminar_lens.figures.style import (
     BASELINE,
     BASELINES,
@@ -16,7 +16,6 @@ from laminar_lens.figures.style import (
     angle_axis,
     bundle,
     layer_axis,
-    mean_and_band,
     new_figure,
     quoted,
     shown,
@@ -26,6 +25,7 @@ from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import interval
 
 _DARK = "#33373d"
+_ENDS = ("_mean", "_low", "_high")
 _LAYER = "layer %{x}: mean %{y:.3f} rad"
 
 
@@ -87,16 +87,12 @@ def target_by_layer(dataset: xr.Dataset) -> go.Figure | None:
         opacity=0.34,
     )  # fmt: skip
     bundle(figure, layers, target.values.T, texts[1], name="target, each prompt", color=TARGET)
-    band = [dataset[f"baseline_{part}"].values[row] for part in ("mean", "low", "high")]
-    mean_and_band(
-        figure, layers, *band, name=f"{name} baseline, mean of all draws", band="95% band", color=_DARK,
-        hover="baseline, " + _LAYER,
+    layer_curve(
+        figure, dataset.isel(baseline=row), "baseline", ends=_ENDS, band="95% band", color=_DARK,
+        name=f"{name} baseline, mean of all draws", hover="baseline, " + _LAYER,
     )  # fmt: skip
-    band = [dataset[f"target_{part}"].values for part in ("mean", "low", "high")]
-    mean_and_band(
-        figure, layers, *band, name="target, mean", band="95% band", color=TARGET, hover="target, " + _LAYER
-    )
-    layer_axis(figure, layers.tolist())
+    look = {"name": "target, mean", "band": "95% band", "color": TARGET, "hover": "target, " + _LAYER}
+    layer_curve(figure, dataset, "target", ends=_ENDS, **look)
     angle_axis(figure, [target, baseline], attrs=dataset.attrs)
     return figure
 
@@ -150,14 +146,12 @@ def _two_sinks(dataset: xr.Dataset) -> tuple[list[str], str]:
     if "two_sinks" not in dataset or not dataset["two_sinks"].values.any():
         return [""] * dataset.sizes["prompt"], ""
     both, layers = dataset["two_sinks"].values.astype(bool), dataset["layer"].values
-    each = [
-        f"<br>two sinks in {named_layers(layers[rows].tolist())}" if rows.any() else "" for rows in both.T
-    ]
+    each = [f"<br>two sinks in {named_layers(layers, rows)}" if rows.any() else "" for rows in both.T]
     angles, rows = dataset["baseline_angle"].values[both], np.flatnonzero(both.any(axis=0))
     prompts = ", ".join(map(str, rows))
     few = f"{len(rows)} lines (prompts {prompts}) are pairs"
     few = f"1 line (prompt {prompts}) is a pair" if len(rows) == 1 else few
-    where = named_layers(layers[both.any(axis=1)].tolist())
+    where = named_layers(layers, both.any(axis=1))
     apart = f"{interval(angles.min(), angles.max())} rad apart"
     return each, f" {few} of two sinks in {where}, {apart}: both vectors are long and point the same way."
 
@@ -170,28 +164,27 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
         "two modes and is compared without the position that makes them."
     )
     figure = new_figure("Target minus each baseline", caption)
-    layers, drawn = dataset["layer"].values, []
+    drawn: list[np.ndarray] = []
     missing: dict[tuple[str, str], list[str]] = {}
     for row, name in enumerate(dataset["baseline"].values.tolist()):
         for kind, dash in (("difference", "solid"), ("stratified_difference", "5px,4px")):
             if kind not in dataset or not np.isfinite(dataset[kind].values[row]).any():
                 continue
-            band = [dataset[f"{kind}{part}"].values[row] for part in ("", "_low", "_high")]
             label = baseline_label(name) + (", split" if dash != "solid" else "")
+            band = layer_curve(
+                figure, dataset.isel(baseline=row), kind, name=label, color=BASELINES.get(name, SOFT),
+                dash=dash, opacity=0.1, hover=f"target − {label}, layer %{{x}}: %{{y:.3f}} rad",
+            )  # fmt: skip
             drawn += band
             if not np.isfinite(band[1]).any():
                 missing.setdefault(("No band", _reason(dataset, row, kind)), []).append(label)
-            mean_and_band(
-                figure, layers, *band, name=label, color=BASELINES.get(name, SOFT), dash=dash, opacity=0.1,
-                hover=f"target − {label}, layer %{{x}}: %{{y:.3f}} rad",
-            )  # fmt: skip
             break
         else:
             why = _reason(dataset, row, "difference", "stratified_difference")
             missing.setdefault(("Not drawn", why), []).append(baseline_label(name))
     said = [f" {head}: {', '.join(labels)} ({why})." for (head, why), labels in missing.items()]
     figure.update_layout(meta={"caption": caption + "".join(said)})
-    layer_axis(figure, layers.tolist())
+    layer_axis(figure, dataset["layer"].values.tolist())
     angle_axis(figure, drawn, title="difference of angles (rad)", zero=True)
     if not drawn:
         figure.update_layout(height=240)
@@ -218,16 +211,13 @@ def rotation(dataset: xr.Dataset) -> go.Figure | None:
         "Blue: how far the target points from the word before it. Grey: how far it turns in one layer."
         + withheld_note(dataset, "target_low", "rotation_low"),
     )
-    layers = dataset["layer"].values
     shown_values = []
     for name, label, color in (
         ("target", "target pair", TARGET),
         ("rotation", "rotation since the layer before", SOFT),
     ):
-        band = [dataset[f"{name}_{part}"].values for part in ("mean", "low", "high")]
-        shown_values += band
-        mean_and_band(figure, layers, *band, name=label, color=color, hover=f"{label}, {_LAYER}")
-    layer_axis(figure, layers.tolist())
+        look = {"name": label, "color": color, "hover": f"{label}, {_LAYER}"}
+        shown_values += layer_curve(figure, dataset, name, ends=_ENDS, **look)
     angle_axis(figure, [*shown_values, [0.0]], attrs=dataset.attrs)
     return figure
 
@@ -240,18 +230,14 @@ def dispersion(dataset: xr.Dataset) -> go.Figure | None:
         "Interquartile range of the angle by layer: does the target fan out towards the last layer?"
         + withheld_note(dataset, "target_iqr_low"),
     )
-    layers = dataset["layer"].values
-    band = [dataset[name].values for name in ("target_iqr", "target_iqr_low", "target_iqr_high")]
-    mean_and_band(
-        figure, layers, *band, name="target", color=TARGET, hover="target, layer %{x}: IQR %{y:.3f} rad"
-    )
+    look = {"name": "target", "color": TARGET, "hover": "target, layer %{x}: IQR %{y:.3f} rad"}
+    band = layer_curve(figure, dataset, "target_iqr", **look)
     row = chosen_baseline(dataset)
     baseline = dataset["baseline_iqr"].values[row]
     label = f"baseline ({baseline_label(dataset['baseline'].values[row])})"
     line(
-        figure, layers, baseline, name=label, color=BASELINE, width=2.4, dash="5px,4px",
+        figure, dataset["layer"].values, baseline, name=label, color=BASELINE, width=2.4, dash="5px,4px",
         hover="baseline, layer %{x}: IQR %{y:.3f} rad",
     )  # fmt: skip
-    layer_axis(figure, layers.tolist())
     angle_axis(figure, [*band, baseline], title="interquartile range (rad)", zero=True)
     return figure

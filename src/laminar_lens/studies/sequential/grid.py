@@ -15,7 +15,7 @@ from laminar_lens.studies.sequential.comparison import modes_by_layer
 from laminar_lens.studies.sequential.plan import Settings, check_settings, make_plan
 
 
-def checked_prompts(model: HookedModel, prompts: Any, settings: Settings) -> tuple[str, ...]:
+def checked_prompts(model: HookedModel, prompts: object, settings: Settings) -> tuple[str, ...]:
     """The prompts, all of which have a target: only what BOS or norm rule out becomes a note."""
     texts = check_settings(prompts, settings)
     if settings.baseline == "matched":

@@ -5,43 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval, mean_interval, nothing, simultaneous_band
-from laminar_lens.stats.intervals import (
-    iqr_trend_interval,
-    mean_shift_interval,
-    simultaneous_medians,
-    statistic_interval,
-)
+from laminar_lens.stats.bootstrap import FEW, Interval, nothing
+from laminar_lens.stats.intervals import iqr_trend_interval, mean_shift_interval, statistic_interval
 from laminar_lens.stats.means import mean
-
-FEW = "fewer than 2 texts have a value"
-
-
-def layer_means(x: np.ndarray, seed: int) -> Interval:
-    """Mean over texts of [layer text], by layer."""
-    if np.isfinite(x).sum(axis=1).max() < 2:
-        return nothing(x.shape[:1], FEW)
-    return mean_interval(x.T, seed=seed)
-
-
-def mean_band(x: np.ndarray, seed: int) -> Interval:
-    """Mean over texts of [layer text], with intervals that cover in all layers at once."""
-    return simultaneous_band(x.T, seed=seed)
-
-
-def median_band(x: np.ndarray) -> Interval:
-    """Median over texts of [layer text], with intervals that cover in all layers at once."""
-    return simultaneous_medians(x.T)
-
-
-def overall_mean(x: np.ndarray, seed: int) -> Interval:
-    """Mean over texts of each text's mean over layers."""
-    return mean_interval(mean(x, axis=0), seed=seed)
-
-
-def spreads(x: np.ndarray, seed: int) -> Interval:
-    """Interquartile range over texts of [layer text], by layer."""
-    return statistic_interval("iqr", x.T, seed=seed)
 
 
 def fan_out(x: np.ndarray, layers: Sequence[int], seed: int) -> Interval:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.intervals import simultaneous_medians
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS, TwoModes
-from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, signed
+from laminar_lens.studies.claim import UNDETERMINED, Claim, because, decided, numbers, signed, verdict
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential.comparison import Baseline, quantile, without_position
-from laminar_lens.studies.sequential.intervals import first_shift, mean_band, median_band
+from laminar_lens.studies.sequential.intervals import first_shift
 
 MODES = ((1.0, 1.5), (2.5, 3.0))
 """C4: where the original saw the two modes, in radians."""
@@ -37,10 +38,9 @@ def modes_claim(layers: Sequence[int], found: Baseline) -> Claim:
     if not two:
         return _no_upper_mode(found)
     inside = [k for k in two if _in_range(found.modes[k].means)]
-    if len(two) < SHARE * len(layers):
-        verdict = "undetermined"
-    else:
-        verdict = "holds" if 2 * len(inside) >= len(two) else "fails"
+    shown_so = UNDETERMINED
+    if len(two) >= SHARE * len(layers):
+        shown_so = "holds" if 2 * len(inside) >= len(two) else "fails"
     strongest = max(two, key=lambda k: found.modes[k].delta_bic)
     at = found.modes[strongest]
     evidence = (
@@ -50,7 +50,7 @@ def modes_claim(layers: Sequence[int], found: Baseline) -> Claim:
         f"{at.sds[1]:.2f} rad, {at.weights[1]:.0%} of the pairs in the upper one. Its interval is withheld: "
         f"no interval for the distance of two modes was validated."
     )
-    claim = Claim(verdict, at.means[1] - at.means[0], np.nan, np.nan, "rad", evidence)
+    claim = Claim(shown_so, at.means[1] - at.means[0], unit="rad", evidence=evidence)
     return decided(claim, "", f"two modes in {len(two)} of {len(layers)} layers, fewer than a third of them")
 
 
@@ -58,7 +58,7 @@ def attribution_claim(layers: Sequence[int], found: Baseline) -> Claim:
     """C5: agreement of "contains position 0" with "in the upper mode", where it is worst."""
     two = _two(found)
     if not two:
-        return Claim("undetermined", *NOTHING, "share", "No upper mode was found that could be explained.")
+        return Claim(UNDETERMINED, unit="share", evidence="No upper mode was found that could be explained.")
     answers, intervals = [], []
     for k in two:
         attribution, first = found.attribution[k], (found.pairs[0] == 0).any(axis=-1)
@@ -68,12 +68,10 @@ def attribution_claim(layers: Sequence[int], found: Baseline) -> Claim:
         worst = min(agreement)
         intervals.append(worst)
         position = None if attribution is None else attribution.position
-        if position not in (0, None) or worst[2] < LOOSE:
-            answers.append("fails")
-        else:
-            answers.append("holds" if position == 0 and worst[1] > EXACT else "undetermined")
-    most = [answer for answer in ("holds", "fails") if 2 * answers.count(answer) > len(answers)]
-    verdict = most[0] if most else "undetermined"
+        fails = position not in (0, None) or worst[2] < LOOSE
+        answers.append(verdict(not fails and position == 0 and worst[1] > EXACT, fails))
+    held, failed = (answers.count(answer) for answer in ("holds", "fails"))
+    shown_so = verdict(2 * held > len(answers), 2 * failed > len(answers))
     middle = sorted(intervals)[len(intervals) // 2]
     exact = named_layers(layers[k] for k, answer in zip(two, answers, strict=True) if answer == "holds")
     other = named_layers(layers[k] for k, answer in zip(two, answers, strict=True) if answer == "fails")
@@ -82,10 +80,10 @@ def attribution_claim(layers: Sequence[int], found: Baseline) -> Claim:
         f"0 explains the upper mode in {exact}, not or not exactly in {other}."
     )
     reason = (
-        f"shown to be exactly those pairs in {answers.count('holds')} of {len(two)} layers with two modes, "
-        f"not to be in {answers.count('fails')}: more than half of them decide"
+        f"shown to be exactly those pairs in {held} of {len(two)} layers with two modes, "
+        f"not to be in {failed}: more than half of them decide"
     )
-    return decided(Claim(verdict, *middle, "share", evidence), "", reason)
+    return decided(Claim(shown_so, *middle, "share", evidence), "", reason)
 
 
 def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
@@ -101,19 +99,20 @@ def mean_claim(layers: Sequence[int], found: Baseline, seed: int) -> Claim:
         return decided(claim, "", (upper.reason or upper.evidence).rstrip("."))
     modes = [found.modes[k] for k in two]
     verdicts, parts, lacking = [], [], ""
-    for name, band in (("mean", mean_band(single[two], seed)), ("median", median_band(single[two]))):
+    by_text = single[two].T
+    bands = {"mean": simultaneous_band(by_text, seed=seed), "median": simultaneous_medians(by_text)}
+    for name, band in bands.items():
         nothing, within = _outside(band, modes)
         outside, inside = (named_layers(layers[two[k]] for k in rows) for rows in (nothing, within))
         parts.append(
             f"the {name} is more than {APART:g} sd from both modes in {outside}, "
             f"within that of one in {inside}"
         )
-        most = [said for said, rows in (("holds", nothing), ("fails", within)) if 2 * len(rows) > len(two)]
-        verdicts.append(most[0] if most else "undetermined")
+        verdicts.append(verdict(2 * len(nothing) > len(two), 2 * len(within) > len(two)))
         lacking = lacking or band.withheld
-    verdict = verdicts[0] if verdicts[0] == verdicts[1] else "undetermined"
+    shown_so = verdicts[0] if verdicts[0] == verdicts[1] else UNDETERMINED
     evidence = f"Of the layers with two modes, {'; '.join(parts)} (simultaneous 95% bands); {moved}."
-    claim = Claim(verdict, estimate, low, high, "rad", evidence + because(withheld or lacking))
+    claim = Claim(shown_so, estimate, low, high, "rad", evidence + because(withheld or lacking))
     return decided(claim, lacking, f"{'; '.join(parts)}: more than half of the layers decide, for both alike")
 
 
@@ -123,16 +122,16 @@ def _moved(
     """Shift of the mean by the pairs with position 0 and its interval; words for it; why it has none."""
     rows, contains = two or list(range(len(single))), (pairs == 0).any(axis=-1)
     shift = first_shift(mean(single[rows], axis=0)[None], contains, seed)
-    numbers = (float(shift.estimate[0]), float(shift.low[0]), float(shift.high[0]))
+    number = numbers(shift, 0)
     if not contains.any():
-        return numbers, "no pair of this draw contains position 0", ""
+        return number, "no pair of this draw contains position 0", ""
     rest = without_position(single, pairs)
     medians = mean(quantile(single[rows], 0.5) - quantile(rest[rows], 0.5), axis=0)
     moved = (
-        f"pairs with position 0 move the mean by {signed(numbers[0])}, the median by {signed(medians)} rad "
+        f"pairs with position 0 move the mean by {signed(number[0])}, the median by {signed(medians)} rad "
         f"(no interval for the shift of a median was validated)"
     )
-    return numbers, moved, shift.withheld
+    return number, moved, shift.withheld
 
 
 def needed_prompts(found: Baseline) -> int:
@@ -162,19 +161,20 @@ def _no_upper_mode(found: Baseline) -> Claim:
     single = found.angle[:, :, 0]
     n = np.isfinite(single).sum(axis=1)
     if n.max() < MIN_TEXTS:
-        return Claim("undetermined", *NOTHING, "share", f"{_reason(found)}.")
+        return Claim(UNDETERMINED, unit="share", evidence=f"{_reason(found)}.")
     counts = (single >= MODES[1][0] - ABOUT).sum(axis=1)
     worst = int(np.argmax(counts))
     level = 1 - (1 - LEVEL) / len(single)
     estimate, low, high = _proportion(int(counts[worst]), int(n[worst]), level)
     predicted = float((found.pairs[0] == 0).any(axis=-1).mean())
-    verdict = "fails" if high < predicted else "undetermined"
     hidden = f"up to {high:.0%} of the pairs could be an upper group, and {predicted:.0%} contain position 0"
     evidence = (
         f"No layer shows two modes; at most {estimate:.0%} of the pairs reach {MODES[1][0] - ABOUT:.1f} rad "
         f"in any layer, while {predicted:.0%} of them contain position 0. {_reason(found)}."
     )
-    return decided(Claim(verdict, estimate, low, high, "share", evidence), "", hidden)
+    return decided(
+        Claim(verdict(False, high < predicted), estimate, low, high, "share", evidence), "", hidden
+    )
 
 
 def _reason(found: Baseline) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.style import WITH_FIRST, WITHOUT_FIRST, angle_axis, fade, layer_axis, new_figure
 from laminar_lens.studies.sequential.figures import baseline_texts
 
@@ -17,10 +18,9 @@ _WIDTH = 700
 """Of the plot in CSS pixels, about: what a layer may take of it."""
 
 
+@needs("two_modes")
 def mixture(dataset: xr.Dataset) -> go.Figure | None:
     """The two modes of the baseline in each layer over the raw angles."""
-    if "two_modes" not in dataset:
-        return None
     figure = new_figure(
         "One mode or two, layer by layer",
         "Bars mark a mode's mean ± one standard deviation where the test finds two modes, the percentage "

@@ -17,7 +17,7 @@ from laminar_lens.pairs import (
     published_pairs,
     target_mask,
 )
-from laminar_lens.prompts import Target, check_prompts, check_target, find_targets
+from laminar_lens.prompts import check_prompts, check_target, find_targets
 from laminar_lens.stats.streams import stream
 from laminar_lens.studies.measurement import Adjacent
 from laminar_lens.studies.target_prompts import TargetPrompts, left_out, target_prompts
@@ -84,7 +84,8 @@ def make_plan(tokenizer: Tokenizer | None, prompts: object, settings: Settings) 
     marked = found.targets
     if settings.occurrence != "all":
         assert tokenizer is not None
-        marked = _all_targets(tokenizer, found.prompts, settings)
+        # "first" and "last" choose the pair, but none of the other occurrences is a non-target
+        marked = find_targets(tokenizer, found.prompts, settings.target, "all", settings.regex)
     mask = target_mask(marked, found.n_tokens, bos=bos)
     draws = _draws(found.n_tokens, mask, settings, found.notes)
     found.checked.tell(found.notes)
@@ -136,11 +137,6 @@ def check_donors(donors: Sequence[str], prompts: Sequence[str]) -> tuple[str, ..
     if same:
         raise InputError(f"donor {min(same)!r} is also a prompt: donors must be texts from outside the study")
     return texts
-
-
-def _all_targets(tokenizer: Tokenizer, texts: Sequence[str], settings: Settings) -> list[list[Target]]:
-    """Every occurrence: "first" and "last" choose the pair, but none of the others is a non-target."""
-    return find_targets(tokenizer, texts, settings.target, "all", settings.regex)
 
 
 def _draws(

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import NDArray
 
-from laminar_lens.figures.marks import layer_lines, position_axis
+from laminar_lens.figures.marks import layer_lines, needs, position_axis, reached
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -18,14 +17,12 @@ from laminar_lens.figures.style import (
     new_figure,
 )
 
-FEWEST_PROMPTS = 10
-"""A position that fewer prompts reach is not drawn: its mean would be theirs alone."""
-
 FEWEST_PAIRS = 3
 """The skipped curves keep at least this many pairs, or stop skipping at `MOST_SKIPPED`."""
 MOST_SKIPPED = 8
 
 
+@needs("position_mean")
 def by_position(dataset: xr.Dataset) -> go.Figure | None:
     """The mean angle of adjacent pairs by position, a line a layer."""
     random = "; random weights have a curve of their own" if "random_position_angle" in dataset else ""
@@ -39,12 +36,11 @@ def by_position(dataset: xr.Dataset) -> go.Figure | None:
     )
 
 
+@needs("position_mean")
 def by_position_skipped(dataset: xr.Dataset) -> go.Figure | None:
     """The same without the first positions."""
-    if "position_mean" not in dataset:
-        return None
-    asked, reached = _asked(dataset), len(_drawn_pairs(dataset))
-    skip = asked if asked <= reached - FEWEST_PAIRS else max(1, min(MOST_SKIPPED, reached - FEWEST_PAIRS))
+    asked, left = _asked(dataset), len(reached(dataset["position_prompts"].values)) - FEWEST_PAIRS
+    skip = asked if asked <= left else max(1, min(MOST_SKIPPED, left))
     tokens = "the first token" if skip == 1 else f"the first {skip} tokens"
     short = "" if skip == asked else (
         f" The warm-up asks to leave out {asked}; these prompts are too short for that, so {skip}."
@@ -64,16 +60,8 @@ def _asked(dataset: xr.Dataset) -> int:
     return max(1, next((k for k in known if k >= 0), 1))
 
 
-def _drawn_pairs(dataset: xr.Dataset) -> NDArray[Any]:
-    """Indices of the pairs that enough prompts reach."""
-    counts = dataset["position_prompts"].values
-    return np.flatnonzero(counts >= max(1, min(FEWEST_PROMPTS, counts.max())))
-
-
 def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go.Figure | None:
-    if "position_mean" not in dataset:
-        return None
-    kept = _drawn_pairs(dataset)
+    kept = reached(dataset["position_prompts"].values)
     kept = kept[kept >= skip]
     if len(kept) < 2:
         return None

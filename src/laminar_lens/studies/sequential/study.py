@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from laminar_lens.arguments import MOST_DRAWS, checked
 from laminar_lens.axes import Names, Progress, Prompts, Wholes
-from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.studies.fields import between, option
+from laminar_lens.studies.fields import N_PERM, between, check_flips, option
 from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interventions
 from laminar_lens.studies.sequential.command import Part, baseline, part, texts_outside
 from laminar_lens.studies.study import Answer
@@ -44,7 +43,7 @@ class Sequential(AtTarget):
         0, "Leave the first K positions out of every baseline.", "K", between(0, MOST), kind=int
     )
     n_draws: int = option(200, "Draws of each random baseline.", "N", between(1, MOST_DRAWS))
-    n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
+    n_perm: int = option(10_000, *N_PERM)
     donors: Prompts = option(
         None,
         "Texts for the matched baseline, none of them a prompt: passages, sampled or a file. Default: those "
@@ -70,8 +69,7 @@ class Sequential(AtTarget):
         from laminar_lens.pairs import check_baseline
 
         check_baseline(self.baseline)
-        if self.n_perm < 1:
-            raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
+        check_flips(self.n_perm)
 
     def plan(self, run: "Run", given: Prompts) -> "Plan":
         from laminar_lens.studies.sequential.plan import make_plan

@@ -31,7 +31,7 @@ DONOR_LENGTH = 64
 DONORS = "give donors= of your own, or donors='sampled'"
 
 
-def warmup_part(run: Run, warmup: Any) -> WarmupResult | None:
+def warmup_part(run: Run, warmup: object) -> WarmupResult | None:
     """The warm-up part: run now, given and checked, or left out. Patched states fit no other texts: a
     condition with them has none."""
     if warmup is False:

@@ -8,18 +8,18 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.style import SHADES, colorscale, new_figure, shown, visible
+from laminar_lens.figures.marks import heatmap, needs
+from laminar_lens.figures.style import new_figure, shown, visible
 
 _ROW = 8
 
 
+@needs("position_angle")
 def token_data(dataset: xr.Dataset) -> dict[str, Any] | None:
     """What the token view needs: text, words, angles by layer and target of each prompt, one scale for all.
 
     A letter of several bytes may be split between tokens, so the text is the dataset's and no join of words.
     """
-    if "position_angle" not in dataset:
-        return None
     angles = dataset["position_angle"].values
     low, high = (float(dataset[f"angle_{end}"]) for end in ("low", "high"))
     counts = dataset["n_tokens"].values.tolist()
@@ -53,14 +53,10 @@ def tokens(dataset: xr.Dataset) -> go.Figure | None:
     low, high = float(np.nanmin(angles)), float(np.nanmax(angles))
     start = len(grids) // 2
     text = [shown(word, 14) for word in words] + [""] * (rows * _ROW - len(words))
-    figure.add_trace(
-        go.Heatmap(
-            z=grids[start], text=[text[r * _ROW : (r + 1) * _ROW] for r in range(rows)],
-            xgap=4, ygap=8, zmin=low, zmax=high, colorscale=colorscale(SHADES),
-            texttemplate="%{text}<br>%{z:.2f}", textfont={"size": 14}, hoverongaps=False,
-            hovertemplate="%{text}: %{z:.3f} rad<extra></extra>",
-            colorbar={"title": {"text": "rad"}, "thickness": 10, "outlinewidth": 0},
-        )
+    heatmap(
+        figure, None, None, grids[start], text=[text[r * _ROW : (r + 1) * _ROW] for r in range(rows)],
+        xgap=4, ygap=8, zmin=low, zmax=high, texttemplate="%{text}<br>%{z:.2f}", textfont={"size": 14},
+        hoverongaps=False, title="rad", hover="%{text}: %{z:.3f} rad",
     )  # fmt: skip
     layers = dataset["layer"].values.tolist()
     steps = [

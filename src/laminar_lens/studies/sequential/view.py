@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
 from laminar_lens.results.complete import from_json
 from laminar_lens.studies.sequential.beside import PREFIX, unprefixed
@@ -51,10 +52,9 @@ def _section_of_warmup(section: Section) -> Section:
     return Section(section.title, figures, tables)
 
 
+@needs("target_mean")
 def angles_by_layer(dataset: xr.Dataset) -> Table | None:
     """Target, its rotation and the chosen baseline, in radians, one row a layer."""
-    if "target_mean" not in dataset:
-        return None
     names = list(map(str, dataset["baseline"].values))
     baseline = from_json("settings", dataset.attrs, {}).get("baseline", "published")
     row = names.index(baseline) if baseline in names else chosen_baseline(dataset)

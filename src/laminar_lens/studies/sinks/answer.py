@@ -12,6 +12,7 @@ from laminar_lens.stats.bootstrap import Interval, exponential, simultaneous_ban
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.geometries import by_geometry
+from laminar_lens.studies.lengths import RESIDUAL
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.sinks.claims import answer_claims
 from laminar_lens.studies.sinks.facts import Facts
@@ -88,10 +89,8 @@ def _lengths(facts: Facts) -> dict[str, xr.Variable]:
     return {
         "ratio": column(("text", *by), facts.ratio.astype(np.float32), name),
         **with_ends("norm_ratio", by, band, f"geometric mean over texts of the {name}", ends=BAND),
-        "norm": column(by, norm.mean(0), "mean length", "unit of the residual stream"),
-        "norm_median": column(
-            ("layer",), np.median(norm, axis=(0, 2)), "median length", "unit of the residual stream"
-        ),
+        "norm": column(by, norm.mean(0), "mean length", RESIDUAL),
+        "norm_median": column(("layer",), np.median(norm, axis=(0, 2)), "median length", RESIDUAL),
     }
 
 
@@ -163,23 +162,13 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
     measured = facts.measured
     if measured.write is None or measured.error is None:
         return {}
-    units, length = "unit of the residual stream", measured.write.shape[-1]
+    write, by = measured.write.mean(0), ("block", "component")
+    later = write[..., write.shape[-1] // 2 :].mean(-1)
+    first = measured.write[..., 0]
     found: dict[str, xr.Variable] = {
-        "write": column(
-            ("block", "component", "pos"),
-            measured.write.mean(0),
-            "growth of the length by a component",
-            units,
-        ),
-        "write_rest": column(
-            ("block", "component"),
-            measured.write.mean(0)[..., length // 2 :].mean(-1),
-            "the same, mean over the later half of a text",
-            units,
-        ),
-        "write_first": column(
-            ("text", "block", "component"), measured.write[..., 0], "the same at position 0, by text", units
-        ),
+        "write": column((*by, "pos"), write, "growth of the length by a component", RESIDUAL),
+        "write_rest": column(by, later, "the same, mean over the later half of a text", RESIDUAL),
+        "write_first": column(("text", *by), first, "the same at position 0, by text", RESIDUAL),
         "identity_error": column(
             ("block",),
             measured.error,
@@ -187,7 +176,6 @@ def _writes(facts: Facts) -> dict[str, xr.Variable]:
         ),
     }
     if facts.writes is not None:
-        by = ("block", "component")
         name = f"growth of position 0's length by a component, over {facts.growth[1]}"
         found |= with_ends("write_share", by, facts.writes, name, ends=BAND, say_withheld=False)
     return found

@@ -23,7 +23,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import mean_interval
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, share_interval, within_shares
-from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, numbers, worded
+from laminar_lens.studies.claim import UNDETERMINED, Claim, above, because, decided, numbers, verdict, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
 from laminar_lens.studies.sinks.numbers import VARIANTS
@@ -69,35 +69,34 @@ def answer_claims(facts: Facts) -> dict[str, Claim]:
 def length_claim(facts: Facts) -> Claim:
     """S1."""
     band, row, layer = facts.by_place, facts.peak, facts.longest
-    found = float(band.estimate[row, 0]), float(band.low[row, 0]), float(band.high[row, 0])
+    found = numbers(band, row, 0)
     if facts.long_layers:
         where = f"In {named_layers(facts.long_layers)} it is over {NORM_RATIO:g} times the median"
         return Claim("holds", *found, "times", f"{where}; most in layer {layer}.")
-    verdict = "fails" if facts.absent else UNDETERMINED
     said = f"At most {found[0]:.2f} times the text's median, in layer {layer}.{because(band.withheld)}"
-    open_ = named_layers([facts.layers[row] for row in np.flatnonzero(~(band.high[:, 0] < NORM_RATIO))])
+    open_ = named_layers(facts.layers, ~(band.high[:, 0] < NORM_RATIO))
     reason = f"the band holds {NORM_RATIO:g} times the median in {open_}"
-    return decided(Claim(verdict, *found, "times", said), band.withheld, reason)
+    return decided(Claim(verdict(False, facts.absent), *found, "times", said), band.withheld, reason)
 
 
 def attention_claim(facts: Facts) -> Claim:
     """S2: the verdict by head, the estimate over all heads."""
     if facts.heads is None or facts.measured.resting is None:
-        return Claim(UNDETERMINED, *NOTHING, "", facts.unseen)
+        return Claim(UNDETERMINED, evidence=facts.unseen)
     share = facts.measured.resting[:, :, 0].mean(1)
     overall = within_shares(mean_interval(share, groups=facts.groups, seed=facts.seed))
-    above, below = facts.heads.low > HEAD_SHARE, facts.heads.high < HEAD_SHARE
-    verdict = "holds" if above.any() else "fails" if below.all() else UNDETERMINED
-    blocks = facts.measured.block[above.any(axis=1)].tolist()
-    where = f", in {named_layers(blocks).replace('layer', 'block')}" if blocks else ""
-    heads = f"{above.size} heads{facts.of_blocks}"
-    over = f"by their mean over texts of {length_words(facts)}"
+    over, below = facts.heads.low > HEAD_SHARE, facts.heads.high < HEAD_SHARE
+    blocks = named_layers(facts.measured.block, over.any(axis=1), kind="block")
+    where = f", in {blocks}" if over.any() else ""
+    heads = f"{over.size} heads{facts.of_blocks}"
+    how = f"by their mean over texts of {length_words(facts)}"
     said = [
-        f"{int(above.sum())} of {heads} are shown to be above {HEAD_SHARE}{where}, {over}; "
+        f"{int(over.sum())} of {heads} are shown to be above {HEAD_SHARE}{where}, {how}; "
         f"{int(below.sum())} are below it.{because(facts.heads.withheld)}",
         "The number is the share of heads above it in a text, averaged over texts.",
     ]
-    claim = Claim(verdict, *numbers(overall), "of heads in a text", " ".join(said))
+    shown_so = verdict(over.any(), below.all())
+    claim = Claim(shown_so, *numbers(overall), "of heads in a text", " ".join(said))
     reason = f"no head is shown to be above {HEAD_SHARE}, and {int((~below).sum())} may be"
     return decided(claim, facts.heads.withheld, reason)
 
@@ -106,13 +105,12 @@ def massive_claim(facts: Facts) -> Claim:
     """S3, as published; the scale-free variants are told beside it."""
     at_first = np.asarray(facts.massive[:, :, :, 0].any(axis=2))
     share = share_interval(at_first[0], groups=facts.groups)
-    verdict = "holds" if share[1] > HALF else "fails" if share[2] < HALF else UNDETERMINED
     said = []
     for row, name in enumerate(VARIANTS):
         texts = int(at_first[row].sum())
         where = _where(facts, row) if texts else ""
         said.append(f"{name.replace('_', '-')}: {texts} of {at_first.shape[1]} texts{where}")
-    claim = Claim(verdict, *share, "of texts", "; ".join(said) + ".")
+    claim = Claim(above(share, HALF), *share, "of texts", "; ".join(said) + ".")
     return decided(claim, "", "its interval holds half of the texts")
 
 
@@ -133,6 +131,6 @@ def beside_claim(facts: Facts) -> Claim:
     """S6."""
     beside = facts.sinks[:, 1:]
     share = share_interval(np.asarray(beside.any(axis=1)), groups=facts.groups)
-    verdict = "holds" if share[1] > FEW_TEXTS else "fails" if share[2] < FEW_TEXTS else UNDETERMINED
-    claim = Claim(verdict, *share, "of texts", f"{int(beside.sum())} such tokens beside position 0.")
+    said = f"{int(beside.sum())} such tokens beside position 0."
+    claim = Claim(above(share, FEW_TEXTS), *share, "of texts", said)
     return decided(claim, "", "its interval holds 1 text in 20")

@@ -9,6 +9,7 @@ from laminar_lens.errors import CaptureError
 from laminar_lens.stats.bootstrap import Interval, mean_interval, simultaneous_band
 from laminar_lens.stats.sinks import NORM_RATIO
 from laminar_lens.studies.layers import named_layers
+from laminar_lens.studies.lengths import over
 from laminar_lens.studies.sinks.numbers import Sinks
 
 HALF = 0.5
@@ -97,7 +98,7 @@ class Facts:
         """Of which blocks heads are, where not of all."""
         if not self.chosen:
             return ""
-        return f" of {named_layers(self.measured.block.tolist()).replace('layer', 'block')}"
+        return f" of {named_layers(self.measured.block, kind='block')}"
 
     @property
     def unseen(self) -> str:
@@ -117,16 +118,14 @@ class Facts:
             return 0.0
         norm = self.measured.norm[:, :, 0]
         there = norm[:, self.peak]
-        share = np.divide(norm[:, 0], there, out=np.full(len(norm), np.nan), where=there > 0)
-        found = mean_interval(share, groups=self.groups, seed=self.seed)
+        found = mean_interval(over(norm[:, 0], there), groups=self.groups, seed=self.seed)
         return float(found.estimate) if found.low > HALF else 0.0
 
     @cached_property
     def erased(self) -> Interval:
         """Share of its length over the median that is gone from `peak` to the last hidden state."""
         first = self.ratio[:, [self.peak, -1], 0]
-        left = np.divide(first[:, 1], first[:, 0], out=np.full(len(first), np.nan), where=first[:, 0] > 0)
-        return mean_interval(1 - left, groups=self.groups, seed=self.seed)
+        return mean_interval(1 - over(first[:, 1], first[:, 0]), groups=self.groups, seed=self.seed)
 
     @cached_property
     def growth(self) -> tuple[float, str]:

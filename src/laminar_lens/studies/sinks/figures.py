@@ -1,22 +1,17 @@
 """Figures of the sink study: lengths by position, attention by head, activations, and who writes the sink."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import line, needs
+from laminar_lens.figures.marks import heatmap, layer_curve, line, needs
 from laminar_lens.figures.style import (
     BASELINE,
     EARLY,
     RANDOM,
-    SHADES,
     TARGET,
     WITH_FIRST,
-    colorscale,
     layer_axis,
-    mean_and_band,
     new_figure,
     reference_line,
     shown,
@@ -38,28 +33,25 @@ def lengths(dataset: xr.Dataset) -> go.Figure | None:
         "positions 1 to 3 and, if measured, position 0 with random weights."
         + withheld_note(dataset, "norm_ratio_low"),
     )
-    layers = dataset["layer"].values
-    band = [dataset[f"norm_ratio{end}"].values for end in ("", "_low", "_high")]
-    mean_and_band(
-        figure, layers, *(part[:, 0] for part in band), name="position 0", band="95%, all together",
-        color=TARGET, hover="layer %{x}, position 0: %{y:.2f} times the median",
+    layers, ratio = dataset["layer"].values, dataset["norm_ratio"].values
+    layer_curve(
+        figure, dataset.isel(pos=0), "norm_ratio", name="position 0", band="95%, all together", color=TARGET,
+        hover="layer %{x}, position 0: %{y:.2f} times the median",
     )  # fmt: skip
 
-    def thin(y: Any, name: str, color: str, dash: str) -> None:
+    def thin(y: object, name: str, color: str, dash: str) -> None:
         hover = f"layer %{{x}}, {name}: %{{y:.2f}} times the median"
         line(figure, layers, y, name=name, color=color, hover=hover, width=1.4, dash=dash)
 
-    for place in range(1, min(4, band[0].shape[1])):
-        thin(band[0][:, place], f"position {place}", EARLY[place - 1], "solid")
+    for place in range(1, min(4, ratio.shape[1])):
+        thin(ratio[:, place], f"position {place}", EARLY[place - 1], "solid")
     if "random_norm_ratio" in dataset:
         thin(dataset["random_norm_ratio"].values[:, 0], "position 0, random weights", RANDOM, "4px,3px")
-    layer_axis(figure, layers.tolist())
     threshold = float(dataset.attrs["threshold"])
-    top = max(float(np.nanmax(band[0])), threshold) * 1.25
-    figure.update_layout(
-        yaxis={"title": {"text": "length (times the text's median)"}, "type": "log", "range": [
-            float(np.log10(max(0.05, 0.8 * float(np.nanmin(band[0]))))), float(np.log10(top))
-        ], "tickvals": TICKS, "ticktext": [f"{tick:,}" for tick in TICKS]}
+    ends = max(0.05, 0.8 * np.nanmin(ratio)), 1.25 * max(np.nanmax(ratio), threshold)
+    figure.update_yaxes(
+        title={"text": "length (times the text's median)"}, type="log", range=np.log10(ends).tolist(),
+        tickvals=TICKS, ticktext=[f"{tick:,}" for tick in TICKS],
     )  # fmt: skip
     reference_line(figure, threshold, f"{threshold:g} times: a sink")
     return figure
@@ -76,13 +68,9 @@ def attention(dataset: xr.Dataset) -> go.Figure | None:
         x="block",
     )
     values = dataset["attention_first"].values
-    figure.add_trace(
-        go.Heatmap(
-            z=values.T, x=dataset["block"].values, y=np.arange(values.shape[1]), zmin=0, zmax=1,
-            colorscale=colorscale(SHADES), xgap=2, ygap=2,
-            colorbar={"title": {"text": "attention"}, "thickness": 10, "outlinewidth": 0},
-            hovertemplate="block %{x}, head %{y}: %{z:.3f}<extra></extra>",
-        )
+    heatmap(
+        figure, dataset["block"].values, np.arange(values.shape[1]), values.T, title="attention", zmin=0,
+        zmax=1, xgap=2, ygap=2, hover="block %{x}, head %{y}: %{z:.3f}",
     )  # fmt: skip
     if values.size <= 96:
         figure.update_traces(texttemplate="%{z:.2f}", textfont={"size": 12})
@@ -102,18 +90,14 @@ def activations(dataset: xr.Dataset) -> go.Figure | None:
     shown_places = slice(0, POSITIONS)
     values = dataset["largest"].values[:, shown_places]
     names = dataset["largest_dimension"].values[:, shown_places].astype(str)
-    figure.add_trace(
-        go.Heatmap(
-            z=np.log10(values).T, x=dataset["layer"].values, y=dataset["pos"].values[shown_places],
-            customdata=np.stack([values.T, names.T.astype(float)], -1), colorscale=colorscale(SHADES),
-            xgap=2, ygap=2, colorbar={
-                "title": {"text": "times the<br>median"}, "thickness": 10, "outlinewidth": 0,
-                "tickvals": np.log10(TICKS).tolist(), "ticktext": [f"{tick:,}" for tick in TICKS],
-            },
-            hovertemplate="layer %{x}, position %{y}: %{customdata[0]:.1f} times the median, most often "
-            "dimension %{customdata[1]:.0f}<extra></extra>",
-        )
+    heatmap(
+        figure, dataset["layer"].values, dataset["pos"].values[shown_places], np.log10(values).T, xgap=2,
+        ygap=2, customdata=np.stack([values.T, names.T.astype(float)], -1), title="times the<br>median",
+        hover="layer %{x}, position %{y}: %{customdata[0]:.1f} times the median, most often dimension "
+        "%{customdata[1]:.0f}",
     )  # fmt: skip
+    ticks = {"tickvals": np.log10(TICKS).tolist(), "ticktext": [f"{tick:,}" for tick in TICKS]}
+    figure.update_traces(colorbar=ticks)
     if len(values) <= 14:
         figure.update_traces(text=names.T, texttemplate="%{text}", textfont={"size": 11})
     layer_axis(figure, dataset["layer"].values.tolist())

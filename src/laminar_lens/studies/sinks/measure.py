@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from laminar_lens.models.batches import PromptBatches, token_strings
 from laminar_lens.models.families import WRITES, family_of
 from laminar_lens.models.forward import Watch
 from laminar_lens.models.passes import Batch, each_batch
-from laminar_lens.models.steps import Step, StepWatch, has_hooks
+from laminar_lens.models.steps import Step, StepWatch, has_hooks, widened
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.measured import to_dataset
 from laminar_lens.studies.run import Run
@@ -171,10 +170,10 @@ class _Pass:
 
     def state(self, layer: int, state: Tensor) -> None:
         row, raw = int(np.searchsorted(self.out.layer, layer)), state.detach()
-        self.vectors(row, _widened(self.geometry.apply(layer, raw)))
+        self.vectors(row, widened(self.geometry.apply(layer, raw)))
         for at, geometry in enumerate(self.beside):
             assert self.out.beside is not None
-            norm = _widened(geometry.apply(layer, raw)).norm(dim=-1).cpu().numpy()
+            norm = widened(geometry.apply(layer, raw)).norm(dim=-1).cpu().numpy()
             self.out.beside[at, row, self.indices] = length_ratios(norm)[:, 0]
 
     def vectors(self, at: int, x: Tensor) -> None:
@@ -191,7 +190,7 @@ class _Pass:
         self.out.dimension[self.indices, at] = largest.indices.cpu().numpy()
         self.out.median[self.indices, at] = median.cpu().numpy()
 
-    def attention(self, row: int, pattern: Tensor, hook: Any) -> None:
+    def attention(self, row: int, pattern: Tensor, hook: object) -> None:
         """Mean attention that the queries from a position on pay to it.
 
         Source: arXiv 2410.10781, section 3: α_k = 1/(T − k) · Σ_{i ≥ k} A[i, k].
@@ -227,11 +226,6 @@ def _medians(x: Float[Tensor, "batch value"]) -> Float[Tensor, " batch"]:
     if x.device.type == "cpu":
         return torch.from_numpy(np.partition(x.numpy(), middle, axis=1)[:, middle].copy())
     return x.median(dim=1).values
-
-
-def _widened(x: Tensor) -> Tensor:
-    """Half precision as float32."""
-    return x.float() if x.element_size() < 4 else x
 
 
 def _limits(

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import numpy as np
 
+from laminar_lens.studies.lengths import RESIDUAL
 from laminar_lens.studies.measured import Axes
 
-RESIDUAL = "unit of the residual stream"
 VARIANTS = ("published", "relative", "scale_free")
 """|value| > 100 and > 1000 × the median |value|; the second alone; > 5 × the median norm of the text."""
 

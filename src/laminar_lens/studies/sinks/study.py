@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from laminar_lens.results import StudyResult
     from laminar_lens.studies.run import Run
 
-DEFAULT_TEXTS = 200
-
 
 @dataclass(frozen=True)
 class Sinks(Study):
@@ -35,11 +33,10 @@ class Sinks(Study):
     title: ClassVar[str] = "Sink study"
     view: ClassVar[str] = "laminar_lens.studies.sinks.view:VIEW"
     without: ClassVar[Mapping[str, str]] = {"backend": "it measures lengths, and no kernel of angles runs"}
-    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    n_texts: ClassVar[int] = 200
 
     def notes(self, run: "Run") -> list[str]:
-        given = run.options.geometry
-        name = given if isinstance(given, str) else given.name
+        name = run.options.geometry_name
         if name == "raw":
             return []
         return [

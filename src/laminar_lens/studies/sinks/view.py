@@ -3,10 +3,11 @@
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import Part, Section, View
 from laminar_lens.stats.sinks import HEAD_SHARE
 from laminar_lens.studies.sinks.figures import activations, attention, beside, lengths, writes
-from laminar_lens.tables import Column, Table, by_layer, listed
+from laminar_lens.tables import Column, Table, by_layer, listed, with_interval
 from laminar_lens.words import estimate, number
 
 NOTE = "Length: geometric mean over texts, with a 95% band over all layers and positions"
@@ -17,12 +18,11 @@ ATTENTION = (
 )
 
 
+@needs("norm_ratio")
 def position_0(dataset: xr.Dataset) -> Table | None:
     """Position 0's length in each layer, and the attention to it in the block that the layer comes out of."""
-    if "norm_ratio" not in dataset:
-        return None
     first = dataset.isel(pos=0)
-    length = listed(first, "norm_ratio", "norm_ratio_low", "norm_ratio_high")
+    length = with_interval(first, "norm_ratio")
     columns = [Column.of("length", estimate, length, unit="times the text's median", answer=True)]
     note = NOTE
     if "random_norm_ratio" in dataset:

@@ -3,11 +3,11 @@
 import numpy as np
 
 from laminar_lens.stats.sinks import HEAD_SHARE
-from laminar_lens.studies.claim import Claim
+from laminar_lens.studies.claim import NOT_APPLICABLE, Claim
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
-from laminar_lens.studies.sinks.writes import NOT_APPLICABLE, by_blocks
-from laminar_lens.words import decimal, interval, share
+from laminar_lens.studies.sinks.writes import by_blocks
+from laminar_lens.words import decimal, interval, said_of, share
 
 _ERASED = {
     "holds": "{} of that is gone in the last hidden state",
@@ -49,9 +49,7 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
         text = f"Undetermined whether position 0 is a sink: {size}{ci}."
     where = [f"in the geometry {facts.geometry!r}"] if facts.geometry != "raw" else []
     where += [f"of {named_layers(facts.layers)}"] if facts.chosen else []
-    if where:
-        said = ", ".join([*where, text[0].lower() + text[1:]])
-        text = said[0].upper() + said[1:]
+    text = said_of(where, text)
     return f"{text} {_attention_words(facts, claims['S2'])}{_beside_words(facts, claims['S6'])}"
 
 

@@ -5,14 +5,22 @@ import numpy as np
 from laminar_lens.models.families import WRITES
 from laminar_lens.stats.bootstrap import Interval, mean_interval
 from laminar_lens.stats.sinks import NORM_RATIO
-from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, because, decided, numbers
+from laminar_lens.studies.claim import (
+    NOT_APPLICABLE,
+    UNDETERMINED,
+    Claim,
+    above,
+    because,
+    decided,
+    numbers,
+    verdict,
+)
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import HALF, Facts
 
 MLP = WRITES.index("mlp")
 WRITER = 0.1
 """A block writes or erases if it accounts for more than this share of the growth."""
-NOT_APPLICABLE = "not applicable"
 NONE = "There is no such vector."
 NORMED = "The last hidden state is taken after the final norm, which no block writes."
 
@@ -20,40 +28,40 @@ NORMED = "The last hidden state is taken after the final norm, which no block wr
 def writing_claim(facts: Facts, long: Claim) -> Claim:
     """S4: MLPs' share of the growth from the embedding to the longest."""
     if why := _not_applicable(facts, long, written=True):
-        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
+        return Claim(NOT_APPLICABLE, evidence=why)
     if facts.embedded:
-        return Claim("fails", *NOTHING, "", _in_the_embedding(facts))
+        return Claim("fails", evidence=_in_the_embedding(facts))
     return _by_mlps(facts, written=True)
 
 
 def erased_claim(facts: Facts, long: Claim) -> Claim:
     """S5a: the share of its length over the median that is gone in the last hidden state."""
     if why := _no_last(facts, long):
-        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
+        return Claim(NOT_APPLICABLE, evidence=why)
     gone, (most, last) = facts.erased, facts.by_place.estimate[[facts.peak, -1], 0]
     said = (
         f"From {most:.1f} times the median in layer {facts.longest} to {last:.1f} in the last hidden state."
     )
-    claim = Claim(_over_half(gone), *numbers(gone), "of it", said + because(gone.withheld))
+    number = numbers(gone)
+    claim = Claim(above(number, HALF), *number, "of it", said + because(gone.withheld))
     return decided(claim, gone.withheld, "its interval holds a half")
 
 
 def by_mlps_claim(facts: Facts, long: Claim) -> Claim:
     """S5b: MLPs' share of its decline after the longest."""
     if why := _not_applicable(facts, long, written=False):
-        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
+        return Claim(NOT_APPLICABLE, evidence=why)
     return _by_mlps(facts, written=False)
 
 
 def left_claim(facts: Facts, long: Claim) -> Claim:
     """S5c: whether it is a sink by its length in the last hidden state."""
     if why := _no_last(facts, long):
-        return Claim(NOT_APPLICABLE, *NOTHING, "", why)
-    band = facts.by_place
-    estimate, low, high = (float(end[-1, 0]) for end in (band.estimate, band.low, band.high))
-    verdict = "fails" if low > NORM_RATIO else "holds" if high < NORM_RATIO else UNDETERMINED
+        return Claim(NOT_APPLICABLE, evidence=why)
+    band, number = facts.by_place, numbers(facts.by_place, -1, 0)
+    shown_so = verdict(number[2] < NORM_RATIO, number[1] > NORM_RATIO)
     said = f"A sink is over {NORM_RATIO:g} times as long as the median.{because(band.withheld)}"
-    claim = Claim(verdict, estimate, low, high, "times", said)
+    claim = Claim(shown_so, *number, "times", said)
     return decided(claim, band.withheld, f"its band holds {NORM_RATIO:g} times the median")
 
 
@@ -80,27 +88,22 @@ def _no_last(facts: Facts, long: Claim) -> str:
     return NORMED if facts.measured.final_norm else ""
 
 
-def _over_half(found: Interval) -> str:
-    return "holds" if found.low > HALF else "fails" if found.high < HALF else UNDETERMINED
-
-
 def _by_mlps(facts: Facts, *, written: bool) -> Claim:
     blocks, moved = facts.stretch(written=written), _moved(facts, written=written)
     verb = "grow" if written else "shrink"
     if moved.high <= 0:
-        return Claim("fails", *NOTHING, "", _unmoved(facts, written=written))
+        return Claim("fails", evidence=_unmoved(facts, written=written))
     if not moved.estimate > 0 or moved.low <= 0:
         unclear = f"Whether its length {verb}s is undetermined.{because(moved.withheld)}"
-        return Claim(UNDETERMINED, *NOTHING, "", unclear)
+        return Claim(UNDETERMINED, evidence=unclear)
     size, how = f"It {verb}s by {moved.estimate:.4g}", by_blocks(facts, written=written)
     if facts.measured.write is None or facts.undecomposed(blocks):
-        return Claim(UNDETERMINED, *NOTHING, "", f"{size}, {how}.")
+        return Claim(UNDETERMINED, evidence=f"{size}, {how}.")
     total = float(moved.estimate if written else -moved.estimate)
     share = facts.measured.write[:, blocks, MLP, 0].sum(axis=1) / total
     found = mean_interval(share, groups=facts.groups, seed=facts.seed)
-    claim = Claim(
-        _over_half(found), *numbers(found), "of it by MLPs", f"{size}, {how}.{because(found.withheld)}"
-    )
+    number, said = numbers(found), f"{size}, {how}.{because(found.withheld)}"
+    claim = Claim(above(number, HALF), *number, "of it by MLPs", said)
     return decided(claim, found.withheld, "its interval holds a half")
 
 
@@ -142,7 +145,7 @@ def by_blocks(facts: Facts, *, written: bool) -> str:
 
 
 def _named(blocks: list[int]) -> str:
-    return named_layers(blocks).replace("layer", "block")
+    return named_layers(blocks, kind="block")
 
 
 def _in_the_embedding(facts: Facts) -> str:

@@ -14,11 +14,10 @@ stands beside. N3 has no interval: the published form has none, and up to 1% lon
 
 import math
 
-import numpy as np
-
-from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
+from laminar_lens.stats.bootstrap import exponential
+from laminar_lens.studies.claim import UNDETERMINED, Claim, decided, numbers, verdict, worded
 from laminar_lens.studies.speech.facts import HELD, MEASURES, Facts
-from laminar_lens.words import decimal, interval, number, percent
+from laminar_lens.words import bracketed, decimal, number, percent
 
 NEGLIGIBLE = 0.01
 """A path that is longer by a smaller share is as long."""
@@ -47,14 +46,9 @@ def longer(facts: Facts, held: str) -> Claim:
     """N1 and N2."""
     found = ratio(facts, "path", PAIR, held)
     if not math.isfinite(found[0]):
-        return Claim(
-            UNDETERMINED, *NOTHING, "", f"{held.capitalize()}, no two texts tell nouns from adjectives."
-        )
-    verdict = UNDETERMINED
-    if found[2] < 1 + NEGLIGIBLE:
-        verdict = "fails"
-    elif found[1] > 1:
-        verdict = "holds"
+        return Claim(UNDETERMINED, evidence=f"{held.capitalize()}, no two texts tell nouns from adjectives.")
+    fails = found[2] < 1 + NEGLIGIBLE
+    shown_so = verdict(found[1] > 1 and not fails, fails)
     winding, turn = (told(ratio(facts, name, PAIR, held)) for name in ("tortuosity", "rotation"))
     at = place(facts, "path", PAIR, held)
     evidence = f"{held.capitalize()}. The ratio of tortuosities is {winding}, of rotations a layer {turn}."
@@ -64,31 +58,29 @@ def longer(facts: Facts, held: str) -> Claim:
             "classes and measures; the verdict goes by the band."
         )
     reason = f"its band reaches from 1 or below to {1 + NEGLIGIBLE:g} or beyond"
-    return decided(Claim(verdict, *found, "times", evidence), facts.withheld(*at), reason)
+    return decided(Claim(shown_so, *found, "times", evidence), facts.withheld(*at), reason)
 
 
 def published(facts: Facts, matched: Claim) -> Claim:
     """N3."""
     found = published_ratio(facts, PAIR)
     if not math.isfinite(found):
-        return Claim(UNDETERMINED, *NOTHING, "", "A class has no mean state.")
+        return Claim(UNDETERMINED, evidence="A class has no mean state.")
     whole = published_ratio(facts, PAIR, "mean")
     evidence = (
         f"It takes the mean of a class's states, and of that two dimensions; here {decimal(found, 3)} times, "
         f"in all dimensions {decimal(whole, 3)}. It has no interval, as words of one "
         f"text are not independent; up to {percent(NEGLIGIBLE)} longer is as long."
     )
-    claim = Claim(UNDETERMINED, found, math.nan, math.nan, "times", evidence)
-    if matched.verdict == UNDETERMINED:
-        return decided(claim, "", "it is undetermined which class has the longer path")
     same = (found > 1 + NEGLIGIBLE) == (matched.verdict == "holds")
-    return Claim("holds" if same else "fails", found, math.nan, math.nan, "times", evidence)
+    shown_so = UNDETERMINED if matched.verdict == UNDETERMINED else "holds" if same else "fails"
+    claim = Claim(shown_so, found, unit="times", evidence=evidence)
+    return decided(claim, "", "it is undetermined which class has the longer path")
 
 
 def ratio(facts: Facts, measure: str, pair: tuple[str, str], held: str) -> Numbers:
     """The first class's over the second's, geometric mean over texts, with its interval."""
-    at, one = place(facts, measure, pair, held), facts.effect
-    return float(np.exp(one.estimate[at])), float(np.exp(one.low[at])), float(np.exp(one.high[at]))
+    return numbers(exponential(facts.effect), *place(facts, measure, pair, held))
 
 
 def place(facts: Facts, measure: str, pair: tuple[str, str], held: str) -> tuple[int, int, int]:
@@ -104,5 +96,4 @@ def published_ratio(facts: Facts, pair: tuple[str, str], form: str = "plane") ->
 
 def told(found: Numbers) -> str:
     """A ratio with its interval."""
-    ends = f" [{interval(found[1], found[2], 3, join=', ')}]" if math.isfinite(found[1]) else ""
-    return f"{decimal(found[0], 3)}{ends}" if math.isfinite(found[0]) else "not defined"
+    return bracketed(*found, digits=3, missing="not defined")

@@ -1,7 +1,6 @@
 """The classes of words that are compared, as they are asked for. Nothing heavy is imported."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from laminar_lens.arguments import shown
 from laminar_lens.errors import InputError
@@ -18,7 +17,7 @@ OF_TAG = {tag: at for at, tags in enumerate(CLASSES.values()) for tag in tags}
 NONE = -1
 
 
-def chosen_classes(name: str, given: Any) -> tuple[str, ...]:
+def chosen_classes(name: str, given: object) -> tuple[str, ...]:
     """The classes that are asked for, in their usual order.
 
     Raises:

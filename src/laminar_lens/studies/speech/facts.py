@@ -5,9 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import MIN_TEXTS, Interval, TooFewError, band_or_nothing
+from laminar_lens.stats.bootstrap import MIN_TEXTS, Interval, band_or_nothing
 from laminar_lens.stats.means import mean
-from laminar_lens.stats.permutation import SignFlip, sign_flip
+from laminar_lens.stats.permutation import SignFlip, flips_or_nothing
 from laminar_lens.studies.lengths import logarithm, over, tortuosity
 from laminar_lens.studies.speech.classes import CLASSES, check_classes
 from laminar_lens.studies.speech.effects import by_text, pairs
@@ -113,13 +113,8 @@ class Facts:
     @cached_property
     def flips(self) -> SignFlip | None:
         """The test that each is 0 on average, adjusted for the largest of all."""
-        x = self.effects.reshape(len(self.effects), -1)
-        if np.isfinite(x).sum(axis=0).max(initial=0) < 2:
-            return None
-        try:
-            return sign_flip(x, groups=self.measured.group, n_perm=self.n_perm, seed=self.seed)
-        except TooFewError:
-            return None
+        how = {"n_perm": self.n_perm, "seed": self.seed}
+        return flips_or_nothing(self.effects, groups=self.measured.group, **how)
 
     @cached_property
     def p(self) -> np.ndarray:

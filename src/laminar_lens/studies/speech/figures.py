@@ -1,12 +1,10 @@
 """Figures of the speech study: ratios between classes, curves by class, and mean states in their plane."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import needs
+from laminar_lens.figures.marks import dots, layer_curve, needs
 from laminar_lens.figures.style import (
     BASELINE,
     RANDOM,
@@ -14,12 +12,11 @@ from laminar_lens.figures.style import (
     TARGET,
     WITH_FIRST,
     WITHOUT_FIRST,
-    layer_axis,
-    mean_and_band,
     new_figure,
     reference_line,
     withheld_note,
 )
+from laminar_lens.tables import ENDS
 
 LOOK = {
     "nouns": (TARGET, "solid", "circle"),
@@ -52,16 +49,12 @@ def ratios(dataset: xr.Dataset) -> go.Figure | None:
     for measure, (label, color) in MEASURES.items():
         for held, symbol in HELD.items():
             of = dataset.sel(measure=measure, held=held)
-            mean, low, high = (of[f"ratio{end}"].values for end in ("", "_low", "_high"))
-            ends: dict[str, Any] = {"type": "data", "thickness": 2, "width": 4, "symmetric": False}
-            figure.add_trace(
-                go.Scatter(
-                    x=mean, y=np.arange(len(rows)) + next(shifts), mode="markers", customdata=rows,
-                    name=label, legendgroup=label, showlegend=held == "matched",
-                    marker={"color": color, "size": 9, "symbol": symbol},
-                    error_x={**ends, "array": high - mean, "arrayminus": mean - low},
-                    hovertemplate=f"{label}, %{{customdata}}, {held}: %{{x:.3f}}<extra></extra>",
-                )
+            band = [of[f"ratio{end}"].values for end in ENDS]
+            dots(
+                figure, np.arange(len(rows)) + next(shifts), band, along="x", width=4, customdata=rows,
+                name=label, legendgroup=label, showlegend=held == "matched",
+                marker={"color": color, "size": 9, "symbol": symbol},
+                hover=f"{label}, %{{customdata}}, {held}: %{{x:.3f}}",
             )  # fmt: skip
     figure.add_vline(x=1, line={"color": RULE, "width": 1})
     words = [row.replace(" / ", " /<br>") for row in rows]
@@ -73,13 +66,10 @@ def ratios(dataset: xr.Dataset) -> go.Figure | None:
 def _by_class(dataset: xr.Dataset, name: str, title: str, caption: str, axis: str) -> go.Figure:
     """A number by layer, a curve a class."""
     figure = new_figure(title, caption + withheld_note(dataset, f"{name}_low"))
-    layers = dataset["layer"].values
     for one in dataset["class"].values.tolist():
         color, dash, _ = LOOK.get(one, (BASELINE, "solid", "circle"))
-        band = [dataset[f"{name}{end}"].sel({"class": one}).values for end in ("", "_low", "_high")]
-        hover = f"layer %{{x}}, {one}: %{{y:.4g}}"
-        mean_and_band(figure, layers, *band, name=one, color=color, dash=dash, hover=hover, opacity=0.16)
-    layer_axis(figure, layers.tolist())
+        look = {"name": one, "color": color, "dash": dash, "hover": f"layer %{{x}}, {one}: %{{y:.4g}}"}
+        layer_curve(figure, dataset.sel({"class": one}), name, **look, opacity=0.16)
     figure.update_yaxes(title={"text": axis})
     return figure
 

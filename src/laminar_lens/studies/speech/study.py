@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from laminar_lens.arguments import MOST_DRAWS, checked, text
+from laminar_lens.arguments import checked, text
 from laminar_lens.axes import Labels, Progress, Prompts
-from laminar_lens.errors import InputError
 from laminar_lens.models.hooked import HookedModel
-from laminar_lens.studies.fields import MEASURE, TEXT, between, choice, listed, one_of, option
+from laminar_lens.studies.fields import MEASURE, N_PERM, TEXT, check_flips, choice, listed, one_of, option
 from laminar_lens.studies.options import GeometryLike, Interventions
 from laminar_lens.studies.speech.classes import CLASSES, check_classes, chosen_classes
 from laminar_lens.studies.speech.taggers import check_tagger, installed_tagger
@@ -66,14 +65,13 @@ class Speech(Study):
     pieces: str = option(
         "last", f"Tokens that stand for a word: {listed(PIECES)}.", "CHOICE", one_of(*PIECES)
     )
-    n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
+    n_perm: int = option(10_000, *N_PERM)
 
     def __post_init__(self) -> None:
         check_tagger("tagger", self.tagger)
         object.__setattr__(self, "classes", chosen_classes("classes", self.classes))
         choice("pieces", text("pieces", self.pieces), PIECES)
-        if self.n_perm < 1:
-            raise InputError(f"n_perm={self.n_perm} draws no sign flip: give at least 1, usually 10000")
+        check_flips(self.n_perm)
 
     def accepts(self, run: "Run") -> None:
         installed_tagger("tagger", self.tagger)

@@ -23,7 +23,7 @@ SHIPPED = "the shipped tags"
 Tagger = Callable[[str], Any]
 
 
-def check_tagger(name: str, given: Any) -> Any:
+def check_tagger(name: str, given: object) -> Any:
     """A function, or what may be the name of one.
 
     Raises:
@@ -68,7 +68,7 @@ def loaded(given: Any) -> tuple[Tagger, str]:
     return given, qualified_name(given)
 
 
-def check_number(n: int, tagger: Any) -> None:
+def check_number(n: int, tagger: object) -> None:
     """Refuses fewer than two passages, and more than a tagger has to tag.
 
     Raises:

@@ -118,7 +118,7 @@ class TaggedTexts:
         return [f"{said}: {joined(why)}."]
 
 
-def tagged_texts(run: Run, given: Prompts, tagger: Any) -> TaggedTexts:
+def tagged_texts(run: Run, given: Prompts, tagger: object) -> TaggedTexts:
     """The texts that are observations, tagged and cut where the context ends.
 
     Raises:
@@ -158,7 +158,7 @@ def tagged_texts(run: Run, given: Prompts, tagger: Any) -> TaggedTexts:
     return found
 
 
-def _read(run: Run, given: Prompts, tagger: Any) -> tuple[list[Tagged], str, np.ndarray | None, str]:
+def _read(run: Run, given: Prompts, tagger: object) -> tuple[list[Tagged], str, np.ndarray | None, str]:
     """The texts with their words, where they are from, the group of each, and what tagged them."""
     options, labels = run.options, None
     if given is None or (isinstance(given, str) and given == PASSAGES):

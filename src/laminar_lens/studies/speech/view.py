@@ -1,14 +1,14 @@
 """How a speech study is shown."""
 
-import math
+from functools import partial
 
 import xarray as xr
 
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import Part, Section, View
-from laminar_lens.studies.speech.claims import told
 from laminar_lens.studies.speech.figures import paths, plane, ratios, rotations, windings
-from laminar_lens.tables import Column, Table
-from laminar_lens.words import estimate, number
+from laminar_lens.tables import ENDS, Column, Table, listed, with_interval
+from laminar_lens.words import bracketed, estimate, number
 
 SAID = {"tortuosity": "winding"}
 RATIOS_NOTE = (
@@ -28,10 +28,9 @@ CLASSES_NOTE = (
 )
 
 
+@needs("ratio")
 def ratio_table(dataset: xr.Dataset) -> Table | None:
     """Every pair of classes, one row a measure and pair."""
-    if "ratio" not in dataset:
-        return None
     rows = [(m, c) for m in dataset["measure"].values.tolist() for c in dataset["compared"].values.tolist()]
     parts = [dataset.sel(measure=m, compared=c) for m, c in rows]
     columns = [
@@ -40,11 +39,8 @@ def ratio_table(dataset: xr.Dataset) -> Table | None:
     ]
     for held, spare in (("matched", 0), ("as they are", 1)):
         key = held.replace(" ", "_")
-        ends = {
-            f"{key}{end}": [float(one[f"ratio{end}"].sel(held=held)) for one in parts]
-            for end in ("", "_low", "_high")
-        }
-        columns.append(Column.of(held, _ratio, ends, spare=spare, answer=not spare))
+        ends = {f"{key}{end}": [float(one[f"ratio{end}"].sel(held=held)) for one in parts] for end in ENDS}
+        columns.append(Column.of(held, partial(bracketed, digits=3), ends, spare=spare, answer=not spare))
     if "ratio_p" in dataset:
         p = [float(one["ratio_p"].sel(held="matched")) for one in parts]
         columns.append(Column.of("p", number, {"matched_p": p}, spare=2))
@@ -53,33 +49,20 @@ def ratio_table(dataset: xr.Dataset) -> Table | None:
     return Table("ratios", "Classes of words, two by two", tuple(columns), note)
 
 
-def _ratio(value: float, low: float, high: float) -> str:
-    """With three decimals: what matters is a hundredth from 1."""
-    return told((value, low, high)) if math.isfinite(value) else "–"
-
-
+@needs("published_length")
 def class_table(dataset: xr.Dataset) -> Table | None:
     """Each class through all layers, and the published form beside."""
-    if "published_length" not in dataset:
-        return None
     last = dataset.isel(layer=-1)
-    names = dataset["class"].values.tolist()
-    columns = [
-        Column("class", tuple(names), values={"class": names}),
-        Column.of("words", number, {"words": dataset["words"].values.tolist()}, spare=1),
-        *(_column(title, last, name, spare) for title, name, spare in _CLASS),
-        Column.of("mean state", number, {"mean_length": dataset["mean_length"].values.tolist()}, spare=2),
-        Column.of("published", number, {"published_length": dataset["published_length"].values.tolist()}),
-    ]
-    return Table("classes", "Each class, through all layers", tuple(columns), CLASSES_NOTE)
-
-
-_CLASS = (("path", "path", 0), ("winding", "tortuosity", 3), ("turn (rad)", "rotation", 4))
-
-
-def _column(title: str, dataset: xr.Dataset, name: str, spare: int) -> Column:
-    ends = {f"{name}{end}": dataset[f"{name}{end}"].values.tolist() for end in ("", "_low", "_high")}
-    return Column.of(title, estimate, ends, spare=spare)
+    columns = (
+        Column.of("class", str, listed(dataset, "class")),
+        Column.of("words", number, listed(dataset, "words"), spare=1),
+        Column.of("path", estimate, with_interval(last, "path")),
+        Column.of("winding", estimate, with_interval(last, "tortuosity"), spare=3),
+        Column.of("turn (rad)", estimate, with_interval(last, "rotation"), spare=4),
+        Column.of("mean state", number, listed(dataset, "mean_length"), spare=2),
+        Column.of("published", number, listed(dataset, "published_length")),
+    )
+    return Table("classes", "Each class, through all layers", columns, CLASSES_NOTE)
 
 
 VIEW = View(

@@ -5,7 +5,7 @@ import math
 from laminar_lens.studies.claim import UNDETERMINED, Claim
 from laminar_lens.studies.speech.claims import NEGLIGIBLE, ratio
 from laminar_lens.studies.speech.facts import HELD, Facts
-from laminar_lens.words import because, decimal, interval, joined
+from laminar_lens.words import appended, because, decimal, joined
 
 _MATCHED_ON = "paths than adjectives, matched on frequency, pieces, position and length"
 _LEAST = "by a hundredth or more"
@@ -84,7 +84,4 @@ def _all(facts: Facts) -> str:
 def _times(claim: Claim) -> str:
     if not math.isfinite(claim.estimate):
         return "no ratio is defined"
-    ci = ""
-    if math.isfinite(claim.low):
-        ci = f" (95% band {interval(claim.low, claim.high, 3, join=' to ')})"
-    return f"{decimal(claim.estimate, 3)}{ci} times as long"
+    return f"{decimal(claim.estimate, 3)}{appended(claim.low, claim.high, 3, join=' to ')} times as long"

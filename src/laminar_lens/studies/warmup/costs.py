@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.stats.bootstrap import mean_interval, nothing, simultaneous_band
+from laminar_lens.stats.bootstrap import band_or_nothing, mean_or_nothing
 from laminar_lens.stats.warmup_costs import SPANS, Plan, angle_costs, left_out
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.warmup.measure import Measurement
@@ -24,7 +24,6 @@ NONE = -1
 """Stands for "at no number of texts" in integer arrays."""
 MOST = 10**9
 """A larger number of texts is not told from it."""
-FEW = "fewer than 2 texts have a value"
 NOTE = (
     "A mean over the tokens k … T − 1 of texts, against the later tokens. Bias: in radians with a 95% band "
     "over all layers, T and k; of the mean vector in typical lengths (root mean square), along the direction "
@@ -60,9 +59,7 @@ def _variables(name: str, values: np.ndarray, groups: np.ndarray | None, seed: i
     (what, units), (bias, spread) = STATISTICS[name], values
     band, of = (
         make(part, groups=groups, seed=seed)
-        if np.isfinite(part).sum(0).max(initial=0) >= 2
-        else nothing(part.shape[1:], FEW)
-        for make, part in ((simultaneous_band, bias), (mean_interval, spread))
+        for make, part in ((band_or_nothing, bias), (mean_or_nothing, spread))
     )
     with np.errstate(invalid="ignore"):
         sd = [np.sqrt(end) for end in (of.estimate, of.low, of.high)]

@@ -6,25 +6,19 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import layer_lines, needs, position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import layer_curve, layer_lines, needs, position_axis, shift_axis, tolerance
 from laminar_lens.figures.style import (
     INK,
     RANDOM,
     SOFT,
     TARGET,
     WITH_FIRST,
-    angle_axis,
     fade,
     key,
     layer_axis,
-    mean_and_band,
     new_figure,
     withheld_note,
 )
-
-
-def _ends(tau: float | None) -> list[float]:
-    return [] if tau is None else [-tau, tau]
 
 
 def _reference_window(figure: go.Figure, dataset: xr.Dataset) -> None:
@@ -46,7 +40,7 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
         "picks the layer, the thin lines are the others.",
     )
     layers, x = dataset["layer"].values.tolist(), dataset["pair"].values.tolist()
-    delta, curves, tau = dataset["delta"].values, _curves(dataset), tolerance(dataset)
+    delta, curves = dataset["delta"].values, _curves(dataset)
     layer_lines(figure, layers, x, delta, hover="pair (%{x}, next), δ", width=1.0)
     first = len(figure.data)
     start = int(np.argmax(np.abs(np.nan_to_num(delta[:, 0]))))
@@ -60,12 +54,9 @@ def warmup_delta(dataset: xr.Dataset) -> go.Figure | None:
     slider = {"steps": steps, "active": start, "currentvalue": {"prefix": "layer "}, "pad": {"t": 56}}
     figure.update_layout(height=560, sliders=[slider])
     position_axis(figure, x)
-    seen = [
-        dataset[name].values for name in ("delta", "band_low", "band_high", "random_delta") if name in dataset
-    ]
-    seen.append(np.array(_ends(tau)))
-    angle_axis(figure, seen, title="shift δ (rad)", zero=True)
-    tolerance_band(figure, tau)
+    names = ("delta", "band_low", "band_high", "random_delta")
+    seen = [dataset[name].values for name in names if name in dataset]
+    shift_axis(figure, dataset, seen, "shift δ (rad)")
     _reference_window(figure, dataset)
     return figure
 
@@ -110,9 +101,7 @@ def random_init(dataset: xr.Dataset) -> go.Figure | None:
     random = dataset["random_delta"].values
     layer_lines(figure, layers, x, random, hover="random weights, pair (%{x}, next), δ")
     position_axis(figure, x)
-    tau = tolerance(dataset)
-    angle_axis(figure, [random, _ends(tau)], title="shift δ (rad)", zero=True)
-    tolerance_band(figure, tau)
+    shift_axis(figure, dataset, [random], "shift δ (rad)")
     return figure
 
 
@@ -239,14 +228,7 @@ def paired_shift(dataset: xr.Dataset) -> go.Figure | None:
         "What being first does to a pair, with the tokens themselves held fixed; above 0, first pairs "
         "are wider." + withheld_note(dataset, "paired_shift_low"),
     )
-    layers = dataset["layer"].values
-    band = [dataset[f"paired_shift{end}"].values for end in ("", "_low", "_high")]
-    mean_and_band(
-        figure, layers, *band, name="paired shift", band="95% interval", color=TARGET,
-        hover="layer %{x}: %{y:.3f} rad",
-    )  # fmt: skip
-    layer_axis(figure, layers.tolist())
-    tau = tolerance(dataset)
-    angle_axis(figure, [*band, _ends(tau)], title="paired shift (rad)", zero=True)
-    tolerance_band(figure, tau)
+    look = {"name": "paired shift", "band": "95% interval", "color": TARGET}
+    band = layer_curve(figure, dataset, "paired_shift", hover="layer %{x}: %{y:.3f} rad", **look)
+    shift_axis(figure, dataset, band, "paired shift (rad)")
     return figure

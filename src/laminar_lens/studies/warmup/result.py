@@ -96,7 +96,7 @@ class WarmupResult(StudyResult):
     @checked()
     def mask(
         self,
-        tokens: Any = None,
+        tokens: object = None,
         *,
         states: ResidualStates | None = None,
         model: HookedModel | None = None,
@@ -104,7 +104,7 @@ class WarmupResult(StudyResult):
         padding: Mask = None,
         document_starts: Starts = None,
         strict: bool = False,
-        layer: Any = None,
+        layer: object = None,
     ) -> Bool[Tensor, "batch pos"]:
         """Which tokens to keep in any other analysis: True = keep, padding False.
 
@@ -196,7 +196,7 @@ class WarmupResult(StudyResult):
         return -1 if bos is None else int(bos)
 
     @checked()
-    def positions_to_skip(self, strict: bool = False, layer: Any = None) -> int:
+    def positions_to_skip(self, strict: bool = False, layer: object = None) -> int:
         """How many first tokens to leave out: `skip`, or that of one layer.
 
         Raises:
@@ -218,7 +218,7 @@ class WarmupResult(StudyResult):
             )
         return int(k_hi)
 
-    def _of_layer(self, layer: Any) -> dict[str, Any]:
+    def _of_layer(self, layer: object) -> dict[str, Any]:
         """Verdict and bounds of one layer."""
         rows = {row["layer"]: row for row in self.by_layer}
         number = whole("layer", layer)

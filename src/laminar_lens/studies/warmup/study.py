@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from laminar_lens.studies.run import Run
     from laminar_lens.studies.warmup.result import WarmupResult
 
-DEFAULT_TEXTS = USUAL_TEXTS
-
 
 @dataclass(frozen=True)
 class Warmup(Study):
@@ -32,7 +30,7 @@ class Warmup(Study):
     view: ClassVar[str] = "laminar_lens.studies.warmup.view:VIEW"
     result: ClassVar[str] = "laminar_lens.studies.warmup.result:WarmupResult"
     without: ClassVar[Mapping[str, str]] = {}
-    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    n_texts: ClassVar[int] = USUAL_TEXTS
     command: ClassVar[str] = "laminar_lens.studies.warmup.command:WarmupCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("reference",)
 

@@ -7,6 +7,7 @@ from typing import Any
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, LATER, Part, Section, View
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.warmup import costs
@@ -45,24 +46,22 @@ MISSING = -1
 """In the file, a number of tokens or texts that does not exist."""
 
 
+@needs("k_hi")
 def by_layer(dataset: xr.Dataset) -> Table | None:
     """How many first positions to leave out, one row a layer."""
-    if "k_hi" not in dataset:
-        return None
     found = {name: _values(dataset, name) for name in NAMES if name in dataset}
     columns = [_column(name, found) for name in found]
     return table_by_layer("by_layer", "Warm-up by layer", dataset["layer"].values, columns, NOTE)
 
 
+@needs("tolerance_k_hi")
 def by_tolerance(dataset: xr.Dataset) -> Table | None:
     """How many first positions to leave out at each tolerance, and which layers ask for so many."""
-    if "tolerance_k_hi" not in dataset:
-        return None
     tau, layers = dataset["tolerance"].values.tolist(), dataset["layer"].values
     enough, least = (_values(dataset, f"tolerance_{name}") for name in ("k_hi", "k_lo"))
     each = dataset["tolerance_k_hi_by_layer"].values
     asking = [
-        "" if k == 0 else named_layers(layers[row == (MISSING if k is None else k)].tolist())
+        "" if k == 0 else named_layers(layers, row == (MISSING if k is None else k))
         for k, row in zip(enough, each, strict=True)
     ]
     columns = (

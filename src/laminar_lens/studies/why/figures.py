@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from laminar_lens.figures.marks import line, needs, position_axis, tolerance, tolerance_band
+from laminar_lens.figures.marks import layer_curve, line, needs, position_axis, shift_axis
 from laminar_lens.figures.style import (
     BASELINE,
     INK,
@@ -47,38 +47,20 @@ _VERDICTS = {
 """From the bottom up."""
 
 
-def _layers(dataset: xr.Dataset) -> list[int]:
-    return [int(layer) for layer in dataset["layer"].values]
-
-
 def _lines(figure: go.Figure, dataset: xr.Dataset, names: tuple[str, ...]) -> list[Any]:
     """Effects with their simultaneous bands; those that this model does not have are left out."""
     seen: list[Any] = []
     for name in names:
         one = dataset.sel(effect=name)
-        band = [one[f"effect_{part}"].values for part in ("mean", "band_low", "band_high")]
-        if not np.isfinite(band[0]).any():
-            continue
-        text, color = _EFFECTS[name]
-        hover = f"layer %{{x}}, {name}: %{{y:.3f}} rad"
-        mean_and_band(
-            figure, dataset["layer"].values, *band, name=text, color=color, hover=hover, opacity=0.18
-        )
-        seen += band
+        if one["effect_mean"].notnull().any():
+            text, color = _EFFECTS[name]
+            look = {"name": text, "color": color, "hover": f"layer %{{x}}, {name}: %{{y:.3f}} rad"}
+            ends = ("mean", "band_low", "band_high")
+            seen += layer_curve(figure, one, "effect_", ends=ends, opacity=0.18, **look)
     return seen
 
 
-def _finish(
-    figure: go.Figure, dataset: xr.Dataset, seen: list[Any], title: str = "effect (rad)"
-) -> go.Figure:
-    layer_axis(figure, _layers(dataset))
-    tau = tolerance(dataset)
-    angle_axis(figure, [*seen, [] if tau is None else [-tau, tau]], title=title, zero=True)
-    tolerance_band(figure, tau)
-    return figure
-
-
-def _dotted(figure: go.Figure, x: Any, y: Any, name: str, color: str) -> None:
+def _dotted(figure: go.Figure, x: object, y: object, name: str, color: str) -> None:
     hover = f"layer %{{x}}, {name}: %{{y:.3f}} rad"
     line(figure, x, y, name=name, color=color, hover=hover, width=2.0, dash="4px,3px")
 
@@ -93,7 +75,8 @@ def why_effects(dataset: xr.Dataset) -> go.Figure | None:
     )
     seen = _lines(figure, dataset, ("E11", "E10", "E01"))
     _dotted(figure, dataset["layer"].values, dataset["half_E11"].values, "½E11", SOFT)
-    return _finish(figure, dataset, seen)
+    shift_axis(figure, dataset, seen, "effect (rad)")
+    return figure
 
 
 @needs("effect_band_low")
@@ -104,7 +87,7 @@ def why_verdict(dataset: xr.Dataset) -> go.Figure | None:
         "What is enough to make a pair in the body behave as the first: all verdicts together are right with "
         "95% confidence. Layer 0 has no context, so that position can be its only cause.",
     )
-    verdicts, layers = dataset["verdict"].values.astype(str), np.array(_layers(dataset))
+    verdicts, layers = dataset["verdict"].values.astype(str), dataset["layer"].values
     e11 = dataset.sel(effect="E11")["effect_mean"].values
     names = list(_VERDICTS)
     for name, (color, symbol) in _VERDICTS.items():
@@ -131,7 +114,9 @@ def why_excess(dataset: xr.Dataset) -> go.Figure | None:
         "Excess = T + E11, text by text: T belongs to the tokens (as they stand behind another text), E11 to "
         "being first." + withheld_note(dataset, "effect_band_low"),
     )
-    return _finish(figure, dataset, _lines(figure, dataset, ("excess", "T", "E11")))
+    seen = _lines(figure, dataset, ("excess", "T", "E11"))
+    shift_axis(figure, dataset, seen, "effect (rad)")
+    return figure
 
 
 @needs("effect_band_low")
@@ -145,15 +130,11 @@ def why_cells(dataset: xr.Dataset) -> go.Figure | None:
     x, seen = dataset["layer"].values, []
     for name, (text, color) in _CELLS.items():
         one = dataset.sel(place="first", cell=name)
-        band = [one[f"cell_{part}"].values for part in ("mean", "low", "high")]
-        if np.isfinite(band[0]).any():
-            mean_and_band(
-                figure, x, *band, name=text, color=color, hover=f"layer %{{x}}, {text}: %{{y:.3f}} rad"
-            )
-            seen += band
+        if one["cell_mean"].notnull().any():
+            look = {"name": text, "color": color, "hover": f"layer %{{x}}, {text}: %{{y:.3f}} rad"}
+            seen += layer_curve(figure, one, "cell", ends=("_mean", "_low", "_high"), **look)
     body = dataset["reference_mean"].values
     _dotted(figure, x, body, "the body's mean", SOFT)
-    layer_axis(figure, _layers(dataset))
     angle_axis(figure, [*seen, body])
     return figure
 
@@ -172,7 +153,8 @@ def why_places(dataset: xr.Dataset) -> go.Figure | None:
         random = dataset.sel(effect="E11")["random_effect"].values
         _dotted(figure, dataset["layer"].values, random, "E11 with random weights", RANDOM)
         seen.append(random)
-    return _finish(figure, dataset, seen, "E11 (rad)")
+    shift_axis(figure, dataset, seen, "E11 (rad)")
+    return figure
 
 
 @needs("trend_line")

@@ -13,7 +13,7 @@ from laminar_lens.models.hooked import HookedModel
 from laminar_lens.stats.why_effects import EFFECTS, effects
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.why.cells import Cells, measure_cells
+from laminar_lens.studies.why.cells import measure_cells
 from laminar_lens.studies.why.places import exchange
 
 RANDOM_TEXTS = 100
@@ -62,7 +62,10 @@ def measure(run: Run, at: Wholes) -> xr.Dataset:
     swapped = exchange(len(rows), run.groups, run.options.seed)
     kinds = (run.geometry, *(one for one in run.beside.values() if one.name != run.geometry.name))
     found = measure_cells(run, run.tokens, swapped, at=at, has_positions=has_positions, geometries=kinds)
-    e11 = {kind.name: _e11(cells) for kind, cells in zip(kinds, found, strict=True)}
+    e11 = {
+        kind.name: effects(one.angle[0], one.angle[1], one.reference)["E11"]
+        for kind, one in zip(kinds, found, strict=True)
+    }
     return to_dataset(
         Measurement(
             angle=found[0].angle,
@@ -86,10 +89,6 @@ def measure(run: Run, at: Wholes) -> xr.Dataset:
             "backend": found[0].backend,
         },
     )
-
-
-def _e11(cells: Cells) -> np.ndarray:
-    return effects(cells.angle[0], cells.angle[1], cells.reference)["E11"]
 
 
 def _can_restart(model: HookedModel, notes: list[str]) -> bool:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from laminar_lens.studies.texts import Texts
     from laminar_lens.studies.why.result import WhyResult
 
-DEFAULT_TEXTS = 400
 """Simultaneous intervals of ±0.04 rad where a bigram's angle moves by 0.3 rad (sd): an effect of 2τ shows."""
 
 
@@ -40,7 +39,7 @@ class Why(Study):
     without: ClassVar[Mapping[str, str]] = {
         "prepend_bos": "a pair with a BOS has no counterpart inside a text"
     }
-    n_texts: ClassVar[int] = DEFAULT_TEXTS
+    n_texts: ClassVar[int] = 400
     least: ClassVar[int] = 4  # texts exchange their beginnings
     command: ClassVar[str] = "laminar_lens.studies.why.command:WhyCommand"
     remeasured: ClassVar[tuple[str, ...]] = ("at",)

@@ -7,6 +7,7 @@ from itertools import starmap
 import xarray as xr
 
 from laminar_lens.figures.geometries import Headline
+from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import GEOMETRIES, INTERVENTIONS, Section, View
 from laminar_lens.studies.why.figures import (
     why_cells,
@@ -29,10 +30,9 @@ NOTE = (
 )
 
 
+@needs("effect_band_low")
 def effects(dataset: xr.Dataset) -> Table | None:
     """The effects in radians, one row a layer, with intervals that are simultaneous over layers."""
-    if "effect_band_low" not in dataset:
-        return None
     verdict, sign = (tuple(map(str, dataset[name].values)) for name in ("verdict", "sign"))
     names = dataset["effect"].values.tolist()
     columns = [

@@ -1,7 +1,7 @@
 """The answer of a why-study in plain words, and as claim C8."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_effects import CAUSES
 from laminar_lens.stats.why_places import EFFECTS, Trend
-from laminar_lens.studies.claim import NOTHING, Claim, because, decided, numbers, signed
+from laminar_lens.studies.claim import Claim, because, decided, numbers, signed
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.words import decimal, interval
 
@@ -62,7 +62,8 @@ def _one(found: Found, answer: WhyAnswer, layers: Sequence[int], texts: str, has
     size = f"being first makes a pair {_size(found, layers, texts)}"
     head = found.verdict.capitalize()
     if found.verdict == "undetermined":
-        return f"{head}: {size}, but {answer.reason}{_factors(found)}."
+        factors = _sizes(found, ("E01", "E10"))
+        return f"{head}: {size}, but {answer.reason} ({factors} rad)."
     if not has_positions:
         return (
             f"{head}: {size}, and cutting the context off is all it takes; a restart of positions is not "
@@ -100,10 +101,6 @@ def _size(found: Found, layers: Sequence[int], texts: str = "") -> str:
     return f"{decimal(value)} rad {found.sign} in {where} ({ci}{', ' if texts else ''}{texts})"
 
 
-def _factors(found: Found) -> str:
-    return f" ({_sizes(found, ('E01', 'E10'))} rad)"
-
-
 def _sizes(found: Found, names: Sequence[str]) -> str:
     """`context cut off alone (E10) −0.21 [−0.22, −0.19], …` of the effects that this model has."""
     known = {name: found.effects[name] for name in names if np.isfinite(found.effects[name].estimate)}
@@ -114,7 +111,7 @@ def _ci(x: Interval) -> str:
     return f"[{_ends(x.low, x.high)}]" if np.isfinite(x.low) else ""
 
 
-def _ends(low: Any, high: Any) -> str:
+def _ends(low: SupportsFloat, high: SupportsFloat) -> str:
     return interval(low, high, join=", ", write=signed)
 
 
@@ -125,9 +122,8 @@ def _tokens(answer: WhyAnswer, layers: Sequence[int]) -> str:
     if not shown.any():
         return ""
     row = int(np.where(shown, np.abs(band.estimate), -1.0).argmax())
-    where = named_layers(np.array(layers)[shown].tolist())
     return (
-        f" The first tokens themselves stand apart wherever they are, in {where}: by "
+        f" The first tokens themselves stand apart wherever they are, in {named_layers(layers, shown)}: by "
         f"{signed(band.estimate[row])} rad in layer {layers[row]}."
     )
 
@@ -158,17 +154,14 @@ def claim(
     near = f"within {identity:.1g} rad" if identity > 0 else "to the last bit"
     checked = f" {both} is the plain run of the text alone, {near}."
     if not answer.found:
-        estimate = NOTHING
         band = answer.bands["E11"]
-        widest = int(np.nanargmax(np.abs(band.estimate))) if np.isfinite(band.estimate).any() else 0
-        if np.isfinite(band.estimate).any():
-            estimate = tuple(float(x[widest]) for x in (band.estimate, band.low, band.high))  # type: ignore[assignment]
+        widest = int(np.nan_to_num(np.abs(band.estimate), nan=-1.0).argmax())
         evidence = f"What being first does (E11) is largest in layer {layers[widest]}"
         evidence += (
             f"; {answer.reason}." if answer.reason else f", inside ±{answer.tau:g} rad in every layer."
         )
         said = f"{_CLAIM[answer.verdict]} {evidence}{checked}{because(band.withheld)}"
-        return decided(Claim(answer.verdict, *estimate, "rad", said), "", answer.reason)
+        return decided(Claim(answer.verdict, *numbers(band, widest), "rad", said), "", answer.reason)
     first = answer.found[0]
     parts = []
     for one in answer.found:
