@@ -13,7 +13,7 @@ from laminar_lens.studies.decomposition.claims import (
 )
 from laminar_lens.studies.decomposition.facts import Facts
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.words import decimal, interval, share
+from laminar_lens.words import capitalised, share_with_ends, with_ends
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
@@ -23,8 +23,7 @@ def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     where = [] if facts.measured.geometry == "raw" else [f"in the geometry {facts.measured.geometry!r}"]
     where += [f"of {named_layers(facts.layers)}"] if len(facts.layers) < facts.measured.last else []
     if where:
-        text = f"{', '.join([*where, text[0].lower() + text[1:]])}"
-        text = text[0].upper() + text[1:]
+        text = capitalised(", ".join([*where, text[0].lower() + text[1:]]))
     return text
 
 
@@ -34,7 +33,7 @@ def _related(facts: Facts, claim: Claim) -> str:
         return "Attention and MLP never both write."
     related, known = facts.related, np.isfinite(facts.difference.estimate)
     row = largest(facts.difference.estimate, related if related.any() else known)
-    by = f"{signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
+    by = f"{_signed(claim)} in layer {facts.layers[row]}"
     if claim.verdict == "holds":
         named = named_layers(np.array(facts.layers)[related].tolist())
         return (
@@ -58,7 +57,7 @@ def _orthogonal(facts: Facts, claim: Claim) -> str:
         return ""
     row = largest(facts.cosine.estimate, np.isfinite(facts.cosine.estimate))
     beyond = named_layers(np.array(facts.layers)[beyond_orthogonal(facts)].tolist())
-    most = f"farthest from 0 at {signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
+    most = f"farthest from 0 at {_signed(claim)} in layer {facts.layers[row]}"
     return {
         "holds": f"The two are close to orthogonal on average (±{ORTHOGONAL}) in {facts.every}: {most}.",
         "fails": f"The two are not close to orthogonal on average (±{ORTHOGONAL}) in {beyond}: {most}.",
@@ -70,13 +69,14 @@ def _longer(facts: Facts, claim: Claim) -> str:
     """W3."""
     if claim.verdict == NOT_APPLICABLE:
         return ""
-    ends = f" (95% CI {interval(claim.low, claim.high)})" if np.isfinite(claim.low) else ""
+    size, ends = with_ends(claim.estimate, claim.low, claim.high, marks=(1,))
+    ends = f" (95% CI {ends})" if ends else ""
     opening = {
         "holds": "MLPs write longer vectors than attention",
         "fails": "MLPs write shorter vectors than attention",
         "undetermined": "Whether MLPs write longer vectors than attention is undetermined",
     }[claim.verdict]
-    return f"{opening}: {decimal(claim.estimate)} times as long{ends}, the mean of {facts.every}."
+    return f"{opening}: {size} times as long{ends}, the mean of {facts.every}."
 
 
 def _turning(facts: Facts, claim: Claim) -> str:
@@ -84,11 +84,9 @@ def _turning(facts: Facts, claim: Claim) -> str:
     if claim.verdict == NOT_APPLICABLE:
         return ""
     row = int(np.nanargmax(facts.radial.estimate))
-    ends = f" (95% band {interval(claim.low, claim.high, 0, write=share)})" if np.isfinite(claim.low) else ""
-    most = (
-        f"{share(claim.estimate)}{ends} of a step's squared length lies along the residual in layer "
-        f"{facts.layers[row]}"
-    )
+    size, ends = share_with_ends(claim.estimate, claim.low, claim.high)
+    band = f" (95% band {ends})" if ends else ""
+    most = f"{size}{band} of a step's squared length lies along the residual in layer {facts.layers[row]}"
     return {
         "holds": f"Steps turn more than they lengthen or shorten in {facts.every}: on average up to {most}.",
         "fails": f"Not every step turns more than it lengthens or shortens: {most}.",
@@ -96,5 +94,6 @@ def _turning(facts: Facts, claim: Claim) -> str:
     }[claim.verdict]
 
 
-def _band(claim: Claim) -> str:
-    return f" (95% band {interval(claim.low, claim.high, 3, join=' to ')})" if np.isfinite(claim.low) else ""
+def _signed(claim: Claim) -> str:
+    said, ends = with_ends(claim.estimate, claim.low, claim.high, 3, join=" to ", write=signed)
+    return f"{said} (95% band {ends})" if ends else said

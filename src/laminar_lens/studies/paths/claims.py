@@ -18,7 +18,7 @@ import numpy as np
 from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
 from laminar_lens.studies.paths.correlations import METHODS
 from laminar_lens.studies.paths.facts import HELD, LENGTHS, PARTS, PREDICTED, WHICH, Facts
-from laminar_lens.words import decimal, interval, number
+from laminar_lens.words import bracketed, decimal, number
 
 NEGLIGIBLE = 0.1
 """Cohen's (1988) small correlation."""
@@ -121,5 +121,4 @@ def growth(facts: Facts, part: str, which: str) -> tuple[float, float, float]:
 
 
 def _number(found: tuple[float, float, float]) -> str:
-    ends = f" [{interval(found[1], found[2], join=', ')}]" if np.isfinite(found[1]) else ""
-    return f"{decimal(found[0])}{ends}" if np.isfinite(found[0]) else "not defined"
+    return bracketed(*found) or "not defined"

@@ -34,7 +34,7 @@ from laminar_lens.studies.sequential.mode_claims import (
     needed_prompts,
 )
 from laminar_lens.studies.warmup.result import WarmupResult
-from laminar_lens.words import estimate, interval
+from laminar_lens.words import bracketed, estimate, interval
 
 WIDER = 2.0
 """C1, "much wider": at least this many times the rotation."""
@@ -145,9 +145,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
         ratios[name], withheld = ratio, withheld or ratio.withheld
         band = baselines[name].difference.band or baselines[name].stratified.band
         means = "" if band is None else f", means differ by {signed(mean(band.estimate, axis=0))} rad"
-        estimate, low, high = numbers(ratio)
-        bounds = f" [{interval(low, high, join=', ')}]" if np.isfinite(low + high) else ""
-        parts.append(f"{name}{about} {estimate:.2f}{bounds}{means}")
+        parts.append(f"{name}{about} {bracketed(*numbers(ratio), marks=(1,))}{means}")
     if not ratios:
         return Claim("undetermined", *NOTHING, "times", "These prompts allow no unrelated pairs.")
     best = ratios.get("matched", next(iter(ratios.values())))

@@ -18,7 +18,7 @@ import numpy as np
 
 from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
 from laminar_lens.studies.speech.facts import HELD, MEASURES, Facts
-from laminar_lens.words import decimal, interval, number, percent
+from laminar_lens.words import bracketed, decimal, number, percent
 
 NEGLIGIBLE = 0.01
 """A path that is longer by a smaller share is as long."""
@@ -104,5 +104,4 @@ def published_ratio(facts: Facts, pair: tuple[str, str], form: str = "plane") ->
 
 def told(found: Numbers) -> str:
     """A ratio with its interval."""
-    ends = f" [{interval(found[1], found[2], 3, join=', ')}]" if math.isfinite(found[1]) else ""
-    return f"{decimal(found[0], 3)}{ends}" if math.isfinite(found[0]) else "not defined"
+    return bracketed(*found, 3, marks=(1,)) or "not defined"

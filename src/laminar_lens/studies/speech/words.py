@@ -5,7 +5,7 @@ import math
 from laminar_lens.studies.claim import UNDETERMINED, Claim
 from laminar_lens.studies.speech.claims import NEGLIGIBLE, ratio
 from laminar_lens.studies.speech.facts import HELD, Facts
-from laminar_lens.words import because, decimal, interval, joined
+from laminar_lens.words import because, decimal, joined, with_ends
 
 _MATCHED_ON = "paths than adjectives, matched on frequency, pieces, position and length"
 _LEAST = "by a hundredth or more"
@@ -84,7 +84,5 @@ def _all(facts: Facts) -> str:
 def _times(claim: Claim) -> str:
     if not math.isfinite(claim.estimate):
         return "no ratio is defined"
-    ci = ""
-    if math.isfinite(claim.low):
-        ci = f" (95% band {interval(claim.low, claim.high, 3, join=' to ')})"
-    return f"{decimal(claim.estimate, 3)}{ci} times as long"
+    said, ends = with_ends(claim.estimate, claim.low, claim.high, 3, join=" to ", marks=(1,))
+    return f"{said}{f' (95% band {ends})' if ends else ''} times as long"
