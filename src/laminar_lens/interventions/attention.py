@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laminar_lens.arguments import flag
+from laminar_lens.arguments import checked, flag
 from laminar_lens.errors import CaptureError
 from laminar_lens.interventions.arguments import check_hooks
 from laminar_lens.interventions.places import AtPosition, position
@@ -63,6 +63,7 @@ class _Cut(_Masked):
         return (row >= at) & (column < at)
 
 
+@checked()
 def cut(t: Any) -> Intervention:
     """In every head and block, positions from `t` on cannot see those before `t`.
 
@@ -97,6 +98,7 @@ class _NoContext(_Masked):
         return own | ((row > at) & (column == at)) if self.hidden else own
 
 
+@checked()
 def no_context(t: Any, hidden: Any = False) -> Intervention:
     """Position `t` sees only itself, in every head and block: what its own token makes of its vector.
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_hooks, whole
 from laminar_lens.interventions.places import AtPosition, position
@@ -96,6 +97,7 @@ class _SetPosition(_Placed):
         return f"both place position {self.t}" if same else ""
 
 
+@checked()
 def restart(t: Any) -> Intervention:
     """Positions from `t` on get the positional embeddings P₀, P₁, …; earlier ones keep theirs.
 
@@ -112,6 +114,7 @@ def restart(t: Any) -> Intervention:
     return _Restart(position("t", t))
 
 
+@checked()
 def set_position(t: Any, p: Any) -> Intervention:
     """Position `t` gets the positional embedding of place `p`: what being at `p` does to one token.
 

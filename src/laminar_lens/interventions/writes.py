@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laminar_lens.arguments import shown
+from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import Wholes
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.interventions.arguments import (
@@ -115,6 +115,7 @@ class _Terms:
             )
 
 
+@checked(positions=None)
 def remove_write(component: Any, blocks: Wholes, positions: Wholes = None, by: str = "zero") -> Intervention:
     """Removes what the attention or the MLP of some blocks writes: who writes the sink, and who erases it.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from laminar_lens.arguments import BY_NAME, LARGEST
 from laminar_lens.axes import Labels, Names, Starts, Wholes
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, nearest
 from laminar_lens.models.selection import written_numbers
 from laminar_lens.registered import GEOMETRIES
 from laminar_lens.studies.fields import (
@@ -145,7 +145,7 @@ def options_of(study: "Study | type[Study]", given: dict[str, Any]) -> Options:
     known = [one.name for one in fields(Options) if one.name not in study.without]
     for name in given:
         if name not in known:
-            why = f": {study.without[name]}" if name in study.without else f"; it takes {', '.join(known)}"
-            raise InputError(f"{name}= is no option of a {study.kind} study{why}")
+            why = study.without.get(name) or nearest(name, known)
+            raise InputError(f"{name}= is no option of a {study.kind} study: {why}")
     checks = {name: one for name, one in BY_NAME.items() if one is not None and given.get(name) is not None}
     return Options(**given | {name: check(name, given[name]) for name, check in checks.items()})
