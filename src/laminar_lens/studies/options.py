@@ -62,7 +62,7 @@ def counted(default: int, least: int = 2) -> Option:
         return at_least(flag, value, least)
 
     words = (
-        "How many passages (default: all, but for those that fit a geometry), or texts that the model writes "
+        "How many texts: passages (default: all that no geometry is fitted on), or what the model writes "
         f"(default: {default})."
     )
     return Option(words, "N", read, int, None, "--n-texts", TEXT)
