@@ -160,7 +160,7 @@ def test_help_fills_its_lines_and_is_true_of_a_study_that_samples_nothing(
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["speech", "--help"]) == 0
     help = capsys.readouterr().out
-    assert "A file of texts needs a tagger." in help, "lines are broken as in its documentation"
+    assert "position, length. By default 60 passages" in help, "lines are broken as in its documentation"
     assert "for novella sampled, in studies that measure what a model writes" in " ".join(
         help.replace("│", "").split()
     )
