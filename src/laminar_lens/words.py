@@ -12,6 +12,8 @@ LEAST = 1e-6
 """What is smaller is written with a power of ten."""
 SMALL_SHARE = 0.1
 """One that is smaller has one digit more in per cent."""
+NEAR = 0.1
+"""A ratio that is nearer to 1 has three digits."""
 DIGITS = ((100, 0), (10, 1), (1, 2))
 """Behind the point, of numbers of at least a size; three of those that are smaller."""
 
@@ -69,18 +71,21 @@ def alike(
     write: Callable[[Any, int], str] = decimal,
     marks: Sequence[float] = (0,),
 ) -> list[str]:
-    """Numbers with the same digits behind the point: the fewest from `digits` on, at most `MOST_DIGITS` more,
-    that tell most of them apart, also from the `marks` that they are held against.
+    """An estimate and its ends with the same digits behind the point: the fewest from `digits` on, at most
+    `MOST_DIGITS` more, that tell most of them apart, and the ends from the `marks` they are held against.
 
-    >>> alike([0.996, 0.99, 1.007], marks=[1]), alike([0.11, 0.1, 0.12])
-    (['0.996', '0.990', '1.007'], ['0.11', '0.10', '0.12'])
+    >>> alike([1.001, 0.996, 1.007], marks=[1]), alike([0.11, 0.1, 0.12])
+    (['1.001', '0.996', '1.007'], ['0.11', '0.10', '0.12'])
     """
 
     def said(more: int) -> list[str]:
         return [write(one, digits + more) for one in (*values, *marks)]
 
-    more = max(range(MOST_DIGITS + 1), key=lambda more: len(set(map(_value, said(more)))))
-    return said(more)[: len(values)]
+    def told(more: int) -> int:
+        shown = list(map(_value, said(more)))
+        return len({*shown[: len(values)]}) + len({*shown[1:]})
+
+    return said(max(range(MOST_DIGITS + 1), key=told))[: len(values)]
 
 
 def with_ends(
@@ -205,8 +210,9 @@ def _same_digits(values: Sequence[float], unit: str) -> list[str]:
         return [(share if is_share else number)(value) for value in values]
     if is_share:
         return alike(values, int(largest < SMALL_SHARE), write=percent, marks=(0, 1))
-    marks = (1,) if unit.startswith("times") else (0,)
-    return alike(values, _digits(largest), write=_grouped, marks=marks)
+    if not unit.startswith("times"):
+        return alike(values, _digits(largest), write=_grouped)
+    return alike(values, 3 if abs(values[0] - 1) < NEAR else _digits(largest), write=_grouped, marks=(1,))
 
 
 def _digits(size: float) -> int:

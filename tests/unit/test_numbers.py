@@ -47,6 +47,8 @@ def test_an_estimate_with_its_interval() -> None:
         ((0.596, 0.377, 1.03), "times", "0.60 [0.38, 1.03] times"),
         ((0.996, 0.99, 1.007), "times", "0.996 [0.990, 1.007] times"),
         ((1.004, 0.992, 1.014), "times", "1.004 [0.992, 1.014] times"),
+        ((0.0001, -0.0119, 0.0121), "", "0.000 [−0.012, 0.012]"),
+        ((1.0004, 0.9996, 1.03), "times", "1.0004 [0.9996, 1.0300] times"),
         ((2.68, 2.6387, 2.719), "times", "2.68 [2.64, 2.72] times"),
         ((0.012, 0.0002, 0.0238), "rad", "0.0120 [0.0002, 0.0238] rad"),
         ((0.991, 0.94, 1.04), "rad", "0.99 [0.94, 1.04] rad"),
@@ -69,7 +71,7 @@ def test_an_interval_has_one_precision_that_tells_its_ends(
 
 def test_a_sentence_says_an_interval_in_the_digits_of_its_estimate() -> None:
     assert with_ends(0.24, 0.238, 0.2418, 3) == ("0.240", "0.238–0.242")
-    assert with_ends(1.0004, 0.98, 1.02, 3, join=" to ", marks=(1,)) == ("1.0004", "0.9800 to 1.0200")
+    assert with_ends(1.0004, 0.98, 1.02, 3, join=" to ", marks=(1,)) == ("1.000", "0.980 to 1.020")
     assert with_ends(0.62, 0.58, 0.58, 0, write=percent) == ("62%", "58%")
     assert with_ends(0.5, np.nan, np.nan) == ("0.50", "")
 

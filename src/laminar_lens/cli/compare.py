@@ -107,7 +107,10 @@ def _part(study: type[Study], name: str, label: str, given: dict[str, Any]) -> S
     which = {**dict.fromkeys(OF_ONE), "model": WHICH["model"].value(model)}
     if state:
         which |= {"checkpoint": int(state)} if state.isdigit() and state.isascii() else {"revision": state}
-    return asked(study, {**which, **given}, stem=f"{study.kind}-{label}")
+    try:
+        return asked(study, {**which, **given}, stem=f"{study.kind}-{label}")
+    except InputError as error:
+        raise InputError(f"{name!r}: {error}" if state else str(error)) from None
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -136,6 +136,16 @@ def shared(study: "Study | type[Study]") -> dict[str, Option]:
     return {name: one for name, one in options.items() if name not in study.without}
 
 
+def flags_of(kind: str) -> dict[str, str]:
+    """How what a study takes is written as an option, by its name; of a study that is not known, what all
+    take."""
+    from laminar_lens.studies.registry import study_of
+
+    study = study_of(kind)
+    own = declared(study) if study else {}
+    return {"texts": "--texts"} | {name: one.flag for name, one in {**declared(Options), **own}.items()}
+
+
 def options_of(study: "Study | type[Study]", given: dict[str, Any]) -> Options:
     """The options for a study; what is not given has its default.
 
