@@ -16,7 +16,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
-from laminar_lens.errors import InputError, a_kind
+from laminar_lens.errors import InputError, a_kind, wrong_call
 
 Check = Callable[[str, Any], Any]
 """Called as `check(name, value)`; returns the value as the function wants it, or raises InputError."""
@@ -203,11 +203,8 @@ def checked(
         def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             try:
                 bound = signature.bind(*args, **kwargs)
-            except TypeError:
-                for name in kwargs:
-                    if name in without:
-                        raise InputError(f"{run.__name__} takes no {name}=: {without[name]}") from None
-                return run(*args, **kwargs)  # Python's own words for a missing or unknown argument
+            except TypeError as error:
+                raise wrong_call(run.__qualname__, kwargs, signature.parameters, without, error) from None
             for name, value in bound.arguments.items():
                 check = checks.get(name)
                 if check is not None and not (value is None and name in may_be_none):

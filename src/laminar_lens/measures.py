@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laminar_lens.arguments import flag, shown, text, texts, whole
+from laminar_lens.arguments import checked, flag, shown, text, texts, whole
 from laminar_lens.errors import InputError
 from laminar_lens.registered import Registry, qualified_name
 
@@ -112,6 +112,7 @@ PROFILE = tuple(one.name for one in _SHIPPED if one.kernel == "angle_profile")
 """Those that one read of the states gives together."""
 
 
+@checked(name=None)
 def register_measure(
     name: object,
     function: object,

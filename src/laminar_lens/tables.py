@@ -20,6 +20,7 @@ from laminar_lens.files import write_text
 if TYPE_CHECKING:
     import xarray as xr
     from rich.table import Table as RichTable
+    from rich.text import Text as RichText
 
 ENDS = ("", "_low", "_high")
 """What the names of a number and of the ends of its interval end in."""
@@ -181,10 +182,12 @@ class Table:
             left = [one for one in columns if one not in spare[:gone]]
             if _narrowest(left, stacked) <= width:
                 break
-        made = _rich(printable(self.title), left, stacked)
+        made = _rich(left, stacked)
+        made.title = _over_all(self.title, width)
         if gone:
-            names = ", ".join(printable(one.name) for one in spare[:gone])
-            made.caption = f"not shown at width {width}: {names}; give more (a wider window, or COLUMNS)"
+            names = ", ".join(one.name for one in spare[:gone])
+            more = f"Not shown at width {width}: {names}; give more (a wider window, or COLUMNS)."
+            made.caption = _over_all(more, width)
         return made
 
     def _shown(self) -> list[Column]:
@@ -242,14 +245,19 @@ def _narrowest(columns: Sequence[Column], stacked: bool) -> int:
     return total
 
 
-def _rich(title: str, columns: Sequence[Column], stacked: bool) -> "RichTable":
+def _over_all(text: str, width: int) -> "RichText":
+    """Text above or below a table, in lines as wide as the window, where the table is narrower."""
+    from rich.text import Text
+
+    return Text(textwrap.fill(printable(text), width), no_wrap=True, overflow="ignore")
+
+
+def _rich(columns: Sequence[Column], stacked: bool) -> "RichTable":
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    made = RichTable(
-        title=Text(title), title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    made = RichTable(title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for one in columns:
         name = printable(one.name)
         heading = Text(name.replace(" ", "\n") if stacked and not one.wide else name)

@@ -10,6 +10,12 @@ MOST_DIGITS = 3
 """So many more digits are given, at most, to tell the ends of an interval apart."""
 LEAST = 1e-6
 """What is smaller is written with a power of ten."""
+SMALL_SHARE = 0.1
+"""One that is smaller has one digit more in per cent."""
+NEAR = 0.1
+"""A ratio that is nearer to 1 has three digits."""
+DIGITS = ((100, 0), (10, 1), (1, 2))
+"""Behind the point, of numbers of at least a size; three of those that are smaller."""
 
 
 def decimal(value: SupportsFloat, digits: int = 2) -> str:
@@ -50,23 +56,91 @@ def share(value: Any, digits: int = 0) -> str:
     >>> share(0.62), share(0.0006), share(0)
     ('62%', '0.1%', '0%')
     """
-    return "–" if _missing(value) else percent(value, digits + (0 < value < 0.1))
+    return "–" if _missing(value) else percent(value, digits + (0 < value < SMALL_SHARE))
 
 
 def radians(value: float, low: float = math.nan, high: float = math.nan, digits: int = 3) -> str:
     """An angle with its interval, where there is one: `0.123 [0.121, 0.125]`; a dash where there is none."""
-    return bracketed(value, low, high, digits)
+    return bracketed(value, low, high, digits) or "–"
 
 
-def bracketed(value: float, low: float, high: float, digits: int = 2, *, missing: str = "–") -> str:
-    """A number with its interval, where there is one: `0.12 [0.10, 0.14]`; else what is `missing`."""
-    shown = decimal(value, digits) if math.isfinite(value) else missing
-    return f"{shown} [{interval(low, high, digits, join=', ')}]" if math.isfinite(low) else shown
+def alike(
+    values: Sequence[float],
+    digits: int = 2,
+    *,
+    write: Callable[[Any, int], str] = decimal,
+    marks: Sequence[float] = (0,),
+) -> list[str]:
+    """An estimate and its ends with the same digits behind the point: the fewest from `digits` on, at most
+    `MOST_DIGITS` more, that tell most of them apart, and the ends from the `marks` they are held against.
+
+    >>> alike([1.001, 0.996, 1.007], marks=[1]), alike([0.11, 0.1, 0.12])
+    (['1.001', '0.996', '1.007'], ['0.11', '0.10', '0.12'])
+    """
+
+    def said(more: int) -> list[str]:
+        return [write(one, digits + more) for one in (*values, *marks)]
+
+    def told(more: int) -> int:
+        shown = list(map(_value, said(more)))
+        return len({*shown[: len(values)]}) + len({*shown[1:]})
+
+    return said(max(range(MOST_DIGITS + 1), key=told))[: len(values)]
 
 
-def appended(low: float, high: float, digits: int = 2, *, kind: str = "band", **how: Any) -> str:
-    """` (95% band 0.10–0.14)`, the ends as `interval` has them; empty where they are withheld."""
-    return f" (95% {kind} {interval(low, high, digits, **how)})" if math.isfinite(low) else ""
+def with_ends(
+    value: float,
+    low: float,
+    high: float,
+    digits: int = 2,
+    *,
+    join: str = "–",
+    write: Callable[[Any, int], str] = decimal,
+    marks: Sequence[float] = (0,),
+) -> tuple[str, str]:
+    """A number and the ends of its interval, in the same digits (see `alike`); no ends where there are none.
+
+    >>> with_ends(0.24, 0.238, 0.2418), with_ends(0.24, math.nan, math.nan)
+    (('0.240', '0.238–0.242'), ('0.24', ''))
+    """
+    if not math.isfinite(low):
+        return write(value, digits), ""
+    said, *ends = alike([value, low, high], digits, write=write, marks=marks)
+    return said, join.join(dict.fromkeys(ends))
+
+
+def share_with_ends(value: float, low: float, high: float, join: str = "–") -> tuple[str, str]:
+    """The same of a share of 1, in per cent.
+
+    >>> share_with_ends(0.62, 0.58, 0.66), share_with_ends(0.004, 0.001, 0.006)
+    (('62%', '58%–66%'), ('0.4%', '0.1%–0.6%'))
+    """
+    if not math.isfinite(low):
+        return share(value), ""
+    return with_ends(value, low, high, int(high < SMALL_SHARE), join=join, write=percent, marks=(0, 1))
+
+
+def bracketed(value: float, low: float, high: float, digits: int = 2, **how: Any) -> str:
+    """The same in one text, `0.240 [0.238, 0.242]`; empty where there is no number."""
+    if not math.isfinite(value):
+        return ""
+    said, ends = with_ends(value, low, high, digits, join=", ", **how)
+    return f"{said} [{ends}]" if ends else said
+
+
+def banded(
+    value: float,
+    low: float,
+    high: float,
+    digits: int = 2,
+    *,
+    unit: str = "",
+    kind: str = "band",
+    **how: Any,
+) -> str:
+    """The same in a sentence: `0.240 rad (95% band 0.238–0.242)`; without ends where they are withheld."""
+    said, ends = with_ends(value, low, high, digits, **how)
+    return f"{said}{unit}{f' (95% {kind} {ends})' if ends else ''}"
 
 
 def said_of(where: Sequence[str], text: str) -> str:
@@ -114,7 +188,16 @@ def because(reason: str) -> str:
     >>> because("interval withheld: 12 texts")
     ' Interval withheld: 12 texts.'
     """
-    return f" {reason[0].upper()}{reason[1:].rstrip('.')}." if reason else ""
+    return f" {capitalised(reason).rstrip('.')}." if reason else ""
+
+
+def capitalised(text: str) -> str:
+    """A sentence with its first letter large; the rest stays as it is.
+
+    >>> capitalised("layers 1–3 of GPT-2")
+    'Layers 1–3 of GPT-2'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def unit_text(unit: str) -> str:
@@ -136,19 +219,39 @@ def estimate_text(row: Mapping[str, Any]) -> str:
 
     A unit that begins with "of" is what shares are of: `62% [58%, 66%] of texts`.
     """
-    values = [row.get(name) for name in ("estimate", "low", "high")]
-    known = [float(value) for value in values if value is not None and math.isfinite(value)]
-    if known and all(value.is_integer() for value in known) and max(map(abs, known)) > 1:
-        values = [None if value is None or not math.isfinite(value) else int(value) for value in values]
-    unit = row.get("unit") or ""
-    write, digits = (share, 0) if unit.startswith("of ") else (number, 3)
-    estimate, low, high = (write(value, digits) for value in values)
-    if estimate == "–":
+    given = [row.get(name) for name in ("estimate", "low", "high")]
+    values = [None if value is None or not math.isfinite(value) else float(value) for value in given]
+    if values[0] is None:
         return "–"
-    ends = "" if low == high == "–" else f" [{low}, {high}]"
-    if low == high != "–" and isinstance(values[1], float) and isinstance(values[2], float):
-        ends = f" [{interval(values[1], values[2], digits, join=', ', write=write)}]"
-    return f"{estimate}{ends} {unit_text(unit)}".rstrip()
+    unit = str(row.get("unit") or "")
+    shown = iter(_same_digits([value for value in values if value is not None], unit))
+    said, *ends = ("–" if value is None else next(shown) for value in values)
+    brackets = "" if ends == ["–", "–"] else f" [{', '.join(ends)}]"
+    return f"{said}{brackets} {unit_text(unit)}".rstrip()
+
+
+def _same_digits(values: Sequence[float], unit: str) -> list[str]:
+    """An estimate and its ends, in as few digits as their size asks for."""
+    largest = max(map(abs, values))
+    if largest > 1 and all(value.is_integer() for value in values):
+        return [number(int(value)) for value in values]
+    is_share = unit.startswith("of ")
+    if len(values) == 1 or 0 < largest < LEAST:
+        return [(share if is_share else number)(value) for value in values]
+    if is_share:
+        return alike(values, int(largest < SMALL_SHARE), write=percent, marks=(0, 1))
+    if not unit.startswith("times"):
+        return alike(values, _digits(largest), write=_grouped)
+    return alike(values, 3 if abs(values[0] - 1) < NEAR else _digits(largest), write=_grouped, marks=(1,))
+
+
+def _digits(size: float) -> int:
+    return next((digits for least, digits in DIGITS if size >= least), 3)
+
+
+def _grouped(value: float, digits: int) -> str:
+    """With a comma between thousands."""
+    return _said(f"{value:,.{digits}f}")
 
 
 def estimate(value: object, low: object = None, high: object = None, unit: str = "") -> str:
@@ -181,18 +284,14 @@ def _missing(value: object) -> bool:
 
 
 def _number(value: float, digits: int) -> str:
-    more = max(0, digits - 3)
-    if abs(value) >= 100:
-        text = f"{value:,.{more}f}"
-    elif value != 0 and abs(value) < 10**-digits:
-        text = f"{value:.1g}" if abs(value) < LEAST else format(Decimal(f"{value:.1g}"), "f")
-    else:
-        return decimal(value, digits if abs(value) < 1 else more + 2 if abs(value) < 10 else more + 1)
+    if value == 0 or abs(value) >= 10**-digits:
+        return _grouped(value, digits if abs(value) < 1 else _digits(abs(value)) + max(0, digits - 3))
+    text = f"{value:.1g}" if abs(value) < LEAST else format(Decimal(f"{value:.1g}"), "f")
     return text.replace("-", "−")
 
 
 def _said(text: str) -> str:
-    negative_zero = text.startswith("-") and not float(text)
+    negative_zero = text.startswith("-") and not text.strip("-0.,")
     return (text[1:] if negative_zero else text).replace("-", "−")
 
 

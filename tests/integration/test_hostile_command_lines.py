@@ -67,8 +67,12 @@ VALUES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Hostile values by option; {{ is a brace, and {name} a path of `places`."""
 
-ARGUMENTS = {"angles": TEXTS, "show": (*TEXTS, "/dev/full", "{fifo}", "{socket}")}
-"""Hostile values of FILE."""
+ARGUMENTS = {
+    "angles": TEXTS,
+    "show": (*TEXTS, "/dev/full", "{fifo}", "{socket}"),
+    "compare sinks": ("", "\n", " ", *PATHS, "./no", "novela", "@1", "{none}.nc", "novella@main", LONG),
+}
+"""Hostile values of FILE, or of a model that is compared with another."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,12 @@ def options_of(command: str) -> dict[str, bool]:
     """Every option of a command, with whether it takes a value."""
     from laminar_lens.cli.app import app
 
+    found, *of = command.split()
     group = typer.main.get_command(app)
-    parameters = group.commands[command].params  # type: ignore[attr-defined]
+    chosen = group.commands[found]  # type: ignore[attr-defined]
+    for name in of:
+        chosen = chosen.get_command(typer.Context(chosen), name)
+    parameters = chosen.params
     named = {name: not p.is_flag for p in parameters if hasattr(p, "is_flag") for name in p.opts}
     return {name: takes for name, takes in named.items() if name.startswith("--")}
 
@@ -95,6 +103,7 @@ COMMANDS = (
     "speech",
     "trajectories",
     *("mask", "angles", "show"),
+    "compare sinks",
 )
 
 
@@ -129,19 +138,23 @@ def hostile_lines(places: dict[str, str], out: Path) -> list[Line]:
     for command in COMMANDS:
         options = options_of(command)
         right = {"mask": ["--text", places["file"]], "angles": [places["file"]], "show": [places["result"]]}
+        right["compare sinks"] = ["novella", "novella"]
+        words = command.split()
         for option in (name for name in options if options[name]):
-            for value in VALUES[option]:
+            # the options of a study under compare are read as the study's own, which are tried above
+            for value in VALUES[option][: 2 if "compare" in words else None]:
                 given = value.format(**places)
                 basis = [] if option == "--text" else right.get(command, [])
                 extra = ["--regex"] if option == "--target" and "her" not in given[1:] else []
                 away = ["--out", str(out)] if option != "--out" and "--out" in options else []
-                lines.append(Line([command, *basis, *extra, *away, f"{option}={given}"], option, given))
+                lines.append(Line([*words, *basis, *extra, *away, f"{option}={given}"], option, given))
         for value in ARGUMENTS.get(command, ()):
             given = value.format(**places)
-            lines.append(Line([command, given], "", given))
-        lines += [Line([command, *right.get(command, []), f"{name}=yes"], name, "yes")
+            beside = ["novella"] if command.startswith("compare") else []
+            lines.append(Line([*words, *beside, given], "", given))
+        lines += [Line([*words, *right.get(command, []), f"{name}=yes"], name, "yes")
                   for name in options if not options[name]]  # fmt: skip
-        lines.append(Line([command, *right.get(command, []), f"--{LONG}"], "--", LONG))
+        lines.append(Line([*words, *right.get(command, []), f"--{LONG}"], "--", LONG))
     return lines
 
 

@@ -15,6 +15,7 @@ import laminar_lens as ll
 from laminar_lens import arguments
 from laminar_lens.arguments import checked
 from laminar_lens.errors import InputError, a_kind
+from tests.contract.turning import Turning
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +172,34 @@ def test_a_door_checks_by_name_converts_and_lets_the_default_none_pass():
     for given in ({"seed": None}, {"regex": None}, {"length": "5"}):
         with pytest.raises(InputError, match=f"{next(iter(given))} is"):
             door(**given)
-    with pytest.raises(TypeError, match=r"door\(\) got an unexpected keyword argument 'sed'"):
+    with pytest.raises(TypeError, match=r"^door takes no sed=: did you mean seed\?$"):
         door(sed=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: ll.speech_study(None, n_text=5), "speech_study takes no n_text=: did you mean n_texts?"),
+        (lambda: ll.speech_study(None, length=5), "speech_study takes no length=: texts are read whole"),
+        (lambda: ll.rotation_study(None, texts=["a"]), "rotation_study takes no texts=: it takes model, pro"),
+        (lambda: ll.warmup_study(), "warmup_study: missing a required argument: 'model'; it takes model, te"),
+        (lambda: ll.load_model("novella", devise="cpu"), "load_model takes no devise=: did you mean device?"),
+        (lambda: ll.AngleMeter(None, measure="norm"), "AngleMeter takes no measure=: did you mean measures?"),
+        (lambda: ll.load_result(), "load_result: missing a required argument: 'path'; it takes path"),
+        (lambda: ll.remove_write("mlp", 1, position=0), "remove_write takes no position=: did you mean posi"),
+        (lambda: ll.bos(5), "bos: too many positional arguments; it takes none"),
+        (lambda: ll.register_measure("x", abs, unitt="1"), "register_measure takes no unitt=: did you mean "),
+        (lambda: ll.run(Turning(), None, n_text=5), "n_text= is no option of a turning_outside study: did"),
+    ],
+)
+def test_an_argument_that_no_door_knows_is_one_line(call: Any, said: str):
+    """Python's own error of a call, and ours of an argument: whichever is caught, it is one, without what
+    went on inside."""
+    with pytest.raises(InputError, match=f"^{re.escape(said)}") as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert isinstance(caught.value, TypeError) == ("is no option of" not in said)
 
 
 @pytest.mark.parametrize("value", [2, -1, "no", "False", 0, 1, None, [True]])

@@ -12,6 +12,7 @@ import torch
 import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.cli.compare import _labels
+from laminar_lens.cli.run import _by_model
 from laminar_lens.comparison.words import _difference
 from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult
@@ -119,7 +120,8 @@ def test_it_saves_loads_and_is_shown(pair: dict[str, StudyResult], tmp_path: Pat
 def test_settings_that_differ_are_said(pair: dict[str, StudyResult], deeper: Path) -> None:
     short = ll.sink_study(ll.load_model(deeper), torch.randint(3, 300, (50, 8)), **FEW)
     notes = ll.compare({"three": pair["three"], "five": short}).warnings
-    assert any(note.startswith("The runs differ in length: 10 (three), 8 (five)") for note in notes), notes
+    said = "The runs differ in length (--length): 10 (three), 8 (five)"
+    assert any(note.startswith(said) for note in notes), notes
 
 
 @pytest.mark.parametrize(
@@ -169,6 +171,23 @@ def test_the_command(
     assert {path.name for path in again.iterdir()} == made
     said = capsys.readouterr().out.splitlines()
     assert set(said) == {str(again / name) for name in made}, "files that were read are told as written"
+
+
+def test_files_are_called_by_their_model_and_by_their_name_where_two_are_alike(
+    pair: dict[str, StudyResult],
+) -> None:
+    three, five = pair.values()
+    first, second = (one.provenance["model"]["name"] for one in (three, five))
+    files = {"old": Path("old.nc"), "sinks": Path("sinks.nc")}
+    assert list(_by_model({"old": three, "sinks": five}, files)) == [first, second]
+    assert list(_by_model({"old": three, "sinks": three}, files)) == [f"{first} (old)", f"{first} (sinks)"]
+    run: dict[str, Any] = {first: "a request", "old": files["old"], "sinks": files["sinks"]}
+    made = _by_model({first: Path("made.nc"), "old": three, "sinks": five}, run)
+    assert made == {first: Path("made.nc"), f"{first} (old)": three, second: five}
+    told = json.loads(three.dataset.attrs["provenance"])
+    told["model"] |= {"name": "m", "checkpoint": 3}
+    at = StudyResult(three.dataset.assign_attrs(provenance=json.dumps(told)))
+    assert list(_by_model({"old": at, "sinks": five}, files)) == ["m@3", second]
 
 
 def test_files_of_another_study_are_refused_before_anything_runs(
@@ -245,7 +264,7 @@ def test_texts_that_share_tokens_are_one_observation(tiny_gpt2: Path, deeper: Pa
 def test_every_setting_that_differs_is_said(tiny_gpt2: Path, tokens: torch.Tensor) -> None:
     model = ll.load_model(tiny_gpt2)
     found = {str(k): ll.decomposition_study(model, tokens, body_from=k) for k in (1, 3)}
-    assert ll.compare(found).warnings == ["The runs differ in body_from: 1 (1), 3 (3)."]
+    assert ll.compare(found).warnings == ["The runs differ in body_from (--body-from): 1 (1), 3 (3)."]
 
 
 def test_texts_behind_a_bos_are_other_tokens(
@@ -254,7 +273,7 @@ def test_texts_behind_a_bos_are_other_tokens(
     with_bos = ll.sink_study(ll.load_model(deeper), tokens, prepend_bos=True, **FEW)
     made = ll.compare({"three": pair["three"], "five": with_bos})
     assert f"{LENGTH}_difference" not in made.dataset
-    assert "The runs differ in prepend_bos: False (three), True (five)." in made.warnings
+    assert "The runs differ in prepend_bos (--bos): False (three), True (five)." in made.warnings
 
 
 def test_three_models_are_each_compared_with_the_first(
@@ -285,6 +304,10 @@ def test_chosen_layers_are_compared_where_both_were_measured(
     np.testing.assert_allclose(data["common_depth"].values, [1 / 3])
     at = np.stack([np.interp([1 / 3], [1 / 5, 2 / 5, 3 / 5], text) for text in ratios(five)])
     right = (at[:, 0] - ratios(three)[:, 0]).mean()
+    rows = ll.compare({"three": three, "five": five}).table(f"depth_{LENGTH}").rows()
+    assert [row["depth"] for row in rows] == [0.25, 0.5, 0.75], "no state is within half a block of an end"
+    assert [np.isfinite(row["five"]) for row in rows] == [True, True, False], "3/5 is not 3/4"
+    assert rows[0]["three"] == data[LENGTH].values[0, 0]
     assert data[f"{LENGTH}_difference"].values == pytest.approx(right, rel=1e-6)
 
 
@@ -317,7 +340,7 @@ def test_the_largest_difference_may_be_negative() -> None:
     estimate = np.array([0.1, -0.5, 0.2, -0.9])
     low, high = estimate - 0.05, estimate + np.array([0.05, 0.05, 0.05, 1.0])
     said = _difference(estimate, low, high, np.arange(4) / 3, names)
-    assert said == "length, b minus a, of the same texts: largest −0.50 (−0.55 to −0.45) rad at depth 0.33."
+    assert said == "Length, b minus a, of the same texts: largest −0.50 (−0.55 to −0.45) rad at depth 0.33."
 
 
 def test_a_number_that_does_not_exist_withholds_its_band_alone(pair: dict[str, StudyResult]) -> None:

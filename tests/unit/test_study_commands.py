@@ -17,7 +17,7 @@ import typer
 import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.cli.app import app
-from laminar_lens.cli.commands import Commands
+from laminar_lens.cli.commands import Commands, why_not
 from laminar_lens.errors import InputError
 from laminar_lens.studies.command import command_of
 from laminar_lens.studies.fields import declared, left_out
@@ -152,6 +152,43 @@ def test_what_a_study_does_not_take_is_said_by_name(
             assert said.count("\n") == 1
     for name, reason in left_out(Options).items():
         assert f"{name} ({reason})" in help
+
+
+def test_help_fills_its_lines_and_is_true_of_a_study_that_samples_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["speech", "--help"]) == 0
+    help = capsys.readouterr().out
+    assert "position, length. By default 60 passages" in help, "lines are broken as in its documentation"
+    assert "for novella sampled, in studies that measure what a model writes" in " ".join(
+        help.replace("│", "").split()
+    )
+
+
+def test_an_option_of_another_study_is_refused_with_the_reason_and_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whichever study, whichever option: in one form, as what `without` names is, and under `compare`."""
+    taken = {
+        kind: {name for one in options_of(kind).values() for name in one.opts if name.startswith("--")}
+        for kind in STUDIES.shipped
+    }
+    for kind in STUDIES.shipped:
+        assert all(len(why_not(kind, flag)) > 10 for flag in set.union(*taken.values()) - taken[kind]), kind
+        assert not any(why_not(kind, flag) for flag in taken[kind])
+    said = {
+        ("rotation", "--texts"): "it measures prompts, give --prompts FILE",
+        ("warmup", "--prompts"): "it measures texts, give --texts FILE",
+        ("warmup", "--target"): "it is an option of sequential, rotation and trajectories",
+    }
+    for (kind, flag), reason in said.items():
+        assert main([kind, flag, "1"]) == 2
+        told = capsys.readouterr().err
+        assert told == f"laminar-lens: error: {flag} is no option of {kind}: {reason}\n"
+    for flag, words in {"--texts": "it measures prompts", "--checkpoint": "give NAME@STEP"}.items():
+        assert main(["compare", "rotation", "novella", "smollm2", flag, "1"]) == 2
+        assert f"{flag} is no option of compare rotation: {words}" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------- other packages
@@ -303,7 +340,7 @@ def test_the_study_of_a_package_has_a_command(capsys: pytest.CaptureFixture[str]
         "One of plain, trimmed.",
         "--skipped LIST For example 1,3,8. [default: 0,2]",
         "--factor X Angles are multiplied by this.",
-        "texts that the model writes (default: 31).",
+        "or what the model writes (default: 31).",
         "--random --no-random",
         "Not on the command line: table (no text gives dict), interventions (objects, given in Python).",
     ):

@@ -43,13 +43,19 @@ def test_no_number_or_heading_is_broken_in_a_terminal(width):
     assert max(map(len, text.split("\n"))) <= width
     shown = ["1.314 [1.296, 1.332]", "layer", "target"]
     assert [cell for cell in shown if cell not in text] == []
-    said, _, gone = " ".join(text.split()).partition(f"not shown at width {width}: ")
+    said, _, gone = " ".join(text.split()).partition(f"Not shown at width {width}: ")
     assert bool(gone) == (width < 80)
     assert ("280,000" in said) == (not gone.startswith("texts needed"))
     assert ("0.333" in said) == ("base IQR" not in gone)
     assert not gone or "; give more (a wider window, or COLUMNS)" in gone
     assert "half_life" not in text
     assert "280,000" not in MADE.text(48), "the largest spare goes first"
+
+
+def test_a_title_is_as_wide_as_the_window_where_its_table_is_narrower():
+    table = Table("narrow", "What leaving out the first tokens of a text costs", (Column("T", ("32",)),))
+    assert table.text(80).splitlines()[0] == table.title
+    assert max(map(len, table.text(30).splitlines())) <= 30
 
 
 def test_rows_have_every_number_under_its_name():

@@ -11,7 +11,7 @@ from laminar_lens.cli import faults, parser, screen, streams
 from laminar_lens.cli.angles import OPTIONS as OF_ANGLES
 from laminar_lens.cli.angles import angles
 from laminar_lens.cli.commands import Commands, why_not
-from laminar_lens.cli.compare import HELP, Compare
+from laminar_lens.cli.compare import HELP, Compare, why_not_compared
 from laminar_lens.cli.mask import OPTIONS as OF_MASK
 from laminar_lens.cli.mask import mask
 from laminar_lens.cli.requests import Request
@@ -109,8 +109,10 @@ def _usage(error: Any) -> str:
     message = str(error.format_message()).strip()
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "laminar-lens"
-    kind, flag = command.rpartition(" ")[2], str(getattr(error, "option_name", ""))
-    if reason := why_not(kind, flag):
+    kind, flag = command.partition(" ")[2], str(getattr(error, "option_name", ""))
+    study = kind.removeprefix("compare ")
+    reason = why_not(study, flag) or (why_not_compared(flag) if study != kind else "")
+    if reason:
         return f"{flag} is no option of {kind}: {reason}"
     return f"{message.rstrip('.')}; see {command} --help"
 

@@ -1,5 +1,6 @@
 """The commands of studies, each made from the fields of its study and from what it shares with others."""
 
+import re
 from functools import cache
 from inspect import cleandoc
 from typing import Any
@@ -29,6 +30,7 @@ from laminar_lens.studies.fields import Option, declared, left_out, needed
 from laminar_lens.studies.options import Options, shared
 from laminar_lens.studies.registry import STUDIES
 from laminar_lens.studies.study import Study
+from laminar_lens.words import joined
 
 
 class Commands(TyperGroup):
@@ -99,10 +101,11 @@ def study_command(study: type[Study]) -> Any:
 
 
 def _written(study: type[Study]) -> str:
-    """What a study says of itself: its documentation up to its fields, or its title."""
+    """What a study says of itself: its documentation up to its fields, each paragraph on a line, or its
+    title."""
     written = cleandoc(study.__doc__ or "").partition("\nAttributes:")[0].strip()
     automatic = written.startswith(f"{study.__name__}(")  # what a dataclass says of itself
-    return study.title if automatic else written or study.title
+    return study.title if automatic else re.sub(r"(?<!\n)\n(?=\w)", " ", written) or study.title
 
 
 def options_of(study: type[Study]) -> dict[str, Option]:
@@ -161,5 +164,17 @@ def _epilog(study: type[Study]) -> str:
 def why_not(kind: str, flag: str) -> str:
     """Why the command of a shipped study lacks an option that others have; empty where nothing is said."""
     study = STUDIES.get(kind) if kind in STUDIES.shipped else None
+    if study is None or _has(study, flag):
+        return ""
     found = [name for name, one in declared(Options).items() if flag in one.ways]
-    return "" if study is None else next((study.without[name] for name in found if name in study.without), "")
+    if reason := next((study.without[name] for name in found if name in study.without), ""):
+        return reason
+    for other, what in (("--texts", "prompts"), ("--prompts", "texts")):
+        if flag == other:
+            return f"it measures {what}, give --{what} FILE"
+    others = [name for name in STUDIES.shipped if _has(STUDIES.get(name), flag)]
+    return f"it is an option of {joined(others)}" if others else ""
+
+
+def _has(study: type[Study], flag: str) -> bool:
+    return any(flag in one.ways for one in options_of(study).values())

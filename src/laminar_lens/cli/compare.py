@@ -23,10 +23,20 @@ HELP = (
 )
 ENDS = ("nc", "html")
 STEM = "compare"
-OF_ONE = ("revision", "checkpoint", "grid")
-"""Options that belong to one model."""
 STATE = "@"
 """Before a checkpoint's step or a revision's name."""
+OF_ONE = {
+    "model": "models stand side by side, such as novella ./mine",
+    "revision": f"give NAME{STATE}REVISION for a model",
+    "checkpoint": f"give NAME{STATE}STEP for a model",
+    "grid": "it is of one model, run the study with it",
+}
+"""Options that belong to one model, and what is given in their place."""
+
+
+def why_not_compared(flag: str) -> str:
+    """Why the comparison of a study lacks an option that the study has; empty where nothing is said."""
+    return OF_ONE.get(flag.removeprefix("--"), "")
 
 
 class Compare(TyperGroup):
@@ -43,7 +53,7 @@ class Compare(TyperGroup):
 
 def compare_command(study: type[Study]) -> Any:
     """The command that compares a study's results on several models."""
-    options = {name: one for name, one in options_of(study).items() if name not in (*WHICH, *OF_ONE)}
+    options = {name: one for name, one in options_of(study).items() if name not in OF_ONE}
     models = Option(
         f"At least two models as of --model, NAME{STATE}STEP for a checkpoint of training, "
         f"NAME{STATE}REVISION for a branch or commit, or .nc files of results of this study.",
@@ -94,10 +104,13 @@ def _part(study: type[Study], name: str, label: str, given: dict[str, Any]) -> S
     if name.endswith(".nc"):
         return checks.readable_file(Path(name))
     model, state = _split(name)
-    which = {"model": WHICH["model"].value(model), **dict.fromkeys(OF_ONE)}
+    which = {**dict.fromkeys(OF_ONE), "model": WHICH["model"].value(model)}
     if state:
         which |= {"checkpoint": int(state)} if state.isdigit() and state.isascii() else {"revision": state}
-    return asked(study, {**which, **given}, stem=f"{study.kind}-{label}")
+    try:
+        return asked(study, {**which, **given}, stem=f"{study.kind}-{label}")
+    except InputError as error:
+        raise InputError(f"{name!r}: {error}" if state else str(error)) from None
 
 
 def _split(name: str) -> tuple[str, str]:

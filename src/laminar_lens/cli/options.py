@@ -80,8 +80,9 @@ PROMPTS = named(
 TEXTS = named(
     {
         "texts": Option(
-            "passages (default), sampled (the model writes them; novella's default), or a file: one a line, "
-            ".json, .jsonl, .parquet, .gz, a data set's folder; of several files of text each is one.",
+            "passages, sampled (the model writes them), or a file: one a line, .json, .jsonl, .parquet, .gz, "
+            "a data set's folder; of several files of text each is one. Default: passages; for novella "
+            "sampled, in studies that measure what a model writes.",
             *("NAME|FILE[:FIELD]", lambda _, names: checks.texts(names), list[str], None),
             panel=TEXT,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from laminar_lens.axes import Progress
+from laminar_lens.cli.compare import STATE
 from laminar_lens.cli.requests import (
     AnglesRequest,
     CompareRequest,
@@ -130,10 +131,34 @@ def _compare(request: CompareRequest) -> None:
             output.folder.mkdir(parents=True, exist_ok=True)
             given[label] = files[label] = found.save(output.folder / f"{request.study}-{label}.nc")
             del model
-        made = compare(given)
+        made = compare(_by_model(given, request.parts))
         files |= _save(made, output, progress, stem=request.stem)
     with written(files.values()):
         _tell(made, output, files)
+
+
+def _by_model(given: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Results by what they are called: those that were run as they were asked for, those of files by the
+    model that they say; the file's name stands behind it where two are called alike."""
+    called = {
+        label: _model_of(given[label], label) if isinstance(part, Path) else label
+        for label, part in parts.items()
+    }
+    names = list(called.values())
+    for label, name in called.items():
+        if isinstance(parts[label], Path) and names.count(name) > 1:
+            called[label] = f"{name} ({label})"
+    named = {called[label]: given[label] for label in parts}
+    return named if len(named) == len(given) else dict(given)
+
+
+def _model_of(result: StudyResult, label: str) -> str:
+    """The model of a result with its state, as `compare` names one; the label where it has no such name."""
+    model = result.provenance.get("model")
+    told = model if isinstance(model, Mapping) else {}
+    parts = [told.get("name"), told.get("checkpoint") or told.get("revision")]
+    name = STATE.join(str(part) for part in parts if part)
+    return name if name.strip() and name.isprintable() else label
 
 
 def _result_of(kind: str, path: Path) -> StudyResult:

@@ -42,11 +42,11 @@ def compare(results: Results) -> StudyResult:
     Returns:
         A result of kind "comparison". For each number that the study compares: its mean over texts
         [model state] with a 95% band over the layers of that model (`_low`, `_high`), at `depth`
-        [model state] from 0 (embedding) to 1 (last block). Where texts and tokenizers are the same,
-        `<number>_difference` [other common] from the first model at `common_depth` [common], the depths of
-        the model with the fewest layers, to which the others are interpolated between layers text by text;
-        its 95% band covers all depths and models at once. NaN behind the last layer, and where there is no
-        difference or no band. Below 40 texts bands are withheld.
+        [model state] from 0 (embedding) to 1 (last block), with `blocks` [model]. Where texts and tokenizers
+        are the same, `<number>_difference` [other common] from the first model at `common_depth` [common],
+        the depths of the model with the fewest layers, to which the others are interpolated between layers
+        text by text; its 95% band covers all depths and models at once. NaN behind the last layer, and where
+        there is no difference or no band. Below 40 texts bands are withheld.
 
     Raises:
         InputError: fewer than two results, results of different studies, or a study without numbers by text
@@ -70,6 +70,7 @@ def compare(results: Results) -> StudyResult:
     depths = _ragged([_depth(one) for one in found.values()])
     coords: dict[str, Any] = {"model": list(found), "state": np.arange(depths.shape[1])}
     coords |= {"depth": (("model", "state"), depths)}
+    coords |= {"blocks": ("model", [_blocks(one) for one in found.values()])}
     coords |= {"other": pairs, "common_depth": ("common", places)} if pairs else {}
     about = {"compared": first.kind, "parts": json.dumps({key: one.name for key, one in parts.items()})}
     data = xr.Dataset(variables, coords, about)
@@ -128,7 +129,11 @@ def _groups(result: StudyResult) -> np.ndarray | None:
 def _depth(result: StudyResult) -> np.ndarray:
     """Of each measured layer, 0 … 1."""
     layers = compared(result.tree, PLAIN)["layer"].values
-    return np.asarray(layers / int(result.provenance["model"]["n_layers"]))
+    return np.asarray(layers / _blocks(result))
+
+
+def _blocks(result: StudyResult) -> int:
+    return int(result.provenance["model"]["n_layers"])
 
 
 def _ragged(rows: list[np.ndarray]) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
@@ -10,11 +11,12 @@ from laminar_lens.figures.contrasts import COLOURS, DASHES
 from laminar_lens.figures.style import angle_axis, mean_and_band, new_figure, shown, withheld_note
 from laminar_lens.figures.view import Section, View
 from laminar_lens.tables import Column, Table
-from laminar_lens.words import decimal, estimate, with_unit
+from laminar_lens.words import capitalised, decimal, estimate, with_unit
 
 DEPTH = "depth (0 = embedding, 1 = last block)"
 ENDS = ("", "_low", "_high")
 SHOWN_AT = (0.0, 0.25, 0.5, 0.75, 1.0)
+ROUNDING = 1e-9
 
 
 class _Sections(View):
@@ -24,7 +26,7 @@ class _Sections(View):
         parts: dict[str, str] = json.loads(dataset.attrs["parts"])
         own = [
             Section(
-                name[:1].upper() + name[1:],
+                capitalised(name),
                 {f"depth_{key}": partial(curves, key), f"difference_{key}": partial(differences, key)},
                 {f"depth_{key}": partial(by_depth, key, name)},
             )
@@ -39,7 +41,7 @@ def curves(key: str, dataset: xr.Dataset) -> go.Figure:
     figure = new_figure(
         f"{_title(about['long_name'])}, by depth",
         "Mean over texts of each model with its 95% band over layers; depth is the layer's number over the "
-        "number of blocks." + withheld_note(dataset, f"{key}_low"),
+        "number of blocks, so that layer 1 of n blocks is at 1/n." + withheld_note(dataset, f"{key}_low"),
         DEPTH,
     )
     for row, name in enumerate(dataset["model"].values.tolist()):
@@ -72,20 +74,36 @@ def differences(key: str, dataset: xr.Dataset) -> go.Figure | None:
 def by_depth(key: str, name: str, dataset: xr.Dataset) -> Table:
     """The same as numbers, in the layer of each model that is nearest to some depths."""
     unit = str(dataset[key].attrs["units"])
+    at = np.array([_nearest(dataset.isel(model=row)) for row in range(dataset.sizes["model"])])
+    shown = (at >= 0).any(axis=0)
     columns = []
     for row, model in enumerate(dataset["model"].values.tolist()):
-        depth = dataset["depth"].isel(model=row).dropna("state").values
-        at = [int(abs(depth - place).argmin()) for place in SHOWN_AT]
-        values = {f"{model}{end}": dataset[key + end].values[row, at].tolist() for end in ENDS}
+        ends = {end: dataset[key + end].values[row] for end in ENDS}
+        values = {
+            f"{model}{end}": np.where(at[row] >= 0, one[at[row]], np.nan)[shown].tolist()
+            for end, one in ends.items()
+        }
         columns.append(Column.of(str(model), estimate, values, unit=unit))
-    places = Column.of("depth", decimal, {"depth": list(SHOWN_AT)})
-    note = "In each model's layer that is nearest to the depth; 95% bands cover all layers of a model."
+    places = Column.of("depth", decimal, {"depth": np.array(SHOWN_AT)[shown].tolist()})
+    note = (
+        "Depth 0 is the embedding, 1 the output of the last block; in each model's layer that is nearest, at "
+        "most half a block away. 95% bands cover all layers of a model."
+    )
     title = with_unit(f"{_title(name)} by depth", unit)
     return Table(f"depth_{key}", title, (places, *columns), note)
 
 
+def _nearest(model: xr.Dataset) -> list[int]:
+    """The state of a model that is nearest to each depth that is shown; −1 where it is over half a block
+    away, as the embedding of what is measured between layers."""
+    away = abs(model["depth"].values[:, None] - np.array(SHOWN_AT))
+    near = np.nanargmin(away, axis=0)
+    found = np.nanmin(away, axis=0) <= 0.5 / int(model["blocks"]) + ROUNDING
+    return [int(state) if is_near else -1 for state, is_near in zip(near, found, strict=True)]
+
+
 def _title(text: str) -> str:
-    return shown(text[:1].upper() + text[1:], 90)
+    return shown(capitalised(text), 90)
 
 
 def _line(figure: go.Figure, row: int, name: str, x: object, band: list[object]) -> None:

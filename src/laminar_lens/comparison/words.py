@@ -9,7 +9,7 @@ import xarray as xr
 
 from laminar_lens.results import StudyResult
 from laminar_lens.results.summary import claim_rows
-from laminar_lens.words import decimal, interval, joined, unit_text
+from laminar_lens.words import capitalised, decimal, joined, unit_text, with_ends
 
 SEEN = ("layers", "geometries", "random_init")
 """Settings that the curves show, or of which nothing is compared."""
@@ -25,11 +25,13 @@ def differing(found: Mapping[str, StudyResult]) -> list[str]:
     """A line for each setting in which the runs differ, but for those in `SEEN`."""
     used = {name: one.settings for name, one in found.items()}
     lines = []
+    flags = next(iter(found.values())).flags
     for key in dict.fromkeys(key for how in used.values() for key in how):
         values = {name: how[key] for name, how in used.items() if key in how}
         if key not in SEEN and len({repr(value) for value in values.values()}) > 1:
             each = ", ".join(f"{value} ({name})" for name, value in values.items())
-            lines.append(f"The runs differ in {key}: {each}.")
+            option = f" ({flags[key]})" if key in flags else ""
+            lines.append(f"The runs differ in {key}{option}: {each}.")
     return lines
 
 
@@ -91,15 +93,12 @@ def _differences(data: xr.Dataset, first: str) -> Iterator[str]:
 def _difference(
     estimate: np.ndarray, low: np.ndarray, high: np.ndarray, depth: np.ndarray, names: Mapping[str, Any]
 ) -> str:
-    where = f"{names['what']}, {names['models']}, of the same texts"
+    where = f"{capitalised(names['what'])}, {names['models']}, of the same texts"
     if not np.isfinite(low).any():
         return f"{where}: no band, so no difference is said."
     shown = np.where((low > 0) | (high < 0), np.abs(estimate), np.nan)
     if not np.isfinite(shown).any():
         return f"{where}: no difference is shown at any depth."
     at = int(np.nanargmax(shown))
-    ends = interval(low[at], high[at], join=" to ")
-    return (
-        f"{where}: largest {decimal(estimate[at])} ({ends}) {names['unit']}".rstrip()
-        + f" at depth {decimal(depth[at])}."
-    )
+    size, ends = with_ends(estimate[at], low[at], high[at], join=" to ")
+    return f"{where}: largest {size} ({ends}) {names['unit']}".rstrip() + f" at depth {decimal(depth[at])}."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from laminar_lens.arguments import flag
+from laminar_lens.arguments import checked, flag
 from laminar_lens.errors import CaptureError
 from laminar_lens.interventions.arguments import check_hooks
 from laminar_lens.interventions.places import AtPosition, position
@@ -62,6 +62,7 @@ class _Cut(_Masked):
         return (row >= at) & (column < at)
 
 
+@checked()
 def cut(t: object) -> Intervention:
     """In every head and block, positions from `t` on cannot see those before `t`.
 
@@ -96,6 +97,7 @@ class _NoContext(_Masked):
         return own | ((row > at) & (column == at)) if self.hidden else own
 
 
+@checked()
 def no_context(t: object, hidden: object = False) -> Intervention:
     """Position `t` sees only itself, in every head and block: what its own token makes of its vector.
 

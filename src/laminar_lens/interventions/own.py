@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from laminar_lens.arguments import shown, text, texts
+from laminar_lens.arguments import checked, shown, text, texts
 from laminar_lens.errors import CaptureError, InputError, a_kind
 from laminar_lens.models.edits import Edit, Intervention, Span
 from laminar_lens.models.families import family_of
@@ -73,6 +73,7 @@ class _Custom(Intervention):
         return found.to(value)
 
 
+@checked(name=None)
 def custom(name: object, hook_point: object, function: object) -> Intervention:
     """A function of your own at hook points of the model, labelled and recorded as the other interventions.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import columns, wholes
@@ -129,6 +130,7 @@ class _Patch(Edited):
         return [0] * n if held == 1 else prompt_rows(self.label, "states", held, n, indices)
 
 
+@checked(layers=None, positions=None)
 def patch_residual(states: Any, layers: Wholes, positions: Wholes = None) -> Intervention:
     """Overwrites hidden states with those of another run: of another text, or of a model of the same width.
 

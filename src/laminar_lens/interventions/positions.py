@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from laminar_lens.arguments import checked
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_hooks, whole
 from laminar_lens.interventions.places import AtPosition, position
@@ -95,6 +96,7 @@ class _SetPosition(_Placed):
         return f"both place position {self.t}" if same else ""
 
 
+@checked()
 def restart(t: object) -> Intervention:
     """Positions from `t` on get the positional embeddings P₀, P₁, …; earlier ones keep theirs.
 
@@ -111,6 +113,7 @@ def restart(t: object) -> Intervention:
     return _Restart(position("t", t))
 
 
+@checked()
 def set_position(t: object, p: object) -> Intervention:
     """Position `t` gets the positional embedding of place `p`: what being at `p` does to one token.
 

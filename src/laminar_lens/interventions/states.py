@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from laminar_lens import arguments
+from laminar_lens.arguments import checked
 from laminar_lens.axes import Wholes
 from laminar_lens.errors import InputError
 from laminar_lens.interventions.arguments import check_positions, columns, others, whole_or_mean, wholes
@@ -133,6 +134,7 @@ class _RemoveDimensions(Edited):
         return remove
 
 
+@checked(layers=None, positions=None)
 def remove_dimensions(
     dims: object, layers: Wholes = None, positions: Wholes = None, by: str = "zero"
 ) -> Intervention:
@@ -180,6 +182,7 @@ class _ScaleNorm(Edited):
         return scale
 
 
+@checked(layers=None, positions=None)
 def scale_norm(factor: object, layers: Wholes, positions: Wholes = None) -> Intervention:
     """Multiplies vectors of the residual stream by a factor: their norm alone, since angles are scale-free.
 

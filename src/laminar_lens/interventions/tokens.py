@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laminar_lens.arguments import characters, shown
+from laminar_lens.arguments import characters, checked, shown
 from laminar_lens.errors import InputError
 from laminar_lens.models.edits import Intervention
 from laminar_lens.models.hooked import HookedModel
@@ -40,6 +40,7 @@ class _Prefix(Intervention):
         return "give one prefix with the whole text" if isinstance(other, _Prefix) else ""
 
 
+@checked()
 def prefix(text: object) -> Intervention:
     """Puts a text before position 0, joined to it as it stands: give the space that belongs between them.
 
@@ -98,6 +99,7 @@ class _Bos(Intervention):
         return "there is one BOS" if self == other else ""
 
 
+@checked()
 def bos() -> Intervention:
     """Puts the model's BOS token before position 0.
 

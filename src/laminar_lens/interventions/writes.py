@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from laminar_lens.arguments import shown
+from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import Wholes
 from laminar_lens.errors import CaptureError, InputError
 from laminar_lens.interventions.arguments import (
@@ -114,6 +114,7 @@ class _Terms:
             )
 
 
+@checked(positions=None)
 def remove_write(
     component: object, blocks: Wholes, positions: Wholes = None, by: str = "zero"
 ) -> Intervention:

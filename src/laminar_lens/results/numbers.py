@@ -139,6 +139,13 @@ class Numbers:
 
         return view_of(self.kind)
 
+    @property
+    def flags(self) -> dict[str, str]:
+        """How the settings of its study are given on the command line, by their name in Python."""
+        from laminar_lens.studies.options import flags_of
+
+        return flags_of(self.kind)
+
     @checked()
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a netCDF file, whole or not at all, that `load_result` reads back identically.

@@ -10,7 +10,7 @@ import xarray as xr
 
 from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import PLAIN, Progress, Prompts
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, nearest
 from laminar_lens.geometry import check_name
 from laminar_lens.interventions.conditions import as_conditions, check_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
@@ -175,8 +175,7 @@ def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, 
     about, known = plain_json(dict, ABOUT, measured.attrs[ABOUT]), [one.name for one in fields(study)]
     for name in changed:
         if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none of its own"
-            raise InputError(f"{name}= is no option of a {study.kind} study; {has}")
+            raise InputError(f"{name}= is no option of a {study.kind} study: {nearest(name, known)}")
         if name in study.remeasured:
             raise InputError(f"{name}= decides what is measured: run the study again with it")
     given = {**plain_json(dict, "fields", about["fields"]), **changed}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from laminar_lens.arguments import BY_NAME, LARGEST
 from laminar_lens.axes import Labels, Names, Starts, Wholes
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, nearest
 from laminar_lens.models.selection import written_numbers
 from laminar_lens.registered import GEOMETRIES
 from laminar_lens.studies.fields import (
@@ -62,7 +62,7 @@ def counted(default: int, least: int = 2) -> Option:
         return at_least(flag, value, least)
 
     words = (
-        "How many passages (default: all, but for those that fit a geometry), or texts that the model writes "
+        "How many texts: passages (default: all that no geometry is fitted on), or what the model writes "
         f"(default: {default})."
     )
     return Option(words, "N", read, int, None, "--n-texts", TEXT)
@@ -141,6 +141,16 @@ def shared(study: "Study | type[Study]") -> dict[str, Option]:
     return {name: one for name, one in options.items() if name not in study.without}
 
 
+def flags_of(kind: str) -> dict[str, str]:
+    """How what a study takes is written as an option, by its name; of a study that is not known, what all
+    take."""
+    from laminar_lens.studies.registry import study_of
+
+    study = study_of(kind)
+    own = declared(study) if study else {}
+    return {"texts": "--texts"} | {name: one.flag for name, one in {**declared(Options), **own}.items()}
+
+
 def options_of(study: "Study | type[Study]", given: dict[str, Any]) -> Options:
     """The options for a study; what is not given has its default.
 
@@ -150,7 +160,7 @@ def options_of(study: "Study | type[Study]", given: dict[str, Any]) -> Options:
     known = [one.name for one in fields(Options) if one.name not in study.without]
     for name in given:
         if name not in known:
-            why = f": {study.without[name]}" if name in study.without else f"; it takes {', '.join(known)}"
-            raise InputError(f"{name}= is no option of a {study.kind} study{why}")
+            why = study.without.get(name) or nearest(name, known)
+            raise InputError(f"{name}= is no option of a {study.kind} study: {why}")
     checks = {name: one for name, one in BY_NAME.items() if one is not None and given.get(name) is not None}
     return Options(**given | {name: check(name, given[name]) for name, check in checks.items()})

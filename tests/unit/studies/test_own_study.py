@@ -75,7 +75,7 @@ def test_a_study_that_is_not_known_is_one_line(novella: Any, tmp_path: Any) -> N
 def test_what_it_does_not_take_is_refused_before_a_pass(novella: Any) -> None:
     with pytest.raises(InputError, match="n_texts is '60'"):
         run(Turning(), novella, n_texts="60")
-    with pytest.raises(InputError, match="tau= is no option of a turning_own study; it takes n_texts"):
+    with pytest.raises(InputError, match="tau= is no option of a turning_own study: it takes n_texts"):
         run(Turning(), novella, tau=0.1)
     with pytest.raises(InputError, match="expected a subclass of Study of that kind"):
         STUDIES.add("spin", Turning)

@@ -15,6 +15,7 @@ import xarray as xr
 import laminar_lens as ll
 from laminar_lens.errors import InputError, LaminarLensError
 from laminar_lens.prompts import token_spans
+from laminar_lens.results.contrasts import parts_of
 from laminar_lens.studies.measured import of_dataset
 from laminar_lens.studies.speech.alignment import NO_TOKEN, SHARED, pieces
 from laminar_lens.studies.speech.answer import answer
@@ -26,7 +27,7 @@ from laminar_lens.studies.speech.measure import Measurement
 from laminar_lens.studies.speech.plane import in_plane, length
 from laminar_lens.studies.speech.study import Speech
 from laminar_lens.studies.speech.taggers import words_of
-from laminar_lens.studies.speech.view import ratio_table
+from laminar_lens.studies.speech.view import VIEW, ratio_table
 from laminar_lens.texts.tags import Tagged, Word
 from tests.conftest import CONTEXT, SENTENCES
 from tests.unit.studies.test_paths import at, planted
@@ -409,6 +410,17 @@ class TestAnswer:
         assert not found.claims
         assert found.data["compared"].values.tolist() == ["nouns / verbs"]
         assert found.sentence.startswith("Of 1 pair of classes, none")
+
+    def test_what_is_compared_is_what_the_claims_are_about(self) -> None:
+        """The ratio of nouns' and adjectives' paths so far, which at the last layer is that of N1 and N2."""
+        made = answer(measurement(60, seed=5, longer=validation.LONGER), **HOW)
+        parts = parts_of(made.dataset, VIEW)
+        for name, part in zip(("N1", "N2"), parts[:2], strict=True):
+            last = made.dataset[part.variable].isel(part.where).values[:, -1]
+            assert made.claims[name].estimate == pytest.approx(np.exp(np.nanmean(last)), rel=1e-9)
+        assert [one.variable for one in parts[2:]] == ["turn_by_text"]
+        other = answer(measurement(60, seed=5), classes=("nouns", "verbs"), n_perm=9)
+        assert [one.name for one in parts_of(other.dataset, VIEW)] == ["rotation", "step_by_text"]
 
     def test_a_class_that_was_not_tagged_is_refused(self) -> None:
         data = measurement(60, seed=5)

@@ -6,7 +6,7 @@ from laminar_lens.studies.claim import NOT_APPLICABLE, Claim, signed
 from laminar_lens.studies.decomposition.claims import ALIKE, ORTHOGONAL, RATE, beyond_orthogonal, largest
 from laminar_lens.studies.decomposition.facts import Facts
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.words import appended, decimal, said_of, share
+from laminar_lens.words import banded, said_of, share_with_ends
 
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
@@ -24,7 +24,7 @@ def _related(facts: Facts, claim: Claim) -> str:
         return "Attention and MLP never both write."
     related, known = facts.related, np.isfinite(facts.difference.estimate)
     row = largest(facts.difference.estimate, related if related.any() else known)
-    by = f"{signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
+    by = f"{_signed(claim)} in layer {facts.layers[row]}"
     if claim.verdict == "holds":
         named = named_layers(facts.layers, related)
         return (
@@ -48,7 +48,7 @@ def _orthogonal(facts: Facts, claim: Claim) -> str:
         return ""
     row = largest(facts.cosine.estimate, np.isfinite(facts.cosine.estimate))
     beyond = named_layers(facts.layers, beyond_orthogonal(facts))
-    most = f"farthest from 0 at {signed(claim.estimate, 3)}{_band(claim)} in layer {facts.layers[row]}"
+    most = f"farthest from 0 at {_signed(claim)} in layer {facts.layers[row]}"
     return {
         "holds": f"The two are close to orthogonal on average (±{ORTHOGONAL}) in {facts.every}: {most}.",
         "fails": f"The two are not close to orthogonal on average (±{ORTHOGONAL}) in {beyond}: {most}.",
@@ -60,13 +60,14 @@ def _longer(facts: Facts, claim: Claim) -> str:
     """W3."""
     if claim.verdict == NOT_APPLICABLE:
         return ""
-    ends = appended(claim.low, claim.high, kind="CI")
+    unit = " times as long"
+    size = banded(claim.estimate, claim.low, claim.high, unit=unit, kind="CI", marks=(1,))
     opening = {
         "holds": "MLPs write longer vectors than attention",
         "fails": "MLPs write shorter vectors than attention",
         "undetermined": "Whether MLPs write longer vectors than attention is undetermined",
     }[claim.verdict]
-    return f"{opening}: {decimal(claim.estimate)} times as long{ends}, the mean of {facts.every}."
+    return f"{opening}: {size}, the mean of {facts.every}."
 
 
 def _turning(facts: Facts, claim: Claim) -> str:
@@ -74,11 +75,9 @@ def _turning(facts: Facts, claim: Claim) -> str:
     if claim.verdict == NOT_APPLICABLE:
         return ""
     row = int(np.nanargmax(facts.radial.estimate))
-    ends = appended(claim.low, claim.high, 0, write=share)
-    most = (
-        f"{share(claim.estimate)}{ends} of a step's squared length lies along the residual in layer "
-        f"{facts.layers[row]}"
-    )
+    size, ends = share_with_ends(claim.estimate, claim.low, claim.high)
+    band = f" (95% band {ends})" if ends else ""
+    most = f"{size}{band} of a step's squared length lies along the residual in layer {facts.layers[row]}"
     return {
         "holds": f"Steps turn more than they lengthen or shorten in {facts.every}: on average up to {most}.",
         "fails": f"Not every step turns more than it lengthens or shortens: {most}.",
@@ -86,5 +85,5 @@ def _turning(facts: Facts, claim: Claim) -> str:
     }[claim.verdict]
 
 
-def _band(claim: Claim) -> str:
-    return appended(claim.low, claim.high, 3, join=" to ")
+def _signed(claim: Claim) -> str:
+    return banded(claim.estimate, claim.low, claim.high, 3, join=" to ", write=signed)

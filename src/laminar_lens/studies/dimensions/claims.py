@@ -28,7 +28,7 @@ from laminar_lens.studies.dimensions.cosines import PAIRS
 from laminar_lens.studies.dimensions.measure import Contributions, Removal
 from laminar_lens.studies.dimensions.null import FEWEST, LEVEL, LikeSize, random_reach
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.words import interval, percent
+from laminar_lens.words import interval, percent, with_ends
 
 FEW, HALF = 3, 0.5
 CLAIMS = {"D1": (0, "first"), "D2": (0, "first_body"), "D3": (0, "body"), "D4": (1, "first")}
@@ -171,9 +171,8 @@ def _like_words(like: LikeSize, at: tuple[int, int, int]) -> str:
 def sentence(facts: Halves, claims: dict[str, Claim]) -> str:
     """The answer in a few sentences: the first pair, then where else, then after centring."""
     first = claims["D1"]
-    size = percent(first.estimate)
-    ends = interval(first.low, first.high, 0, write=percent)
-    ci = f", 95% band {ends}" if np.isfinite(first.low) else ""
+    size, ends = with_ends(first.estimate, first.low, first.high, 0, write=percent, marks=(HALF,))
+    ci = f", 95% band {ends}" if ends else ""
     if first.verdict == "holds":
         text = f"Three dimensions make over half of the first pair's cosine ({size}{ci}). {first.evidence}"
     elif first.verdict == "fails" and not np.isfinite(first.estimate):

@@ -6,6 +6,7 @@ import xarray as xr
 
 from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import Part, Section, View
+from laminar_lens.studies.dimensions.claims import FEW
 from laminar_lens.studies.dimensions.figures import contributions, few_share, without
 from laminar_lens.tables import Column, Table, by_layer
 from laminar_lens.words import interval, radians
@@ -55,5 +56,8 @@ VIEW = View(
     ),
     claims_title="The claims of this study, on this model",
     contrast="angle",
-    parts=(Part("first pair, with every dimension", "angle", {"geometry": 0, "pairs": 0, "removed": 0}),),
+    parts=(
+        Part("first pair, with every dimension", "angle", {"geometry": 0, "pairs": 0, "removed": 0}),
+        Part("first pair, without three", "angle", {"geometry": 0, "pairs": 0, "removed": FEW}),
+    ),
 )

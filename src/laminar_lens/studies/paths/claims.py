@@ -117,4 +117,4 @@ def growth(facts: Facts, part: str, which: str) -> tuple[float, float, float]:
 
 
 def _number(found: tuple[float, float, float]) -> str:
-    return bracketed(*found, missing="not defined")
+    return bracketed(*found) or "not defined"

@@ -5,7 +5,7 @@ import numpy as np
 from laminar_lens.studies.claim import Claim, numbers
 from laminar_lens.studies.paths.claims import NEGLIGIBLE, NUMBERED, WORDS, growth
 from laminar_lens.studies.paths.facts import WHICH, Facts
-from laminar_lens.words import appended, because, decimal
+from laminar_lens.words import banded, because
 
 _SAID = {
     "holds": "correlate",
@@ -45,7 +45,8 @@ def _norm(facts: Facts, claim: Claim) -> str:
     if not np.isfinite(found[0]):
         return "There is no block between the first and the last to say whether the norm grows."
     join = "," if claim.verdict != "undetermined" else ":"
-    return f"{_GROWS[claim.verdict]}{join} {_number(found, 3)} times a block between the first and the last."
+    size = _number(found, 3, mark=1)
+    return f"{_GROWS[claim.verdict]}{join} {size} times a block between the first and the last."
 
 
 def _correlation(predicted: str, claims: dict[str, Claim]) -> str:
@@ -72,5 +73,5 @@ def _of(claim: Claim) -> str:
     return _number((claim.estimate, claim.low, claim.high))
 
 
-def _number(found: tuple[float, float, float], digits: int = 2) -> str:
-    return f"{decimal(found[0], digits)}{appended(found[1], found[2], digits, join=' to ')}"
+def _number(found: tuple[float, float, float], digits: int = 2, mark: int = 0) -> str:
+    return banded(*found, digits, join=" to ", marks=(mark,))

@@ -9,7 +9,7 @@ from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.rotation.claims import beyond, of_part
 from laminar_lens.studies.rotation.facts import LEVEL, Facts
 from laminar_lens.studies.rotation.runs import Runs
-from laminar_lens.words import appended, because, decimal
+from laminar_lens.words import banded, because, decimal, with_ends
 
 _ALIKE = {
     "holds": "It and the word before it turn alike, within {tau:g} rad in each layer",
@@ -49,7 +49,7 @@ def _turn(facts: Facts, claims: dict[str, Claim]) -> str:
 
 
 def _number(found: tuple[float, float, float]) -> str:
-    return f"{decimal(found[0], 3)} rad{appended(found[1], found[2], 3)}"
+    return banded(*found, 3, unit=" rad")
 
 
 def _shown(facts: Facts) -> str:
@@ -68,7 +68,8 @@ def _least(facts: Facts, runs: Runs) -> str:
     """The run of a quarter of the blocks that turns the last token least."""
     row = runs.quarter
     first, last = int(runs.first[row]), int(runs.first[row] + runs.blocks[row] - 1)
-    ends = appended(runs.low[row], runs.high[row], 3)
+    distance, ends = with_ends(runs.estimate[row], runs.low[row], runs.high[row], 3)
+    ends = f" (95% band {ends})" if ends else ""
     several = f"blocks {first}–{last}" if last > first else f"block {first}"
     turn = "turn" if last > first else "turns"
     blocks = f"{last - first + 1} block{'s' if last > first else ''}"
@@ -78,6 +79,6 @@ def _least(facts: Facts, runs: Runs) -> str:
         f"Of all runs of {blocks}{'' if facts.is_whole else ' that were measured'}, {several} "
         f"(between layers "
         f"{first} and {last + 1}) {turn} the prompt's last token least: "
-        f"{decimal(runs.estimate[row], 3)} of π{ends}, {decimal(runs.estimate[row] * math.pi, 3)} "
+        f"{distance} of π{ends}, {decimal(runs.estimate[row] * math.pi, 3)} "
         f"rad{open_}.{because(facts.pruning.withheld)}"
     )

@@ -149,7 +149,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
         ratios[name], withheld = ratio, withheld or ratio.withheld
         band = baselines[name].difference.band or baselines[name].stratified.band
         means = "" if band is None else f", means differ by {signed(mean(band.estimate, axis=0))} rad"
-        parts.append(f"{name}{about} {bracketed(*numbers(ratio))}{means}")
+        parts.append(f"{name}{about} {bracketed(*numbers(ratio), marks=(1,))}{means}")
     if not ratios:
         return Claim(UNDETERMINED, unit="times", evidence="These prompts allow no unrelated pairs.")
     best = ratios.get("matched", next(iter(ratios.values())))

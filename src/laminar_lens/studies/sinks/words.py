@@ -7,7 +7,7 @@ from laminar_lens.studies.claim import NOT_APPLICABLE, Claim
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sinks.facts import Facts
 from laminar_lens.studies.sinks.writes import by_blocks
-from laminar_lens.words import decimal, interval, said_of, share
+from laminar_lens.words import decimal, said_of, share, share_with_ends, with_ends
 
 _ERASED = {
     "holds": "{} of that is gone in the last hidden state",
@@ -34,12 +34,9 @@ _LEFT = {
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     """The answer in a few sentences."""
     n, long = len(facts.ratio), claims["S1"]
-    size = f"{long.estimate:.1f} times the text's median length, in layer {facts.longest}"
-    ci = (
-        f" (95% band {interval(long.low, long.high, 1)}, {n} texts)"
-        if np.isfinite(long.low)
-        else f" ({n} texts)"
-    )
+    length, ends = with_ends(long.estimate, long.low, long.high, 1, marks=(1,))
+    size = f"{length} times the text's median length, in layer {facts.longest}"
+    ci = f" (95% band {ends}, {n} texts)" if ends else f" ({n} texts)"
     if long.verdict == "holds":
         text = f"Position 0 is a sink in {named_layers(facts.long_layers)}: up to {size}{ci}."
         text += _written_words(facts, claims["S4"]) + _erased_words(facts, claims)
@@ -72,7 +69,8 @@ def _erased_words(facts: Facts, claims: dict[str, Claim]) -> str:
     gone, by, left = (claims[f"S5{part}"] for part in "abc")
     if gone.verdict == NOT_APPLICABLE:
         return ""
-    said = f" {_ERASED[gone.verdict].format(share(gone.estimate))}{_ci(gone)}"
+    size, ci = _share(gone)
+    said = f" {_ERASED[gone.verdict].format(size)}{f' ({ci})' if ci else ''}"
     if by.verdict == "fails" and np.isnan(by.estimate):
         said += ", and no block shortens it"
     elif by.verdict != NOT_APPLICABLE:
@@ -81,15 +79,14 @@ def _erased_words(facts: Facts, claims: dict[str, Claim]) -> str:
 
 
 def _mlp_words(facts: Facts, claim: Claim, *, written: bool) -> str:
-    mlps = f"MLPs: {share(claim.estimate)}{_ci(claim, ', ')}; " if np.isfinite(claim.estimate) else ""
+    mlps = f"MLPs: {', '.join(filter(None, _share(claim)))}; " if np.isfinite(claim.estimate) else ""
     return f"({mlps}{by_blocks(facts, written=written)})"
 
 
-def _ci(claim: Claim, opening: str = " (") -> str:
-    if not np.isfinite(claim.low):
-        return ""
-    ends = interval(claim.low, claim.high, 0, write=share)
-    return f"{opening}95% CI {ends}{')' if '(' in opening else ''}"
+def _share(claim: Claim) -> tuple[str, str]:
+    """A share, and its interval where there is one."""
+    size, ends = share_with_ends(claim.estimate, claim.low, claim.high)
+    return size, ends and f"95% CI {ends}"
 
 
 def _attention_words(facts: Facts, claim: Claim) -> str:
@@ -104,9 +101,8 @@ def _attention_words(facts: Facts, claim: Claim) -> str:
         "undetermined": f"Whether attention rests on it is undetermined: some head{of} may, and none is "
         f"shown to give it over {HEAD_SHARE}",
     }
-    return (
-        f"{words[claim.verdict]} on average; in a text {share(claim.estimate)} of the heads do{_ci(claim)}."
-    )
+    size, ci = _share(claim)
+    return f"{words[claim.verdict]} on average; in a text {size} of the heads do{f' ({ci})' if ci else ''}."
 
 
 def _beside_words(facts: Facts, claim: Claim) -> str:

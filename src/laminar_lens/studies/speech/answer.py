@@ -10,7 +10,7 @@ from laminar_lens.stats.bootstrap import exponential
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.lengths import RESIDUAL
 from laminar_lens.studies.measured import of_dataset
-from laminar_lens.studies.speech.claims import answer_claims
+from laminar_lens.studies.speech.claims import PAIR, answer_claims
 from laminar_lens.studies.speech.facts import HELD, MEASURES, Facts
 from laminar_lens.studies.speech.measure import Measurement
 from laminar_lens.studies.speech.words import sentence
@@ -41,7 +41,10 @@ def answer(dataset: xr.Dataset, *, classes: tuple[str, ...], n_perm: int) -> Ans
         "layer": measured.layer,
         "state": measured.state,
     }
-    attrs = {"n_texts": facts.n, "tagger": measured.tagger}
+    attrs = {"n_texts": facts.n, "tagger": measured.tagger, "what": "step_by_text"}
+    if PAIR in facts.pairs:
+        variables |= _longer(facts)
+        attrs["what"] = "longer_by_text"
     return Answer(xr.Dataset(variables, coords, attrs), sentence(facts, claims), claims)
 
 
@@ -54,6 +57,13 @@ def _ratios(facts: Facts) -> Variables:
     if np.isfinite(facts.p).any():
         found["ratio_p"] = column(by, facts.p, "p of the sign flips, adjusted for all ratios")
     return found
+
+
+def _longer(facts: Facts) -> Variables:
+    """What N1 and N2 are about, as it grows along the layers."""
+    about = "logarithm of the ratio of nouns' and adjectives' paths so far"
+    values = facts.path_effects[:, facts.pairs.index(PAIR)]
+    return {"longer_by_text": column(("text", "held", "layer"), values, about)}
 
 
 def _curves(facts: Facts) -> Variables:

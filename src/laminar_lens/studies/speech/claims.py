@@ -96,4 +96,4 @@ def published_ratio(facts: Facts, pair: tuple[str, str], form: str = "plane") ->
 
 def told(found: Numbers) -> str:
     """A ratio with its interval."""
-    return bracketed(*found, digits=3, missing="not defined")
+    return bracketed(*found, 3, marks=(1,)) or "not defined"

@@ -21,18 +21,19 @@ def by_text(y: np.ndarray, kind: np.ndarray, classes: Sequence[int], fixed: np.n
     Matched means: in the least-squares fit of y on the class and the numbers that are held fixed.
 
     Args:
-        y: [text word]; a word without a finite number is left out.
+        y: [text word …]; a word with a number that is not finite is left out.
         kind: [text word], its class.
         classes: those that are compared; words of others are left out.
         fixed: [text word number].
 
     Returns:
-        [text pair held], in the unit of y, first as they are, then matched. NaN where a text lacks a class;
+        [text pair held …], in the unit of y, first as they are, then matched. NaN where a text lacks a class;
         matched also where it has fewer than `LEAST` words a number of the fit, or where the fit cannot tell
         the two classes apart.
     """
-    known = np.isfinite(y) & np.isfinite(fixed).all(axis=-1) & np.isin(kind, classes)
-    found = np.full((len(y), len(pairs(len(classes))), 2), np.nan)
+    finite = np.isfinite(y).reshape(*y.shape[:2], -1).all(axis=-1)
+    known = finite & np.isfinite(fixed).all(axis=-1) & np.isin(kind, classes)
+    found = np.full((len(y), len(pairs(len(classes))), 2, *y.shape[2:]), np.nan)
     for text, words in enumerate(known):
         member = (kind[text, words, None] == np.asarray(classes)).astype(float)
         for held, numbers in enumerate((np.zeros((int(words.sum()), 0)), _standardised(fixed[text, words]))):
@@ -41,17 +42,17 @@ def by_text(y: np.ndarray, kind: np.ndarray, classes: Sequence[int], fixed: np.n
 
 
 def _differences(y: np.ndarray, member: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """[pair] of one text."""
+    """[pair …] of one text."""
     terms = np.concatenate([member, numbers], axis=1)
     n_classes = member.shape[1]
     contrasts = np.zeros((len(pairs(n_classes)), terms.shape[1]))
     for row, (a, b) in enumerate(pairs(n_classes)):
         contrasts[row, a], contrasts[row, b] = 1, -1
     if len(y) < (LEAST * np.linalg.matrix_rank(terms) if numbers.shape[1] else 1):
-        return np.full(len(contrasts), np.nan)
+        return np.full((len(contrasts), *y.shape[1:]), np.nan)
     inverse = np.linalg.pinv(terms, rcond=1e-9)
     told = np.abs(contrasts @ inverse @ terms - contrasts).max(axis=1) < ESTIMABLE
-    return np.where(told, contrasts @ inverse @ y, np.nan)
+    return np.where(told.reshape(-1, *[1] * (y.ndim - 1)), contrasts @ inverse @ y, np.nan)
 
 
 def _standardised(x: np.ndarray) -> np.ndarray:

@@ -95,15 +95,16 @@ class Facts:
     def effects(self) -> np.ndarray:
         """Logarithm of the ratio of two classes' geometric means through all layers, in each text:
         [text measure pair held]."""
-        one = self.measured
-        fixed = np.stack([logarithm(getattr(one, name).astype(np.float64)) for name in MATCHED_ON], axis=-1)
+        ends = (self.lengths[name][:, -1] for name in MEASURES)
         return np.stack(
-            [
-                by_text(logarithm(self.lengths[name][:, -1]), one.kind, self.chosen, fixed)
-                for name in MEASURES
-            ],
-            axis=1,
+            [by_text(logarithm(x), self.measured.kind, self.chosen, self._fixed) for x in ends], axis=1
         )
+
+    @cached_property
+    def path_effects(self) -> np.ndarray:
+        """The same of paths so far, by layer: [text pair held layer]."""
+        so_far = np.moveaxis(self.lengths["path"], 1, 2)
+        return by_text(logarithm(so_far), self.measured.kind, self.chosen, self._fixed)
 
     @cached_property
     def effect(self) -> Interval:
@@ -163,6 +164,12 @@ class Facts:
     def published(self) -> dict[str, np.ndarray]:
         """Length of the path of each class's mean state [class], in that plane and in all dimensions."""
         return {"plane": length(self.plane), "mean": length(self.measured.mean_state[self.chosen])}
+
+    @property
+    def _fixed(self) -> np.ndarray:
+        """What words are matched on: [text word number]."""
+        numbers = [getattr(self.measured, name).astype(np.float64) for name in MATCHED_ON]
+        return np.stack([logarithm(x) for x in numbers], axis=-1)
 
     @property
     def _groups(self) -> np.ndarray:

@@ -5,7 +5,7 @@ import math
 from laminar_lens.studies.claim import UNDETERMINED, Claim
 from laminar_lens.studies.speech.claims import NEGLIGIBLE, ratio
 from laminar_lens.studies.speech.facts import HELD, Facts
-from laminar_lens.words import appended, because, decimal, joined
+from laminar_lens.words import banded, because, decimal, joined
 
 _MATCHED_ON = "paths than adjectives, matched on frequency, pieces, position and length"
 _LEAST = "by a hundredth or more"
@@ -84,4 +84,5 @@ def _all(facts: Facts) -> str:
 def _times(claim: Claim) -> str:
     if not math.isfinite(claim.estimate):
         return "no ratio is defined"
-    return f"{decimal(claim.estimate, 3)}{appended(claim.low, claim.high, 3, join=' to ')} times as long"
+    ends = {"join": " to ", "marks": (1,)}
+    return f"{banded(claim.estimate, claim.low, claim.high, 3, **ends)} times as long"

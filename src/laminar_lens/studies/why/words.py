@@ -1,17 +1,15 @@
 """The answer of a why-study in plain words, and as claim C8."""
 
 from collections.abc import Mapping, Sequence
-from typing import SupportsFloat
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.stats.why import MIN_HALVES, Found, WhyAnswer
 from laminar_lens.stats.why_effects import CAUSES
 from laminar_lens.stats.why_places import EFFECTS, Trend
 from laminar_lens.studies.claim import Claim, because, decided, numbers, signed
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.words import decimal, interval
+from laminar_lens.words import bracketed, interval, with_ends
 
 TEXT = "the cause is the missing context of the first token"
 
@@ -95,24 +93,16 @@ def _size(found: Found, layers: Sequence[int], texts: str = "") -> str:
     e11 = found.effects["E11"]
     up = 1 if found.sign == "wider" else -1
     low, high = sorted((up * float(e11.low), up * float(e11.high)))
-    ci = f"95% CI {interval(low, high)}" if np.isfinite(low) else e11.withheld
+    value, ends = with_ends(up * float(e11.estimate), low, high)
+    ci = f"95% CI {ends}" if ends else e11.withheld
     where = named_layers(layers[row] for row in found.layers)
-    value = up * float(e11.estimate)
-    return f"{decimal(value)} rad {found.sign} in {where} ({ci}{', ' if texts else ''}{texts})"
+    return f"{value} rad {found.sign} in {where} ({ci}{', ' if texts else ''}{texts})"
 
 
 def _sizes(found: Found, names: Sequence[str]) -> str:
     """`context cut off alone (E10) −0.21 [−0.22, −0.19], …` of the effects that this model has."""
     known = {name: found.effects[name] for name in names if np.isfinite(found.effects[name].estimate)}
-    return ", ".join(f"{EFFECT[name]} {signed(x.estimate)} {_ci(x)}".strip() for name, x in known.items())
-
-
-def _ci(x: Interval) -> str:
-    return f"[{_ends(x.low, x.high)}]" if np.isfinite(x.low) else ""
-
-
-def _ends(low: SupportsFloat, high: SupportsFloat) -> str:
-    return interval(low, high, join=", ", write=signed)
+    return ", ".join(f"{EFFECT[name]} {bracketed(*numbers(x), write=signed)}" for name, x in known.items())
 
 
 def _tokens(answer: WhyAnswer, layers: Sequence[int]) -> str:
@@ -136,7 +126,7 @@ def trend_sentence(trend: Trend | None) -> str:
     for name in trend.shown:
         row = EFFECTS.index(name)
         first, last = signed(trend.line.estimate[row, 0]), signed(trend.line.estimate[row, -1])
-        ends = _ends(trend.change.low[row], trend.change.high[row])
+        ends = interval(trend.change.low[row], trend.change.high[row], join=", ", write=signed)
         parts.append(f"{EFFECT[name]} goes from {first} to {last} rad (95% CI of the change [{ends}])")
     return f" It depends on the place t: from {trend.at[0]} to {trend.at[-1]} {' and '.join(parts)}."
 
@@ -174,6 +164,6 @@ def claim(
     if random:
         rows = list(first.layers)
         half += f" With random weights E11 is {signed(random['E11'][rows].mean())} rad in these layers."
-    reason = f" {answer.reason[0].upper()}{answer.reason[1:]}." if answer.reason else ""
+    reason = because(answer.reason)
     evidence = f"{_CLAIM[answer.verdict]} {'; '.join(parts)}.{half}{lacking}{reason}{checked}"
     return decided(Claim(answer.verdict, *numbers(first.effects["E11"]), "rad", evidence), "", answer.reason)
