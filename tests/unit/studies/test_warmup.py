@@ -348,7 +348,7 @@ class TestSentence:
         assert text.endswith("Position 0 is the BOS.")
 
     def test_none(self, seed: int) -> None:
-        assert self.said(seed, 400, None) == (
+        assert self.said(seed, 400, None, bos=1) == (
             "No warm-up found: from the first pair on, neighbouring tokens' angles are within ±0.05 rad "
             "of the rest of the text in all 4 layers (400 texts)."
         )
@@ -360,8 +360,17 @@ class TestSentence:
         )
         assert "there were 20 texts, by these, about " in text
 
+    @pytest.mark.parametrize(("k", "counted"), [(None, False), (0, False), (3, True)])
+    def test_undetermined_names_the_bos_where_tokens_are_counted(self, k: int | None, counted: bool) -> None:
+        open_, wide = (Answer("undetermined", 0, one, 800, "none") for one in (None, k))
+        curve, at = np.zeros((1, 12)), np.array([0.05, 0.1])
+        ends = [curve] * 5
+        answer = WarmupAnswer(0.05, 90, 0, (8, 12), curve, *ends, (open_,), open_, at, ((open_,), (wide,)))
+        assert sentence(answer, [], [2], bos=1).endswith(" Position 0 is the BOS.") == counted
+
     def test_drift(self, seed: int) -> None:
-        text = self.said(seed, 400, np.linspace(0.6, 0, 24))
+        text = self.said(seed, 400, np.linspace(0.6, 0, 24), bos=1)
+        assert not text.endswith("BOS.")
         assert text.startswith("Drift: next to the reference pairs (16–23) angles still differ")
         assert "from them in layers 2–4 and 7 (pair 15: 0." in text
         assert "no number of first tokens can be named" in text
