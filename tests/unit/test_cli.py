@@ -209,6 +209,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("angles her --what sequental", ["--what 'sequental'", "did you mean sequential?"]),
         ("angles her --format xlsx", ["--format 'xlsx'", "nc, csv"]),
         ("show nowhere.nc", ["'nowhere.nc'", "does not exist"]),
+        ("show nowhere.nc --format png", ["--format png is of figures", "add --figures DIR"]),
         ("show /dev/null", ["'/dev/null' is no regular file", ".nc file"]),
         ("sequential --out=", ["--out", "'' is no folder", "give ./ for"]),
     ],
