@@ -5,13 +5,15 @@ other. Numbers with decimals or per cent must stand in the claims or tables, to 
 numbers of tokens, and the layers it names, must be those of its answer.
 """
 
+import functools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from laminar_lens.results import StudyResult, claim_rows
+from laminar_lens.results import StudyResult, claim_rows, label_dataset
+from laminar_lens.studies.study import Answer
 
 
 def only_if_it_holds(pattern: str) -> dict[str, str]:
@@ -230,7 +232,7 @@ def check_said(result: StudyResult) -> None:
     claims = {row["claim"]: row for row in claim_rows(result.dataset)}
     for name, row in claims.items():
         assert bool(row["reason"]) == (row["verdict"] == "undetermined"), f"{name}: {row}"
-    for name, patterns in READ.get(result.kind, {}).items():
+    for name, patterns in (READ.get(result.kind, {}) if claims else {}).items():
         verdict = claims[name]["verdict"]
         own = None if silent(name, claims, result.sentence) else patterns[verdict]
         said = {pattern for pattern in patterns.values() if re.search(pattern, result.sentence)}
@@ -245,6 +247,19 @@ def check_said(result: StudyResult) -> None:
     for text in NUMBER.findall(LEVEL.sub("", LARGEST.sub("", result.sentence))):
         if "." in text or "%" in text:
             assert any(shows(text, value) for value in known), f"{text} of {result.sentence!r} stands nowhere"
+
+
+def reading(kind: str, answer: Callable[..., Answer]) -> Callable[..., Answer]:
+    """What answers a study, whose every sentence is then read against its claims."""
+
+    @functools.wraps(answer)
+    def read(*given: Any, **how: Any) -> Answer:
+        made = answer(*given, **how)
+        labels: dict[str, Any] = {"provenance": {}, "settings": {}, "warnings": made.notes}
+        check_said(StudyResult(label_dataset(made.dataset, study=kind, sentence=made.sentence, **labels)))
+        return made
+
+    return read
 
 
 def silent(name: str, claims: Mapping[str, Mapping[str, Any]], sentence: str) -> bool:

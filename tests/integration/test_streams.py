@@ -217,7 +217,7 @@ def test_show_says_that_a_page_is_of_other_numbers(
     other.report(page)  # as after a kill between the two renames
     said = f"the page {page} beside this result was made from other numbers ({other.numbers_sha256[:12]}"
     assert main(["show", str(result)]) == 0
-    assert said in capsys.readouterr().out
+    assert said in " ".join(capsys.readouterr().out.split())
     assert main(["show", str(result), "--json"]) == 0
     assert any(said in warning for warning in json.loads(capsys.readouterr().out)["warnings"])
     assert main(["show", str(result), "--report", str(page)]) == 0

@@ -8,6 +8,7 @@ import torch
 
 import laminar_lens as ll
 from tests.real.conftest import LENGTH, Reference
+from tests.said import check_said
 
 N, LAYERS = 4, 30
 
@@ -113,3 +114,7 @@ def test_correlations(
         pooled = pearsonr(path[:, :-1].ravel(), y.ravel()).statistic
         found = float(data["correlation_pooled"].sel(predicted=name, statistic="pearson"))
         assert found == pytest.approx(pooled, abs=2e-3)
+
+
+def test_the_sentence_says_what_the_claims_say(result: Any) -> None:
+    check_said(result)

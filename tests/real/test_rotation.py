@@ -8,6 +8,7 @@ import torch
 
 import laminar_lens as ll
 from tests.real.conftest import Reference
+from tests.said import check_said
 
 TOLERANCE_RAD = 2e-5
 PROMPTS = ll.her_prompts()[:6]
@@ -87,3 +88,7 @@ def test_block_influence(result: Any, states: list[np.ndarray]) -> None:
             ]
             each.append(1 - np.mean(cosines))
         assert float(result.dataset["influence"].sel(layer=layer)) == pytest.approx(np.mean(each), abs=1e-5)
+
+
+def test_the_sentence_says_what_the_claims_say(result: Any) -> None:
+    check_said(result)

@@ -12,6 +12,7 @@ import torch
 import laminar_lens as ll
 from laminar_lens.texts.tags import FILE
 from tests.real.conftest import Reference
+from tests.said import check_said
 
 N, LAYERS = 4, 30
 NAMES = ("nouns", "verbs", "adjectives", "function words")
@@ -129,3 +130,7 @@ def test_the_published_form(result: Any, words: Any) -> None:
         flat_way = sum(np.linalg.norm(axes @ (means[k, one + 1] - means[k, one])) for one in range(LAYERS))
         assert float(part["mean_length"]) == pytest.approx(whole, rel=1e-4), name
         assert float(part["published_length"]) == pytest.approx(flat_way, rel=1e-3), name
+
+
+def test_the_sentence_says_what_the_claims_say(result: Any) -> None:
+    check_said(result)

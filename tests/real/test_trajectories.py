@@ -9,6 +9,7 @@ import torch
 
 import laminar_lens as ll
 from tests.real.conftest import Reference
+from tests.said import check_said
 
 PROMPTS = ll.her_prompts()[:4]
 WORDS = (" her", " him", " round")
@@ -106,3 +107,7 @@ def test_turning(result: Any, states: States, places: list[int], pca: Any) -> No
                         for i, at in enumerate(places)
                     ]
                     assert float(one.sel(along="depth")) == pytest.approx(np.mean(depth), abs=tolerance)
+
+
+def test_the_sentence_says_what_the_claims_say(result: Any) -> None:
+    check_said(result)

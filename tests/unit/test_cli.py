@@ -209,6 +209,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("angles her --what sequental", ["--what 'sequental'", "did you mean sequential?"]),
         ("angles her --format xlsx", ["--format 'xlsx'", "nc, csv"]),
         ("show nowhere.nc", ["'nowhere.nc'", "does not exist"]),
+        ("show nowhere.nc --format png", ["--format png is of figures", "add --figures DIR"]),
         ("show /dev/null", ["'/dev/null' is no regular file", ".nc file"]),
         ("sequential --out=", ["--out", "'' is no folder", "give ./ for"]),
     ],
@@ -541,16 +542,21 @@ def test_mps_is_refused_off_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------------------------------------------- screen
 
 
-def test_tables_in_a_pipe_are_not_cut(
+def test_a_pipe_has_80_columns_and_nothing_is_cut(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Texts and tables; what other programs read is a line each."""
     monkeypatch.delenv("COLUMNS", raising=False)
-    words = " ".join(f"word{number}" for number in range(60))
+    words, path = " ".join(f"word{number}" for number in range(60)), f"/{'long' * 30}/with a space.nc"
     screen.say(
         Table("t", "title [red]", (Column("claim", ("C1",)), Column("text", (words,), wide=True))),
         "[bold]not markup " + words,
+        whole=[path],
     )
-    out = capsys.readouterr().out
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == path
+    assert max(map(len, lines)) == 80
+    out = "\n".join([*lines, ""])
     assert "\x1b" not in out
     assert "…" not in out
     assert "title [red]" in out

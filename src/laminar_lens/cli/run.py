@@ -70,7 +70,7 @@ def _angles(request: AnglesRequest) -> None:
             with atomic_path(request.path) as path:
                 angle_rows(dataset).to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)
     with written([request.path]):
-        say(str(request.path))
+        say(whole=[str(request.path)])
 
 
 def _mask(request: MaskRequest) -> None:
@@ -88,12 +88,12 @@ def _mask(request: MaskRequest) -> None:
         files = write_masks(found, request.folder)
     with written(files.values()):
         if request.json:
-            say(*_json({**found.summary(), "files": {name: str(path) for name, path in files.items()}}))
+            say(whole=_json({**found.summary(), "files": {name: str(path) for name, path in files.items()}}))
         elif request.quiet:
-            say(*map(str, files.values()))
+            say(whole=map(str, files.values()))
         else:
             warned = [f"note: {note}" for note in found.notes]
-            say(found.sentence, *warned, *(f"{name}: {path}" for name, path in files.items()))
+            say(found.sentence, *warned, whole=(f"{name}: {path}" for name, path in files.items()))
 
 
 def _show(request: ShowRequest) -> None:
@@ -212,13 +212,13 @@ def _tell(study: StudyResult, output: Output, files: Mapping[str, Path], notes: 
     if output.json:
         summary = {**study.summary(), "files": {name: str(path) for name, path in files.items()}}
         summary["warnings"] = [*summary["warnings"], *notes]
-        say(*_json(summary))
+        say(whole=_json(summary))
     elif output.quiet:
-        say(*map(str, files.values()))
+        say(whole=map(str, files.values()))
     else:
         warned = [f"warning: {note}" for note in [*study.warnings, *notes]]
         places = [f"{name}: {path}" for name, path in files.items()]
-        say(study.sentence, "", *study.tables().values(), *warned, *places)
+        say(study.sentence, "", *study.tables().values(), *warned, whole=places)
 
 
 def _json(value: object) -> list[str]:

@@ -5,8 +5,9 @@ import io
 import os
 import re
 import sys
+import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from laminar_lens.axes import Progress
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from laminar_lens.tables import Table
 
-PIPE_WIDTH = 120
+PIPE_WIDTH = 80
 WIDTHS = ("COLUMNS", "LINES", "TERMINAL_WIDTH")  # in the environment, read by rich and typer
 QUIET_ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
@@ -75,21 +76,31 @@ def _bars() -> Iterator[Progress]:
         yield progress
 
 
-def say(*parts: "str | Table") -> None:
-    """Lines, and tables with their notes, on standard output; in a pipe 120 columns wide, or COLUMNS.
+def say(*parts: "str | Table", whole: Iterable[str] = ()) -> None:
+    """Texts, and tables with their notes, on standard output; in a pipe 80 columns wide, or COLUMNS. Behind
+    them what is `whole`, a line each: paths and JSON, which other programs read.
 
-    A text is one line: whatever it holds is shown, and no control character is sent.
+    Whatever a text holds is shown, and no control character is sent.
     """
     console = _console()
     for part in parts:
-        lines = [part] if isinstance(part, str) else [*part.note.splitlines(), ""]
+        texts = [part] if isinstance(part, str) else [*part.note.splitlines(), ""]
         if not isinstance(part, str):
             console.print(part.rich(console.width))
-        for line in lines:
-            console.print(
-                printable(line), markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal
-            )
+        for text in texts:
+            _print(console, _folded(text, console.width))
+    for line in whole:
+        _print(console, printable(line))
     sys.stdout.flush()
+
+
+def _folded(text: str, width: int) -> str:
+    """A text in lines, broken between words alone: a path in it stays one."""
+    return textwrap.fill(printable(text), width, break_long_words=False, break_on_hyphens=False)
+
+
+def _print(console: "Console", text: str) -> None:
+    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=not console.is_terminal)
 
 
 @contextlib.contextmanager

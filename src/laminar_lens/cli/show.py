@@ -36,7 +36,8 @@ OPTIONS = {
                 None, panel=OUTPUT,
             ),
             "format": Option(
-                f"Of the figures: {listed(FORMATS)}.", "NAME", one_of(*FORMATS), str, "svg", panel=OUTPUT
+                f"Of the figures: {listed(FORMATS)}. Default: {FORMATS[0]}.", "NAME", one_of(*FORMATS), str,
+                None, panel=OUTPUT,
             ),
         }
     ),
@@ -47,11 +48,14 @@ OPTIONS = {
 def show(given: dict[str, Any]) -> ShowRequest:
     """A saved result again: its sentence, its tables and, on request, its page and figures."""
     name, options = _split([given["file"], *(given["again"] or ())])
+    kind = given["format"] or FORMATS[0]
+    if given["format"] and given["figures"] is None:
+        raise InputError(f"--format {kind} is of figures: add --figures DIR, or leave it out")
     path = checks.readable_file(Path(name))
     if given["figures"] is not None:
-        checks.writable(given["figures"], [f"{path.stem}.{given['format']}"], "--figures")
-    page, figures = checks.page(path, given["report"]), (given["figures"], given["format"])
-    return ShowRequest(path, page, given["json"], given["quiet"], options, figures)
+        checks.writable(given["figures"], [f"{path.stem}.{kind}"], "--figures")
+    page = checks.page(path, given["report"])
+    return ShowRequest(path, page, given["json"], given["quiet"], options, (given["figures"], kind))
 
 
 def options_again(kind: str, given: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import torch
 
 from laminar_lens.errors import ModelError
 from laminar_lens.models.convert import build_hooked
+from laminar_lens.models.folder import refuse_adapter
+from laminar_lens.models.folder.files import FolderError
 from laminar_lens.models.gguf import Header, check_gguf
 from laminar_lens.models.gguf.tokenizer import gguf_tokenizer, split_limit, with_bos
 from laminar_lens.models.gguf.weights import Weights
@@ -111,6 +113,7 @@ class PretrainedOriginal:
         from transformers import AutoConfig, AutoTokenizer
 
         chosen = self.revision
+        check_no_adapter(where, chosen, self.name)
         check_decoder(AutoConfig.from_pretrained(where, revision=chosen, **self._how), self.name)
         found = snapshot(where, chosen)
         self.revision = self._how["revision"] = found.name if found else chosen
@@ -156,6 +159,21 @@ def check_decoder(config: HFConfig, name: str) -> None:
         raise ModelError(
             f"model {name!r} is an encoder-decoder ({config.model_type}): give a causal language model"
         )
+
+
+def check_no_adapter(where: str, revision: str | None, name: str) -> None:
+    """Refuses a Hub model that is an adapter of another.
+
+    Raises:
+        ModelError: names its base.
+    """
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    try:
+        if (found := find_adapter_config_file(where, revision=revision)) is not None:
+            refuse_adapter(Path(found).parent)
+    except FolderError as error:
+        raise ModelError(f"model {name!r}: {error}: {error.remedy}") from None
 
 
 class GgufOriginal:

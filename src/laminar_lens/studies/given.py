@@ -24,7 +24,7 @@ from laminar_lens.studies.documents import (
     packed_note,
     uncut_note,
 )
-from laminar_lens.texts.files import Found, holds_records, read_texts
+from laminar_lens.texts.files import Found, holds_records, place, read_texts
 from laminar_lens.texts.reading import read_document
 from laminar_lens.texts.tokenization import token_ids
 
@@ -66,7 +66,16 @@ def given_rows(
 
 def read_given(texts: Any, notes: list[str]) -> tuple[Any, bool]:
     """Texts of one file or of several that hold records, of which blank ones are noted; of other files what
-    each holds; else what was given. And whether each is a file by itself."""
+    each holds; else what was given. And whether each is a file by itself.
+
+    Raises:
+        InputError: as `read_texts`; files of two kinds; the name of a file that is given as a text.
+    """
+    if isinstance(texts, str) and os.path.lexists(place(texts)[0]):
+        raise InputError(
+            f"texts is {texts!r}, which is the name of a file or folder here: give Path({texts!r}) to read "
+            f"it, or [{texts!r}] for these letters"
+        )
     files = _several(texts)
     if isinstance(texts, os.PathLike) or (files and holds_records(texts[0])):
         found = [read_texts(path) for path in (texts if files else [texts])]

@@ -35,7 +35,8 @@ class Observations:
     Attributes:
         keep: by text, True where it is one (or a part of its group's).
         n: how many there are: texts that are kept, or their groups.
-        words: "200 texts, 37 of them repeats: 163 observations."; empty where every text is one.
+        words: "200 texts, 37 of them repeats: 163 observations.", or "200 texts in 4 groups: 4
+            observations."; empty where every text is one.
         alarms: for the head of the warnings.
         notes: for their end.
     """
@@ -94,7 +95,9 @@ def observations(
     n_texts, lost = len(keep), int((~keep).sum())
     kind = "repeats" if groups is None else "repeats of another group's"
     kind += "" if again.sum() == lost else " or mostly unknown tokens"
-    words = f"{n_texts:,} {what}, {lost:,} of them {kind}: {n:,} observation{'' if n == 1 else 's'}."
+    counted = f"{n:,} observation{'' if n == 1 else 's'}"
+    words = f"{n_texts:,} {what}, {lost:,} of them {kind}: {counted}."
+    grouped = f"{n_texts:,} {what} in {n:,} group{'' if n == 1 else 's'}: {counted}." if n < n_texts else ""
     cause = f"{words} {_cause(origin, compared, whole, what)}"
     if lost > MOST * n_texts or (lost and n < 2):
         raise InputError(cause)
@@ -104,7 +107,7 @@ def observations(
         labels = range(n_texts) if groups is None else groups.tolist()
         alarms += _openings({(tuple(compared[k]), labels[k]) for k in np.flatnonzero(keep)}, what)
     notes = (words,) if lost and not many else ()
-    return Observations(keep, n, words if lost else "", tuple(alarms), notes)
+    return Observations(keep, n, words if lost else grouped, tuple(alarms), notes)
 
 
 def check_repeats(rows: Rows, tokenizer: Tokenizer | None, origin: Origin, **how: Any) -> None:

@@ -158,6 +158,14 @@ def test_a_probe_is_as_long_as_it_is_worth_and_goes_beyond_a_window(
     assert (probe.text.shape, probe.unchecked) == ((1, tokens), unchecked)
 
 
+@pytest.mark.parametrize("bos", [7, None])
+def test_the_long_text_and_the_padded_one_begin_with_the_bos(bos: int | None, save: Any) -> None:
+    hf = load_hf(save("Llama", **ROTARY, bos_token_id=bos), dtype=torch.float32)
+    found = local.make_reference(hf, "m")
+    begins = [int(text[0, 0]) for text in (found.probe.text, found.shorter, found.short)]
+    assert [first == 7 for first in begins] == [bos == 7, bos == 7, False]
+
+
 def test_a_window_too_long_to_compare_is_told(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faithful, "PLAIN", (0.0, 0))
     monkeypatch.setattr(faithful, "TURNING", (0.0, 0))

@@ -1,5 +1,6 @@
 """Models of the Hub, out of a cache that lies here: their states, the comparison, and what is refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,20 @@ def test_what_is_no_decoder_is_refused(cache: Path, tmp_path: Path) -> None:
         put(cache, name, tmp_path / name, "main")
         said = refused(ModelError, name, bridge=True)
         assert ("is not causal" if name == "some/encoder" else "is an encoder-decoder") in said
+
+
+def test_an_adapter_without_its_base_is_refused(cache: Path, tiny_neox: Path, tmp_path: Path) -> None:
+    """Without weights of its own, or beside a whole model: neither is what its owner runs."""
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    put(cache, "some/adapter", tmp_path / "adapter", "main")
+    said = refused(ModelError, "some/adapter", bridge=True)
+    assert said.startswith("model 'some/adapter': it holds an adapter of 'some/base' (adapter_config.json), ")
+    whole = shutil.copytree(tiny_neox, tmp_path / "whole")
+    shutil.copy(tmp_path / "adapter" / "adapter_config.json", whole)
+    put(cache, PYTHIA, whole, "main")
+    for bridge in GENERATIONS:
+        assert "it holds an adapter of 'some/base'" in refused(ModelError, PYTHIA, bridge=bridge)
 
 
 @pytest.mark.network

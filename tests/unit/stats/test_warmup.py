@@ -11,6 +11,7 @@ from laminar_lens.errors import InputError, ShapeError
 from laminar_lens.stats.sinks import both_sinks, sink_tokens
 from laminar_lens.stats.warmup import (
     MIN_SHOWN,
+    TOLERANCES,
     Answer,
     check_tau,
     contrast,
@@ -48,6 +49,17 @@ class TestAnswer:
         assert [layer.skip for layer in answer.layers] == [0, 2, 1]
         assert [layer.sign for layer in answer.layers] == ["none", "wider", "narrower"]
         assert (answer.overall.skip, answer.overall.sign) == (2, "mixed")
+
+    def test_the_curve_is_the_answer_at_every_tolerance(self, seed: int) -> None:
+        delta = np.stack([simulated.first(3, 0.18), simulated.first(1, 0.08)])
+        theta = texts(seed, 300, sd=0.1, layers=2, delta=delta)
+        found = warmup(theta, tau=0.04, seed=seed)
+        assert found.tolerances.tolist() == sorted([*TOLERANCES, 0.04])
+        for tau, row in zip(found.tolerances.tolist(), found.curve, strict=True):
+            own = warmup(theta, tau=tau, seed=seed)
+            right = [(one.k_lo, one.k_hi) for one in (*own.layers, own.overall)]
+            assert [(one.k_lo, one.k_hi) for one in row] == right, tau
+        assert {row[-1].k_hi for row in found.curve} >= {0, 3, None}
 
     def test_signs_that_change_along_positions_are_mixed(self, seed: int) -> None:
         delta = np.where(np.arange(24) == 0, 0.4, np.where(np.arange(24) == 1, -0.4, 0.0))

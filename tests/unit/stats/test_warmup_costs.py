@@ -72,6 +72,13 @@ class TestByHand:
         −1, which is no variance: 0. Over 6² and n − 1."""
         assert self.costs(6, 0)[1] == pytest.approx((2 * 1 + 2 * 2 / 3) / 36)
 
+    def test_one_place_more_varies_with_its_neighbour(self) -> None:
+        """Distances from the mean are ±(0, 0 | 1, 1, 0), whose sums squared are 4. One place more has 2/3
+        alone and shares 1/2 with its neighbour, twice, and 0 with others."""
+        theta = np.array([[0.0, 0, 1, 1, 0], [0, 0, -1, -1, 0]])
+        found = angle_costs(theta, Plan(5, slice(2, 5), (6,), (0,)))
+        assert float(found.spread.mean()) == pytest.approx(2 * (4 + 2 / 3 + 2 * 1 / 2) / 36)
+
     def test_nothing_left(self) -> None:
         assert np.isnan(self.costs(2, 2)).all()
 

@@ -12,6 +12,7 @@ from laminar_lens.results import StudyResult, claim_rows
 from laminar_lens.studies.dimensions.cosines import PAIRS, contributions
 from laminar_lens.studies.dimensions.measure import split
 from laminar_lens.studies.dimensions.study import dimension_study
+from tests.said import check_said
 
 KINDS = ["tiny_gpt2", "tiny_llama", "tiny_neox"]
 LENGTH, N, SKIP = 24, 90, 12
@@ -100,6 +101,7 @@ def test_a_planted_dimension_is_found_and_centring_removes_it(folder: Any, bridg
     plant(model, 1, 60.0)
     plant(model, 2, -60.0)
     result = dimension_study(model, tokens_of())
+    check_said(result)
     data = result.dataset
     found = verdicts(result)
     assert found["D1"] == found["D2"] == found["D3"] == "holds"

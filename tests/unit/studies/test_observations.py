@@ -250,7 +250,7 @@ def test_groups_may_repeat_themselves_but_not_each_other(model: Any) -> None:
     inside = measured("warmup", model, texts, groups=[*groups, *groups[:10]])
     assert inside.dataset.sizes["text"] == 50
     assert inside.settings["observations"] == N
-    assert "repeats" not in inside.sentence
+    assert inside.sentence.endswith(" 50 texts in 40 groups: 40 observations.")
     across = measured("warmup", model, texts, groups=[*groups, *(99 + groups[:10] // 5)])
     assert across.dataset.sizes["text"] == N
     assert across.sentence.endswith("50 texts, 10 of them repeats of another group's: 40 observations.")

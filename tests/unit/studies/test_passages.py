@@ -380,6 +380,12 @@ class TestFiles:
         ):
             STUDIES["sinks"](model, [tmp_path / "b.txt", path])
 
+    @pytest.mark.parametrize("field", ["", ":body"])
+    def test_the_name_of_a_file_is_no_text(self, field: str, model: Any, path: Path) -> None:
+        name = str(path).removesuffix(":body") + field
+        with pytest.raises(InputError, match=r"which is the name of a file .*: give Path\('.*'\) to read it"):
+            STUDIES["sinks"](model, name)
+
     def test_masks_of_a_file(self, model: Any, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(json.dumps(self.rows()))
         assert token_masks(model, tmp_path / "a.json", skip=2).texts == tuple(self.rows())

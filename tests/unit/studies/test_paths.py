@@ -12,11 +12,14 @@ import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.errors import InputError, LaminarLensError, ModelError
-from laminar_lens.studies.paths.answer import answer
+from laminar_lens.studies.paths import answer as answers
 from laminar_lens.studies.paths.correlations import by_text, ranks
 from laminar_lens.studies.paths.logits import check_unembeds, next_token
+from tests.said import reading
 from tests.validate import paths as validation
 from tests.validate.paths import expected, measurement
+
+answer = reading("paths", answers.answer)
 
 N, LENGTH, WIDTH = 6, 10, 32
 NEAR = 1e-6

@@ -15,13 +15,16 @@ from laminar_lens.errors import InputError, LaminarLensError
 from laminar_lens.models import random_twin
 from laminar_lens.results import claim_rows
 from laminar_lens.stats.bootstrap import Interval
-from laminar_lens.studies.rotation.answer import answer
+from laminar_lens.studies.rotation import answer as answers
 from laminar_lens.studies.rotation.measure import shuffled_places
 from laminar_lens.studies.rotation.runs import least_turning
 from laminar_lens.studies.target_prompts import target_prompts
 from tests.conftest import SENTENCES
+from tests.said import reading
 from tests.validate import rotation as validation
 from tests.validate.rotation import measurement
+
+answer = reading("rotation", answers.answer)
 
 PROMPTS = [text for text in SENTENCES if text.count(" her ") == 1]
 """Four, of different lengths."""

@@ -17,8 +17,8 @@ from laminar_lens.errors import InputError, LaminarLensError
 from laminar_lens.prompts import token_spans
 from laminar_lens.results.contrasts import parts_of
 from laminar_lens.studies.measured import of_dataset
+from laminar_lens.studies.speech import answer as answers
 from laminar_lens.studies.speech.alignment import NO_TOKEN, SHARED, pieces
-from laminar_lens.studies.speech.answer import answer
 from laminar_lens.studies.speech.classes import CLASSES
 from laminar_lens.studies.speech.effects import by_text, pairs
 from laminar_lens.studies.speech.facts import Facts
@@ -30,9 +30,12 @@ from laminar_lens.studies.speech.taggers import words_of
 from laminar_lens.studies.speech.view import VIEW, ratio_table
 from laminar_lens.texts.tags import Tagged, Word
 from tests.conftest import CONTEXT, SENTENCES
+from tests.said import reading
 from tests.unit.studies.test_paths import at, planted
 from tests.validate import speech as validation
 from tests.validate.speech import ZERO, expected, measurement
+
+answer = reading("speech", answers.answer)
 
 NEAR = 1e-6
 TAGS = ("NOUN", "ADJ", "VERB", "DET")

@@ -13,14 +13,17 @@ import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.errors import InputError
 from laminar_lens.studies.target_prompts import target_prompts
+from laminar_lens.studies.trajectories import answer as answers
 from laminar_lens.studies.trajectories import principal
-from laminar_lens.studies.trajectories.answer import answer
 from laminar_lens.studies.trajectories.principal import Fit
 from laminar_lens.studies.trajectories.prompts import grouped
 from laminar_lens.studies.trajectories.study import Trajectories
 from tests.conftest import SENTENCES
+from tests.said import reading
 from tests.validate import trajectories as validation
 from tests.validate.trajectories import measurement
+
+answer = reading("trajectories", answers.answer)
 
 PROMPTS = [text for text in SENTENCES if text.count(" her ") == 1]
 WORDS = (" her", " the", " admired")

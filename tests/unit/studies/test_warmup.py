@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError, ShapeError
@@ -17,9 +18,10 @@ from laminar_lens.stats.sinks import sink_tokens
 from laminar_lens.stats.warmup import Answer, WarmupAnswer, contrast, warmup
 from laminar_lens.stats.warmup_shape import effects
 from laminar_lens.studies.warmup.cost_figure import cost
-from laminar_lens.studies.warmup.figures import k_by_layer, warmup_delta
+from laminar_lens.studies.warmup.figures import k_by_layer, k_by_tolerance, warmup_delta
 from laminar_lens.studies.warmup.result import WarmupResult
 from laminar_lens.studies.warmup.study import warmup_study
+from laminar_lens.studies.warmup.view import by_tolerance
 from laminar_lens.studies.warmup.words import sentence
 from tests.validate import warmup as simulated
 
@@ -348,7 +350,7 @@ class TestSentence:
         assert text.endswith("Position 0 is the BOS.")
 
     def test_none(self, seed: int) -> None:
-        assert self.said(seed, 400, None) == (
+        assert self.said(seed, 400, None, bos=1) == (
             "No warm-up found: from the first pair on, neighbouring tokens' angles are within ±0.05 rad "
             "of the rest of the text in all 4 layers (400 texts)."
         )
@@ -360,8 +362,17 @@ class TestSentence:
         )
         assert "there were 20 texts, by these, about " in text
 
+    @pytest.mark.parametrize(("k", "counted"), [(None, False), (0, False), (3, True)])
+    def test_undetermined_names_the_bos_where_tokens_are_counted(self, k: int | None, counted: bool) -> None:
+        open_, wide = (Answer("undetermined", 0, one, 800, "none") for one in (None, k))
+        curve, at = np.zeros((1, 12)), np.array([0.05, 0.1])
+        ends = [curve] * 5
+        answer = WarmupAnswer(0.05, 90, 0, (8, 12), curve, *ends, (open_,), open_, at, ((open_,), (wide,)))
+        assert sentence(answer, [], [2], bos=1).endswith(" Position 0 is the BOS.") == counted
+
     def test_drift(self, seed: int) -> None:
-        text = self.said(seed, 400, np.linspace(0.6, 0, 24))
+        text = self.said(seed, 400, np.linspace(0.6, 0, 24), bos=1)
+        assert not text.endswith("BOS.")
         assert text.startswith("Drift: next to the reference pairs (16–23) angles still differ")
         assert "from them in layers 2–4 and 7 (pair 15: 0." in text
         assert "no number of first tokens can be named" in text
@@ -440,3 +451,31 @@ class TestSentence:
         assert text.endswith(
             "on 1,000 of 2,000 texts); the last pair that is shown to stand apart starts at position 6."
         )
+
+
+def test_the_curve_over_tolerances_is_tabulated_and_drawn() -> None:
+    """Three tolerances, three layers; the layers that ask for the most are named."""
+    each = np.array([[-1, 4, -1], [6, 2, 6], [0, 0, 0]])
+    found = {
+        "tolerance_k_hi": ("tolerance", [-1, 6, 0]),
+        "tolerance_k_lo": ("tolerance", [5, 1, 0]),
+        "tolerance_k_hi_by_layer": (("tolerance", "layer"), each),
+    }
+    data = xr.Dataset(found, {"tolerance": [0.01, 0.05, 0.1], "layer": [2, 3, 5]}, {"tau": 0.05})
+    table = by_tolerance(data)
+    assert table is not None
+    assert [list(row.values()) for row in table.rows()] == [
+        [0.01, None, 5, "layers 2 and 5"],
+        [0.05, 6, 1, "layers 2 and 5"],
+        [0.1, 0, 0, ""],
+    ]
+    figure = k_by_tolerance(data)
+    assert figure is not None
+    drawn = {
+        one.name: np.nan_to_num(np.array(one.y, float), nan=-1) for one in figure.data if len(one.y) == 3
+    }
+    right = {f"layer {layer}": each[:, row] for row, layer in enumerate((2, 3, 5))}
+    right |= {"enough in every layer": np.array([-1, 6, 0]), "necessary": np.array([5, 1, 0])}
+    assert drawn.keys() == right.keys()
+    assert all((drawn[name] == right[name]).all() for name in right)
+    assert any(one.name == "τ = 0.05 rad, this study's" for one in figure.data)

@@ -18,7 +18,7 @@ from laminar_lens.models.folder.tokenizer import check_tokenizer
 from laminar_lens.models.folder.trial import try_tokenizer
 from laminar_lens.models.folder.weights import stored_weights
 
-__all__ = ["check_folder"]
+__all__ = ["check_folder", "refuse_adapter"]
 
 
 def check_folder(folder: Path, *, embedded: bool = False) -> None:
@@ -44,7 +44,7 @@ def check_folder(folder: Path, *, embedded: bool = False) -> None:
 
 def _check(folder: Path, trial: bool) -> None:
     _refuse_special_files(folder)
-    _refuse_adapter(folder)
+    refuse_adapter(folder)
     if not present(folder / "config.json"):
         raise FolderError(
             "it has no config.json", "give the folder that holds the model's config.json and weights"
@@ -58,8 +58,12 @@ def _check(folder: Path, trial: bool) -> None:
         try_tokenizer(folder / "tokenizer.json")
 
 
-def _refuse_adapter(folder: Path) -> None:
-    """Weights beside which an adapter lies are not the model that its owner runs."""
+def refuse_adapter(folder: Path) -> None:
+    """Weights beside which an adapter lies are not the model that its owner runs.
+
+    Raises:
+        FolderError: names its base.
+    """
     if not present(folder / "adapter_config.json"):
         return
     base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")

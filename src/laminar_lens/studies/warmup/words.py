@@ -37,8 +37,15 @@ def sentence(
     """
     texts = f"{answer.n:,} {'independent ' if grouped else ''}texts"
     said = _said(answer, found, layers, texts)
-    counted = any(word in said for word in ("position", "Leave out", "leaving out"))
-    return f"{said} Position 0 is the BOS." if bos and counted else said
+    return f"{said} Position 0 is the BOS." if bos and _counts_positions(answer) else said
+
+
+def _counts_positions(answer: WarmupAnswer) -> bool:
+    """Whether positions, or tokens from the first on, are named."""
+    overall = answer.overall
+    if overall.verdict == "undetermined":
+        return bool(overall.k_lo or _decidable(answer)[1])
+    return overall.verdict != "drift" and overall.skip != 0
 
 
 def _said(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], texts: str) -> str:
@@ -193,13 +200,18 @@ def _beyond(answer: WarmupAnswer, layers: Sequence[int]) -> str:
 
 
 def _decided_now(answer: WarmupAnswer) -> str:
-    """The smallest tolerance at which a number is enough, from the same texts."""
-    for tau, answers in zip(answer.tolerances, answer.curve, strict=True):
-        k = answers[-1].k_hi
-        if tau > answer.tau and k is not None:
-            enough = f"leaving out {_first(k)} is enough" if k else "nothing need be left out"
-            return f" At ±{tau:g} rad {enough}."
-    return ""
+    """What is enough at the smallest tolerance at which any number is, from the same texts."""
+    tau, k = _decidable(answer)
+    if k is None:
+        return ""
+    enough = f"leaving out {_first(k)} is enough" if k else "nothing need be left out"
+    return f" At ±{tau:g} rad {enough}."
+
+
+def _decidable(answer: WarmupAnswer) -> tuple[float, int | None]:
+    """The smallest larger tolerance at which a number is enough, and that number; (0, None) without one."""
+    found = zip(answer.tolerances.tolist(), (row[-1].k_hi for row in answer.curve), strict=True)
+    return next(((tau, k) for tau, k in found if tau > answer.tau and k is not None), (0.0, None))
 
 
 def _drift(answer: WarmupAnswer, layers: Sequence[int], texts: str) -> str:
