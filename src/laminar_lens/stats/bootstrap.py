@@ -10,6 +10,7 @@ Young, Resampling-Based Multiple Testing (1993) (maximum of |t|).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -216,11 +217,14 @@ def resampled_quantile(
     return np.asarray(np.quantile(t, at, axis=0, method="weibull"))
 
 
+@lru_cache(maxsize=1)
 def resampling_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
-    """How often each of `n` texts occurs in each resample; rows add up to n."""
-    return (
-        stream(seed, "bootstrap over texts").multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
-    )
+    """How often each of `n` texts occurs in each resample; rows add up to n. Drawn once for all intervals of
+    one answer, and read-only."""
+    drawn = stream(seed, "bootstrap over texts").multinomial(n, np.full(n, 1 / n), size=n_boot)
+    counts = drawn.astype(np.float64)
+    counts.setflags(write=False)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
