@@ -14,13 +14,12 @@ from laminar_lens.cli import main
 from laminar_lens.errors import InputError
 from laminar_lens.studies.target_prompts import target_prompts
 from laminar_lens.studies.trajectories import principal
-from laminar_lens.studies.trajectories.answer import answer
 from laminar_lens.studies.trajectories.principal import Fit
 from laminar_lens.studies.trajectories.prompts import grouped
 from laminar_lens.studies.trajectories.study import Trajectories
 from tests.conftest import SENTENCES
 from tests.validate import trajectories as validation
-from tests.validate.trajectories import measurement
+from tests.validate.trajectories import answer_again, measurement, own_measurement
 
 PROMPTS = [text for text in SENTENCES if text.count(" her ") == 1]
 WORDS = (" her", " the", " admired")
@@ -259,13 +258,14 @@ class TestClaims:
     )
     def test_it_is_found(self, hidden: float, parting: float, first: float, verdict: str) -> None:
         data = measurement(54, seed=1, hidden=hidden, parting=parting, first=first)
-        made = answer(data)
+        made = answer_again(data)
         assert {name: one.verdict for name, one in made.claims.items()} == dict.fromkeys(
             ("T1", "T2", "T3"), verdict
         )
 
     def test_few_prompts_withhold_and_say_so(self) -> None:
-        for name, claim in answer(measurement(12, seed=4, hidden=0.2, parting=0.3, first=0.8)).claims.items():
+        few = answer_again(measurement(12, seed=4, hidden=0.2, parting=0.3, first=0.8))
+        for name, claim in few.claims.items():
             assert claim.verdict == "undetermined", name
             assert "12 texts" in claim.reason
 
@@ -372,6 +372,6 @@ def test_from_the_command_line(tiny_gpt2: Any, tmp_path: Any, capsys: Any) -> No
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("row", validation.run(20), ids=lambda row: f"{row.check}-{row.setting}")
+@pytest.mark.parametrize("row", validation.run(10), ids=lambda row: f"{row.check}-{row.setting}")
 def test_validation(row: Any) -> None:
     assert row.ok, row
