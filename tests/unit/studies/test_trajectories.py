@@ -19,7 +19,7 @@ from laminar_lens.studies.trajectories.prompts import grouped
 from laminar_lens.studies.trajectories.study import Trajectories
 from tests.conftest import SENTENCES
 from tests.validate import trajectories as validation
-from tests.validate.trajectories import answer_again, measurement, own_measurement
+from tests.validate.trajectories import answer_again, measurement
 
 PROMPTS = [text for text in SENTENCES if text.count(" her ") == 1]
 WORDS = (" her", " the", " admired")

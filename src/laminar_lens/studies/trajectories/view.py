@@ -3,6 +3,7 @@
 import xarray as xr
 
 from laminar_lens.figures.view import Part, Section, View
+from laminar_lens.studies.trajectories.facts import SPACES
 from laminar_lens.studies.trajectories.figures import (
     distances,
     explained,
@@ -23,12 +24,11 @@ APART = {
 NOTE = (
     "Means over each two groups. Full, plane: {apart}, in full dimension and in the plane of two axes. Left "
     "out: share of the squared distance outside the plane. Relative: distance in full over the norm. Depth, "
-    "positions: the angle between successive steps of the target, in full."
+    "positions: the angle between successive steps of the target, in full. "
 )
-MEANS = (
-    "Means over each two groups. Full, plane: distance of the two groups' mean points without what chance "
-    "adds to it, in full dimension and in the plane. Left out: share of its square outside the plane. "
-    "Published: the distance in the plane as published, with what chance adds, and the same in full."
+MEANS = "Means: distance of the groups' mean points, without what chance adds. "
+PUBLISHED = (
+    "Published: that distance in the plane, as published, with what chance adds; and the same in full."
 )
 
 
@@ -36,30 +36,35 @@ def by_layers(dataset: xr.Dataset) -> Table | None:
     """Distances in full and in the plane, side by side, one row a layer."""
     if "hidden" not in dataset:
         return None
+    paired = bool(dataset.attrs["paired"])
     columns = [
-        _column("full", number, dataset["every_distance"].sel(space="full")),
-        _column("plane", number, dataset["every_distance"].sel(space="plane")),
+        *_spaces(dataset["every_distance"], ("full", "plane")),
         _column("left out", share, dataset["every_hidden"], "hidden", answer=True),
         _column("relative", decimal, dataset["every_relative"]),
         _column("depth", radians, dataset["every_turning"].sel(along="depth"), unit="rad", spare=2),
         _column("positions", radians, dataset["every_turning"].sel(along="positions"), unit="rad", spare=1),
+        *(_means(dataset) if paired else []),
+        _column("published", number, dataset["every_published_distance"], "published_distance", spare=5),
+        _column("published, full", number, dataset["every_published_full"], "published_full", spare=6),
     ]
-    note = NOTE.format(apart=APART[bool(dataset.attrs["paired"])])
+    note = NOTE.format(apart=APART[paired]) + (MEANS if paired else "") + PUBLISHED
     return by_layer("by_layer", "Distance of groups, by layer", dataset["layer"].values, columns, note)
 
 
-def mean_points(dataset: xr.Dataset) -> Table | None:
-    """Distances of the groups' mean points in full and in the plane, and as published, one row a layer."""
-    if "mean_hidden" not in dataset:
-        return None
-    columns = [
-        _column("full", number, dataset["every_mean_distance"].sel(space="full")),
-        _column("plane", number, dataset["every_mean_distance"].sel(space="plane")),
-        _column("left out", share, dataset["every_mean_hidden"], "hidden", answer=True),
-        _column("published", number, dataset["every_published_distance"], "published_distance"),
-        _column("published, full", number, dataset["every_published_full"], "published_full"),
+def _means(dataset: xr.Dataset) -> list[Column]:
+    """Of the groups' mean points."""
+    return [
+        *_spaces(dataset["every_mean_distance"], ("means, full", "means, plane"), "mean_", spare=4),
+        _column("means, left out", share, dataset["every_mean_hidden"], "mean_hidden", spare=3),
     ]
-    return by_layer("means", "Distance of mean points, by layer", dataset["layer"].values, columns, MEANS)
+
+
+def _spaces(values: xr.DataArray, titles: tuple[str, str], name: str = "", **how: object) -> list[Column]:
+    """A distance in full dimension and in the plane."""
+    spaces = zip(SPACES, titles, strict=True)
+    return [
+        _column(title, number, values.sel(space=space), f"{name}{space}", **how) for space, title in spaces
+    ]
 
 
 def pairs(dataset: xr.Dataset) -> Table | None:
@@ -108,7 +113,7 @@ VIEW = View(
         Section(
             "In full and in the plane",
             {"distances": distances, "hidden": hidden, "means": means, "turning": turning},
-            {"groups": pairs, "by_layer": by_layers, "means": mean_points},
+            {"groups": pairs, "by_layer": by_layers},
         ),
     ),
     inputs="prompts",
