@@ -157,10 +157,11 @@ def test_it_is_what_a_loop_over_captured_states_gives(model: Any, keep_first: bo
     flat = right["axes"][:2]
     for row, (a, b) in enumerate(combinations(WORDS, 2)):
         for layer in range(4):
-            full, plane, hidden, relative = [], [], [], []
+            full, plane, hidden, relative, between = [], [], [], [], []
             for index in range(len(PROMPTS)):
                 at = right["places"][index, a]
                 u, v = (right["states"][index, word][layer, at] for word in (a, b))
+                between.append(u - v)
                 full.append(np.linalg.norm(u - v))
                 plane.append(np.linalg.norm(flat @ (u - v)))
                 hidden.append(1 - plane[-1] ** 2 / full[-1] ** 2)
@@ -169,6 +170,7 @@ def test_it_is_what_a_loop_over_captured_states_gives(model: Any, keep_first: bo
                 value = float(data["distance"].sel(space=name).values[row, layer])
                 assert value == pytest.approx(np.mean(one), abs=2e-5)
             assert data["hidden"].values[row, layer] == pytest.approx(np.mean(hidden), abs=2e-5)
+            check_means(data, np.array(between), flat, row, layer)
             assert data["relative"].values[row, layer] == pytest.approx(np.mean(relative), abs=2e-5)
     for which, word in enumerate(WORDS):
         for space, on in enumerate((np.eye(32), flat)):
@@ -180,6 +182,20 @@ def test_it_is_what_a_loop_over_captured_states_gives(model: Any, keep_first: bo
                     position.append(angle(x[layer, at] - x[layer, at - 1], x[layer, at + 1] - x[layer, at]))
                 turns = data["turning"].values[:, space, which, layer]
                 assert turns == pytest.approx([np.mean(depth), np.mean(position)], abs=2e-4)
+
+
+def check_means(data: Any, between: np.ndarray, flat: np.ndarray, row: int, layer: int) -> None:
+    """Distances of the groups' mean points, from differences [prompt d_model]: as published, and of products
+    of different prompts alone."""
+    squares = []
+    for name, x in (("published_full", between), ("published_distance", between @ flat.T)):
+        seen = data[name].values[row, layer]
+        assert seen == pytest.approx(np.linalg.norm(x.mean(axis=0)), abs=2e-5)
+        squares.append(np.mean([u @ v for i, u in enumerate(x) for k, v in enumerate(x) if i != k]))
+    right = np.sqrt(np.maximum(squares, 0))
+    assert data["mean_distance"].values[:, row, layer] == pytest.approx(right, abs=5e-5)
+    share = np.clip(1 - squares[1] / squares[0], 0, 1)
+    assert data["mean_hidden"].values[row, layer] == pytest.approx(share, abs=5e-5)
 
 
 class TestAxes:
@@ -234,19 +250,15 @@ class TestFirst:
         return row["verdict"], notes
 
     def test_a_sink_is_the_first_axis_and_the_figure_says_so(self, novella: Any) -> None:
-        assert self.captions(_shallow(novella), 1e4, keep_first=True)[0] == "holds"
+        assert self.captions(novella, 1e4, keep_first=True)[0] == "holds"
 
     def test_without_a_sink_it_is_not(self, novella: Any) -> None:
-        assert self.captions(_shallow(novella), 0.0, keep_first=True)[0] == "fails"
+        assert self.captions(novella, 0.0, keep_first=True)[0] == "fails"
 
     def test_left_out_it_is_said(self, novella: Any) -> None:
-        verdict, notes = self.captions(_shallow(novella), 1e4)
+        verdict, notes = self.captions(novella, 1e4)
         assert verdict == "not applicable"
         assert all("Position 0 is left out." in one for one in notes)
-
-
-def _shallow(novella: Any) -> Any:
-    return novella
 
 
 class TestClaims:

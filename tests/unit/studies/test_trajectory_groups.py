@@ -16,6 +16,7 @@ from laminar_lens.studies.trajectories.claims import parting
 from laminar_lens.studies.trajectories.facts import FEWEST, Facts
 from laminar_lens.studies.trajectories.prompts import own_groups
 from laminar_lens.studies.trajectories.study import Trajectories
+from tests.said import check_said
 from tests.validate.trajectories import answer_again, facts_of, measurement, own_measurement
 
 OWN = {
@@ -300,6 +301,7 @@ def test_conditions_saving_and_figures(model: Any, tmp_path: Any) -> None:
     step = figures["plane"].layout.sliders[0].steps[2].args[0]
     assert [len(one) for one in step["x"]] == [3, 1, 2, 1, 4, 1]
     assert all(value is not None for one in step["x"] for value in one)
+    check_said(made)
     page = found.report(tmp_path / "page.html").read_text(encoding="utf-8")
     assert "without what chance adds" in page
 
