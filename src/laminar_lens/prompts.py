@@ -3,15 +3,13 @@
 Nothing here needs torch: arguments are checked before anything heavy is imported.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from laminar_lens.arguments import characters, checked, shown
 from laminar_lens.errors import InputError, a_kind
-from laminar_lens.texts.files import kind_of, read_texts
-from laminar_lens.texts.reading import read_text
+from laminar_lens.texts.files import read_texts
 from laminar_lens.texts.tokenization import Tokenizer, token_offsets
 
 OCCURRENCES: tuple[str, ...] = ("error", "first", "last", "all")
@@ -133,18 +131,6 @@ def read_prompts(path: Any) -> tuple[str, ...]:
     if found.blank:
         raise InputError(f"prompts file {str(path)!r} has {found.blank} blank prompts: remove them")
     return found.texts
-
-
-def read_groups(path: Any) -> Mapping[str, Any] | None:
-    """Prompts by the word of their group, of a .json file that is one object of lists; None of any other."""
-    if kind_of(str(path)) != ".json":
-        return None
-    try:
-        found = json.loads(read_text(path, "prompts file"))
-    except (ValueError, RecursionError):  # `read_prompts` says what is wrong
-        return None
-    is_groups = isinstance(found, dict) and all(isinstance(one, list) for one in found.values())
-    return found if is_groups and found else None
 
 
 def token_spans(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:

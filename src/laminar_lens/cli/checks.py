@@ -12,9 +12,9 @@ from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.files import why_unwritable
 from laminar_lens.measures import MEASURES
-from laminar_lens.prompts import her_prompts, read_groups, read_prompts
+from laminar_lens.prompts import her_prompts, read_prompts
 from laminar_lens.studies.fields import choice
-from laminar_lens.texts.files import holds_records, read_texts
+from laminar_lens.texts.files import holds_records, read_groups, read_texts
 from laminar_lens.texts.passages import NAMED
 from laminar_lens.texts.reading import read_document
 

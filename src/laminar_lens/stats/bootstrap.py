@@ -219,8 +219,7 @@ def resampled_quantile(
 
 @lru_cache(maxsize=1)
 def resampling_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
-    """How often each of `n` texts occurs in each resample; rows add up to n. Drawn once for all intervals of
-    one answer, and read-only."""
+    """How often each of `n` texts occurs in each resample; rows add up to n. Made once for all, read-only."""
     drawn = stream(seed, "bootstrap over texts").multinomial(n, np.full(n, 1 / n), size=n_boot)
     counts = drawn.astype(np.float64)
     counts.setflags(write=False)

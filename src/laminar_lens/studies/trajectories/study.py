@@ -68,7 +68,7 @@ class Trajectories(AtTarget):
     )
     keep_first: bool = option(False, "Position 0 is part of the PCA, too.", negated=False)
     n_components: int = option(3, "Axes of the PCA.", "N", between(FEWEST, MOST))
-    n_perm: int = option(10_000, "Sign flips of the test.", "N", between(1, MOST_DRAWS))
+    n_perm: int = option(10_000, "Sign flips of each test.", "N", between(1, MOST_DRAWS))
 
     def __post_init__(self) -> None:
         if self.occurrence not in PLACED:
