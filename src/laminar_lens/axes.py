@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Wholes = int | Iterable[int] | NDArray[Any] | Tensor | None
     """One whole number or several; None is all, where all can be meant."""
     Files = os.PathLike[str] | Sequence[os.PathLike[str]]
-    Prompts = str | Sequence[str] | Files | NDArray[Any] | Tensor | None
-    """Texts, a file or several, or token ids; None is the usual ones."""
+    Prompts = str | Sequence[str] | Mapping[str, Sequence[str]] | Files | NDArray[Any] | Tensor | None
+    """Texts, prompts by the word of their group, a file or several, or token ids; None is the usual ones."""
     Labels = ArrayLike | None
     """One label a text; None: each is by itself."""
     Starts = int | Sequence[Sequence[bool]] | NDArray[Any] | Tensor | None

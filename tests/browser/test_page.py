@@ -161,6 +161,7 @@ def test_fits_a_phone(browser, tmp_path, study, theme):
     assert overlaps == []
     assert page.evaluate(OUTSIDE) == []
     assert page.evaluate(TALL_LEGENDS) == []
+    assert page.evaluate(UNNAMED_STEPS) == []
     assert page.locator(".modebar-btn").count() == 0
     assert seen["console"] == []
     page.close()
@@ -175,6 +176,12 @@ OUTSIDE = """() => [...document.querySelectorAll(".plot")].filter(plot => {
   });
 }).map(plot => plot.dataset.figure)"""
 """Figures with a text that is cut off."""
+
+
+UNNAMED_STEPS = """() => [...document.querySelectorAll(".plot")].filter(plot =>
+  (plot.layout.sliders || []).some(slider => slider.steps.some(step => !step.label))
+).map(plot => plot.dataset.figure)"""
+"""Figures whose slider has a step that it could not name."""
 
 
 TALL_LEGENDS = """() => [...document.querySelectorAll(".plot:has(.legend)")].filter(plot => {

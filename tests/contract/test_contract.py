@@ -15,6 +15,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sequential": {"n_draws": 5, "n_perm": 99, "n_donors": 24, "warmup": False},
     "why": {},
     "rotation": {"n_perm": 99},
+    "trajectories": {"n_perm": 99},
     "paths": {"n_perm": 99},
     "speech": {"n_perm": 99},
 }

@@ -1,6 +1,6 @@
 """Every number of a trajectory study of smollm2, in loops over Hugging Face's hidden states, in float64."""
 
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from tests.said import check_said
 
 PROMPTS = ll.her_prompts()[:4]
 WORDS = (" her", " him", " round")
+OWN = {" her": (0, 1, 2), " him": (2, 3), " round": (3, 0, 1)}
+"""Prompts of groups that have their own."""
 States = dict[tuple[int, str], np.ndarray]
 
 
@@ -33,6 +35,13 @@ def states(reference: Reference) -> States:
 
 
 @pytest.fixture(scope="module")
+def own(smollm2: Any, states: States) -> Any:
+    """Groups with prompts of their own."""
+    groups = {word: [PROMPTS[index].replace(" her", word) for index in OWN[word]] for word in WORDS}
+    return ll.trajectory_study(smollm2, groups)
+
+
+@pytest.fixture(scope="module")
 def places(reference: Reference) -> list[int]:
     her = reference.tokenizer(" her")["input_ids"]
     assert len(her) == 1
@@ -41,8 +50,12 @@ def places(reference: Reference) -> list[int]:
 
 @pytest.fixture(scope="module")
 def pca(states: States) -> tuple[np.ndarray, np.ndarray]:
+    return axes_of(list(states.values()))
+
+
+def axes_of(states: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The first two axes of all states behind position 0, and what three explain, by eigenvectors."""
-    rows = np.concatenate([x[:, 1:].reshape(-1, x.shape[-1]) for x in states.values()])
+    rows = np.concatenate([x[:, 1:].reshape(-1, x.shape[-1]) for x in states])
     rows = rows - rows.mean(axis=0)
     variance, axes = np.linalg.eigh(rows.T @ rows)
     return axes[:, [-1, -2]].T, variance[[-1, -2, -3]] / variance.sum()
@@ -86,6 +99,46 @@ def test_distances(result: Any, states: States, places: list[int], pca: Any) -> 
         ]
         published = [np.linalg.norm(u - v) for u, v in points]
         assert data["published_distance"].values[row] == pytest.approx(published, rel=1e-3, abs=1e-3)
+        between = np.array([states[i, a][:, at] - states[i, b][:, at] for i, at in enumerate(places)])
+        full = np.linalg.norm(between.mean(axis=0), axis=-1)
+        assert data["published_full"].values[row] == pytest.approx(full, rel=1e-4)
+        products = np.einsum("ild,kld->lik", between, between)
+        square = products[:, ~np.eye(len(places), dtype=bool)].mean(axis=1)
+        right = np.sqrt(np.maximum(square, 0))
+        assert data["mean_distance"].values[0, row] == pytest.approx(right, rel=1e-3)
+
+
+def test_groups_with_prompts_of_their_own(own: Any, states: States, places: list[int]) -> None:
+    data = own.dataset
+    plane, explained = axes_of([states[index, word] for word in WORDS for index in OWN[word]])
+    assert data["explained"].values == pytest.approx(explained, rel=1e-4)
+    target = {word: np.array([states[i, word][:, places[i]] for i in OWN[word]]) for word in WORDS}
+    compared = 0
+    for row, (a, b) in enumerate(combinations(WORDS, 2)):
+        for layer in range(31):
+            x, y = target[a][:, layer], target[b][:, layer]
+            full, flat = squared(x, y), squared(x @ plane.T, y @ plane.T)
+            near = 1e-4 * ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()  # of two prompts chance is as large
+            found = data["distance"].values[:, row, layer] ** 2
+            assert found == pytest.approx(np.maximum([full, flat], 0), abs=near)
+            if full < 100 * near:
+                continue
+            share = np.clip(1 - flat / full, 0, 1)
+            assert data["hidden"].values[row, layer] == pytest.approx(share, abs=1e-2)
+            norm = (np.linalg.norm(x, axis=1).mean() + np.linalg.norm(y, axis=1).mean()) / 2
+            assert data["relative"].values[row, layer] == pytest.approx(np.sqrt(full) / norm, rel=1e-2)
+            compared += 1
+    assert compared > 60
+
+
+def squared(x: np.ndarray, y: np.ndarray) -> float:
+    """The squared distance of two means, of products of different prompts alone."""
+    products = [
+        (x[i] - y[j]) @ (x[k] - y[m])
+        for i, k in permutations(range(len(x)), 2)
+        for j, m in permutations(range(len(y)), 2)
+    ]
+    return float(np.mean(products))
 
 
 def test_turning(result: Any, states: States, places: list[int], pca: Any) -> None:

@@ -14,7 +14,7 @@ from laminar_lens.files import why_unwritable
 from laminar_lens.measures import MEASURES
 from laminar_lens.prompts import her_prompts, read_prompts
 from laminar_lens.studies.fields import choice
-from laminar_lens.texts.files import holds_records, read_texts
+from laminar_lens.texts.files import holds_records, read_groups, read_texts
 from laminar_lens.texts.passages import NAMED
 from laminar_lens.texts.reading import read_document
 
@@ -22,15 +22,20 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 FORMATS = ("nc", "csv")
 
 
-def prompts(values: Sequence[str] | None) -> Texts:
-    """The prompts of the one file named, or the built-in sentences for `her`."""
+def prompts(values: Sequence[str] | None, *, grouped: bool = False) -> Texts:
+    """The prompts of the one file named, in groups where it has them and they are `grouped`, or the built-in
+    sentences for `her`."""
     names = list(values or ["her"])
     if len(names) > 1:
         given = " and ".join(repr(name) for name in names)
         raise InputError(
             f"--prompts was given {len(names)} times ({given}): give one file, with one prompt a line"
         )
-    return Texts("her", her_prompts()) if names[0] == "her" else Texts(names[0], read_prompts(Path(names[0])))
+    if names[0] == "her":
+        return Texts("her", her_prompts())
+    path = Path(names[0])
+    groups = read_groups(path) if grouped else None
+    return Texts(names[0], read_prompts(path)) if groups is None else Texts(names[0], (), groups)
 
 
 def texts(values: Sequence[str] | None) -> str | Path | tuple[Path, ...] | None:

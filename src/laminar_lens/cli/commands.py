@@ -129,7 +129,11 @@ def asked(study: type[Study], given: dict[str, Any], stem: str = "") -> StudyReq
     does, texts, name = command_of(study), given.get("texts"), None
     if "n_texts" in study.without:
         prompts = given["prompts"] or checks.prompts(None)
-        texts, name = prompts.texts, prompts.name
+        texts, name = prompts.groups or prompts.texts, prompts.name
+        if prompts.groups and not study.in_groups:
+            raise InputError(
+                f"--prompts {name!r} has prompts in groups, which {study.kind} does not take: give one list"
+            )
     own = those_of(does.own, given)
     ends = ("nc", "html", "grid.csv") if own.get("grid") else ("nc", "html")
     request = StudyRequest(

@@ -72,7 +72,7 @@ PROMPTS = named(
     {
         "prompts": Option(
             "One prompt a line, UTF-8; `her` is the built-in set of 54 sentences. Default: her.",
-            *("FILE|her", lambda _, names: checks.prompts(names), list[str], None),
+            *("FILE|her", lambda _, names: checks.prompts(names, grouped=True), list[str], None),
             panel=TEXT,
         )
     }

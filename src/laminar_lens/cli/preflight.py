@@ -76,6 +76,8 @@ def _texts_or_files(given: Path | tuple[Path, ...]) -> Sequence[str] | Sequence[
 def _known_prompts(request: StudyRequest, name: str) -> Known:
     """The tokens of the prompts, of which there are enough, and which fit the model."""
     texts = request.texts
+    if isinstance(texts, Mapping):
+        texts = [text for group in texts.values() for text in group]
     if len(texts) < 2:
         raise InputError(
             f"--prompts {name!r} has one prompt, but each prompt is one observation: give at least 2 "

@@ -35,10 +35,12 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Texts:
-    """Prompts, and the name that a reader knows them by."""
+    """Prompts, and the name that a reader knows them by; `groups` has them by the word of their group, where
+    they were given so."""
 
     name: str
     texts: tuple[str, ...]
+    groups: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

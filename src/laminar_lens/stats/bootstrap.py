@@ -10,7 +10,7 @@ Young, Resampling-Based Multiple Testing (1993) (maximum of |t|).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -220,10 +220,13 @@ def resampled_quantile(
     return np.asarray(np.quantile(t, at, axis=0, method="weibull"))
 
 
+@lru_cache(maxsize=1)
 def resampling_counts(n: int, n_boot: int, seed: int) -> Float[np.ndarray, "n_boot n"]:
-    """How often each of `n` texts occurs in each resample; rows add up to n."""
+    """How often each of `n` texts occurs in each resample; rows add up to n. Made once for all, read-only."""
     drawn = stream(seed, "bootstrap over texts").multinomial(n, np.full(n, 1 / n), size=n_boot)
-    return drawn.astype(np.float64)
+    counts = drawn.astype(np.float64)
+    counts.setflags(write=False)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)

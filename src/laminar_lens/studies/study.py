@@ -78,6 +78,8 @@ class Study(ABC):
     """How many passages are then not measured, so that geometries are fitted on them."""
     together: ClassVar[str] = ""
     """Why measurements of some texts each make none of all; empty where they do."""
+    in_groups: ClassVar[bool] = False
+    """Whether prompts may be given by the word of their group."""
     least: ClassVar[int] = 2
     """How many texts are enough."""
     command: ClassVar[str] = "laminar_lens.studies.command:Command"

@@ -1,6 +1,6 @@
 """Prompts with the place of each one's target, settled before anything is run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -81,6 +81,24 @@ def target_prompts(
             first; a skip that leaves nothing to it; prompts that are mostly repeats.
     """
     check_target(target, occurrence, regex)
+    return prompts_with(
+        tokenizer,
+        texts,
+        lambda known: find_targets(known, texts, target, occurrence, regex),
+        skip=skip,
+        bos=bos,
+    )
+
+
+def prompts_with(
+    tokenizer: Tokenizer | None,
+    texts: Sequence[str],
+    find: Callable[[Tokenizer], list[list[Target]]],
+    *,
+    skip: int = 0,
+    bos: int = 0,
+) -> TargetPrompts:
+    """The same, with the targets of each text that `find` finds by the tokenizer."""
     if tokenizer is None:
         raise InputError("the model has no tokenizer: a target cannot be found in text; set model.tokenizer")
     ids = [token_spans(tokenizer, text)[0] for text in texts]
@@ -89,7 +107,7 @@ def target_prompts(
         raise InputError(
             f"prompt {index} ({texts[index]!r}) has one token: an angle needs two; lengthen it or remove it"
         )
-    targets = find_targets(tokenizer, texts, target, occurrence, regex)
+    targets = find(tokenizer)
     target_pairs(targets, skip=skip, bos=bos)  # what one has wrong is said of the prompts as given
     checked = prompt_observations(ids, tokenizer, targets)
     kept = list(compress(targets, checked.keep))

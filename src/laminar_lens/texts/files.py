@@ -5,8 +5,9 @@ The field is "text", or what follows the path after a colon: "reviews.jsonl:body
 counted.
 """
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from laminar_lens.errors import InputError
@@ -55,6 +56,18 @@ def read_texts(given: object, what: str = "text file", noun: str = "text") -> Fo
     if not texts:
         raise InputError(f"{name} is empty: no record of it has a {noun}")
     return Found(texts, len(found) - len(texts))
+
+
+def read_groups(path: str | os.PathLike[str], what: str = "prompts file") -> Mapping[str, Any] | None:
+    """Texts by the name of their group, of a .json file that is one object of lists; None of any other."""
+    if kind_of(os.fspath(path)) != ".json":
+        return None
+    try:
+        found = json.loads(read_text(path, what))
+    except (ValueError, RecursionError):  # `read_texts` says what is wrong
+        return None
+    is_groups = isinstance(found, dict) and all(isinstance(one, list) for one in found.values())
+    return found if is_groups and found else None
 
 
 def holds_records(given: object) -> bool:

@@ -190,6 +190,17 @@ def test_rotation(model: Any, random: bool, shapes: Shapes) -> None:
     assert total(shapes) == summed(*[(len(set(lengths)), sum(lengths))] * (1 + random))
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_trajectories(model: Any, own: bool, shapes: Shapes) -> None:
+    """Each prompt once with each word; of groups with prompts of their own, each prompt once."""
+    her, words = [text for text in SENTENCES if text.count(" her ") == 1], (" her", " him", " round")
+    swapped = {word: [text.replace(" her ", f"{word} ") for text in her] for word in words}
+    ll.trajectory_study(model, swapped if own else her, occurrence="first")
+    texts = [text for group in swapped.values() for text in group]
+    lengths = [len(model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    assert total(shapes) == (len(set(lengths)), sum(lengths))
+
+
 def test_the_count_sees_what_is_run_twice(
     model: Any, tokens: torch.Tensor, shapes: Shapes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,5 +84,5 @@ def _all(facts: Facts) -> str:
 def _times(claim: Claim) -> str:
     if not math.isfinite(claim.estimate):
         return "no ratio is defined"
-    ends = {"join": " to ", "marks": (1,)}
-    return f"{banded(claim.estimate, claim.low, claim.high, 3, **ends)} times as long"
+    number = banded(claim.estimate, claim.low, claim.high, 3, join=" to ", marks=(1,))
+    return f"{number} times as long"

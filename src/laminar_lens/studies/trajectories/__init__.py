@@ -1,1 +1,1 @@
-"""How the trajectories of several words in the same prompts part along the layers."""
+"""How far apart the trajectories of several words are along the layers."""

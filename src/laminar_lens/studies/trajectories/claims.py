@@ -2,36 +2,39 @@
 
 | claim | holds | fails |
 |---|---|---|
-| T1 | the plane hides under half of the squared distance of each two groups in each layer | over half |
+| T1 | the plane leaves out under half of each two groups' squared distance in each layer | over half |
 | T2 | each two groups are farther apart in the last third of layers than in the first | some are nearer |
 | T3 | position 0 has over half of the first axis' variance | less than half |
 
 "Is" means the whole 95% interval, simultaneous over groups and layers. The axes are given: intervals are
-those of the prompts. T2 is of distances over the norm. T3 is not applicable where position 0 is left out.
+those of the prompts. T2 is of distances over the norm, and p of sign flips of prompts, adjusted for all
+pairs, is 0.05 or less, too. T3 is not applicable where position 0 is left out. Where groups have prompts of
+their own, distances are those of their means.
 """
 
 import numpy as np
 
 from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.studies.trajectories.facts import Facts
-from laminar_lens.words import decimal, joined, percent, share
+from laminar_lens.studies.trajectories.facts import LEVEL, Facts
+from laminar_lens.words import decimal, interval, joined, number, percent, share
 
 HALF = 0.5
 NOT_APPLICABLE = "not applicable"
 TEXTS = {
-    "T1": "two principal axes show over half of the squared distance between any two words' states, in every "
-    "layer (the number: most that they leave out)",
-    "T2": "words' states are farther apart, over their norm, in the last third of the layers than "
-    "in the first "
-    "(the number: least difference)",
+    "T1": "two principal axes show over half of the squared distance between any two words' {states}, in "
+    "every layer (the number: most that they leave out)",
+    "T2": "words' {states} are farther apart, over their norm, in the last third of the layers than in the "
+    "first (the number: least difference)",
     "T3": "the first axis is position 0: it has over half of that axis' variance",
 }
 
 
 def answer_claims(facts: Facts) -> dict[str, Claim]:
     """The claims T1–T3."""
-    return worded({"T1": plane(facts), "T2": parting(facts), "T3": first(facts)}, TEXTS)
+    states = "states" if facts.measured.paired else "mean states"
+    texts = {name: text.format(states=states) for name, text in TEXTS.items()}
+    return worded({"T1": plane(facts), "T2": parting(facts), "T3": first(facts)}, texts)
 
 
 def is_first(claims: dict[str, Claim]) -> bool:
@@ -40,7 +43,7 @@ def is_first(claims: dict[str, Claim]) -> bool:
 
 
 def plane(facts: Facts) -> Claim:
-    """T1; the number is the largest share that is hidden."""
+    """T1; the number is the largest share that is left out."""
     found = facts.hidden
     defined = np.isfinite(found.estimate)
     if not defined.any():
@@ -54,11 +57,19 @@ def plane(facts: Facts) -> Claim:
         f"{_where(facts, over)}, less "
         f"than half, of every two groups, in "
         f"{named_layers(facts.measured.layer[(under & defined).all(axis=0)].tolist())}. The two axes have "
-        f"{percent(facts.measured.explained[:2].sum(), 1)} of the variance of all layers and tokens."
+        f"{explained(facts)} of the variance of all layers and tokens, the axes given."
     )
     numbers = float(found.estimate[at]), float(found.low[at]), float(found.high[at])
     reason = f"the band reaches over half in {_where(facts, ~under)}"
     return decided(Claim(verdict, *numbers, "1", said), found.withheld, reason)
+
+
+def explained(facts: Facts) -> str:
+    """The share of the variance that the plane has, with its interval."""
+    found = facts.explained_so_far
+    low, high = found.low[1], found.high[1]
+    ends = f" [{interval(low, high, 1, join=', ', write=percent)}]" if np.isfinite(low) else ""
+    return f"{percent(found.estimate[1], 1)}{ends}"
 
 
 def parting(facts: Facts) -> Claim:
@@ -66,15 +77,15 @@ def parting(facts: Facts) -> Claim:
     found = facts.parting
     if not np.isfinite(found.estimate).any():
         return Claim(UNDETERMINED, *NOTHING, "1", "No relative distance is defined.")
-    more, less = found.low > 0, found.high < 0
+    more, less = ((end & (facts.p <= LEVEL)) for end in (found.low > 0, found.high < 0))
     verdict = "fails" if less.any() else "holds" if more.all() else UNDETERMINED
     at = int(np.where(np.isfinite(found.estimate), found.estimate, np.inf).argmin())
     said = (
         f"Farther apart in the last third: {_listed(facts, more)}; nearer: {_listed(facts, less)}. The "
-        f"number is that of {facts.names[at]}."
+        f"number is that of {facts.names[at]}{_with_p(float(facts.p[at]))}."
     )
     numbers = float(found.estimate[at]), float(found.low[at]), float(found.high[at])
-    reason = f"the interval of {_listed(facts, ~(more | less))} holds 0"
+    reason = f"the interval of {_listed(facts, ~(more | less))} holds 0, or p is over {LEVEL:g}"
     return decided(Claim(verdict, *numbers, "1", said), found.withheld, reason)
 
 
@@ -93,9 +104,14 @@ def first(facts: Facts) -> Claim:
 
 
 def hiding(facts: Facts) -> list[int]:
-    """Layers where the plane is shown to hide over half of some two groups' distance."""
+    """Layers where the plane is shown to leave out over half of some two groups' distance."""
     found: list[int] = facts.measured.layer[(facts.hidden.low > HALF).any(axis=0)].tolist()
     return found
+
+
+def _with_p(p: float) -> str:
+    said = f", with p = {number(p)} of sign flips of prompts that it is 0, adjusted for all pairs"
+    return said if np.isfinite(p) else ""
 
 
 def _where(facts: Facts, chosen: np.ndarray) -> str:

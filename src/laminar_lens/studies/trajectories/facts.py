@@ -1,20 +1,25 @@
 """What a trajectory study's claims and sentence rest on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval, band_or_nothing
+from laminar_lens.stats.bootstrap import Interval, band_or_nothing, nothing
 from laminar_lens.stats.means import mean
+from laminar_lens.stats.permutation import sign_flip
 from laminar_lens.studies.lengths import over
+from laminar_lens.studies.trajectories import centres
 from laminar_lens.studies.trajectories.measure import PLACES, Measurement
 
 SPACES = ("full", "plane")
 ALONG = ("depth", "positions")
 PLANE = 2
 """Axes of the plane."""
+LEVEL = 0.05
+FEWEST = 20
+"""Prompts of each group, where it has its own, at which coverage was validated."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,13 @@ class Facts:
     """A measurement with its intervals.
 
     Attributes:
-        measured: by sentence.
-        seed: of resampling.
+        measured: by prompt.
+        n_perm: sign flips.
+        seed: of resampling and flips.
     """
 
     measured: Measurement
+    n_perm: int
     seed: int
 
     @property
@@ -51,23 +58,83 @@ class Facts:
         return np.asarray(self.inside[:, :, PLACES.index("target")])
 
     @cached_property
+    def has(self) -> np.ndarray:
+        """Whether a prompt is of a word, and was measured, [prompt word]."""
+        found = np.isfinite(self.measured.norm).all(axis=2)
+        return np.asarray(found & (found.all(axis=1, keepdims=True) | (not self.measured.paired)))
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Prompts of each group."""
+        found: list[int] = self.has.sum(axis=0).tolist()
+        return found
+
+    @cached_property
+    def sides(self) -> list[list[np.ndarray]]:
+        """The groups of each pair, bool [prompt]: one where both have the same prompts."""
+        if self.measured.paired:
+            return [[self.has[:, 0]]] * len(self.pairs)
+        return [[self.has[:, a], self.has[:, b]] for a, b in self.pairs]
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """Pseudo-values of the squared distance of two groups' means, [prompt space versus layer]."""
+        rows = [np.flatnonzero(one) for one in self.has.T]
+        inside = [self.target[one, word] for word, one in enumerate(rows)]
+        plane = centres.every_part(inside, rows, len(self.has), paired=self.measured.paired)
+        parts = np.stack([self.measured.part, plane], axis=1)
+        found = [centres.squared(parts[:, :, at], sides) for at, sides in enumerate(self.sides)]
+        return np.stack(found, axis=2)
+
+    @cached_property
+    def published(self) -> np.ndarray:
+        """Distance of the groups' mean points as it is, with what chance adds, [space versus layer]."""
+        points = mean(self.target, axis=0)
+        plane = [np.linalg.norm(points[a] - points[b], axis=-1) for a, b in self.pairs]
+        return np.stack([self.measured.published, np.stack(plane)])
+
+    @cached_property
+    def chance(self) -> np.ndarray:
+        """What chance adds to its square."""
+        return np.asarray(self.published**2 - self.squares.mean(axis=0))
+
+    @cached_property
     def distances(self) -> np.ndarray:
-        """[prompt space versus layer]."""
+        """[prompt space versus layer]; of groups with prompts of their own, pseudo-values of their means'."""
+        if self.measured.distance is None:
+            return centres.distances(self.squares, self.published)
         plane = [np.linalg.norm(self.target[:, a] - self.target[:, b], axis=-1) for a, b in self.pairs]
         return np.stack([self.measured.distance, np.stack(plane, axis=1)], axis=1)
 
     @cached_property
     def hidden_shares(self) -> np.ndarray:
         """1 − (distance in the plane/distance in full)², [prompt versus layer]."""
+        if self.measured.distance is None:
+            full, plane = self.squares.swapaxes(0, 1)
+            whole = full.mean(axis=0)
+            share = self.mean_hidden.estimate
+            return np.asarray(share + over((1 - share) * full - plane, whole))
         full, plane = self.distances.swapaxes(0, 1)
         return np.asarray(np.clip(1 - over(plane, full) ** 2, 0, 1))
 
     @cached_property
+    def norms(self) -> np.ndarray:
+        """Mean of the two groups' norms, [prompt versus layer]; a prompt's own where it is in one of them."""
+        return np.stack([mean(self.measured.norm[:, pair], axis=1) for pair in self.pairs], axis=1)
+
+    @cached_property
     def relatives(self) -> np.ndarray:
         """Distance in full over the mean of the two norms, [prompt versus layer]."""
-        norm = np.stack([self.measured.norm[:, [a, b]].mean(axis=1) for a, b in self.pairs], axis=1)
-        full = self.measured.distance
-        return over(full, norm)
+        if self.measured.distance is None:
+            return self._over_norms(self.distances[:, 0])
+        return over(self.measured.distance, self.norms)
+
+    def _over_norms(self, lengths: np.ndarray) -> np.ndarray:
+        """Pseudo-values of lengths [prompt versus layer] over the mean norms of groups."""
+        each = [
+            centres.relative(lengths[:, at], self.norms[:, at], sides) for at, sides in enumerate(self.sides)
+        ]
+        return np.stack(each, axis=1)
 
     @cached_property
     def turns(self) -> np.ndarray:
@@ -83,24 +150,59 @@ class Facts:
     @cached_property
     def distance(self) -> Interval:
         """Of both spaces, all pairs and layers at once, [space versus layer]."""
-        return self._band(self.distances)
+        return self._of_groups(self.distances) if self.measured.paired else self.mean_distance
 
     @cached_property
     def hidden(self) -> Interval:
         """Of all pairs and layers at once, [versus layer]."""
-        return self._band(self.hidden_shares)
+        return self._of_groups(self.hidden_shares) if self.measured.paired else self.mean_hidden
+
+    @cached_property
+    def mean_distance(self) -> Interval:
+        """Of the groups' means, in both spaces, all pairs and layers at once, [space versus layer]."""
+        found = self._of_groups(centres.lengths(self.squares, self.published))
+        return centres.distance(found, self.chance)
+
+    @cached_property
+    def mean_hidden(self) -> Interval:
+        """The share of its square that lies outside the plane, [versus layer]."""
+        full, plane = self.squares.swapaxes(0, 1)
+        found = self._of_groups(centres.angles(full, plane, self.published))
+        return centres.left_out(found, self.published, self.chance)
 
     @cached_property
     def relative(self) -> Interval:
         """Of all pairs and layers at once, [versus layer]."""
-        return self._band(self.relatives)
+        if self.measured.paired:
+            return self._of_groups(self.relatives)
+        found = self._of_groups(self._over_norms(centres.lengths(self.squares, self.published)[:, 0]))
+        norm = [
+            np.mean([self.norms[side, at].mean(axis=0) for side in sides], axis=0)
+            for at, sides in enumerate(self.sides)
+        ]
+        return centres.distance(found, over(self.chance[0], np.square(norm)))
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Relative distances in the last third of the layers minus those in the first, [prompt versus]."""
+        third = max(1, len(self.measured.layer) // 3)
+        first, last = self.relatives[..., :third], self.relatives[..., -third:]
+        return np.asarray(mean(last, axis=2) - mean(first, axis=2))
 
     @cached_property
     def parting(self) -> Interval:
-        """Relative distances in the last third of the layers minus those in the first, [versus]."""
-        third = max(1, len(self.measured.layer) // 3)
-        first, last = self.relatives[..., :third], self.relatives[..., -third:]
-        return self._band(mean(last, axis=2) - mean(first, axis=2))
+        """The mean of these, [versus]."""
+        return self._of_groups(self.scores)
+
+    @cached_property
+    def p(self) -> np.ndarray:
+        """Of sign flips of prompts that it is 0, adjusted for the largest of all pairs, [versus]; NaN where
+        the interval is withheld."""
+        known = np.isfinite(self.parting.low)
+        if not known.any():
+            return np.full(known.shape, np.nan)
+        found = sign_flip(self.scores, n_perm=self.n_perm, seed=self.seed).p
+        return np.asarray(np.where(known, found, np.nan))
 
     @cached_property
     def turning(self) -> Interval:
@@ -117,6 +219,38 @@ class Facts:
         """Of axis 1's variance, [1]; None where position 0 is left out."""
         share = self.measured.first_share
         return None if share is None else self._band(share[:, None])
+
+    @cached_property
+    def explained(self) -> Interval:
+        """Share of the variance of all states that each axis has, [axis]; the axes are given."""
+        return self._explained(self.measured.explained, self.measured.along)
+
+    @cached_property
+    def explained_so_far(self) -> Interval:
+        """The same of each axis with those before it."""
+        ratio, along = self.measured.explained, self.measured.along
+        return self._explained(ratio.cumsum(), None if along is None else along.cumsum(axis=1))
+
+    def _explained(self, ratio: np.ndarray, along: np.ndarray | None) -> Interval:
+        """Of a ratio of sums over prompts, from each one's pseudo-value."""
+        if along is None or self.measured.spread is None:
+            why = "interval withheld: the PCA is incremental, so that states were not held"
+            return replace(nothing(ratio.shape, why), estimate=ratio)
+        found = self._band(ratio + along - ratio * self.measured.spread[:, None])
+        return replace(found, estimate=ratio)
+
+    def _of_groups(self, x: np.ndarray) -> Interval:
+        """The band; withheld where a group has too few prompts of its own."""
+        found, least = self._band(x), min(self.sizes)
+        if self.measured.paired or least >= FEWEST:
+            return found
+        word = str(self.measured.word[self.sizes.index(least)])
+        why = (
+            f"interval withheld: group {word!r} has {least} prompts, and the coverage of this interval "
+            f"(groups with prompts of their own) was validated from {FEWEST} a group up"
+        )
+        nan = np.full(found.low.shape, np.nan)
+        return replace(found, low=nan, high=nan, withheld=why)
 
     def _band(self, x: np.ndarray) -> Interval:
         return band_or_nothing(x, seed=self.seed)

@@ -116,7 +116,7 @@ def _slider(figure: go.Figure, dataset: xr.Dataset, kind: Any, n: int) -> None:
     for which, (name, color) in enumerate(words_of(dataset)):
         large = {"size": SIZES[kind][2], "color": color, "line": {"color": INK, "width": 1}}
         for points, marker in (
-            (dataset["coordinate"].values[:, which], {"size": SIZES[kind][1], "color": fade(color, 0.45)}),
+            (points_of(dataset, which), {"size": SIZES[kind][1], "color": fade(color, 0.45)}),
             (dataset["trajectory"].values[None, which], large),
         ):
             hover = f"{name}, one prompt" if len(points) > 1 else f"{name}, mean"
@@ -137,13 +137,22 @@ def _slider(figure: go.Figure, dataset: xr.Dataset, kind: Any, n: int) -> None:
 
 def _layer(dataset: xr.Dataset, row: int, n: int) -> dict[str, list[Any]]:
     """What the slider puts in the place of the points, in the order of the traces."""
-    points = dataset["coordinate"].values[:, :, row, :n].astype(float)
     means = dataset["trajectory"].values[:, row, :n].astype(float)
-    groups = [part for which in range(len(means)) for part in (points[:, which], means[which : which + 1])]
+    groups = [
+        part
+        for which in range(len(means))
+        for part in (points_of(dataset, which)[:, row, :n], means[which : which + 1])
+    ]
     return {
         letter: [[None if np.isnan(v) else float(f"{v:.4g}") for v in part[:, axis]] for part in groups]
         for axis, letter in enumerate("xyz"[:n])
     }
+
+
+def points_of(dataset: xr.Dataset, which: int) -> np.ndarray:
+    """The prompts of one group, [prompt layer axis]."""
+    found = dataset["coordinate"].values[:, which].astype(float)
+    return np.asarray(found[np.isfinite(found).any(axis=(1, 2))])
 
 
 def _at(columns: np.ndarray) -> dict[str, np.ndarray]:
@@ -153,16 +162,36 @@ def _at(columns: np.ndarray) -> dict[str, np.ndarray]:
 @needs("distance")
 def distances(dataset: xr.Dataset) -> go.Figure | None:
     """Distances of groups in full and in the plane, by layer."""
+    what = "Mean distance of the same prompts with two words"
+    if not dataset.attrs["paired"]:
+        what = "Distance of the means of two groups, without what chance adds to it"
+    return _apart(dataset, "distance", "How far groups are apart", what)
+
+
+@needs("mean_distance")
+def means(dataset: xr.Dataset) -> go.Figure | None:
+    """The same of the groups' mean points; None where that is the same, groups having their own prompts."""
+    if not dataset.attrs["paired"]:
+        return None
+    what = (
+        "Distance of two groups' mean points, without what chance adds to it: what differs in direction from "
+        "prompt to prompt has no part in it"
+    )
+    return _apart(dataset, "mean_distance", "How far the groups' mean points are apart", what)
+
+
+def _apart(dataset: xr.Dataset, of: str, title: str, what: str) -> go.Figure:
+    """A distance of each two groups in full and in the plane, by layer."""
     figure = new_figure(
-        "How far groups are apart",
-        "Mean distance of the same prompts with two words; lines are in full dimension, broken ones in the "
-        "plane. Bands are 95%, over all at once." + withheld_note(dataset, "distance_low"),
+        title,
+        f"{what}; lines are in full dimension, broken ones in the plane. Bands are 95%, over all at once."
+        + withheld_note(dataset, f"{of}_low"),
     )
     layers = dataset["layer"].values
     for (name, color), pair in zip(_pairs(dataset), dataset["versus"].values, strict=True):
         for kind, dash in zip(dataset["space"].values, DASHES, strict=False):
             one = dataset.sel(versus=pair, space=kind)
-            band = [one[f"distance{end}"].values for end in ("", "_low", "_high")]
+            band = [one[f"{of}{end}"].values for end in ("", "_low", "_high")]
             label = f"{name}, {'in full' if kind == 'full' else 'in the plane'}"
             hover = f"{label}, layer %{{x}}: %{{y:.3g}}"
             mean_and_band(
@@ -176,11 +205,11 @@ def distances(dataset: xr.Dataset) -> go.Figure | None:
 
 @needs("hidden")
 def hidden(dataset: xr.Dataset) -> go.Figure | None:
-    """The share of the squared distance that the plane hides, by layer."""
+    """The share of the squared distance that the plane leaves out, by layer."""
     figure = new_figure(
-        "How much the plane hides",
+        "How much the plane leaves out",
         "Share of the squared distance between two groups that lies outside the plane; bands are 95%, over "
-        "all at once. Above the line, the plane hides more than it shows."
+        "all at once. Above the line, the plane leaves out more than it shows."
         + withheld_note(dataset, "hidden_low"),
     )
     layers = dataset["layer"].values
@@ -191,7 +220,7 @@ def hidden(dataset: xr.Dataset) -> go.Figure | None:
         mean_and_band(figure, layers, *band, name=name, color=color, hover=hover, opacity=0.18)
     figure.add_hline(y=0.5, line={"color": SOFT, "width": 1, "dash": "dot"})
     layer_axis(figure, layers.tolist())
-    figure.update_yaxes(title={"text": "share hidden"}, range=[0, 1.02], tickformat=".0%")
+    figure.update_yaxes(title={"text": "share left out"}, range=[0, 1.02], tickformat=".0%")
     return figure
 
 
@@ -227,14 +256,18 @@ def explained(dataset: xr.Dataset) -> go.Figure | None:
     rows = int(dataset.attrs.get("pca_rows", 0))
     figure = new_figure(
         "What the axes explain",
-        f"Share of the variance of {rows:,} states, of all layers and tokens, that each axis has."
-        + first_note(dataset),
+        f"Share of the variance of {rows:,} states, of all layers and tokens, that each axis has; the thin "
+        "bars are 95%, over all axes at once, the axes given."
+        + first_note(dataset)
+        + withheld_note(dataset, "explained_low"),
         x="axis",
     )
+    low, high = (dataset[f"explained_{end}"].values for end in ("low", "high"))
     values, so_far = dataset["explained"].values, dataset["explained_so_far"].values
     axes = dataset["axis"].values
     figure.add_trace(
         go.Bar(x=axes, y=values, marker={"color": TARGET}, name="of one axis",
+               error_y={"array": high - values, "arrayminus": values - low, "color": INK, "thickness": 1.2},
                hovertemplate="axis %{x}: %{y:.1%}<extra></extra>", width=0.6)
     )  # fmt: skip
     line(

@@ -17,35 +17,44 @@ from laminar_lens.kernels import angle
 from laminar_lens.models.batches import BATCH_TOKENS
 from laminar_lens.models.forward import Visit
 from laminar_lens.models.memory import Need, check_fits
+from laminar_lens.stats.means import mean
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.stream import STATES_AT_ONCE
 from laminar_lens.studies.target_prompts import check_tokens
+from laminar_lens.studies.trajectories.centres import every_part
 from laminar_lens.studies.trajectories.principal import MOST_NUMBERS, Fit, Principal
 from laminar_lens.studies.trajectories.prompts import GroupedPrompts
 
 PLACES = ("before", "target", "after")
 UNIT = "unit of the residual stream"
+SQUARE = "square of that unit"
 TURN = "angle between the target's successive steps"
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What was measured, by sentence; lengths are the geometry's.
+    """What was measured, by prompt; lengths are the geometry's. Where each group has prompts of its own, NaN
+    stands for words that a prompt is not of.
 
     Attributes:
         coordinate: along the axes of the PCA, of the target and of the tokens beside it.
-        distance: between the target's vectors of two groups, in full.
         norm: of the target's vector.
+        part: of the squared distance of two groups' means, in full; see `centres`.
+        published: that distance as it is, with what chance adds.
         depth_turn, position_turn: of the target's steps from layer to layer, and from token to token.
         explained: share of the variance of all states that an axis has.
+        paired: whether the same prompts are in every group.
+        distance: between the target's vectors of two groups, in full, where they are.
+        along, spread: what a prompt's states add to `explained` and to the whole, where all were held.
         first_share: share of the first axis' variance that position 0 has, where it is part of the PCA.
         rows: states that the PCA was fitted to; `exact`: whether all were held at once.
     """
 
     coordinate: Annotated[np.ndarray, Axes("prompt word place layer axis", UNIT, "coordinate")]
-    distance: Annotated[np.ndarray, Axes("prompt versus layer", UNIT, "distance between two groups")]
     norm: Annotated[np.ndarray, Axes("prompt word layer", UNIT, "norm of the target")]
+    part: Annotated[np.ndarray, Axes("prompt versus layer", SQUARE, "part of the means' squared distance")]
+    published: Annotated[np.ndarray, Axes("versus layer", UNIT, "distance of the groups' means, in full")]
     depth_turn: Annotated[np.ndarray, Axes("prompt word layer", "rad", f"{TURN} along depth")]
     position_turn: Annotated[np.ndarray, Axes("prompt word layer", "rad", f"{TURN} along positions")]
     explained: Annotated[np.ndarray, Axes("axis", "1", "share of the variance of all states")]
@@ -55,9 +64,15 @@ class Measurement:
     axis: Annotated[np.ndarray, Axes("axis")]
     target_at: Annotated[np.ndarray, Axes("prompt word")]
     text: Annotated[np.ndarray, Axes("prompt")]
+    paired: bool
     keep_first: bool
     rows: int
     exact: bool
+    distance: (
+        Annotated[np.ndarray, Axes("prompt versus layer", UNIT, "distance between two groups")] | None
+    ) = None
+    along: Annotated[np.ndarray, Axes("prompt axis", "1", "share of the variance")] | None = None
+    spread: Annotated[np.ndarray, Axes("prompt", "1", "share of the whole variance")] | None = None
     first_share: Annotated[np.ndarray, Axes("prompt", "1", "share of axis 1 that position 0 has")] | None = (
         None
     )
@@ -76,25 +91,27 @@ def measure(run: Run, *, keep_first: bool, n_components: int) -> xr.Dataset:
     check_tokens(plan, seen.tokens, bos=int(run.options.prepend_bos))
     made = seen.fit.done()
     depth, position = seen.turns(run.options.backend)
-    x = seen.by_group(seen.states[:, 1].numpy())  # [prompt word layer d_model]
-    pairs = list(combinations(range(len(plan.words)), 2))
+    target = seen.states[:, 1].numpy()
     found = Measurement(
         coordinate=seen.by_group(_coordinates(made, seen.states)),
-        distance=np.stack([_length(x[:, a], x[:, b]) for a, b in pairs], axis=1),
-        norm=np.linalg.norm(x.astype(np.float64), axis=-1),
+        norm=seen.by_group(np.linalg.norm(target.astype(np.float64), axis=-1)),
+        **_distances(plan, target),
         depth_turn=seen.by_group(depth),
         position_turn=seen.by_group(position),
         explained=made.ratio,
-        layer=np.arange(x.shape[2]),
+        layer=np.arange(target.shape[1]),
         word=np.array(plan.words),
         place=np.array(PLACES),
         axis=np.arange(1, n_components + 1),
         target_at=seen.by_group(seen.places[:, 1]),
-        text=np.array(plan.prompts[: plan.sentences], dtype=object),
+        text=np.array(plan.prompts[: plan.n], dtype=object),
+        paired=plan.paired,
         keep_first=keep_first,
         rows=made.rows,
         exact=made.exact,
-        first_share=seen.by_group(seen.first_shares(made)).mean(axis=1) if keep_first else None,
+        along=made.along,
+        spread=made.spread,
+        first_share=mean(seen.by_group(seen.first_shares(made)), axis=1) if keep_first else None,
     )
     return to_dataset(found, info=info)
 
@@ -118,7 +135,7 @@ class _Seen:
         self.states = torch.full((prompts, len(PLACES), layers, width), torch.nan)
         self.first = torch.zeros((prompts if keep_first else 0, layers, width))
         self.tokens = np.full((prompts, int(plan.n_tokens.max())), -1)
-        self.fit = Fit(layers * int((plan.n_tokens - self.skip).sum()), width, n)
+        self.fit = Fit(layers * int((plan.n_tokens - self.skip).sum()), width, n, plan.n)
 
     def of(self, indices: Sequence[int]) -> Visit:
         """What sees the hidden states of a batch."""
@@ -132,13 +149,17 @@ class _Seen:
             self.states[rows, :, layer] = taken
             if not self.skip:
                 self.first[rows, layer] = x[:, 0]
-            self.fit.add(x[:, self.skip :].reshape(-1, x.shape[-1]).numpy())
+            of = np.repeat(self.plan.row[list(indices)], x.shape[1] - self.skip)
+            self.fit.add(x[:, self.skip :].reshape(-1, x.shape[-1]).numpy(), of)
 
         return see
 
     def by_group(self, x: np.ndarray) -> np.ndarray:
-        """[prompt word …] of what is [prompt of all groups …]."""
-        return np.asarray(x.reshape(len(self.plan.words), self.plan.sentences, *x.shape[1:]).swapaxes(0, 1))
+        """[prompt word …] of what is [prompt of all groups …]; NaN, or −1, where a prompt is not of it."""
+        missing = -1 if x.dtype.kind == "i" else np.nan
+        found = np.full((self.plan.n, len(self.plan.words), *x.shape[1:]), missing, x.dtype)
+        found[self.plan.row, self.plan.group] = x
+        return found
 
     def turns(self, backend: str) -> tuple[np.ndarray, np.ndarray]:
         """Of the target along depth and along positions, [prompt layer] each, a prompt at a time."""
@@ -155,6 +176,21 @@ class _Seen:
         along = made.project(self.first.double().numpy())[..., 0]
         whole = made.variance[0] * (made.rows - 1) / len(along)
         return np.asarray((along**2).sum(axis=1) / whole)
+
+
+def _distances(plan: GroupedPrompts, target: np.ndarray) -> dict[str, np.ndarray]:
+    """How far groups are apart, from the target's vectors [prompt of all groups layer d_model]."""
+    of = [plan.group == one for one in range(len(plan.words))]
+    groups, rows = [target[one] for one in of], [plan.row[one] for one in of]
+    means = [one.mean(axis=0, dtype=np.float64) for one in groups]
+    pairs = list(combinations(range(len(groups)), 2))
+    found = {
+        "part": every_part(groups, rows, plan.n, paired=plan.paired),
+        "published": np.stack([_length(means[a], means[b]) for a, b in pairs]),
+    }
+    if plan.paired:
+        found["distance"] = np.stack([_length(groups[a], groups[b]) for a, b in pairs], axis=1)
+    return found
 
 
 def _coordinates(made: Principal, states: Tensor) -> np.ndarray:

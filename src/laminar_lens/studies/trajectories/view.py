@@ -3,15 +3,32 @@
 import xarray as xr
 
 from laminar_lens.figures.view import Part, Section, View
-from laminar_lens.studies.trajectories.figures import distances, explained, hidden, plane, space, turning
+from laminar_lens.studies.trajectories.facts import SPACES
+from laminar_lens.studies.trajectories.figures import (
+    distances,
+    explained,
+    hidden,
+    means,
+    plane,
+    space,
+    turning,
+)
 from laminar_lens.tables import Column, Table, by_layer
 from laminar_lens.words import decimal, number, radians, share
 
+APART = {
+    True: "mean distance of the same prompt with two words",
+    False: "distance of the means of two groups, without what chance adds",
+}
+"""What the distance of two groups is, where they have the same prompts and where each has its own."""
 NOTE = (
-    "Means over each two groups. Full, plane: mean distance of the same prompt with two words, in "
-    "full dimension and in the plane of two axes. Hidden: share of the squared distance outside the plane. "
-    "Relative: distance in full over the norm. Depth, positions: the angle between successive steps of the "
-    "target, in full."
+    "Means over each two groups. Full, plane: {apart}, in full dimension and in the plane of two axes. Left "
+    "out: share of the squared distance outside the plane. Relative: distance in full over the norm. Depth, "
+    "positions: the angle between successive steps of the target, in full. "
+)
+MEANS = "Means: distance of the groups' mean points, without what chance adds. "
+PUBLISHED = (
+    "Published: that distance in the plane, as published, with what chance adds; and the same in full."
 )
 
 
@@ -19,19 +36,39 @@ def by_layers(dataset: xr.Dataset) -> Table | None:
     """Distances in full and in the plane, side by side, one row a layer."""
     if "hidden" not in dataset:
         return None
+    paired = bool(dataset.attrs["paired"])
     columns = [
-        _column("full", number, dataset["every_distance"].sel(space="full")),
-        _column("plane", number, dataset["every_distance"].sel(space="plane")),
-        _column("hidden", share, dataset["every_hidden"], answer=True),
+        *_spaces(dataset["every_distance"], ("full", "plane")),
+        _column("left out", share, dataset["every_hidden"], "hidden", answer=True),
         _column("relative", decimal, dataset["every_relative"]),
         _column("depth", radians, dataset["every_turning"].sel(along="depth"), unit="rad", spare=2),
         _column("positions", radians, dataset["every_turning"].sel(along="positions"), unit="rad", spare=1),
+        *(_means(dataset) if paired else []),
+        _column("published", number, dataset["every_published_distance"], "published_distance", spare=5),
+        _column("published, full", number, dataset["every_published_full"], "published_full", spare=6),
     ]
-    return by_layer("by_layer", "Distance of groups, by layer", dataset["layer"].values, columns, NOTE)
+    note = NOTE.format(apart=APART[paired]) + (MEANS if paired else "") + PUBLISHED
+    return by_layer("by_layer", "Distance of groups, by layer", dataset["layer"].values, columns, note)
+
+
+def _means(dataset: xr.Dataset) -> list[Column]:
+    """Of the groups' mean points."""
+    return [
+        *_spaces(dataset["every_mean_distance"], ("means, full", "means, plane"), "mean_", spare=4),
+        _column("means, left out", share, dataset["every_mean_hidden"], "mean_hidden", spare=3),
+    ]
+
+
+def _spaces(values: xr.DataArray, titles: tuple[str, str], name: str = "", **how: object) -> list[Column]:
+    """A distance in full dimension and in the plane."""
+    spaces = zip(SPACES, titles, strict=True)
+    return [
+        _column(title, number, values.sel(space=space), f"{name}{space}", **how) for space, title in spaces
+    ]
 
 
 def pairs(dataset: xr.Dataset) -> Table | None:
-    """Each two groups: where the plane hides most, and whether they part with depth."""
+    """Each two groups: where the plane leaves out most, and how their distance changes with depth."""
     if "parting" not in dataset:
         return None
     rows = dataset["versus"].values.tolist()
@@ -41,13 +78,15 @@ def pairs(dataset: xr.Dataset) -> Table | None:
     part = {f"parting{end}": dataset[f"parting{end}"].values.tolist() for end in ENDS}
     columns = (
         Column("groups", tuple(map(str, rows)), values={"groups": rows}, wide=True),
-        Column.of("most hidden", _share, hides, answer=True),
+        Column.of("most left out", _share, hides, answer=True),
         Column.of("in layer", str, {"hidden_layer": most["layer"].values.tolist()}),
-        Column.of("parting", _plain, part),
+        Column.of("last − first", _plain, part),
+        Column.of("p", number, {"parting_p": dataset["parting_p"].values.tolist()}),
     )
     note = (
-        "Parting: relative distance in the last third of the layers minus that in the first; brackets are "
-        "the 95% band over all rows."
+        "Last − first: relative distance in the last third of the layers minus that in the first; "
+        "brackets are the 95% band over all rows, p is of sign flips of prompts that it is 0, adjusted for "
+        "all rows."
     )
     return Table("groups", "Each two groups", columns, note)
 
@@ -63,8 +102,8 @@ def _share(value: float, low: float, high: float) -> str:
     return f"{share(value)} [{share(low)}, {share(high)}]" if low == low else share(value)
 
 
-def _column(title: str, said: object, values: xr.DataArray, **how: object) -> Column:
-    return Column.of(title, said, {title: values.values.tolist()}, **how)  # type: ignore[arg-type]
+def _column(title: str, said: object, values: xr.DataArray, name: str = "", **how: object) -> Column:
+    return Column.of(title, said, {name or title: values.values.tolist()}, **how)  # type: ignore[arg-type]
 
 
 VIEW = View(
@@ -73,7 +112,7 @@ VIEW = View(
         Section("Trajectories", {"plane": plane, "space": space, "explained": explained}),
         Section(
             "In full and in the plane",
-            {"distances": distances, "hidden": hidden, "turning": turning},
+            {"distances": distances, "hidden": hidden, "means": means, "turning": turning},
             {"groups": pairs, "by_layer": by_layers},
         ),
     ),
@@ -82,6 +121,6 @@ VIEW = View(
     contrast="target_distance",
     parts=(
         Part("mean distance of the groups", "target_distance"),
-        Part("mean share that the plane hides", "target_hidden"),
+        Part("mean share that the plane leaves out", "target_hidden"),
     ),
 )

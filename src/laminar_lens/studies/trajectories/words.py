@@ -29,11 +29,18 @@ _FIRST = {
 
 def sentence(facts: Facts, claims: dict[str, Claim]) -> str:
     """The answer in a few sentences."""
-    words = joined([repr(str(word).strip()) for word in facts.measured.word])
     plane = _PLANE[claims["T1"].verdict].format(where=named_layers(hiding(facts)))
     explained = percent(facts.measured.explained[:2].sum(), 1)
     return (
-        f"{words} in {len(facts.measured.distance)} prompts: {plane}. They are principal axes and "
+        f"{_groups(facts)}: {plane}. They are principal axes and "
         f"have {explained} of the variance "
         f"of all layers and tokens. {_PARTING[claims['T2'].verdict]}.{_FIRST[claims['T3'].verdict]}"
     )
+
+
+def _groups(facts: Facts) -> str:
+    """Which groups there are, and how many prompts each has."""
+    words = joined([repr(str(word).strip()) for word in facts.measured.word])
+    if facts.measured.paired:
+        return f"{words} in {len(facts.measured.text)} prompts"
+    return f"The means of {words} in {joined(list(map(str, facts.sizes)))} prompts of their own"

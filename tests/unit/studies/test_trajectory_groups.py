@@ -1,0 +1,356 @@
+"""A trajectory study of groups with prompts of their own: distances of their means, and what is refused."""
+
+import json
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import laminar_lens as ll
+from laminar_lens.cli import main
+from laminar_lens.errors import InputError
+from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.studies.trajectories import centres
+from laminar_lens.studies.trajectories.claims import parting
+from laminar_lens.studies.trajectories.facts import FEWEST, Facts
+from laminar_lens.studies.trajectories.prompts import own_groups
+from laminar_lens.studies.trajectories.study import Trajectories
+from tests.said import check_said
+from tests.validate.trajectories import answer_again, facts_of, measurement, own_measurement
+
+OWN = {
+    " her": ["The teacher praised her for it.", "They admired her courage.", "A boy gave her the book."],
+    " the": ["They gave the book to her.", "He thanked the teacher."],
+    " admired": ["They admired her.", "The boy admired the house.", "He admired it too.", "We admired him."],
+}
+SIZES = [3, 2, 4]
+PAIRS = list(combinations(range(3), 2))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_gpt2: Any) -> Any:
+    return ll.load_model(str(tiny_gpt2))
+
+
+@pytest.fixture(scope="module")
+def result(model: Any) -> Any:
+    return ll.trajectory_study(model, OWN)
+
+
+@pytest.fixture(scope="module")
+def states(model: Any) -> list[list[np.ndarray]]:
+    """Hidden states [layer pos d_model] of each group's prompts, the word's first token last."""
+    found = []
+    for word, texts in OWN.items():
+        (token,) = model.tokenizer(word, add_special_tokens=False)["input_ids"]
+        group = []
+        for text in texts:
+            at = model.tokenizer(text, add_special_tokens=False)["input_ids"].index(token)
+            x = ll.capture_residuals(model, text).values[:, 0].double().numpy()
+            group.append(np.concatenate([x, x[:, at : at + 1]], axis=1))
+        found.append(group)
+    return found
+
+
+@pytest.fixture(scope="module")
+def axes(states: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The first two axes of all states behind position 0, and their mean."""
+    rows = np.concatenate([x[:, 1:-1].reshape(-1, x.shape[-1]) for group in states for x in group])
+    return np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)[2][:2], rows.mean(axis=0)
+
+
+def unbiased(x: np.ndarray, y: np.ndarray) -> float:
+    """The squared distance of two means by products of different prompts alone, in a loop."""
+    some = [
+        (x[i] - y[j]) @ (x[k] - y[m])
+        for i, k in product(range(len(x)), repeat=2)
+        for j, m in product(range(len(y)), repeat=2)
+        if i != k and j != m
+    ]
+    return float(np.mean(some))
+
+
+class TestMeans:
+    """Distances of means without what chance adds."""
+
+    @pytest.mark.parametrize("paired", [False, True])
+    def test_parts_are_the_products_that_a_prompt_is_in(self, paired: bool) -> None:
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(2, 4, 1, 3))
+        y = y if paired else y[:3]
+        rows = [np.arange(4), np.arange(4) if paired else np.arange(4, 7)]
+        found = centres.every_part([x, y], rows, 4 if paired else 7, paired=paired)[:, 0, 0]
+        if paired:
+            d = (x - y)[:, 0]
+            right = [np.mean([d[i] @ d[k] for k in range(4) if k != i]) for i in range(4)]
+            assert found == pytest.approx(right)
+        else:
+            right = unbiased(x[:, 0], y[:, 0])
+            assert found[:4].mean() == pytest.approx(right)
+            assert found[4:].mean() == pytest.approx(right)
+            first = [
+                (x[0, 0] - y[j, 0]) @ (x[k, 0] - y[m, 0])
+                for k in range(1, 4)
+                for j, m in product(range(3), repeat=2)
+                if j != m
+            ]
+            assert found[0] == pytest.approx(np.mean(first))
+
+    def test_pseudo_values_are_the_jackknife_s(self) -> None:
+        """n times the whole, less n − 1 times what is left without a prompt."""
+        x = np.random.default_rng(1).normal(size=(6, 1, 3))
+        zero, rows = np.zeros_like(x), [np.arange(6)] * 2
+
+        def whole(of: np.ndarray) -> float:
+            at = [np.arange(len(of))] * 2
+            return float(centres.every_part([of, zero[: len(of)]], at, len(of), paired=True).mean())
+
+        parts = centres.every_part([x, zero], rows, 6, paired=True)[:, 0]
+        found = centres.squared(parts, [np.ones(6, bool)])[:, 0]
+        right = [6 * whole(x) - 5 * whole(np.delete(x, i, axis=0)) for i in range(6)]
+        assert found == pytest.approx(right)
+
+    def test_a_sum_of_two_means_has_the_variance_of_both(self) -> None:
+        rng = np.random.default_rng(2)
+        side = np.arange(90) < 30
+        x = np.where(side, 3.0, 1.0) * rng.normal(size=90) + 10 * side
+        of = centres.deviations(x, [side, ~side])
+        assert of.mean() == pytest.approx(0, abs=1e-12)
+        right = x[side].var(ddof=1) / 30 + x[~side].var(ddof=1) / 60
+        assert of.var(ddof=1) / 90 == pytest.approx(right, rel=1e-3)
+
+    def test_chance_is_taken_off(self) -> None:
+        """Means of groups that do not differ are apart as published, and not here."""
+        found = [facts_of(own_measurement((20, 20, 20), seed=k, size=0.0), 0) for k in range(40)]
+        published = np.mean([one.published[0] ** 2 for one in found])
+        corrected = np.mean([one.squares.mean(axis=0)[0] for one in found])
+        assert published == pytest.approx(8 * 2 * 0.25 / 20, rel=0.1)
+        assert abs(corrected) < 0.05 * published
+        assert all((one.distance.low == 0).mean() > 0.9 for one in found)
+
+    def test_without_scatter_there_is_no_interval_to_speak_of(self) -> None:
+        data = own_measurement((40, 40, 40), seed=0)
+        facts = facts_of(data.assign(part=data["part"] * 0 + 0.49, published=data["published"] * 0 + 0.7), 0)
+        for end in (facts.distance.estimate, facts.distance.low, facts.distance.high):
+            assert end[0] == pytest.approx(0.7)
+
+
+def test_it_is_what_a_loop_over_captured_states_gives(
+    result: Any, states: list[list[np.ndarray]], axes: Any
+) -> None:
+    data, (flat, _) = result.dataset, axes
+    target = [np.stack([x[:, -1] for x in group]) for group in states]  # [prompt layer d_model]
+    norm = [np.linalg.norm(one, axis=-1).mean(axis=0) for one in target]
+    for row, (a, b) in enumerate(PAIRS):
+        relative = []
+        for layer in range(4):
+            x, y = target[a][:, layer], target[b][:, layer]
+            full, plane = unbiased(x, y), unbiased(x @ flat.T, y @ flat.T)
+            right = np.sqrt(np.maximum([full, plane], 0))
+            for name in ("distance", "mean_distance"):
+                assert data[name].values[:, row, layer] == pytest.approx(right, abs=1e-4)
+            share = np.clip(1 - plane / full, 0, 1)
+            assert data["hidden"].values[row, layer] == pytest.approx(share, abs=1e-4)
+            relative.append(right[0] / ((norm[a][layer] + norm[b][layer]) / 2))
+            assert data["relative"].values[row, layer] == pytest.approx(relative[-1], abs=1e-4)
+            gap = x.mean(axis=0) - y.mean(axis=0)
+            assert data["published_full"].values[row, layer] == pytest.approx(np.linalg.norm(gap), abs=1e-4)
+            seen = data["published_distance"].values[row, layer]
+            assert seen == pytest.approx(np.linalg.norm(flat @ gap), abs=1e-4)
+        assert data["parting"].values[row] == pytest.approx(relative[-1] - relative[0], abs=1e-4)
+
+
+def test_what_is_of_one_group_is_the_mean_over_its_prompts(
+    result: Any, states: list[list[np.ndarray]], axes: Any
+) -> None:
+    data, (flat, centre) = result.dataset, axes
+    for which, group in enumerate(states):
+        target = np.stack([x[:, -1] for x in group])
+        seen = np.abs(((target - centre) @ flat.T).mean(axis=0))
+        assert np.abs(data["trajectory"].values[which, :, :2]) == pytest.approx(seen, abs=1e-4)
+        steps = np.diff(target, axis=1)
+        unit = steps / np.linalg.norm(steps, axis=-1, keepdims=True)
+        turn = np.arccos((unit[:, :-1] * unit[:, 1:]).sum(axis=-1)).mean(axis=0)
+        found = data["turning"].sel(along="depth", space="full").values[which, 1:-1]
+        assert found == pytest.approx(turn, abs=1e-4)
+    assert data["word"].values.tolist() == list(OWN)
+    assert result.settings["prompts_a_group"] == SIZES
+    assert (result.settings["target"], result.settings["instead"]) == (" her", [" the", " admired"])
+    assert result.sentence.startswith(
+        "The means of 'her', 'the' and 'admired' in 3, 2 and 4 prompts of their"
+    )
+    assert "no turn along positions" not in "".join(result.warnings)
+
+
+def test_the_share_of_an_axis_is_a_ratio_of_sums_over_prompts(
+    model: Any, states: list[list[np.ndarray]], result: Any
+) -> None:
+    """Its interval is that of each prompt's pseudo-value, from a loop; in the same prompts too, where the
+    states of all words are one prompt's."""
+    prompts = [text.replace("him", "her") for text in OWN[" her"]]
+    paired = ll.trajectory_study(model, prompts, instead=(" the", " admired"))
+    swapped = [[text.replace(" her", word) for word in OWN] for text in prompts]
+    of_pair = [[ll.capture_residuals(model, one).values[:, 0].numpy() for one in some] for some in swapped]
+    own = [[x[:, :-1]] for group in states for x in group]
+    for found, observations in ((result, own), (paired, of_pair)):
+        rows = [np.concatenate([x[:, 1:].reshape(-1, 32) for x in some]) for some in observations]
+        every = np.concatenate(rows).astype(np.float64)
+        axes = np.linalg.svd(every - every.mean(axis=0), full_matrices=False)[2][:3]
+        away = [one - every.mean(axis=0) for one in rows]
+        along = np.array([((one @ axes.T) ** 2).sum(axis=0) for one in away])
+        total = np.array([(one**2).sum() for one in away])
+        n = len(rows)
+        assert found.measured["along"].values == pytest.approx(along * n / total.sum(), abs=1e-5)
+        assert found.measured["spread"].values == pytest.approx(total * n / total.sum(), abs=1e-5)
+        assert found.dataset["explained"].values == pytest.approx(along.sum(axis=0) / total.sum(), abs=1e-5)
+        assert found.dataset["explained_low"].attrs["withheld"]
+
+
+def test_its_interval_is_a_band_of_pseudo_values() -> None:
+    data = measurement(54, seed=3, hidden=0.3, parting=0.2, first=0.4)
+    facts = facts_of(data, 0)
+    along, spread = data["along"].values, data["spread"].values
+    ratio = along.sum(axis=0) / spread.sum()
+    right = simultaneous_band(ratio + (along - ratio * spread[:, None]), seed=0)
+    assert facts.explained.estimate == pytest.approx(ratio)
+    assert facts.explained.low == pytest.approx(right.low)
+    assert facts.explained_so_far.high[2] > facts.explained.high.max()
+    assert "[" in answer_again(data).claims["T1"].evidence
+
+
+class TestTest:
+    """p of the change with depth."""
+
+    def test_sentence_and_claim_go_by_the_interval_and_by_p(self) -> None:
+        data = measurement(54, seed=1, hidden=0.2, parting=0.3, first=0.8)
+        found = answer_again(data)
+        assert found.claims["T2"].verdict == "holds"
+        assert "p = 0.005 of sign flips" in found.claims["T2"].evidence
+        assert (found.data["parting_p"] == 0.005).all()
+        few = Facts(facts_of(data, 0).measured, 9, 0)  # p is 0.1 at least
+        assert (few.parting.low > 0).all()
+        assert parting(few).verdict == "undetermined"
+        assert parting(few).reason.endswith("or p is over 0.05.")
+
+    def test_there_is_none_where_the_interval_is_withheld(self) -> None:
+        found = answer_again(measurement(12, seed=1, hidden=0.2, parting=0.3, first=0.8))
+        assert np.isnan(found.data["parting_p"]).all()
+        assert "p =" not in found.claims["T2"].evidence
+
+
+class TestFew:
+    """Intervals of groups with few prompts."""
+
+    def test_they_are_withheld_by_the_smallest_group(self) -> None:
+        few = answer_again(own_measurement((60, FEWEST - 1, 60), seed=0))
+        for name in ("distance", "hidden", "relative", "parting", "mean_distance", "mean_hidden"):
+            assert np.isnan(few.data[f"{name}_low"]).all()
+            assert "group ' him' has 19 prompts" in few.data[f"{name}_low"].attrs["withheld"]
+        assert "group ' him' has 19 prompts" in few.claims["T1"].reason
+        enough = answer_again(own_measurement((FEWEST, FEWEST, FEWEST), seed=0))
+        assert np.isfinite(enough.data["distance_low"]).all()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "how", "said"),
+    [
+        ({**OWN, " the": OWN[" the"][:1]}, {}, "group ' the' has one prompt, 'They gave the book to her.'"),
+        ({**OWN, " the": OWN[" the"][:1] * 2}, {}, "group ' the' has one prompt that repeats no other"),
+        ({**OWN, " the": "They gave the book."}, {}, "group ' the' has one prompt"),
+        ({**OWN, " the": []}, {}, "group ' the': prompts is empty"),
+        ({**OWN, " the": 3}, {}, "group ' the': prompts is an int"),
+        ({**OWN, " the": ["He ran.", "We ran."]}, {}, "target ' the' occurs in none of the 2 prompts"),
+        ({" her": OWN[" her"]}, {}, "prompts has 1 group; expected two or more"),
+        ({}, {}, "prompts has 0 groups"),
+        ({**OWN, " ": OWN[" her"]}, {}, "prompts in group ' ': a word has letters"),
+        ({**OWN, 3: OWN[" her"]}, {}, "prompts in group 3: a word has letters"),
+        (OWN, {"target": " us"}, "target=' us' does not go with prompts in groups"),
+        (OWN, {"instead": [" him"]}, "does not go with prompts in groups"),
+        (OWN, {"regex": True}, "regex=True does not go with prompts in groups"),
+        (OWN, {"n_components": 40}, "n_components=40 for vectors of 32 numbers"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(model: Any, prompts: Any, how: Any, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        ll.trajectory_study(model, prompts, **how)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_group_may_have_its_word_several_times(model: Any) -> None:
+    groups = {**OWN, " the": [*OWN[" the"], "They told the boy the truth."]}
+    with pytest.raises(InputError, match="target ' the' occurs 2 times"):
+        ll.trajectory_study(model, groups)
+    last, first = (
+        own_groups(model.tokenizer, groups, Trajectories(occurrence=one), bos=0).target[5, 0, 1]
+        for one in ("last", "first")
+    )
+    assert last > first
+
+
+def test_conditions_saving_and_figures(model: Any, tmp_path: Any) -> None:
+    made = ll.trajectory_study(model, OWN, interventions={"less": ll.remove_write("mlp", 1)}, n_components=2)
+    found = ll.load_result(made.save(tmp_path / "own.nc"))
+    assert np.isfinite(found.contrast("less", "plain", "target_distance")["difference"]).all()
+    again = found.answer(n_perm=99)
+    assert (again.sentence, again.settings["instead"]) == (made.sentence, [" the", " admired"])
+    figures = found.figures()
+    assert "means" not in figures
+    assert "means of two groups" in figures["distances"].layout.meta["caption"]
+    step = figures["plane"].layout.sliders[0].steps[2].args[0]
+    assert [len(one) for one in step["x"]] == [3, 1, 2, 1, 4, 1]
+    assert all(value is not None for one in step["x"] for value in one)
+    check_said(made)
+    page = found.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "without what chance adds" in page
+
+
+class TestCommand:
+    """A file of prompts in groups."""
+
+    @pytest.fixture
+    def line(self, tiny_gpt2: Any, tmp_path: Any) -> Any:
+        def written(groups: Any, command: str = "trajectories", *more: str) -> list[str]:
+            path = tmp_path / "groups.json"
+            path.write_text(json.dumps(groups), encoding="utf-8")
+            out = str(tmp_path / "out")
+            return [
+                command,
+                "--model",
+                str(tiny_gpt2),
+                "--prompts",
+                str(path),
+                "--out",
+                out,
+                "--quiet",
+                *more,
+            ]
+
+        return written
+
+    def test_it_is_read(self, line: Any, monkeypatch: Any) -> None:
+        asked: list[Any] = []
+        monkeypatch.setattr("laminar_lens.cli.run.execute", asked.append)
+        assert main(line(OWN)) == 0
+        assert asked[0].texts == OWN
+
+    @pytest.mark.parametrize(
+        ("groups", "more", "said"),
+        [
+            ({**OWN, " the": OWN[" the"][:1]}, ("trajectories",), "group ' the' has one prompt"),
+            ({**OWN, " the": [1, 2]}, ("trajectories",), "group ' the': prompt 0 is an int"),
+            ({**OWN, " him": OWN[" her"]}, ("trajectories",), "target ' him' occurs in none"),
+            (OWN, ("trajectories", "--target", " us"), "does not go with prompts in groups"),
+            (OWN, ("rotation",), "has prompts in groups, which rotation does not take"),
+            ({"text": "We saw her."}, ("trajectories",), "has one prompt"),
+        ],
+    )
+    def test_it_is_refused_before_the_model_is_loaded(
+        self, line: Any, capsys: Any, monkeypatch: Any, groups: Any, more: Any, said: str
+    ) -> None:
+        monkeypatch.setattr("laminar_lens.cli.run._load", None)
+        assert main(line(groups, *more)) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
