@@ -163,7 +163,7 @@ class Geometry:
             key: self.settings[key] for key in ("skip", "prepend_bos") if key in self.settings
         }
         if self._fitted_on:
-            options["texts"] = padded(self._fitted_on)
+            options |= {"texts": padded(self._fitted_on), "source": self.settings["texts"]}
         elif "dimensions" in self.settings:
             options["dimensions"] = self.settings["dimensions"]
         final_norm = bool(self.settings.get("final_norm", False))

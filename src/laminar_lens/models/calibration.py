@@ -67,24 +67,26 @@ def calibrate(
     final_norm: bool = False,
     layers: Sequence[int],
     through: Through | None = None,
+    source: str = "",
     progress: Progress | None = None,
 ) -> Calibration:
     """Runs the texts once; arguments and errors as in `laminar_lens.geometry.fit_geometry`.
 
-    With `through`, called as (layer, state), the moments are those of what it returns.
+    With `through`, called as (layer, state), the moments are those of what it returns. `source` is what texts
+    that are given here were taken from, such as "passages".
     """
     check_seed(seed)
-    source = SAMPLED if texts is None else named_texts(model, texts)
-    if source != GIVEN:
+    named = SAMPLED if texts is None else named_texts(model, texts)
+    if named != GIVEN:
         room = context_length(model) - int(prepend_bos)
         own = (seed + SEED) % 2**63
-        texts = _own_texts(model, source, n_texts, min(length, room), own)
+        texts = _own_texts(model, named, n_texts, min(length, room), own)
     elif isinstance(texts, os.PathLike):
         texts = read_texts(texts).texts
     run = prompt_batches(
         model, texts, prepend_bos=prepend_bos, final_norm=final_norm, layers=layers, batch_size=None
     )
-    run = _without_repeats(run, source)
+    run = _without_repeats(run, source or named)
     bos = int(prepend_bos)
     first = min(SKIP, run.longest // 2) if skip is None else skip
     if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < run.longest:
@@ -102,12 +104,12 @@ def calibrate(
         )
     rows = [row[bos:] for row in run.rows]
     settings = {
-        "texts": source,
+        "texts": source or named,
         "n_texts": len(rows),
         "texts_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         "n_vectors": sums.n,
         "skip": first,
-        "seed": None if source == GIVEN else own,
+        "seed": None if named == GIVEN else own,
         "prepend_bos": bool(prepend_bos),
         "final_norm": bool(final_norm),
     }

@@ -156,6 +156,8 @@ def test_on_passages_it_is_fitted_on_others_in_one_pass(tiny_gpt2: Any, monkeypa
         fitted: list[list[int]] = []
         result = ll.dimension_study(model, length=24, n_texts=n_texts, seed=3)
         assert result.settings["n_texts"] == measured
+        told = result.provenance["model"]["geometry"]["centred"]["centred"]
+        assert (told["texts"], told["n_texts"]) == ("passages", 64), "as what it was fitted on"
         chosen = chosen_texts(model, None, Options(n_texts=measured, length=24, seed=3), [], None).rows
         assert len(fitted) == 64
         assert not {tuple(row[-6:]) for row in fitted} & {tuple(row[-6:]) for row in chosen}

@@ -12,10 +12,12 @@ import xarray as xr
 
 import laminar_lens as ll
 from laminar_lens.errors import InputError, LaminarLensError
+from laminar_lens.figures.style import TARGET
 from laminar_lens.models import random_twin
 from laminar_lens.results import claim_rows
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.studies.rotation import answer as answers
+from laminar_lens.studies.rotation import figures
 from laminar_lens.studies.rotation.measure import shuffled_places
 from laminar_lens.studies.rotation.runs import least_turning
 from laminar_lens.studies.target_prompts import target_prompts
@@ -319,6 +321,20 @@ class TestClaims:
         }
         assert found["R1a"]["verdict"] == found["R2"]["verdict"] == "not applicable"
         assert found["R3"]["verdict"] == "undetermined"
+
+    def test_figures_of_layers_name_the_token_that_they_are_of(self) -> None:
+        """It is the prompt's last, and not the target that the other figures are of."""
+        found = answer(measurement(54, seed=1), target=" her", tau=0.05, n_perm=99).dataset
+        figure, least = figures.between(found), figures.runs(found)
+        assert figure is not None
+        assert least is not None
+        assert figure.data[0].hovertemplate.startswith("the prompt's last token, layers")
+        assert "of each prompt's last token" in figure.layout.meta["caption"]
+        buttons = figure.layout.updatemenus[0].buttons
+        named = {one.label: one.args[0]["hovertemplate"].partition(",")[0] for one in buttons}
+        assert [*named] == [*named.values()] == ["the prompt's last token", "the target"]
+        assert "the prompt's last token" in least.layout.title.text
+        assert least.data[-1].line.color != TARGET
 
     def test_some_layers_are_not_told_as_all(self) -> None:
         whole = measurement(54, seed=1)

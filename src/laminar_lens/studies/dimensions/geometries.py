@@ -16,11 +16,12 @@ from typing import Any
 
 from torch import Tensor
 
-from laminar_lens.geometry import Geometry, fit_geometries, fit_geometry, named_geometry
+from laminar_lens.geometry import Geometry, fit_geometries, named_geometry
 from laminar_lens.geometry.base import padded
 from laminar_lens.studies.dimensions.study import SPARE
 from laminar_lens.studies.run import Run
 from laminar_lens.studies.texts import Texts
+from laminar_lens.texts.passages import PASSAGES
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +66,9 @@ def compared(run: Run, skip: int) -> list[Compared]:
     model, geometry, chosen = run.model, run.options.geometry, run.options
     how: dict[str, Any] = {"prepend_bos": chosen.prepend_bos, "final_norm": chosen.final_norm}
     fit: dict[str, Any] = {"skip": skip, "seed": chosen.seed, **how, "layers": run.layers}
-    fit |= {"progress": run.progress, "texts": _others(run, skip)}
+    fit |= {"progress": run.progress, **_others(run, skip)}
     if isinstance(geometry, str):
-        base = fit_geometry(model, geometry, **fit)
+        base = fit_geometries(model, [geometry], **fit)[geometry]
     else:
         base = named_geometry(model, geometry, **how)
     found = [Compared(base.name, (base,))]
@@ -78,8 +79,9 @@ def compared(run: Run, skip: int) -> list[Compared]:
     return [*found, Compared(name, (base, centred))]
 
 
-def _others(run: Run, skip: int) -> Tensor | None:
-    """Token ids [text pos] of passages to fit on; None where fewer than `SPARE` are left unmeasured."""
+def _others(run: Run, skip: int) -> dict[str, Any]:
+    """Token ids [text pos] of passages to fit on, and that they are some; nothing where fewer than `SPARE`
+    are left unmeasured."""
     others = run.texts.others if isinstance(run.texts, Texts) else ()
     rows = [row[: run.tokens.shape[1]] for row in others if len(row) > skip + 1]
-    return padded(rows[:SPARE]) if len(rows) >= SPARE else None
+    return {"texts": padded(rows[:SPARE]), "source": PASSAGES} if len(rows) >= SPARE else {}

@@ -82,7 +82,7 @@ def _difference(facts: Facts) -> Variables:
 def _between(facts: Facts) -> Variables:
     name = "angle between two layers' vectors of one token, mean over prompts"
     found = {"between": radians(("which", "state", "to_state"), mean(facts.measured.between, axis=0), name)}
-    distance = "pruning distance: the last token's angle between two layers, over π"
+    distance = "pruning distance: the angle of a prompt's last token between two layers, over π"
     return found | with_ends("pruning", ("state", "to_state"), facts.pruning, distance, "1", ends=BAND)
 
 
@@ -90,7 +90,7 @@ def _runs(runs: Runs | None) -> Variables:
     if runs is None:
         return {}
     about = {
-        "first": "first block of the run that turns the last token least",
+        "first": "first block of the run that turns a prompt's last token least",
         "estimate": "its pruning distance, mean over prompts",
         "low": BAND[0],
         "high": BAND[1],

@@ -25,7 +25,7 @@ PLACES = {
     "before": ("word before it", WITH_FIRST),
     "shuffled": ("shuffled tokens", BASELINE),
 }
-AT = {"target": "the target", "last": "the last token"}
+AT = {"target": "the target", "last": "the prompt's last token"}
 
 
 @needs("rotation")
@@ -103,21 +103,24 @@ def difference(dataset: xr.Dataset) -> go.Figure | None:
 
 @needs("between")
 def between(dataset: xr.Dataset) -> go.Figure | None:
-    """Every layer against every other; a menu picks the token."""
+    """Every layer against every other, of a prompt's last token; a menu picks the target."""
     states = dataset["state"].values
     grids = {name: np.round(dataset["between"].sel(which=name).values, 4) for name in AT}
     figure = new_figure(
         "Layer against layer",
-        "Mean angle between one token's vectors in two layers. A square of small angles along the "
-        "diagonal is a run of "
-        "blocks that leaves the direction as it is.",
+        "Mean angle between one token's vectors in two layers: of each prompt's last token, or, as the menu "
+        "of the page has it, of the target. A square of small angles along the diagonal is a run of blocks "
+        "that leaves the direction as it is.",
     )
     start = "last"
-    hover = "layers %{y} and %{x}: %{z:.3f} rad"
-    heatmap(figure, states, states, grids[start], title="rad", hover=hover, zmin=0)
+    heatmap(figure, states, states, grids[start], title="rad", hover=_between(start), zmin=0)
     order = [start, *(name for name in AT if name != start)]
     buttons = [
-        {"label": AT[name], "method": "restyle", "args": [{"z": [grids[name].tolist()]}, [0]]}
+        {
+            "label": AT[name],
+            "method": "restyle",
+            "args": [{"z": [grids[name].tolist()], "hovertemplate": _between(name)}, [0]],
+        }
         for name in order
     ]
     figure.update_layout(updatemenus=menu(buttons), height=560)
@@ -129,11 +132,16 @@ def between(dataset: xr.Dataset) -> go.Figure | None:
     return figure
 
 
+def _between(which: str) -> str:
+    """What a hover over two layers of a token says."""
+    return f"{AT[which]}, layers %{{y}} and %{{x}}: %{{z:.3f}} rad<extra></extra>"
+
+
 @needs("run_estimate")
 def runs(dataset: xr.Dataset) -> go.Figure | None:
     """The pruning distance of the least-turning run, by its length."""
     figure = new_figure(
-        "The run of blocks that turns the last token least",
+        "The run of blocks that turns the prompt's last token least",
         "For each number of blocks in a row, the smallest angle over π between the layer before the run and "
         "the layer after it; the band covers every run of every length."
         + withheld_note(dataset, "pruning_low"),
@@ -142,7 +150,7 @@ def runs(dataset: xr.Dataset) -> go.Figure | None:
     x = dataset["run_blocks"].values
     band = [dataset[f"run_{end}"].values for end in ("estimate", "low", "high")]
     hover = "%{x} blocks: %{y:.3f} of π"
-    mean_and_band(figure, x, *band, name="least-turning run", color=TARGET, hover=hover)
+    mean_and_band(figure, x, *band, name="least-turning run, last token", color=SOFT, hover=hover)
     firsts = dataset["run_first"].values
     figure.data[-1].text = [f"from block {first}" for first in firsts]
     figure.data[-1].hovertemplate = "%{x} blocks, %{text}: %{y:.3f} of π%{customdata}<extra></extra>"

@@ -26,7 +26,7 @@ N_SHUFFLED, MOST_SHUFFLED = 20, 1000
 class Rotation(AtTarget):
     """How far a target turns from layer to layer, against the word before it and shuffled tokens (R1–R3).
 
-    Also layer against layer, the run of blocks that turns the last token least, and block influence.
+    Also layer against layer, the run of blocks that turns a prompt's last token least, and block influence.
     """
 
     kind: ClassVar[str] = "rotation"
@@ -89,7 +89,7 @@ def rotation_study(
     progress: Progress | None = None,
 ) -> "StudyResult":
     """How far a target turns from one layer to the next, against the word before it and against shuffled
-    tokens; layer against layer; and which blocks turn the stream least.
+    tokens; layer against layer; and which blocks turn a prompt's last token least.
 
     The rotation of layer l is the angle between a token's vector there and in the layer before, so that it
     belongs to block l − 1. Of a shuffled pair the second vector is another token's of the same prompt, drawn
@@ -117,8 +117,8 @@ def rotation_study(
 
     Returns:
         A result of kind "rotation" with claims R1a–R3. Rotations are radians in [0, π]; a pruning distance is
-        the angle between two layers' vectors of the last token over π, in [0, 1]; block influence is 1 minus
-        the mean cosine, in [0, 2]. NaN where a vector is zero.
+        the angle between two layers' vectors of a prompt's last token over π, in [0, 1]; block influence is 1
+        minus the mean cosine, in [0, 2]. NaN where a vector is zero.
 
     Raises:
         InputError: an argument or prompt that does not fit; the message names it.
