@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from laminar_lens.models.quiet import quiet
 
 CACHE_BYTES = 2**28
 LARGEST_BATCH = 256
+AT_ONCE = 4
+"""Tokens of each text between two words of progress: silencing the libraries takes as long as a token does."""
 
 
 def check_seed(seed: object) -> None:
@@ -92,7 +95,7 @@ def sample_tokens(
         steps = _written(model, first[part], draws[part], barred, temperature, begin)
         while len(text) < draws.shape[1]:
             with quiet(), torch.no_grad():
-                text.append(next(steps))
+                text += islice(steps, AT_ONCE)
             tell("texts from the model", begin + len(first[part]) * len(text) // draws.shape[1], n)
         columns = starts[part, None] + torch.arange(length)
         windows.append(torch.cat(text, dim=1).cpu().gather(1, columns))
