@@ -391,7 +391,7 @@ class TestSentence:
         """Where no token was shown to stand apart, too, the number counts position 0."""
         curve, each = np.zeros((3, 12)), tuple(Answer("bracketed", 0, k, None, "none") for k in layers)
         overall, ends = Answer("bracketed", 0, 6, None, "none"), [curve] * 5
-        answer = WarmupAnswer(0.05, 400, 0, (8, 12), curve, *ends, each, overall, np.array([0.05]), ())
+        answer = WarmupAnswer(0.05, 400, (8, 12), curve, *ends, each, overall, np.array([0.05]), ())
         text = sentence(answer, [], [2, 3, 5], bos=1)
         assert text.startswith("Leave out the first 6 tokens: enough in every layer (95%)")
         assert text.endswith(" Position 0 is the BOS.")
@@ -405,7 +405,6 @@ class TestSentence:
         answer = WarmupAnswer(
             0.05,
             400,
-            0,
             (8, 12),
             curves[0],
             curves[0],
