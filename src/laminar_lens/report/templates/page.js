@@ -32,7 +32,6 @@ function forPhones({data, layout}) {
     Object.assign(layout.legend, {x: 0, xanchor: "left", y: -0.24, yanchor: "top"});
   }
   layout.height = Math.min(layout.height || 460, 480);
-  for (const slider of layout.sliders || []) slider.steps.forEach((step, i) => { if (i % 4) step.label = ""; });
 }
 
 // One of many lines in a trace: the points around `at` up to the gaps on both sides.
