@@ -216,6 +216,10 @@ LARGEST = re.compile(r"are up to (\S+) rad \w+, in layer (\d+) \(simultaneous 95
 LONGEST = re.compile("(?:up to|at most|is a sink:) (\\S+) times the text's median length")
 KEYWORD = re.compile(r"\b[a-z]\w*=['\w ]")
 """Python's way to give an option, which the command line does not have."""
+TOLD = ("text", "evidence", "reason")
+"""Of a claim, in sentences."""
+SENTENCES = re.compile(r"(?<=[.!?]) +(?!torch)")
+"""Between two; torch is a name."""
 IN_PYTHON = "model.reset_hooks("
 """Of hooks that were left on a model, which a command line has no way to do."""
 TABULATED = re.compile(r"(part_rotation|part_growth|tortuosity|run)(_estimate|_low|_high)?$")
@@ -237,6 +241,9 @@ def check_said(result: StudyResult) -> None:
         own = None if silent(name, claims, result.sentence) else patterns[verdict]
         said = {pattern for pattern in patterns.values() if re.search(pattern, result.sentence)}
         assert said == {own} - {None}, f"{name} {verdict}, but {result.sentence!r} says {said}"
+    for text in (result.sentence, *(row[key] for row in claims.values() for key in TOLD), *result.warnings):
+        small = [one for one in SENTENCES.split(text.strip()) if one[:1].islower()]
+        assert not small, f"{small} of {text!r} begins with a small letter"
     for note in result.warnings:
         assert not KEYWORD.search(note) or IN_PYTHON in note, f"{note!r} is in the words of Python"
     check_leave_out(result)

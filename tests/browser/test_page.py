@@ -163,6 +163,13 @@ def test_fits_a_phone(browser, tmp_path, study, theme):
     assert page.evaluate(TALL_LEGENDS) == []
     assert page.evaluate(UNNAMED_STEPS) == []
     assert page.locator(".modebar-btn").count() == 0
+    if study == "warmup":
+        rail = page.locator("#figure-warmup_delta .slider-rail-touch-rect")
+        rail.scroll_into_view_if_needed()
+        box = rail.bounding_box()
+        page.mouse.click(box["x"] + 0.63 * box["width"], box["y"] + box["height"] / 2)
+        label = "document.querySelector('#figure-warmup_delta .slider-label').textContent"
+        page.wait_for_function(f"{label} === 'layer 5'", timeout=READY)
     assert seen["console"] == []
     page.close()
 

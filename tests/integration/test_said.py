@@ -93,11 +93,12 @@ def test_a_sentence_that_says_another_thing_is_refused(tiny_gpt2: Path) -> None:
         ("S4", "verdict", "fails"),
         ("S1", "verdict", "undetermined"),
         ("S1", "estimate", 3.0),
+        ("S1", "text", "the vector at position 0 is longer"),
     ):
         wrong = StudyResult(result.dataset.copy(deep=True))
         row = wrong.dataset["claim"].values.tolist().index(claim)
         column_of = wrong.dataset[f"claim_{column}"]
-        changed = column_of.values.astype(object if column == "verdict" else float)
+        changed = column_of.values.astype(float if column == "estimate" else object)
         changed[row] = value
         wrong.dataset[f"claim_{column}"] = ("claim", changed)
         with pytest.raises(AssertionError):

@@ -215,7 +215,7 @@ def test_show_says_that_a_page_is_of_other_numbers(
     page = tmp_path / "study.html"
     other = StudyResult(sequential_dataset(seed=1))
     other.report(page)  # as after a kill between the two renames
-    said = f"the page {page} beside this result was made from other numbers ({other.numbers_sha256[:12]}"
+    said = f"The page {page} beside this result was made from other numbers ({other.numbers_sha256[:12]}"
     assert main(["show", str(result)]) == 0
     assert said in " ".join(capsys.readouterr().out.split())
     assert main(["show", str(result), "--json"]) == 0

@@ -185,9 +185,9 @@ def test_files_are_called_by_their_model_and_by_their_name_where_two_are_alike(
     made = _by_model({first: Path("made.nc"), "old": three, "sinks": five}, run)
     assert made == {first: Path("made.nc"), f"{first} (old)": three, second: five}
     told = json.loads(three.dataset.attrs["provenance"])
-    told["model"] |= {"name": "m", "checkpoint": 3}
+    told["model"] |= {"name": "m", "checkpoint": "step 3"}
     at = StudyResult(three.dataset.assign_attrs(provenance=json.dumps(told)))
-    assert list(_by_model({"old": at, "sinks": five}, files)) == ["m@3", second]
+    assert list(_by_model({"old": at, "sinks": five}, files)) == ["m (step 3)", second]
 
 
 def test_files_of_another_study_are_refused_before_anything_runs(

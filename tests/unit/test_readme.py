@@ -9,6 +9,7 @@ import pytest
 
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.claims import TEXTS
+from laminar_lens.words import capitalised
 from tests import readme
 from tests.synthetic import sequential_dataset
 
@@ -62,7 +63,9 @@ def test_the_file_is_what_the_package_writes(said: dict[str, Any]) -> None:
     for key in kept:
         if key not in ("split", "narrow"):  # which may be empty
             assert shape(kept[key]) == shape(found[key]), key
-    assert {row["claim"]: row["text"] for row in said["claims"]} == TEXTS
+    assert {row["claim"]: row["text"] for row in said["claims"]} == {
+        name: capitalised(claimed) for name, claimed in TEXTS.items()
+    }
 
 
 def test_blocks_are_written_once_and_stay(text: str, said: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from laminar_lens.axes import Progress
-from laminar_lens.cli.compare import STATE
 from laminar_lens.cli.requests import (
     AnglesRequest,
     CompareRequest,
@@ -156,9 +155,9 @@ def _model_of(result: StudyResult, label: str) -> str:
     """The model of a result with its state, as `compare` names one; the label where it has no such name."""
     model = result.provenance.get("model")
     told = model if isinstance(model, Mapping) else {}
-    parts = [told.get("name"), told.get("checkpoint") or told.get("revision")]
-    name = STATE.join(str(part) for part in parts if part)
-    return name if name.strip() and name.isprintable() else label
+    name, state = str(told.get("name") or label), told.get("checkpoint") or told.get("revision") or ""
+    called = name if str(state) in name else f"{name} ({state})"
+    return called if called.strip() and called.isprintable() else label
 
 
 def _result_of(kind: str, path: Path) -> StudyResult:
@@ -237,6 +236,6 @@ def _about_page(study: StudyResult, read: Path, made: Mapping[str, Path]) -> lis
     if made_from in (None, study.numbers_sha256):
         return []
     return [
-        f"the page {page} beside this result was made from other numbers ({str(made_from)[:12]}…, here "
-        f"{study.numbers_sha256[:12]}…): write it again with --report"
+        f"The page {page} beside this result was made from other numbers ({str(made_from)[:12]}…, here "
+        f"{study.numbers_sha256[:12]}…): write it again with --report."
     ]

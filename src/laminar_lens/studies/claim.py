@@ -9,6 +9,7 @@ import numpy as np
 
 from laminar_lens.stats.bootstrap import Interval
 from laminar_lens.words import because as because
+from laminar_lens.words import capitalised
 from laminar_lens.words import signed as signed
 
 UNDETERMINED, NOT_APPLICABLE = "undetermined", "not applicable"
@@ -78,9 +79,12 @@ def worded(claims: Mapping[str, Claim], texts: Mapping[str, str]) -> dict[str, C
 
 
 def claim_columns(claims: Mapping[str, Claim]) -> dict[str, Any]:
-    """Claims as variables `claim_…` over the coordinate `claim`."""
+    """Claims as variables `claim_…` over the coordinate `claim`; what is claimed, why and why not begin as
+    sentences do."""
     columns = {
         f"claim_{one.name}": ("claim", [getattr(claim, one.name) for claim in claims.values()])
         for one in fields(Claim)
     }
+    for name in ("claim_text", "claim_evidence", "claim_reason"):
+        columns[name] = ("claim", list(map(capitalised, columns[name][1])))
     return {"claim": ("claim", list(claims)), **columns} if claims else {}

@@ -95,7 +95,7 @@ def states_sinks(states: ResidualStates, layers: Wholes) -> Bool[Tensor, "batch 
     """True at captured tokens that are sinks by their vectors, laid out as the states."""
     if bool((states.mask.sum(dim=1) == 1).all()):
         warnings.warn(
-            "every captured text has one token, so that no length inside a text is there to compare with: "
+            "Every captured text has one token, so that no length inside a text is there to compare with: "
             "sinks are not found by states; give the tokens and model=",
             UserWarning,
             stacklevel=5,

@@ -27,7 +27,7 @@ def broken_steps(
     if off.any():
         worst = int(np.argmax(np.where(off, error, -np.inf)))
         notes.append(
-            f"resid_post − resid_pre is not attn + mlp in {int(off.sum())} of {len(error)} blocks (block "
+            f"In {int(off.sum())} of {len(error)} blocks, resid_post − resid_pre is not attn + mlp (block "
             f"{blocks[worst]}: off by {error[worst]:.2g} of the longest of input, output and writes): these "
             "blocks' steps are not decomposed."
         )

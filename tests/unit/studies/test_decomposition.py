@@ -280,7 +280,7 @@ def test_a_block_whose_step_is_not_its_writes_is_not_decomposed(tiny_gpt2: Path,
     change = ll.scale_norm(1.5, layers=2)
     result = decomposition_study(model, tokens_of(), interventions={"longer": change}).condition("longer")
     assert any(
-        "resid_post − resid_pre is not attn + mlp in 1 of 3 blocks (block 1:" in w for w in result.warnings
+        "In 1 of 3 blocks, resid_post − resid_pre is not attn + mlp (block 1:" in w for w in result.warnings
     )
     for name in ("cosine", "other", "relative", "turn", "p_value", "q_value", "ratio"):
         values = result.dataset[name].values.reshape(3, -1)

@@ -117,7 +117,7 @@ def test_a_planted_length_is_compared_with_others(left: bool) -> None:
 def test_a_capture_of_single_tokens_says_that_there_is_nothing_to_compare_with(tiny_gpt2: Any) -> None:
     model = ll.load_model(tiny_gpt2)
     warm, tokens = warm_of(model), short_texts(1, 1, 1)
-    with pytest.warns(UserWarning, match="every captured text has one token"):
+    with pytest.warns(UserWarning, match="Every captured text has one token"):
         warm.mask(states=ll.capture_residuals(model, tokens))
     plant(model, [0])
     assert not warm.mask(tokens, model=model).any()

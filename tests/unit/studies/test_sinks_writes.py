@@ -150,7 +150,7 @@ def test_a_step_that_is_not_its_writes_is_not_decomposed(tiny_gpt2: Any) -> None
     model.add_hook("blocks.1.hook_resid_post", lambda value, hook: value * 1.5)
     result = study(model)
     assert any(
-        "resid_post − resid_pre is not attn + mlp in 1 of 3 blocks (block 1:" in w for w in result.warnings
+        "In 1 of 3 blocks, resid_post − resid_pre is not attn + mlp (block 1:" in w for w in result.warnings
     )
     write = result.dataset["write"].values
     assert np.isnan(write).all(axis=(1, 2)).tolist() == [False, True, False]

@@ -54,8 +54,8 @@ def longer(facts: Facts, held: str) -> Claim:
     evidence = f"{held.capitalize()}. The ratio of tortuosities is {winding}, of rotations a layer {turn}."
     if math.isfinite(facts.p[at]):
         evidence += (
-            f" p = {number(float(facts.p[at]))} of sign flips that the ratio of paths is 1, adjusted for all "
-            "classes and measures; the verdict goes by the band."
+            f" By sign flips, p = {number(float(facts.p[at]))} that the ratio of paths is 1, adjusted for "
+            "all classes and measures; the verdict goes by the band."
         )
     reason = f"its band reaches from 1 or below to {1 + NEGLIGIBLE:g} or beyond"
     return decided(Claim(shown_so, *found, "times", evidence), facts.withheld(*at), reason)

@@ -142,7 +142,7 @@ def claim(
     """C8: the verdict, E11 in the layers that decide it, and what it rests on."""
     both = "cut + restart" if has_positions else "cut"
     near = f"within {identity:.1g} rad" if identity > 0 else "to the last bit"
-    checked = f" {both} is the plain run of the text alone, {near}."
+    checked = f" The plain run of the text alone is {both}, {near}."
     if not answer.found:
         band = answer.bands["E11"]
         widest = int(np.nan_to_num(np.abs(band.estimate), nan=-1.0).argmax())
