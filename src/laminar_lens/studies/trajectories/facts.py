@@ -176,10 +176,7 @@ class Facts:
         if self.measured.paired:
             return self._of_groups(self.relatives)
         found = self._of_groups(self._over_norms(centres.lengths(self.squares, self.published)[:, 0]))
-        norm = [
-            np.mean([self.norms[side, at].mean(axis=0) for side in sides], axis=0)
-            for at, sides in enumerate(self.sides)
-        ]
+        norm = [centres.mean_of(self.norms[:, at], sides) for at, sides in enumerate(self.sides)]
         return centres.distance(found, over(self.chance[0], np.square(norm)))
 
     @cached_property
