@@ -18,7 +18,7 @@ ALONG = ("depth", "positions")
 PLANE = 2
 """Axes of the plane."""
 LEVEL = 0.05
-FEWEST = 20
+FEWEST_OWN = 20
 """Prompts of each group, where it has its own, at which coverage was validated."""
 
 
@@ -239,12 +239,12 @@ class Facts:
     def _of_groups(self, x: np.ndarray) -> Interval:
         """The band; withheld where a group has too few prompts of its own."""
         found, least = self._band(x), min(self.sizes)
-        if self.measured.paired or least >= FEWEST:
+        if self.measured.paired or least >= FEWEST_OWN:
             return found
         word = str(self.measured.word[self.sizes.index(least)])
         why = (
             f"interval withheld: group {word!r} has {least} prompts, and the coverage of this interval "
-            f"(groups with prompts of their own) was validated from {FEWEST} a group up"
+            f"(groups with prompts of their own) was validated from {FEWEST_OWN} a group up"
         )
         nan = np.full(found.low.shape, np.nan)
         return replace(found, low=nan, high=nan, withheld=why)
