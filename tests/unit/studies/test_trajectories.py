@@ -227,6 +227,8 @@ class TestAxes:
         monkeypatch.setattr(principal, "MOST_NUMBERS", 1000)
         said = ll.trajectory_study(model, PROMPTS)
         assert any("The PCA is incremental" in note for note in said.warnings)
+        assert "states were not held" in said.dataset["explained_low"].attrs["withheld"]
+        assert np.isfinite(said.dataset["explained"]).all()
 
     def test_no_axis(self) -> None:
         fit = Fit(5, 8, 2)

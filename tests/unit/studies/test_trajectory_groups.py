@@ -13,7 +13,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import simultaneous_band
 from laminar_lens.studies.trajectories import centres
 from laminar_lens.studies.trajectories.claims import parting
-from laminar_lens.studies.trajectories.facts import FEWEST, Facts
+from laminar_lens.studies.trajectories.facts import FEWEST_OWN, Facts
 from laminar_lens.studies.trajectories.prompts import own_groups
 from laminar_lens.studies.trajectories.study import Trajectories
 from tests.said import check_said
@@ -243,12 +243,12 @@ class TestFew:
     """Intervals of groups with few prompts."""
 
     def test_they_are_withheld_by_the_smallest_group(self) -> None:
-        few = answer_again(own_measurement((60, FEWEST - 1, 60), seed=0))
+        few = answer_again(own_measurement((60, FEWEST_OWN - 1, 60), seed=0))
         for name in ("distance", "hidden", "relative", "parting", "mean_distance", "mean_hidden"):
             assert np.isnan(few.data[f"{name}_low"]).all()
             assert "group ' him' has 19 prompts" in few.data[f"{name}_low"].attrs["withheld"]
         assert "group ' him' has 19 prompts" in few.claims["T1"].reason
-        enough = answer_again(own_measurement((FEWEST, FEWEST, FEWEST), seed=0))
+        enough = answer_again(own_measurement((FEWEST_OWN, FEWEST_OWN, FEWEST_OWN), seed=0))
         assert np.isfinite(enough.data["distance_low"]).all()
 
 

@@ -63,8 +63,12 @@ def squared(parts: np.ndarray, sides: Sequence[np.ndarray]) -> np.ndarray:
         parts: [prompt …].
         sides: bool [prompt], the groups of the pair; one where the same prompts are in both.
     """
-    whole = np.mean([parts[side].mean(axis=0) for side in sides], axis=0)
-    return np.asarray(whole + deviations(parts, sides, order=2))
+    return np.asarray(mean_of(parts, sides) + deviations(parts, sides, order=2))
+
+
+def mean_of(x: np.ndarray, sides: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of the groups' means, of [prompt …]."""
+    return np.asarray(np.mean([x[side].mean(axis=0) for side in sides], axis=0))
 
 
 def deviations(x: np.ndarray, sides: Sequence[np.ndarray], order: int = 1) -> np.ndarray:
@@ -141,7 +145,7 @@ def relative(lengths: np.ndarray, norms: np.ndarray, sides: Sequence[np.ndarray]
         lengths: its own.
         norms: of each prompt's vector, [prompt layer].
     """
-    norm = np.mean([norms[side].mean(axis=0) for side in sides], axis=0)
+    norm = mean_of(norms, sides)
     ratio = over(lengths.mean(axis=0), norm)
     return over(lengths - ratio * deviations(norms, sides) / len(sides), norm)
 

@@ -18,7 +18,7 @@ ALONG = ("depth", "positions")
 PLANE = 2
 """Axes of the plane."""
 LEVEL = 0.05
-FEWEST = 20
+FEWEST_OWN = 20
 """Prompts of each group, where it has its own, at which coverage was validated."""
 
 
@@ -176,10 +176,7 @@ class Facts:
         if self.measured.paired:
             return self._of_groups(self.relatives)
         found = self._of_groups(self._over_norms(centres.lengths(self.squares, self.published)[:, 0]))
-        norm = [
-            np.mean([self.norms[side, at].mean(axis=0) for side in sides], axis=0)
-            for at, sides in enumerate(self.sides)
-        ]
+        norm = [centres.mean_of(self.norms[:, at], sides) for at, sides in enumerate(self.sides)]
         return centres.distance(found, over(self.chance[0], np.square(norm)))
 
     @cached_property
@@ -242,12 +239,12 @@ class Facts:
     def _of_groups(self, x: np.ndarray) -> Interval:
         """The band; withheld where a group has too few prompts of its own."""
         found, least = self._band(x), min(self.sizes)
-        if self.measured.paired or least >= FEWEST:
+        if self.measured.paired or least >= FEWEST_OWN:
             return found
         word = str(self.measured.word[self.sizes.index(least)])
         why = (
             f"interval withheld: group {word!r} has {least} prompts, and the coverage of this interval "
-            f"(groups with prompts of their own) was validated from {FEWEST} a group up"
+            f"(groups with prompts of their own) was validated from {FEWEST_OWN} a group up"
         )
         nan = np.full(found.low.shape, np.nan)
         return replace(found, low=nan, high=nan, withheld=why)
