@@ -24,7 +24,7 @@ from laminar_lens.models.quiet import quiet
 CACHE_BYTES = 2**28
 LARGEST_BATCH = 256
 AT_ONCE = 4
-"""Tokens of each text between two words of progress: silencing the libraries takes as long as a token does."""
+"""Tokens of each text between two words of progress: silencing the libraries takes as long as one does."""
 
 
 def check_seed(seed: object) -> None:
