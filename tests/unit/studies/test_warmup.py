@@ -279,6 +279,7 @@ class TestMask:
         assert result.mask(tokens).int().tolist() == [[0, 0, 0, 1, 1]]
         assert result.mask(tokens, layer=0).int().tolist() == [[0, 0, 0, 1, 1]]
         assert result.mask(tokens, layer=4).all()
+        assert (result.mask(tokens, layer="all") == result.mask(tokens)).all()
         with pytest.raises(InputError, match="the warm-up is drift in layer 9 without"):
             result.mask(tokens, layer=9)
         with pytest.raises(InputError, match="layer 5 was not measured; choose from 0, 4, 9"):

@@ -29,6 +29,10 @@ from laminar_lens.studies.masks import (
 )
 
 
+ALL = "all"
+"""Every layer at once."""
+
+
 class WarmupResult(StudyResult):
     """The answer of `warmup_study`, with its curves; see `mask` for using it elsewhere.
 
@@ -104,7 +108,7 @@ class WarmupResult(StudyResult):
         padding: Mask = None,
         document_starts: Starts = None,
         strict: bool = False,
-        layer: object = None,
+        layer: object = ALL,
     ) -> Bool[Tensor, "batch pos"]:
         """Which tokens to keep in any other analysis: True = keep, padding False.
 
@@ -122,8 +126,8 @@ class WarmupResult(StudyResult):
             document_starts: where documents start in packed rows, bool as `tokens` (or `states`) or a token
                 id; positions count anew from each. The first token of a row always starts one.
             strict: refuse an answer that is not exact, instead of leaving out `k_hi` tokens.
-            layer: hidden state whose own number of tokens is left out; by default as many as are enough in
-                every layer, which may be many more than in the one you look at.
+            layer: hidden state whose own number of tokens is left out; "all", by default, leaves out as many
+                as are enough in every layer, which may be many more than in the one you look at.
 
         Raises:
             InputError: drift, no upper bound, or not exact with `strict`; a layer that was not measured;
@@ -196,7 +200,7 @@ class WarmupResult(StudyResult):
         return -1 if bos is None else int(bos)
 
     @checked()
-    def positions_to_skip(self, strict: bool = False, layer: object = None) -> int:
+    def positions_to_skip(self, strict: bool = False, layer: object = ALL) -> int:
         """How many first tokens to leave out: `skip`, or that of one layer.
 
         Raises:
@@ -204,7 +208,7 @@ class WarmupResult(StudyResult):
                 not measured.
         """
         where, found = "", {name: getattr(self, name) for name in ("verdict", "k_lo", "k_hi")}
-        if layer is not None:
+        if not (isinstance(layer, str) and layer == ALL):
             found, where = self._of_layer(layer), f" in layer {layer}"
         verdict, k_hi = found["verdict"], found["k_hi"]
         if verdict == "drift" or k_hi is None:
