@@ -120,9 +120,10 @@ def test_it_saves_loads_and_is_shown(pair: dict[str, StudyResult], tmp_path: Pat
 
 def test_a_long_name_has_room_along_the_vertical_axis(pair: dict[str, StudyResult]) -> None:
     data = ll.compare(pair).dataset.copy()
-    data[LENGTH].attrs |= {"long_name": "log path ratio of nouns to adjectives, as they are (0.01: 1% longer)"}
+    name = "log path ratio of nouns to adjectives, as they are (0.01: 1% longer)"
+    data[LENGTH].attrs |= {"long_name": name}
     lines = curves(LENGTH, data).layout.yaxis.title.text.split("<br>")
-    assert " ".join(lines) == data[LENGTH].attrs["long_name"]
+    assert " ".join(lines) == name
     assert max(map(len, lines)) <= 36
 
 
