@@ -80,6 +80,10 @@ class Target(NamedTuple):
     end: int
 
 
+HER = "her"
+"""How the built-in prompts are called."""
+
+
 def her_prompts() -> tuple[str, ...]:
     """The 54 sentences of the experiment: " her" once in each, directly after a verb.
 

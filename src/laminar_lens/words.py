@@ -235,14 +235,14 @@ def _same_digits(values: Sequence[float], unit: str) -> list[str]:
     largest = max(map(abs, values))
     if largest > 1 and all(value.is_integer() for value in values):
         return [number(int(value)) for value in values]
-    is_share = unit.startswith("of ")
-    if len(values) == 1 or 0 < largest < LEAST:
+    is_share, is_ratio = unit.startswith("of "), unit.startswith("times")
+    near = is_ratio and abs(values[0] - 1) < NEAR
+    if (len(values) == 1 and not near) or 0 < largest < LEAST:
         return [(share if is_share else number)(value) for value in values]
     if is_share:
         return alike(values, int(largest < SMALL_SHARE), write=percent, marks=(0, 1))
-    if not unit.startswith("times"):
-        return alike(values, _digits(largest), write=_grouped)
-    return alike(values, 3 if abs(values[0] - 1) < NEAR else _digits(largest), write=_grouped, marks=(1,))
+    digits = 3 if near else _digits(largest)
+    return alike(values, digits, write=_grouped, marks=(1,) if is_ratio else (0,))
 
 
 def _digits(size: float) -> int:

@@ -13,6 +13,7 @@ import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.cli.compare import _labels
 from laminar_lens.cli.run import _by_model
+from laminar_lens.comparison.view import curves
 from laminar_lens.comparison.words import _difference
 from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult
@@ -115,6 +116,15 @@ def test_it_saves_loads_and_is_shown(pair: dict[str, StudyResult], tmp_path: Pat
     assert "Comparison of models" in page
     assert list(loaded.figures()) == [f"depth_{LENGTH}", f"difference_{LENGTH}"]
     assert max(map(len, str(loaded.summary()).splitlines())) <= 80
+
+
+def test_a_long_name_has_room_along_the_vertical_axis(pair: dict[str, StudyResult]) -> None:
+    data = ll.compare(pair).dataset.copy()
+    name = "log path ratio of nouns to adjectives, as they are (0.01: 1% longer)"
+    data[LENGTH].attrs |= {"long_name": name}
+    lines = curves(LENGTH, data).layout.yaxis.title.text.split("<br>")
+    assert " ".join(lines) == name
+    assert max(map(len, lines)) <= 36
 
 
 def test_settings_that_differ_are_said(pair: dict[str, StudyResult], deeper: Path) -> None:

@@ -12,7 +12,7 @@ from laminar_lens.cli.requests import Texts
 from laminar_lens.errors import InputError, ModelError, ResultError
 from laminar_lens.files import why_unwritable
 from laminar_lens.measures import MEASURES
-from laminar_lens.prompts import her_prompts, read_prompts
+from laminar_lens.prompts import HER, her_prompts, read_prompts
 from laminar_lens.studies.fields import choice
 from laminar_lens.texts.files import holds_records, read_groups, read_texts
 from laminar_lens.texts.passages import NAMED
@@ -25,14 +25,14 @@ FORMATS = ("nc", "csv")
 def prompts(values: Sequence[str] | None, *, grouped: bool = False) -> Texts:
     """The prompts of the one file named, in groups where it has them and they are `grouped`, or the built-in
     sentences for `her`."""
-    names = list(values or ["her"])
+    names = list(values or [HER])
     if len(names) > 1:
         given = " and ".join(repr(name) for name in names)
         raise InputError(
             f"--prompts was given {len(names)} times ({given}): give one file, with one prompt a line"
         )
-    if names[0] == "her":
-        return Texts("her", her_prompts())
+    if names[0] == HER:
+        return Texts(HER, her_prompts())
     path = Path(names[0])
     groups = read_groups(path) if grouped else None
     return Texts(names[0], read_prompts(path)) if groups is None else Texts(names[0], (), groups)

@@ -1,6 +1,7 @@
 """How a comparison of models is shown: a curve a model along a common depth, and their differences."""
 
 import json
+import textwrap
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from laminar_lens.figures.contrasts import COLOURS, DASHES
-from laminar_lens.figures.style import angle_axis, mean_and_band, new_figure, shown, withheld_note
+from laminar_lens.figures.style import angle_axis, mean_and_band, new_figure, shown, visible, withheld_note
 from laminar_lens.figures.view import Section, View
 from laminar_lens.tables import Column, Table
 from laminar_lens.words import capitalised, decimal, estimate, with_unit
@@ -17,6 +18,8 @@ DEPTH = "depth (0 = embedding, 1 = last block)"
 ENDS = ("", "_low", "_high")
 SHOWN_AT = (0.0, 0.25, 0.5, 0.75, 1.0)
 ROUNDING = 1e-9
+AXIS_WIDTH = 36
+"""Characters of a line along the vertical axis."""
 
 
 class _Sections(View):
@@ -115,8 +118,9 @@ def _line(figure: go.Figure, row: int, name: str, x: object, band: list[object])
 
 
 def _axis(figure: go.Figure, values: list[object], about: dict[str, str], *, zero: bool) -> None:
-    unit, name = about["units"], shown(about["long_name"], 60)
-    title = with_unit(name, unit)
+    unit, name = about["units"], about["long_name"]
+    lines = textwrap.wrap(with_unit(visible(name, 90), unit), AXIS_WIDTH)
+    title = "<br>".join(map(shown, lines))
     figure.update_xaxes(range=[-0.02, 1.02])
     if unit == "rad":
         angle_axis(figure, values, title=title, zero=zero)

@@ -148,7 +148,8 @@ def flags_of(kind: str) -> dict[str, str]:
 
     study = study_of(kind)
     own = declared(study) if study else {}
-    return {"texts": "--texts"} | {name: one.flag for name, one in {**declared(Options), **own}.items()}
+    texts = "--prompts" if study and "n_texts" in study.without else "--texts"
+    return {"texts": texts} | {name: one.flag for name, one in {**declared(Options), **own}.items()}
 
 
 def options_of(study: "Study | type[Study]", given: dict[str, Any]) -> Options:

@@ -10,7 +10,7 @@ import numpy as np
 from laminar_lens.errors import InputError
 from laminar_lens.models.passages import GIVEN
 from laminar_lens.pairs import target_pairs
-from laminar_lens.prompts import Target, check_target, find_targets, token_spans
+from laminar_lens.prompts import HER, Target, check_target, find_targets, her_prompts, token_spans
 from laminar_lens.studies.observations import Observations, prompt_observations
 from laminar_lens.texts.tokenization import Tokenizer
 
@@ -52,7 +52,8 @@ class TargetPrompts:
     @property
     def settings(self) -> dict[str, Any]:
         """What a study records of them."""
-        return {"texts": GIVEN, "n_prompts": len(self.checked.keep), "observations": self.checked.n}
+        source = HER if self.prompts == her_prompts() else GIVEN
+        return {"texts": source, "n_prompts": len(self.checked.keep), "observations": self.checked.n}
 
     def ends(self, sentence: str) -> str:
         """As `Texts.ends`."""

@@ -191,6 +191,7 @@ def test_without_prompts_the_shipped_sentences_are_measured(novella: Any) -> Non
     how: dict[str, Any] = {"warmup": False, "random_init": False, "n_draws": 4, "n_perm": 99, "layers": [1]}
     found = sequential_study(novella, **how)
     assert found.dataset["text"].values.tolist() == list(her_prompts())
+    assert found.settings["texts"] == "her", "the built-in prompts by their name"
     assert found.numbers_sha256 == sequential_study(novella, her_prompts(), **how).numbers_sha256
 
 

@@ -28,7 +28,6 @@ from laminar_lens.studies.masks import (
     states_sinks,
 )
 
-
 ALL = "all"
 """Every layer at once."""
 
