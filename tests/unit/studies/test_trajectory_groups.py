@@ -11,9 +11,10 @@ import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.stats.strata import FEWEST
 from laminar_lens.studies.trajectories import centres
 from laminar_lens.studies.trajectories.claims import parting
-from laminar_lens.studies.trajectories.facts import FEWEST_OWN, Facts
+from laminar_lens.studies.trajectories.facts import Facts
 from laminar_lens.studies.trajectories.prompts import own_groups
 from laminar_lens.studies.trajectories.study import Trajectories
 from tests.said import check_said
@@ -111,14 +112,14 @@ class TestMeans:
         right = [6 * whole(x) - 5 * whole(np.delete(x, i, axis=0)) for i in range(6)]
         assert found == pytest.approx(right)
 
-    def test_a_sum_of_two_means_has_the_variance_of_both(self) -> None:
+    def test_deviations_of_a_group_make_up_for_its_size(self) -> None:
         rng = np.random.default_rng(2)
         side = np.arange(90) < 30
         x = np.where(side, 3.0, 1.0) * rng.normal(size=90) + 10 * side
         of = centres.deviations(x, [side, ~side])
         assert of.mean() == pytest.approx(0, abs=1e-12)
-        right = x[side].var(ddof=1) / 30 + x[~side].var(ddof=1) / 60
-        assert of.var(ddof=1) / 90 == pytest.approx(right, rel=1e-3)
+        for one, n in ((side, 30), (~side, 60)):
+            assert of[one] * n / 90 == pytest.approx(x[one] - x[one].mean())
 
     def test_chance_is_taken_off(self) -> None:
         """Means of groups that do not differ are apart as published, and not here."""
@@ -243,12 +244,12 @@ class TestFew:
     """Intervals of groups with few prompts."""
 
     def test_they_are_withheld_by_the_smallest_group(self) -> None:
-        few = answer_again(own_measurement((60, FEWEST_OWN - 1, 60), seed=0))
+        few = answer_again(own_measurement((60, FEWEST - 1, 60), seed=0))
         for name in ("distance", "hidden", "relative", "parting", "mean_distance", "mean_hidden"):
             assert np.isnan(few.data[f"{name}_low"]).all()
             assert "group ' him' has 19 prompts" in few.data[f"{name}_low"].attrs["withheld"]
         assert "group ' him' has 19 prompts" in few.claims["T1"].reason
-        enough = answer_again(own_measurement((FEWEST_OWN, FEWEST_OWN, FEWEST_OWN), seed=0))
+        enough = answer_again(own_measurement((FEWEST, FEWEST, FEWEST), seed=0))
         assert np.isfinite(enough.data["distance_low"]).all()
 
 

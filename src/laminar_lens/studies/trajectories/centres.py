@@ -8,7 +8,7 @@ over products of different prompts is not:
 
 A prompt's part is the mean of the products that it is in; their mean over a group is D². D², and what is
 computed from it, has a jackknife pseudo-value in each prompt: their mean is the estimate, and their scatter
-gives its standard error, so that any interval of a mean serves.
+within groups gives its standard error, so that an interval of a mean serves.
 
 Sources: Hoeffding (1948) (U-statistics); Efron & Tibshirani, An Introduction to the Bootstrap (1993), 11.5
 (pseudo-values).
@@ -72,17 +72,17 @@ def mean_of(x: np.ndarray, sides: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def deviations(x: np.ndarray, sides: Sequence[np.ndarray], order: int = 1) -> np.ndarray:
-    """How far each prompt is from the mean of its group, [prompt …], weighted so that the mean over all
-    prompts has the variance of the sum of these means; 0 outside of them.
+    """How far each prompt is from the mean of its group, [prompt …], weighted by its group's size, so that
+    the mean over all prompts scatters as the sum of these means does; 0 outside of them.
 
     Args:
         order: how many prompts of a group are in each product that `x` is a mean of.
     """
     found = np.zeros(x.shape)
     for side in sides:
-        n, share = int(side.sum()), len(x) * (len(x) - 1)
-        weight = order * (n - 1) / max(n - order, 1) * (share / (n * (n - 1))) ** 0.5
-        found[side] = weight * (x[side] - x[side].mean(axis=0))
+        n = int(side.sum())
+        weight = order * (n - 1) / max(n - order, 1)
+        found[side] = weight * len(x) / n * (x[side] - x[side].mean(axis=0))
     return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from laminar_lens.stats.bootstrap import Interval, band_or_nothing, nothing
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.permutation import sign_flip
+from laminar_lens.stats.strata import stratified_band
 from laminar_lens.studies.lengths import over
 from laminar_lens.studies.trajectories import centres
 from laminar_lens.studies.trajectories.measure import PLACES, Measurement
@@ -18,8 +19,6 @@ ALONG = ("depth", "positions")
 PLANE = 2
 """Axes of the plane."""
 LEVEL = 0.05
-FEWEST_OWN = 20
-"""Prompts of each group, where it has its own, at which coverage was validated."""
 
 
 @dataclass(frozen=True)
@@ -237,17 +236,15 @@ class Facts:
         return replace(found, estimate=ratio)
 
     def _of_groups(self, x: np.ndarray) -> Interval:
-        """The band; withheld where a group has too few prompts of its own."""
-        found, least = self._band(x), min(self.sizes)
-        if self.measured.paired or least >= FEWEST_OWN:
-            return found
+        """The band; of groups with prompts of their own, each is resampled by itself."""
+        if self.measured.paired:
+            return self._band(x)
+        known = self.has.any(axis=1)
+        found = stratified_band(x[known], self.has[known].argmax(axis=1), seed=self.seed)
+        least = min(self.sizes)
         word = str(self.measured.word[self.sizes.index(least)])
-        why = (
-            f"interval withheld: group {word!r} has {least} prompts, and the coverage of this interval "
-            f"(groups with prompts of their own) was validated from {FEWEST_OWN} a group up"
-        )
-        nan = np.full(found.low.shape, np.nan)
-        return replace(found, low=nan, high=nan, withheld=why)
+        why = f"group {word!r} has {least} prompts, the fewest"
+        return replace(found, withheld=f"{found.withheld}; {why}" if found.withheld else "")
 
     def _band(self, x: np.ndarray) -> Interval:
         return band_or_nothing(x, seed=self.seed)
