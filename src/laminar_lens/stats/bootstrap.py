@@ -21,7 +21,6 @@ from laminar_lens.errors import InputError
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
 
-FEW = "fewer than 2 texts have a value"
 MIN_TEXTS = {"mean": 20, "band": 40}
 """The fewest texts at which coverage was validated (tests/validate/TABLE.md), by kind of interval."""
 
@@ -133,7 +132,7 @@ def _or_nothing(make: Callable[..., Interval], x: ArrayLike, **how: Any) -> Inte
     try:
         return make(x, **how)
     except TooFewError:
-        return nothing(np.shape(x)[1:], FEW)
+        return nothing(np.shape(x)[1:], "fewer than 2 texts have a value")
 
 
 band_or_nothing = partial(_or_nothing, simultaneous_band)
@@ -184,9 +183,7 @@ def _group_means(values: Float[np.ndarray, "n *shape"], groups: Shaped[np.ndarra
 def check_settings(level: float, n_boot: int) -> None:
     """Raise InputError for a level outside (0, 1) or too few resamples."""
     if not 0 < level < 1:
-        raise InputError(
-            f"level={level} is not a confidence level: give a number between 0 and 1, such as 0.95"
-        )
+        raise InputError(f"level={level} is not a confidence level: give one between 0 and 1, such as 0.95")
     if n_boot < 99:
         raise InputError(f"n_boot={n_boot} is too few resamples for an interval: give at least 99")
 
