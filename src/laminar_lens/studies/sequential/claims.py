@@ -156,7 +156,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
     evidence = f"IQR over prompts of the target's angle (mean over layers) over that of: {'; '.join(parts)}."
     below = [name for name, ratio in ratios.items() if ratio.high < 1]
     against = " and ".join(below) or "none"
-    reason = f"below 1 against {against} of published, adjacent and matched; all three decide"
+    reason = f"shown to be below 1 against {against}; it takes all of published, adjacent and matched"
     claim = Claim(verdict, *numbers(best), "times", evidence + because(withheld))
     return decided(claim, withheld, reason)
 
