@@ -117,7 +117,7 @@ def share_with_ends(value: float, low: float, high: float, join: str = "–") ->
     """
     if not math.isfinite(low):
         return share(value), ""
-    return with_ends(value, low, high, int(high < SMALL_SHARE), join=join, write=percent, marks=(0, 1))
+    return with_ends(value, low, high, int(0 < high < SMALL_SHARE), join=join, write=percent, marks=(0, 1))
 
 
 def bracketed(value: float, low: float, high: float, digits: int = 2, **how: Any) -> str:
@@ -240,7 +240,7 @@ def _same_digits(values: Sequence[float], unit: str) -> list[str]:
     if (len(values) == 1 and not near) or 0 < largest < LEAST:
         return [(share if is_share else number)(value) for value in values]
     if is_share:
-        return alike(values, int(largest < SMALL_SHARE), write=percent, marks=(0, 1))
+        return alike(values, int(0 < largest < SMALL_SHARE), write=percent, marks=(0, 1))
     digits = 3 if near else _digits(largest)
     return alike(values, digits, write=_grouped, marks=(1,) if is_ratio else (0,))
 

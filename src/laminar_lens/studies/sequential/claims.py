@@ -157,7 +157,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
     shown_so = verdict(len(below) == 3, any(ratio.low >= 1 for ratio in ratios.values()))
     evidence = f"IQR over prompts of the target's angle (mean over layers) over that of: {'; '.join(parts)}."
     against = " and ".join(below) or "none"
-    reason = f"below 1 against {against} of published, adjacent and matched; all three decide"
+    reason = f"shown to be below 1 against {against}; it takes all of published, adjacent and matched"
     claim = Claim(shown_so, *numbers(best), "times", evidence + because(withheld))
     return decided(claim, withheld, reason)
 

@@ -36,9 +36,10 @@ NAMES = {
 }
 """Title of each variable's column, none where only JSON and CSV have it, and how soon it is left out."""
 NOTE = (
-    "Leave out `enough` (k_hi, 95%); `necessary` (k_lo) were shown to stand apart. Texts affected: the share "
-    "whose most affected first pair leaves the central 95% of the later ones, beyond chance. Texts needed: "
-    "how many would make the two numbers one (exact), or show a first number that is enough (bound)."
+    "Enough (k_hi, 95%): leave out so many; necessary (k_lo): so many were shown to stand apart. Texts "
+    "affected: the share whose most affected first pair leaves the central 95% of the later ones, beyond "
+    "chance. Texts needed: how many would make the two numbers one (exact), or show a first number that is "
+    "enough (bound)."
 )
 GOALS = {"bracketed": " (exact)", "undetermined": " (bound)"}
 """What the texts that are needed would do, by verdict; they do nothing for another one."""
