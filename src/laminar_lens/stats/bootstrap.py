@@ -1,8 +1,7 @@
 """Intervals for means over texts: bootstrap-t for one quantity, simultaneous max-t bands for many.
 
 A text is the unit: texts are drawn with replacement, all layers and positions of a text together, so that
-nothing is assumed about their dependence. Both methods cost one matrix product of the resampling counts with
-the data.
+nothing is assumed about their dependence. Both cost one matrix product of the counts with the data.
 
 Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 12.5 (bootstrap-t); Westfall &
 Young, Resampling-Based Multiple Testing (1993) (maximum of |t|).
@@ -21,6 +20,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.stats.one_thread import one_thread
 from laminar_lens.stats.streams import stream
 
+FEW = "fewer than 2 texts have a value"
 MIN_TEXTS = {"mean": 20, "band": 40}
 """The fewest texts at which coverage was validated (tests/validate/TABLE.md), by kind of interval."""
 
@@ -132,7 +132,7 @@ def _or_nothing(make: Callable[..., Interval], x: ArrayLike, **how: Any) -> Inte
     try:
         return make(x, **how)
     except TooFewError:
-        return nothing(np.shape(x)[1:], "fewer than 2 texts have a value")
+        return nothing(np.shape(x)[1:], FEW)
 
 
 band_or_nothing = partial(_or_nothing, simultaneous_band)

@@ -107,7 +107,7 @@ def test_massive_dimensions_of_position_0_are_its_own(tiny_gpt2: Any) -> None:
     result = study(model)
     evidence = claim_rows(result.dataset)[2]["evidence"]
     assert evidence.startswith(
-        f"published: {N} of {N} texts, most of them in layers 1–2, dimension {DIMENSION}; relative: "
+        f"Published: {N} of {N} texts, most of them in layers 1–2, dimension {DIMENSION}; relative: "
     )
     first = result.dataset["massive_dimension_first"].sel(variant="published").values
     assert (first[1:3, DIMENSION] == 1).all()

@@ -368,7 +368,7 @@ class TestSentence:
         open_, wide = (Answer("undetermined", 0, one, 800, "none") for one in (None, k))
         curve, at = np.zeros((1, 12)), np.array([0.05, 0.1])
         ends = [curve] * 5
-        answer = WarmupAnswer(0.05, 90, 0, (8, 12), curve, *ends, (open_,), open_, at, ((open_,), (wide,)))
+        answer = WarmupAnswer(0.05, 90, (8, 12), curve, *ends, (open_,), open_, at, ((open_,), (wide,)))
         assert sentence(answer, [], [2], bos=1).endswith(" Position 0 is the BOS.") == counted
 
     def test_drift(self, seed: int) -> None:
