@@ -60,7 +60,7 @@ def measured(kind: str, model) -> StudyResult:
 
 @pytest.fixture
 def plain_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures read what they read, and are not laid out: plotly takes most of the time of a figure for that."""
+    """Figures read what they read, and are not laid out: that is where plotly takes most of its time."""
     for name in ("layout", "xaxes", "yaxes"):
         monkeypatch.setattr(go.Figure, f"update_{name}", lambda figure, *given, **how: figure)
 
