@@ -43,7 +43,7 @@ def test_the_study_says_the_cause_in_its_sentence_and_its_claim(tmp_path: Path) 
     tokens = planted_causes.random_texts(240, seed=2)
     result = ll.why_study(model, torch.from_numpy(tokens), random_init=False)
     said = (
-        r"Jointly: being first makes a pair 0\.25 rad wider in layers 2–3 "
+        r"Jointly: being first makes a pair 0\.25\d? rad wider in layers 2–3 "
         r"\(95% CI \S+, 240 texts, each behind the first t = 10–14 tokens of another\), "
         r"and on average over these layers, neither is enough for it"
     )
