@@ -121,6 +121,13 @@ class TestMeans:
         for one, n in ((side, 30), (~side, 60)):
             assert of[one] * n / 90 == pytest.approx(x[one] - x[one].mean())
 
+    @pytest.mark.parametrize("groups", [1, 2])
+    def test_what_scatters_as_the_norms_do_has_a_ratio_that_does_not(self, groups: int) -> None:
+        norms = np.random.default_rng(3).gamma(9, size=(30, 2))
+        sides = [np.ones(30, bool)] if groups == 1 else [np.arange(30) < 10, np.arange(30) >= 10]
+        mean = centres.mean_of(norms, sides) + centres.deviations(norms, sides) / groups
+        assert centres.relative(0.7 * mean, norms, sides) == pytest.approx(0.7)
+
     def test_chance_is_taken_off(self) -> None:
         """Means of groups that do not differ are apart as published, and not here."""
         found = [facts_of(own_measurement((20, 20, 20), seed=k, size=0.0), 0) for k in range(40)]
