@@ -25,9 +25,11 @@ class Axes:
     about: str = ""
 
     def variable(self, values: ArrayLike) -> xr.Variable:
-        """The array with its axes."""
+        """The array with its axes, laid out as in a file: in another order a sum may differ in its last bit."""
         known = {"units": self.unit, "long_name": self.about}
-        return xr.Variable(self.names.split(), np.asarray(values), {k: v for k, v in known.items() if v})
+        return xr.Variable(
+            self.names.split(), np.asarray(values, order="C"), {k: v for k, v in known.items() if v}
+        )
 
 
 def to_dataset(found: Any, **attrs: Any) -> xr.Dataset:
