@@ -25,7 +25,7 @@ class Axes:
     about: str = ""
 
     def variable(self, values: ArrayLike) -> xr.Variable:
-        """The array with its axes, laid out as in a file: in another order a sum may differ in its last bit."""
+        """The array with its axes, laid out as in a file: sums in another order may differ."""
         known = {"units": self.unit, "long_name": self.about}
         return xr.Variable(
             self.names.split(), np.asarray(values, order="C"), {k: v for k, v in known.items() if v}
