@@ -1,6 +1,7 @@
 """Every study, the package's and one that is not, keeps every clause of the contract."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import laminar_lens as ll
 from laminar_lens.studies.registry import STUDIES
 from laminar_lens.studies.study import Study
-from laminar_lens.testing import CONTRACT, Case, checks_interventions_first, make_case
+from laminar_lens.testing import CONTRACT, Case, checks_interventions_first, is_shown, make_case
 from tests.contract.turning import Turning
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -56,3 +57,15 @@ def test_a_study_that_runs_the_model_to_choose_its_texts_breaks_it(novella: Any)
 
     with pytest.raises(AssertionError, match=r"is refused after \d+ forward passes"):
         checks_interventions_first(make_case(Early(), novella))
+
+
+def test_a_sentence_without_an_end_breaks_it(novella: Any) -> None:
+    """Also where the names of conditions come behind it."""
+
+    class Unended(Turning):
+        def answer(self, measured: Any) -> ll.Answer:
+            made = super().answer(measured)
+            return replace(made, sentence=made.sentence.rstrip("."))
+
+    with pytest.raises(AssertionError, match="the sentence is no sentence: 'Tokens turn by "):
+        is_shown(make_case(Unended(), novella))

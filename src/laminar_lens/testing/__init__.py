@@ -213,8 +213,8 @@ def compares(case: Case) -> None:
 
 def is_shown(case: Case) -> None:
     """Sentence, tables and figures, in a terminal of 80 columns and on the page."""
-    found = case.result
-    assert found.sentence.strip().endswith("."), f"the sentence is no sentence: {found.sentence!r}"
+    found, said = case.result, case.run().sentence
+    assert said.strip().endswith("."), f"the sentence is no sentence: {said!r}"
     for row in found.summary()["claims"]:
         assert (row["verdict"] == "undetermined") == bool(row["reason"]), f"why is {row['claim']} open? {row}"
     wide = [line for line in str(found.summary()).splitlines() if len(line) > 80]
