@@ -149,8 +149,7 @@ def said_of(where: Sequence[str], text: str) -> str:
     >>> said_of(["in the geometry 'centred'", "of layer 3"], "No sink at position 0.")
     "In the geometry 'centred', of layer 3, no sink at position 0."
     """
-    said = ", ".join([*where, text[0].lower() + text[1:]]) if where else text
-    return said[0].upper() + said[1:]
+    return capitalised(", ".join([*where, text[0].lower() + text[1:]]) if where else text)
 
 
 def interval(

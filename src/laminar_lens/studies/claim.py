@@ -13,8 +13,6 @@ from laminar_lens.words import capitalised
 from laminar_lens.words import signed as signed
 
 UNDETERMINED, NOT_APPLICABLE = "undetermined", "not applicable"
-NOTHING = (math.nan,) * 3
-"""Estimate, low and high where there is no number."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import xarray as xr
 
 from laminar_lens.results import label_dataset
 from laminar_lens.stats.mixture import TwoModes
-from laminar_lens.studies.claim import NOTHING, Claim, worded
+from laminar_lens.studies.claim import Claim, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential import mode_claims
 from laminar_lens.studies.sequential.answer import _baseline_statistics, _mode_statistics, _target_statistics
@@ -87,7 +87,7 @@ def kept_warmup(answer: xr.Dataset, sentence: str = "Synthetic.") -> WarmupResul
 
 
 def said_of(found: Baseline, warmup: Any = None, **claims: Claim) -> str:
-    open_ones = {name: Claim("undetermined", *NOTHING, "times") for name in ("C1", "C3")}
+    open_ones = {name: Claim("undetermined", unit="times") for name in ("C1", "C3")}
     of_baseline = {"C4": modes_claim(LAYERS, found), "C5": attribution_claim(LAYERS, found)}
     return sentence(LAYERS, found, warmup, open_ones | of_baseline | claims)
 

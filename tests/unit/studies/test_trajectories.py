@@ -390,6 +390,6 @@ def test_from_the_command_line(tiny_gpt2: Any, tmp_path: Any, capsys: Any) -> No
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("row", validation.run(10), ids=lambda row: f"{row.check}-{row.setting}")
+@pytest.mark.parametrize("row", validation.run(20), ids=lambda row: f"{row.check}-{row.setting}")
 def test_validation(row: Any) -> None:
     assert row.ok, row

@@ -14,13 +14,12 @@ their own, distances are those of their means.
 
 import numpy as np
 
-from laminar_lens.studies.claim import NOTHING, UNDETERMINED, Claim, decided, worded
+from laminar_lens.studies.claim import NOT_APPLICABLE, UNDETERMINED, Claim, decided, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.trajectories.facts import LEVEL, Facts
 from laminar_lens.words import decimal, interval, joined, number, percent, share
 
 HALF = 0.5
-NOT_APPLICABLE = "not applicable"
 TEXTS = {
     "T1": "two principal axes show over half of the squared distance between any two words' {states}, in "
     "every layer (the number: most that they leave out)",
@@ -47,7 +46,7 @@ def plane(facts: Facts) -> Claim:
     found = facts.hidden
     defined = np.isfinite(found.estimate)
     if not defined.any():
-        return Claim(UNDETERMINED, *NOTHING, "1", "No two groups differ in any prompt.")
+        return Claim(UNDETERMINED, unit="1", evidence="No two groups differ in any prompt.")
     under, over = (found.high < HALF) | ~defined, found.low > HALF
     verdict = "fails" if over.any() else "holds" if under.all() else UNDETERMINED
     at = np.unravel_index(int(np.where(defined, found.estimate, -np.inf).argmax()), defined.shape)
@@ -76,7 +75,7 @@ def parting(facts: Facts) -> Claim:
     """T2; the number is the least difference."""
     found = facts.parting
     if not np.isfinite(found.estimate).any():
-        return Claim(UNDETERMINED, *NOTHING, "1", "No relative distance is defined.")
+        return Claim(UNDETERMINED, unit="1", evidence="No relative distance is defined.")
     more, less = ((end & (facts.p <= LEVEL)) for end in (found.low > 0, found.high < 0))
     verdict = "fails" if less.any() else "holds" if more.all() else UNDETERMINED
     at = int(np.where(np.isfinite(found.estimate), found.estimate, np.inf).argmin())
@@ -93,13 +92,13 @@ def first(facts: Facts) -> Claim:
     """T3."""
     found = facts.first_share
     if found is None:
-        return Claim(NOT_APPLICABLE, *NOTHING, "", "Position 0 is left out of the PCA.")
+        return Claim(NOT_APPLICABLE, evidence="Position 0 is left out of the PCA.")
     one, low, high = (float(end[0]) for end in (found.estimate, found.low, found.high))
     verdict = "holds" if low > HALF else "fails" if high < HALF else UNDETERMINED
     axis = share(facts.measured.explained[0])
     said = f"The first axis has {axis} of the variance of all states, and position 0 {decimal(one)} of that."
     if not np.isfinite(one):
-        return Claim(UNDETERMINED, *NOTHING, "1", "The share of position 0 is not defined.")
+        return Claim(UNDETERMINED, unit="1", evidence="The share of position 0 is not defined.")
     return decided(Claim(verdict, one, low, high, "1", said), found.withheld, "its interval holds a half")
 
 

@@ -194,11 +194,9 @@ class Facts:
     def p(self) -> np.ndarray:
         """Of sign flips of prompts that it is 0, adjusted for the largest of all pairs, [versus]; NaN where
         the interval is withheld."""
-        known = np.isfinite(self.parting.low)
-        if not known.any():
-            return np.full(known.shape, np.nan)
-        found = sign_flip(self.scores, n_perm=self.n_perm, seed=self.seed).p
-        return np.asarray(np.where(known, found, np.nan))
+        if not np.isfinite(self.parting.low).any():
+            return np.full(self.parting.low.shape, np.nan)
+        return sign_flip(self.scores, n_perm=self.n_perm, seed=self.seed).p
 
     @cached_property
     def turning(self) -> Interval:

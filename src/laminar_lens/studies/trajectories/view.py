@@ -13,8 +13,8 @@ from laminar_lens.studies.trajectories.figures import (
     space,
     turning,
 )
-from laminar_lens.tables import Column, Table, by_layer
-from laminar_lens.words import decimal, number, radians, share
+from laminar_lens.tables import Column, Table, by_layer, with_interval
+from laminar_lens.words import decimal, number, radians, share, share_with_ends
 
 APART = {
     True: "mean distance of the same prompt with two words",
@@ -74,13 +74,11 @@ def pairs(dataset: xr.Dataset) -> Table | None:
     rows = dataset["versus"].values.tolist()
     at = dataset["hidden"].fillna(-1).argmax("layer")
     most = dataset.isel(layer=at)
-    hides = {f"hidden{end}": most[f"hidden{end}"].values.tolist() for end in ENDS}
-    part = {f"parting{end}": dataset[f"parting{end}"].values.tolist() for end in ENDS}
     columns = (
         Column("groups", tuple(map(str, rows)), values={"groups": rows}, wide=True),
-        Column.of("most left out", _share, hides, answer=True),
+        Column.of("most left out", _share, with_interval(most, "hidden"), answer=True),
         Column.of("in layer", str, {"hidden_layer": most["layer"].values.tolist()}),
-        Column.of("last − first", _plain, part),
+        Column.of("last − first", _plain, with_interval(dataset, "parting")),
         Column.of("p", number, {"parting_p": dataset["parting_p"].values.tolist()}),
     )
     note = (
@@ -91,15 +89,13 @@ def pairs(dataset: xr.Dataset) -> Table | None:
     return Table("groups", "Each two groups", columns, note)
 
 
-ENDS = ("", "_low", "_high")
-
-
 def _plain(value: float, low: float, high: float) -> str:
     return radians(value, low, high, digits=2)
 
 
 def _share(value: float, low: float, high: float) -> str:
-    return f"{share(value)} [{share(low)}, {share(high)}]" if low == low else share(value)
+    said, ends = share_with_ends(value, low, high, join=", ")
+    return f"{said} [{ends}]" if ends else said
 
 
 def _column(title: str, said: object, values: xr.DataArray, name: str = "", **how: object) -> Column:
