@@ -139,9 +139,9 @@ band_or_nothing = partial(_or_nothing, simultaneous_band)
 mean_or_nothing = partial(_or_nothing, mean_interval)
 
 
-def exponential(found: Interval) -> Interval:
-    """Of an interval of logarithms, the interval of the numbers: of a geometric mean."""
-    estimate, low, high = (np.asarray(np.exp(one)) for one in (found.estimate, found.low, found.high))
+def mapped(of: Callable[[np.ndarray], np.ndarray], found: Interval) -> Interval:
+    """The interval of a rising function of what has one: by `np.exp`, that of a geometric mean."""
+    estimate, low, high = (np.asarray(of(one)) for one in (found.estimate, found.low, found.high))
     return replace(found, estimate=estimate, low=low, high=high)
 
 

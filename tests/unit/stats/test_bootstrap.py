@@ -7,7 +7,7 @@ from scipy.stats.mstats import hdquantiles
 
 from laminar_lens.errors import InputError
 from laminar_lens.stats import bootstrap, intervals, studentised
-from laminar_lens.stats.bootstrap import band_or_nothing, exponential, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import band_or_nothing, mapped, mean_interval, simultaneous_band
 from laminar_lens.stats.intervals import (
     iqr_trend_interval,
     mean_shift_interval,
@@ -233,7 +233,7 @@ def test_a_band_of_observations_is_the_band() -> None:
 
 def test_the_exponential_of_one_interval_is_one() -> None:
     found = mean_interval(np.log(np.random.default_rng(6).uniform(1, 2, size=40)))
-    of = exponential(found)
+    of = mapped(np.exp, found)
     np.testing.assert_allclose(
         [of.estimate, of.low, of.high], np.exp([found.estimate, found.low, found.high])
     )

@@ -9,7 +9,7 @@ from laminar_lens.stats.bootstrap import (
     MIN_TEXTS,
     Interval,
     band_or_nothing,
-    exponential,
+    mapped,
     mean_interval,
     nothing,
 )
@@ -103,7 +103,7 @@ class Facts:
     @cached_property
     def ratio(self) -> Interval:
         """By layer, the MLP's length over attention's; geometric mean."""
-        return exponential(self.band(self.measured.ratio))
+        return mapped(np.exp, self.band(self.measured.ratio))
 
     @cached_property
     def overall(self) -> Interval:
@@ -111,7 +111,7 @@ class Facts:
         by_text = mean(self.measured.ratio, axis=1)
         if np.isfinite(by_text).sum() < 2:
             return nothing((), "in no layer do both write")
-        return exponential(mean_interval(by_text, groups=self.measured.group, seed=self.seed))
+        return mapped(np.exp, mean_interval(by_text, groups=self.measured.group, seed=self.seed))
 
     @cached_property
     def radial(self) -> Interval:

@@ -1,8 +1,9 @@
 """From what a path study measured to its answer: lengths, growth and correlations with their bands."""
 
+import numpy as np
 import xarray as xr
 
-from laminar_lens.stats.bootstrap import exponential
+from laminar_lens.stats.bootstrap import mapped
 from laminar_lens.stats.means import mean
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.lengths import RESIDUAL
@@ -62,14 +63,14 @@ def _lengths(facts: Facts) -> Variables:
     found: Variables = {}
     for name, (about, unit) in BY_LAYER.items():
         found |= with_ends(name, ("which", "layer"), facts.by_layer[name], f"mean {about}", unit, ends=BAND)
-    growth = exponential(facts.by_layer["log_growth"])
+    growth = mapped(np.exp, facts.by_layer["log_growth"])
     about = "norm over the norm in the layer before, geometric mean"
     return found | with_ends("growth", ("which", "layer"), growth, about, "1", ends=BAND)
 
 
 def _growth(facts: Facts) -> Variables:
     about = "norm over the norm in the layer before, geometric mean over the blocks of a part"
-    return with_ends("part_growth", ("which", "part"), exponential(facts.growth), about, "1", ends=BAND)
+    return with_ends("part_growth", ("which", "part"), mapped(np.exp, facts.growth), about, "1", ends=BAND)
 
 
 def _correlations(facts: Facts) -> Variables:

@@ -15,7 +15,7 @@ with and without position 0.
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import exponential
+from laminar_lens.stats.bootstrap import mapped
 from laminar_lens.studies.claim import UNDETERMINED, Claim, above, decided, numbers, verdict, worded
 from laminar_lens.studies.paths.correlations import METHODS
 from laminar_lens.studies.paths.facts import HELD, LENGTHS, PARTS, PREDICTED, WHICH, Facts
@@ -113,7 +113,7 @@ def p_value(facts: Facts, predicted: str, held: str) -> float:
 
 def growth(facts: Facts, part: str, which: str) -> tuple[float, float, float]:
     """Factor a block, geometric mean over a part's blocks, positions and texts, with its interval."""
-    return numbers(exponential(facts.growth), WHICH.index(which), PARTS.index(part))
+    return numbers(mapped(np.exp, facts.growth), WHICH.index(which), PARTS.index(part))
 
 
 def _number(found: tuple[float, float, float]) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from laminar_lens.stats.bootstrap import exponential, mean_interval, simultaneous_band
+from laminar_lens.stats.bootstrap import mapped, mean_interval, simultaneous_band
 from laminar_lens.stats.means import mean
 from laminar_lens.stats.mixture import MIN_TEXTS
 from laminar_lens.studies.claim import (
@@ -113,7 +113,7 @@ def rotation_claim(layers: Sequence[int], target: np.ndarray, rotation: np.ndarr
         f"above {WIDER:g} times in {yes.sum()} of {len(yes)} layers and below it in {no.sum()}: more than "
         "half of them decide, and the mean over all"
     )
-    ratio = numbers(exponential(overall))
+    ratio = numbers(mapped(np.exp, overall))
     claim = Claim(shown_so, *ratio, "times", evidence + because(overall.withheld))
     return decided(claim, overall.withheld or band.withheld, reason)
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from laminar_lens.models.families import WRITES
-from laminar_lens.stats.bootstrap import Interval, exponential, simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, mapped, simultaneous_band
 from laminar_lens.stats.sinks import HEAD_SHARE, NORM_RATIO, token_kind, within_shares
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.geometries import by_geometry
@@ -65,7 +65,7 @@ def _of_ratios(interval: Callable[..., Interval], ratios: np.ndarray, **how: Any
     """The geometric mean over texts [text …] with the interval of its logarithm."""
     with np.errstate(divide="ignore", invalid="ignore"):
         band = interval(np.log(ratios), **how)
-    return exponential(band)
+    return mapped(np.exp, band)
 
 
 def _heads(measured: Sinks, groups: np.ndarray | None, seed: int) -> Interval | None:

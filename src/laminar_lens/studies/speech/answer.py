@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from laminar_lens.stats.bootstrap import exponential
+from laminar_lens.stats.bootstrap import mapped
 from laminar_lens.studies.columns import BAND, column, with_ends
 from laminar_lens.studies.lengths import RESIDUAL
 from laminar_lens.studies.measured import of_dataset
@@ -51,7 +51,7 @@ def answer(dataset: xr.Dataset, *, classes: tuple[str, ...], n_perm: int) -> Ans
 def _ratios(facts: Facts) -> Variables:
     by = ("measure", "compared", "held")
     about = "ratio of two classes' words, geometric mean over words of a text and over texts"
-    ratios = replace(exponential(facts.effect), withheld=facts.withheld())
+    ratios = replace(mapped(np.exp, facts.effect), withheld=facts.withheld())
     found = with_ends("ratio", by, ratios, about, "1", ends=BAND)
     found["ratio_by_text"] = column(("text", *by), np.exp(facts.effects), "ratio in each text")
     if np.isfinite(facts.p).any():

@@ -14,7 +14,9 @@ stands beside. N3 has no interval: the published form has none, and up to 1% lon
 
 import math
 
-from laminar_lens.stats.bootstrap import exponential
+import numpy as np
+
+from laminar_lens.stats.bootstrap import mapped
 from laminar_lens.studies.claim import UNDETERMINED, Claim, decided, numbers, verdict, worded
 from laminar_lens.studies.speech.facts import HELD, MEASURES, Facts
 from laminar_lens.words import bracketed, decimal, number, percent
@@ -80,7 +82,7 @@ def published(facts: Facts, matched: Claim) -> Claim:
 
 def ratio(facts: Facts, measure: str, pair: tuple[str, str], held: str) -> Numbers:
     """The first class's over the second's, geometric mean over texts, with its interval."""
-    return numbers(exponential(facts.effect), *place(facts, measure, pair, held))
+    return numbers(mapped(np.exp, facts.effect), *place(facts, measure, pair, held))
 
 
 def place(facts: Facts, measure: str, pair: tuple[str, str], held: str) -> tuple[int, int, int]:

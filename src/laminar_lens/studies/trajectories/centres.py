@@ -14,13 +14,12 @@ Sources: Hoeffding (1948) (U-statistics); Efron & Tibshirani, An Introduction to
 (pseudo-values).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 
-from laminar_lens.stats.bootstrap import Interval
+from laminar_lens.stats.bootstrap import Interval, mapped
 from laminar_lens.studies.lengths import over
 
 
@@ -118,7 +117,7 @@ def angles(full: np.ndarray, plane: np.ndarray, published: np.ndarray) -> np.nda
 
 def distance(found: Interval, chance: np.ndarray) -> Interval:
     """The interval of D from that of the distance as published, whose square is larger by `chance`."""
-    return _each(found, lambda one: np.sqrt(np.maximum(np.maximum(one, 0) ** 2 - chance, 0)))
+    return mapped(lambda one: np.sqrt(np.maximum(np.maximum(one, 0) ** 2 - chance, 0)), found)
 
 
 def left_out(found: Interval, published: np.ndarray, chance: np.ndarray) -> Interval:
@@ -130,12 +129,12 @@ def left_out(found: Interval, published: np.ndarray, chance: np.ndarray) -> Inte
     """
     square = published[0] ** 2 - chance[0]
     outside = chance[0] - chance[1]
-    return _each(
-        found,
-        lambda one: np.clip(
-            over(published[0] ** 2 * np.sin(np.clip(one, 0, np.pi / 2)) ** 2 - outside, square), 0, 1
-        ),
-    )
+
+    def share(one: np.ndarray) -> np.ndarray:
+        beside = np.sin(np.clip(one, 0, np.pi / 2)) ** 2
+        return np.asarray(np.clip(over(published[0] ** 2 * beside - outside, square), 0, 1))
+
+    return mapped(share, found)
 
 
 def relative(lengths: np.ndarray, norms: np.ndarray, sides: Sequence[np.ndarray]) -> np.ndarray:
@@ -154,8 +153,3 @@ def _change(square: np.ndarray, length: np.ndarray) -> np.ndarray:
     """What the deviations of D² are on the scale of a length, [prompt …]."""
     away = square - square.mean(axis=0)
     return np.asarray(np.divide(away, 2 * length, out=np.zeros_like(away), where=length > 0))
-
-
-def _each(found: Interval, of: Callable[[np.ndarray], np.ndarray]) -> Interval:
-    estimate, low, high = (np.asarray(of(one)) for one in (found.estimate, found.low, found.high))
-    return replace(found, estimate=estimate, low=low, high=high)
