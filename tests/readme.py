@@ -38,7 +38,7 @@ def facts(result: Any) -> dict[str, Any]:
     """What is said of a sequential study with its warm-up, JSON-safe and without pictures."""
     summary, data = result.summary(), result.dataset
     layers = data["layer"].values
-    model, how = summary["provenance"]["model"], json.loads(data.attrs["warmup_settings"])
+    model, how = summary["provenance"]["model"], result.part("warmup").settings
     claims = [{key: row[key] for key in CLAIM} for row in summary["claims"]]
     tolerance = [{key: row[key] for key in ("tolerance", "k_hi", "k_lo")} for row in summary["by_tolerance"]]
     two, narrow = data["two_modes"].values == 1, data["baseline_angle"].values < NARROW_RAD

@@ -1,11 +1,9 @@
 """Invented study results that follow the schema, for tests of what shows them. No number is measured."""
 
-import json
-
 import numpy as np
 import xarray as xr
 
-from laminar_lens.results import label_dataset, make_provenance
+from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
 from laminar_lens.stats.warmup_costs import LEFT_OUT, SPANS
 
 BASELINES = ("published", "adjacent", "matched", "by_position")
@@ -68,8 +66,8 @@ def adjacent_angles(rng, layers, n_prompts, n_pairs, sink):
     return np.clip(angles + sink * profile[:, None, :], 0.01, np.pi - 0.01)
 
 
-def warmup_variables(rng, layers, n_pairs, sink, pair="pair", prefix=""):
-    """The warm-up's variables under a prefix."""
+def warmup_variables(rng, layers, n_pairs, sink):
+    """The warm-up's variables."""
     depth = np.arange(layers) / (layers - 1)
     affected = (depth > 0.2) & (depth < 0.95) & bool(sink)
     delta = rng.normal(0, 0.006, (layers, n_pairs))
@@ -81,7 +79,7 @@ def warmup_variables(rng, layers, n_pairs, sink, pair="pair", prefix=""):
         "mean_angle": delta + 1.2,
         "random_delta": -0.3 * np.exp(-np.arange(n_pairs) / 3)[None] * depth[:, None],
     }  # fmt: skip
-    made = {name: radians(("layer", pair), values, name) for name, values in angles.items()}
+    made = {name: radians(("layer", "pair"), values, name) for name, values in angles.items()}
     made["reference_angle"] = radians("layer", np.full(layers, 1.2), "mean angle over the reference window")
     shift = np.where(affected, 1.5 * sink, 0.0)
     for name, values in (("", shift), ("_low", shift - 0.05), ("_high", shift + 0.05)):
@@ -99,8 +97,7 @@ def warmup_variables(rng, layers, n_pairs, sink, pair="pair", prefix=""):
         "half_life": ("layer", np.where(affected, 0.4, np.nan)),
         "step_or_decay": ("layer", np.where(affected, "step", "none")),
     }
-    made |= costs(affected, ("layer", f"{prefix}span", f"{prefix}k"))
-    return {prefix + name: variable for name, variable in made.items()}
+    return made | costs(affected, ("layer", "span", "k"))
 
 
 def costs(affected, dims):
@@ -140,7 +137,7 @@ def warmup_dataset(n_layers=8, n_texts=40, length=64, seed=0, sink=1.0):
     )
 
 
-def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, warmup=True):
+def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None):
     """An invented `study="sequential"`; `texts` replaces the first token of the first prompts."""
     rng = np.random.default_rng(seed)
     layers = n_layers + 1
@@ -162,8 +159,7 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
         "layer": np.arange(layers), "prompt": rows, "pos": np.arange(n_pairs + 1), "pair": np.arange(n_pairs),
         "end": [0, 1], "baseline": list(BASELINES), "claim": [f"C{i}" for i in range(1, 8)],
         "text": ("prompt", ["".join(row) for row in tokens]), "token": (("prompt", "pos"), tokens),
-        "n_tokens": ("prompt", lengths), "warmup_pair": np.arange(63), "warmup_k": list(LEFT_OUT),
-        "warmup_span": list(SPANS),
+        "n_tokens": ("prompt", lengths),
     }  # fmt: skip
     rotation = rng.normal(0.25, 0.03, target.shape)
     rotation[0] = np.nan
@@ -194,18 +190,11 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
         ),
     }
     variables |= statistics(target, rotation, drawn, layers)
-    if warmup:
-        variables |= warmup_variables(rng, layers, 63, sink, pair="warmup_pair", prefix="warmup_")
     settings = {
         "target": " her", "occurrence": "error", "baseline": "published", "skip": 0, "seed": 0,
         "prepend_bos": False, "final_norm": False, "n_draws": 200, "n_perm": 10_000,
     }  # fmt: skip
-    attrs: dict[str, object] = {"random_direction_mean": np.pi / 2, "random_direction_sd": 200**-0.5}
-    if warmup:
-        attrs |= {"warmup_k_lo": 1, "warmup_k_hi": 2, "warmup_length": 64, "warmup_n_vector_texts": 43}
-        attrs["warmup_settings"] = json.dumps(
-            {"n_texts": 1200, "length": 64, "tau": 0.05, "reference": [42, 63], "prepend_bos": False}
-        )
+    attrs = {"random_direction_mean": np.pi / 2, "random_direction_sd": 200**-0.5, "leave_out": 2}
     return label_dataset(
         xr.Dataset(variables, coords, attrs),
         study="sequential",
@@ -215,6 +204,12 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None, w
         settings=settings,
         warnings=["These numbers are invented; they show what a result looks like and nothing else."],
     )
+
+
+def with_warmup(dataset, warmup=None):
+    """The result of an invented study that rests on an invented warm-up."""
+    part = (warmup_dataset(dataset.sizes["layer"] - 1) if warmup is None else warmup).drop_dims("text")
+    return StudyResult(make_tree({"plain": dataset}, parts={"plain": {"warmup": part}}))
 
 
 def statistics(target, rotation, drawn, layers):

@@ -151,7 +151,8 @@ class Table:
             "<tr>" + "".join(_cell(one, row) for one in columns) + "</tr>\n"
             for row in range(len(columns[0].cells) if columns else 0)
         )
-        note = f'\n<p class="note">{_escaped(self.note)}</p>' if self.note else ""
+        lines = "<br>".join(map(_escaped, self.note.splitlines()))
+        note = f'\n<p class="note">{lines}</p>' if lines else ""
         return (
             f'<div class="scroll">\n<table class="layers" id="table-{_escaped(self.key)}">\n'
             f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>{note}"
@@ -167,7 +168,7 @@ class Table:
         with console.capture() as captured:
             console.print(self.rich(width))
         drawn = "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
-        return "\n".join([drawn, *(textwrap.fill(line, width) for line in self.note.splitlines())])
+        return "\n".join([drawn, *(textwrap.fill(printable(line), width) for line in self.note.splitlines())])
 
     @_WIDE_ENOUGH
     def rich(self, width: int) -> "RichTable":

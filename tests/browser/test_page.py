@@ -7,7 +7,7 @@ import pytest
 
 from laminar_lens.report.pictures import FLAGS, chromium_path
 from laminar_lens.results import StudyResult
-from tests.synthetic import sequential_dataset, warmup_dataset
+from tests.synthetic import sequential_dataset, warmup_dataset, with_warmup
 
 pytestmark = [
     pytest.mark.browser,
@@ -30,7 +30,7 @@ def browser():
 def visited(browser, tmp_path_factory):
     """The page of a sequential study, drawn; with what it said and asked for."""
     path = tmp_path_factory.mktemp("page") / "page.html"
-    StudyResult(sequential_dataset(texts=["<script>alert(1)</script>"])).report(path)
+    with_warmup(sequential_dataset(texts=["<script>alert(1)</script>"])).report(path)
     page, seen = open_page(browser, path, width=1280)
     return page, seen
 
@@ -154,8 +154,8 @@ def test_fits_a_phone(browser, tmp_path, study, theme):
         dataset["claim_unit"].values[:] = "pairs"
         for part in ("estimate", "low", "high"):
             dataset[f"claim_{part}"].values[0] = 1234567.0
-    path = StudyResult(dataset).report(tmp_path / "page.html")
-    page, seen = open_page(browser, path, width=390, theme=theme)
+    result = StudyResult(dataset) if study == "warmup" else with_warmup(dataset)
+    page, seen = open_page(browser, result.report(tmp_path / "page.html"), width=390, theme=theme)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     overlaps = page.evaluate(OVERLAPS)
     assert overlaps == []

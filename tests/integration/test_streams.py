@@ -20,7 +20,7 @@ from laminar_lens.cli import main, run
 from laminar_lens.cli.requests import Output
 from laminar_lens.errors import ResultError
 from laminar_lens.results import StudyResult
-from tests.synthetic import sequential_dataset
+from tests.synthetic import sequential_dataset, with_warmup
 
 COMMAND = f"{sys.executable} -m laminar_lens"
 WARMUP = ["warmup", "--n-texts", "30", "--length", "16", "--no-geometries"]
@@ -30,7 +30,7 @@ FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result on disk."""
-    return StudyResult(sequential_dataset()).save(tmp_path_factory.mktemp("saved") / "sequential.nc")
+    return with_warmup(sequential_dataset()).save(tmp_path_factory.mktemp("saved") / "sequential.nc")
 
 
 def shell(line: str, tmp_path: Path) -> tuple[int, str, str]:

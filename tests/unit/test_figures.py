@@ -11,7 +11,7 @@ from laminar_lens.figures.marks import FEWEST_TEXTS
 from laminar_lens.figures.style import SHADES, angle_axis, fade, new_figure, quoted, scale_color, shown
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.figures import baseline_split
-from tests.synthetic import sequential_dataset, warmup_dataset
+from tests.synthetic import sequential_dataset, warmup_dataset, with_warmup
 
 SEQUENTIAL = {
     "target_by_layer",
@@ -34,7 +34,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def drawn(dataset):
-    return StudyResult(dataset).figures()
+    return with_warmup(dataset).figures()
 
 
 def named(figure: go.Figure, start: str) -> go.Scatter:
@@ -53,7 +53,7 @@ def of_data(figure: go.Figure) -> list[go.Scatter]:
 
 def test_every_figure_of_each_study(drawn):
     assert set(drawn) == SEQUENTIAL | WARMUP
-    assert set(StudyResult(sequential_dataset(warmup=False)).figures()) == SEQUENTIAL
+    assert set(StudyResult(sequential_dataset()).figures()) == SEQUENTIAL
     assert set(StudyResult(warmup_dataset()).figures()) == WARMUP
 
 
@@ -193,11 +193,9 @@ def test_no_upper_bound_is_an_arrow_and_drift_a_cross():
 
 
 def test_a_study_without_some_numbers_still_draws_the_rest(dataset):
-    poor = dataset.drop_vars(["random_position_angle", "rotation_mean", "warmup_random_delta"]).copy(
-        deep=True
-    )
+    poor = dataset.drop_vars(["random_position_angle", "rotation_mean"]).copy(deep=True)
     poor["two_modes"].values[:] = 0
-    made = StudyResult(poor).figures()
+    made = with_warmup(poor, warmup_dataset().drop_vars("random_delta")).figures()
     assert "rotation" not in made
     assert "warmup_random_init" not in made
     assert "by_position" in made
@@ -230,7 +228,7 @@ def test_many_layers_need_no_more_legend():
 @pytest.mark.parametrize("layers", [[3], [0], [2, 3], [0, 5]])
 def test_a_subset_of_layers_draws_each_of_its_layers(dataset, layers):
     chosen = dataset.sel(layer=layers)
-    made = StudyResult(chosen).figures()
+    made = with_warmup(chosen, warmup_dataset()).figures()
     assert set(made) >= {"by_position", "by_position_skipped", "tokens", "warmup_delta", "mixture"}
     names = {str(trace.name) for trace in made["by_position"].data}
     for layer in layers:
@@ -271,12 +269,12 @@ def test_mixture_hover_names_the_layer(dataset, drawn):
 
 
 def test_a_warm_up_longer_than_the_prompts_is_said(dataset):
-    figure = StudyResult(dataset.assign_attrs(warmup_k_hi=30)).figures()["by_position_skipped"]
+    figure = StudyResult(dataset.assign_attrs(leave_out=30)).figures()["by_position_skipped"]
     assert figure.layout.title.text == "Angle by position, without the first 8 tokens"
     assert figure.layout.meta["caption"].endswith(
         "The warm-up asks to leave out 30; these prompts are too short for that, so 8."
     )
-    figure = StudyResult(dataset.assign_attrs(warmup_k_hi=9)).figures()["by_position_skipped"]
+    figure = StudyResult(dataset.assign_attrs(leave_out=9)).figures()["by_position_skipped"]
     assert figure.layout.title.text.endswith("the first 9 tokens")
     assert "too short" not in figure.layout.meta["caption"]
 
@@ -313,13 +311,14 @@ def test_nulls_are_drawn_and_random_directions_have_a_width(dataset, drawn):
     assert "π/2 ± 0.09: random directions" in legend(figure)
 
 
-def test_random_weights_are_seen_whole(dataset):
-    low = dataset.copy(deep=True)
-    low["warmup_random_delta"].values[0, 0] = -2.0
+def test_random_weights_are_seen_whole():
+    low = warmup_dataset()
+    low["random_delta"].values[0, 0] = -2.0
     assert StudyResult(low).figures()["warmup_delta"].layout.yaxis.range[0] < -2.0
 
 
-def test_random_position_embeddings_are_said_only_where_they_are(dataset):
+def test_random_position_embeddings_are_said_only_where_they_are():
+    dataset = warmup_dataset()
     caption = StudyResult(dataset).figures()["warmup_random_init"].layout.meta["caption"]
     assert caption.endswith("this one draw's random position embeddings.")
     rotary = dataset.attrs["provenance"].replace("absolute", "rotary")
@@ -327,7 +326,8 @@ def test_random_position_embeddings_are_said_only_where_they_are(dataset):
         assert "jags" not in StudyResult(other).figures()["warmup_random_init"].layout.meta["caption"]
 
 
-def test_the_menu_of_costs_exchanges_curves_and_units(dataset):
+def test_the_menu_of_costs_exchanges_curves_and_units():
+    dataset = warmup_dataset()
     figure = StudyResult(dataset).figures()["warmup_cost"]
     buttons = figure.layout.updatemenus[0].buttons
     assert [button.label for button in buttons] == ["mean angle", "mean vector", "first principal axis"]
@@ -335,10 +335,10 @@ def test_the_menu_of_costs_exchanges_curves_and_units(dataset):
     moved, axis, which = buttons[1].args
     assert list(which) == list(range(8))
     assert axis["yaxis.title.text"] == "bias of the mean vector in layer 3 (typical lengths)"
-    bias, sd = (dataset[f"warmup_vector_{name}"].values[3] for name in ("bias", "sd"))
+    bias, sd = (dataset[f"vector_{name}"].values[3] for name in ("bias", "sd"))
     np.testing.assert_allclose(np.array(moved["y"][::2], float), bias)
     np.testing.assert_allclose(np.array(moved["y"][1::2], float), sd / 10)  # of 100 texts
-    shown = dataset["warmup_vector_from"].values[3] >= 0
+    shown = dataset["vector_from"].values[3] >= 0
     assert (np.array(moved["marker.symbol"][::2]) == np.where(shown, "circle", "circle-open")).all()
     of_marks = ["bias", "no bias was shown", "chance error of 100 texts"]
     assert legend(figure) == ["T = 32", "T = 64", "T = 128", "T = 512", *of_marks]

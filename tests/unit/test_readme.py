@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.claims import TEXTS
 from laminar_lens.words import capitalised
 from tests import readme
-from tests.synthetic import sequential_dataset
+from tests.synthetic import sequential_dataset, warmup_dataset, with_warmup
 
 LINES = 150
 """Of README, at most."""
@@ -53,11 +52,10 @@ def test_the_pictures_are_the_run_s(said: dict[str, Any], text: str) -> None:
 def test_the_file_is_what_the_package_writes(said: dict[str, Any]) -> None:
     """Claims, tolerances and costs of another result have the same keys, and the claims the same texts."""
     taus, layers = [0.05, 0.1], sequential_dataset().sizes["layer"]
-    found = {f"warmup_tolerance_{name}": ("warmup_tolerance", [2, 1]) for name in ("k_hi", "k_lo")}
-    each = {f"{name}_by_layer": (("warmup_tolerance", "layer"), np.ones((2, layers), int)) for name in found}
-    dataset = sequential_dataset().assign({**found, **each}).assign_coords(warmup_tolerance=taus)
-    dataset.attrs["warmup_settings"] = json.dumps(json.loads(dataset.attrs["warmup_settings"]))
-    found = readme.facts(StudyResult(dataset))
+    found = {f"tolerance_{name}": ("tolerance", [2, 1]) for name in ("k_hi", "k_lo")}
+    each = {f"{name}_by_layer": (("tolerance", "layer"), np.ones((2, layers), int)) for name in found}
+    warmup = warmup_dataset().assign({**found, **each}).assign_coords(tolerance=taus)
+    found = readme.facts(with_warmup(sequential_dataset(), warmup))
     kept = {key: value for key, value in said.items() if key != "pictures"}
     assert shape(kept).keys() == shape(found).keys()
     for key in kept:

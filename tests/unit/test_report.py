@@ -15,7 +15,7 @@ from laminar_lens.report.drawing import library, packed, script_json, spec_of
 from laminar_lens.report.pictures import FORMATS
 from laminar_lens.results import StudyResult
 from laminar_lens.studies.sequential.tokens import token_data
-from tests.synthetic import sequential_dataset, warmup_dataset
+from tests.synthetic import sequential_dataset, warmup_dataset, with_warmup
 
 EVIL = "<script>alert(1)</script>&\"'\u2028"
 
@@ -23,7 +23,7 @@ EVIL = "<script>alert(1)</script>&\"'\u2028"
 @pytest.fixture(scope="module")
 def result() -> StudyResult:
     dataset = sequential_dataset(texts=[EVIL])
-    return StudyResult(dataset.assign_attrs(sentence=f"The answer {EVIL}."))
+    return with_warmup(dataset.assign_attrs(sentence=f"The answer {EVIL}."))
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +110,9 @@ def test_a_subset_of_layers_has_a_page(result, layers):
 def test_what_the_main_sentence_rests_on_is_shown(page):
     body = outside_plotly(page)
     assert "<span>54 prompts</span>" in body
-    assert "warm-up from 1,200 texts of 64 tokens, τ = 0.05 rad, reference pairs 42–62" in body
-    assert "<th>warm-up · n_texts</th><td>1200</td>" in body
-    assert "<th>warm-up · reference</th><td>pairs 42–62</td>" in body
+    assert "warm-up from 40 texts of 64 tokens, τ = 0.05 rad, reference pairs 42–62" in body
+    assert "<th>warmup · n_texts</th><td>40</td>" in body
+    assert "<th>warmup · reference</th>" in body
     assert "<span>40 texts</span>" in outside_plotly(render(StudyResult(warmup_dataset())))
 
 
@@ -122,7 +122,7 @@ def test_nothing_is_said_twice_in_the_provenance(result):
     page = outside_plotly(render(StudyResult(result.dataset.assign_attrs(provenance=json.dumps(provenance)))))
     assert "model · prepend_bos" not in page
     assert "model · backend" not in page
-    assert "warm-up · prepend_bos" not in page
+    assert "warmup · prepend_bos" not in page
     assert "<th>model · final_norm</th><td>yes</td>" in page
 
 

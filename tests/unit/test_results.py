@@ -17,14 +17,14 @@ from laminar_lens.results import (
 )
 from laminar_lens.results.seal import seal_of
 from laminar_lens.words import estimate_text
-from tests.synthetic import sequential_dataset, warmup_dataset
+from tests.synthetic import sequential_dataset, warmup_dataset, with_warmup
 
 INF = float("inf")
 
 
 @pytest.fixture
 def result() -> StudyResult:
-    return StudyResult(sequential_dataset(n_layers=4, n_prompts=5))
+    return with_warmup(sequential_dataset(n_layers=4, n_prompts=5))
 
 
 def one_line(error: pytest.ExceptionInfo[ResultError]) -> str:
@@ -225,13 +225,15 @@ def test_atomic_path_keeps_the_earlier_file_when_interrupted(tmp_path):
 
 
 def test_the_hash_ignores_the_date_and_sees_every_number(result):
-    other = StudyResult(result.dataset.assign_attrs(provenance="{}"))
+    other = with_warmup(result.dataset.assign_attrs(provenance="{}"))
     assert other.numbers_sha256 == result.numbers_sha256
-    renamed = StudyResult(result.dataset.rename(target_mean="target_average"))
-    assert renamed.numbers_sha256 != result.numbers_sha256
+    renamed = with_warmup(result.dataset.rename(target_mean="target_average"))
     changed = result.dataset.copy(deep=True)
     changed["token"].values[0, 0] = "x"
-    assert StudyResult(changed).numbers_sha256 != result.numbers_sha256
+    part = warmup_dataset(4)
+    part["delta"].values[0, 0] = 0.5
+    others = [renamed, with_warmup(changed), with_warmup(result.dataset, part), StudyResult(result.dataset)]
+    assert len({one.numbers_sha256 for one in (result, *others)}) == 5
 
 
 def test_summary_is_json_and_a_table(result):

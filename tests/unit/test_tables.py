@@ -14,7 +14,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.report import render
 from laminar_lens.results import StudyResult, Summary
 from laminar_lens.tables import Column, Table, by_layer
-from tests.synthetic import sequential_dataset, warmup_dataset
+from tests.synthetic import sequential_dataset, warmup_dataset, with_warmup
 
 MADE = by_layer(
     "made",
@@ -56,6 +56,14 @@ def test_a_title_is_as_wide_as_the_window_where_its_table_is_narrower():
     table = Table("narrow", "What leaving out the first tokens of a text costs", (Column("T", ("32",)),))
     assert table.text(80).splitlines()[0] == table.title
     assert max(map(len, table.text(30).splitlines())) <= 30
+
+
+def test_each_line_of_a_note_is_a_line():
+    table = Table("noted", "With a note", (Column("T", ("32",)),), "C2: not <shown>.\nC5: a \x1b[31m line.")
+    assert table.text(80).splitlines()[-2:] == ["C2: not <shown>.", "C5: a \\x1b[31m line."]
+    assert "C2: not &lt;shown&gt;.<br>C5: a \\x1b[31m line.</p>" in table.html()
+    text = str(Summary({"tables": {"noted": table.json()}}))
+    assert text.splitlines()[-2:] == ["C2: not <shown>.", "C5: a \\x1b[31m line."]
 
 
 def test_rows_have_every_number_under_its_name():
@@ -102,12 +110,12 @@ def test_a_page_has_every_cell_and_no_text_becomes_markup():
     assert page.startswith('<div class="scroll">'), "a phone scrolls the table and not the page"
 
 
-@pytest.mark.parametrize("make", [sequential_dataset, warmup_dataset])
-def test_every_table_of_a_result_is_in_terminal_page_and_json(make):
-    result = StudyResult(make())
+@pytest.mark.parametrize("study", ["sequential", "warmup"])
+def test_every_table_of_a_result_is_in_terminal_page_and_json(study):
+    result = StudyResult(warmup_dataset()) if study == "warmup" else with_warmup(sequential_dataset())
     tables, summary = result.tables(), result.summary()
     assert list(summary["tables"]) == list(tables)
-    more = set() if make is warmup_dataset else {"claims", "angles"}
+    more = set() if study == "warmup" else {"claims", "angles"}
     assert set(tables) == {"by_layer", "costs", *more}
     page, text = render(result), str(summary)
     for key, table in tables.items():

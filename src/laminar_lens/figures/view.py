@@ -1,6 +1,6 @@
 """How the results of one study are shown: what is drawn and tabulated, in which order, under which words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -21,12 +21,14 @@ class Section:
     """A heading of the page, with its tables and then its figures, each by name.
 
     A maker takes the dataset of one condition and gives None where it lacks the numbers. Those without a
-    maker are made by every study's result itself (contrasts, geometries), or attached to it.
+    maker are made by every study's result itself (contrasts, geometries), or attached to it. `of` is the kind
+    of another study whose answer the makers take, where the result rests on it; "": the study's own.
     """
 
     title: str
     figures: Mapping[str, Drawn | None] = field(default_factory=dict)
     tables: Mapping[str, Tabulated | None] = field(default_factory=dict)
+    of: str = ""
 
 
 INTERVENTIONS = Section(
@@ -52,9 +54,9 @@ FIRST, LATER = {"pair": slice(0, 1)}, {"pair": slice(1, None)}
 """Of a variable whose pairs are counted from the text's first."""
 
 
-def nothing(dataset: xr.Dataset) -> Mapping[str, Any]:
-    """No facts."""
-    return {}
+def unsaid(settings: Mapping[str, Any]) -> str:
+    """No line."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ class View:
         geometries: what is compared between geometries, by the variable's name behind `geometry_`.
         tokens: data of the page's view of tokens, where there is one.
         pictures: figures that the page shows in another way.
-        facts: of what the answer rests on, by title, for the line under the sentence and the provenance.
-        fact: the same in one line.
+        fact: of a study that others rest on: its settings in one line, for that under their sentence.
     """
 
     title: str = ""
@@ -86,8 +87,7 @@ class View:
     geometries: Mapping[str, Headline] = field(default_factory=dict)
     tokens: Callable[[xr.Dataset], dict[str, Any] | None] = lambda dataset: None
     pictures: Mapping[str, Drawn] = field(default_factory=dict)
-    facts: Callable[[xr.Dataset], Mapping[str, Any]] = nothing
-    fact: Callable[[Mapping[str, Any]], str] = lambda facts: ""
+    fact: Callable[[Mapping[str, Any]], str] = unsaid
 
     def ordered(self, dataset: xr.Dataset) -> tuple[Section, ...]:
         """The sections with those that every study has."""
@@ -102,17 +102,34 @@ class View:
             for one in (*before, *own, *behind)
         )
 
-    def figures(self, dataset: xr.Dataset) -> dict[str, go.Figure]:
-        """Every figure of one condition's dataset that it has the numbers for."""
-        makers = {name: make for one in self.ordered(dataset) for name, make in one.figures.items()}
-        drawn = {name: make(dataset) for name, make in {**makers, **self.pictures}.items() if make}
-        return {name: figure for name, figure in drawn.items() if figure is not None}
+    def figures(self, dataset: xr.Dataset, parts: Mapping[str, xr.Dataset]) -> dict[str, go.Figure]:
+        """Every figure of one condition's dataset, and of the `parts` it rests on, that has its numbers."""
+        sections = (*self.ordered(dataset), Section("", self.pictures))
+        drawn = (
+            (name, make(data))
+            for one, data in _with_data(sections, dataset, parts)
+            for name, make in one.figures.items()
+            if make
+        )
+        return {name: figure for name, figure in drawn if figure is not None}
 
-    def tables(self, dataset: xr.Dataset) -> dict[str, Table]:
-        """Every table of one condition's dataset that it has the numbers for."""
-        makers = [make for one in self.ordered(dataset) for make in one.tables.values() if make]
-        made = [make(dataset) for make in makers]
+    def tables(self, dataset: xr.Dataset, parts: Mapping[str, xr.Dataset]) -> dict[str, Table]:
+        """Every table, likewise."""
+        made = (
+            make(data)
+            for one, data in _with_data(self.ordered(dataset), dataset, parts)
+            for make in one.tables.values()
+            if make
+        )
         return {table.key: table for table in made if table is not None}
+
+
+def _with_data(
+    sections: Sequence[Section], dataset: xr.Dataset, parts: Mapping[str, xr.Dataset]
+) -> Iterator[tuple[Section, xr.Dataset]]:
+    """Each section whose answer there is, with it."""
+    every = {"": dataset, **parts}
+    return ((one, every[one.of]) for one in sections if one.of in every)
 
 
 def by_default(dataset: xr.Dataset) -> Section:

@@ -1,7 +1,7 @@
 """The page: what the result says, in reading order, filled into `page.html.jinja`."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,9 @@ from laminar_lens.figures.style import SHADES
 from laminar_lens.figures.view import View, placed
 from laminar_lens.report.drawing import library, on_page, script_json, spec_json, spec_of
 from laminar_lens.report.pages import MARK
+from laminar_lens.results.complete import from_json
+from laminar_lens.results.tree import parts_of
+from laminar_lens.studies.registry import view_of
 from laminar_lens.tables import Table
 from laminar_lens.words import estimate_text
 
@@ -34,18 +37,18 @@ def render(result: Any) -> str:
         name: spec_of(figure) for name, figure in result.figures().items() if name not in view.pictures
     }
     plain = result.condition(PLAIN).dataset
-    facts, tokens = view.facts(plain), view.tokens(plain)
+    parts, tokens = _parts(result.tree), view.tokens(plain)
     page: str = _template("page.html.jinja").render(
         kind=view.title,
         answer=_sentences(summary["sentence"]),
         summary=summary,
-        facts=_facts(summary, view, view.fact(facts)),
+        facts=_facts(summary, view, [view_of(kind).fact(how) for kind, how in parts.items()]),
         claims_title=view.claims_title,
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
         sections=_sections(view, plain, {name: on_page(spec) for name, spec in figures.items()}, tables),
         tokens=None if tokens is None else script_json(tokens),
         settings=list(_flatten(summary["settings"])),
-        provenance=[row for row in _flatten(_provenance(summary, facts)) if row[1] != NONE],
+        provenance=[row for row in _flatten(_provenance(summary, parts)) if row[1] != NONE],
         shades=SHADES,
         plotly=library(figures.values()),
         version=__version__,
@@ -89,15 +92,19 @@ def _sections(
     ]
 
 
-def _facts(summary: Mapping[str, Any], view: View, fact: str) -> list[str]:
+def _parts(tree: xr.DataTree) -> dict[str, Any]:
+    """Settings of the studies that the plain answer rests on, by their kinds."""
+    return {kind: from_json("settings", one.attrs, {}) for kind, one in parts_of(tree, PLAIN).items()}
+
+
+def _facts(summary: Mapping[str, Any], view: View, others: Iterable[str]) -> list[str]:
     """The few facts under the sentence, so that it is never read without them."""
     provenance, settings = summary["provenance"], summary["settings"]
     model = provenance.get("model") or {}
     facts = [f"model {model.get('name', 'unknown')}"]
     if provenance.get("n_texts"):
         facts.append(f"{provenance['n_texts']:,} {view.inputs}")
-    if fact:
-        facts.append(fact)
+    facts += filter(None, others)
     if "prepend_bos" in settings:
         facts.append("with BOS" if settings["prepend_bos"] else "no BOS")
     if "final_norm" in settings:
@@ -111,13 +118,13 @@ def _facts(summary: Mapping[str, Any], view: View, fact: str) -> list[str]:
     return facts
 
 
-def _provenance(summary: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance without what stands twice: in the settings, or about the model and about the study."""
+def _provenance(summary: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance without what stands twice: in the settings, or about the model and about `parts`."""
     rows = {key: value for key, value in summary["provenance"].items() if key not in ("settings", "model")}
     said = {**summary["settings"], **rows}
     model = _unsaid(summary["provenance"].get("model") or {}, said)
-    how = {title: _unsaid(fact, said) for title, fact in facts.items()}
-    return {"model": model, **{title: fact for title, fact in how.items() if fact}, **rows}
+    own = {kind: _unsaid(how, said) for kind, how in parts.items()}
+    return {"model": model, **{kind: how for kind, how in own.items() if how}, **rows}
 
 
 def _unsaid(values: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:

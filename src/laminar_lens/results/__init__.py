@@ -13,7 +13,7 @@ from laminar_lens.results.geometries import geometry_rows
 from laminar_lens.results.numbers import Numbers
 from laminar_lens.results.provenance import label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.results.summary import Summary, claim_rows, json_safe
-from laminar_lens.results.tree import answer_of, make_tree, measured_of
+from laminar_lens.results.tree import make_tree, only, part_tree, parts_of
 from laminar_lens.tables import Table
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class StudyResult(Numbers):
             sentence, settings, provenance and warnings.
         measured: what the plain run measured, by text, from which the answer follows; None where the result
             does not hold it.
-        tree: both for every condition.
+        tree: both for every condition, and the answers of other studies that they rest on (`part`).
     """
 
     @checked()
@@ -53,9 +53,21 @@ class StudyResult(Numbers):
         Raises:
             InputError: no such condition; the message names those there are.
         """
-        measured = measured_of(self.tree, name)
-        parts = {} if measured is None else {PLAIN: measured}
-        return type(self)(make_tree({PLAIN: answer_of(self.tree, name)}, parts))
+        return type(self)(only(self.tree, name))
+
+    @checked()
+    @complete
+    def part(self, kind: str) -> "StudyResult":
+        """The answer of another study that this one rests on, such as "warmup" in a sequential result, as a
+        result of that study, without what it measured.
+
+        Raises:
+            InputError: it rests on no such study; the message names those that it rests on.
+        """
+        from laminar_lens.studies.registry import result_class
+
+        tree = part_tree(self.tree, kind)
+        return (result_class(kind) or StudyResult)(tree)
 
     @checked()
     @complete
@@ -153,7 +165,7 @@ class StudyResult(Numbers):
         from laminar_lens.figures.contrasts import contrasts
         from laminar_lens.results.contrasts import contrast_curves
 
-        found = self.view.figures(self.dataset)
+        found = self.view.figures(self.dataset, parts_of(self.tree, PLAIN))
         if len(self.conditions) == 1:
             return dict(found)
         drawn = contrasts(contrast_curves(self.tree, self.view, self._seed()))

@@ -42,7 +42,7 @@ OF_DATASET: dict[str, Kind] = {
     **dict.fromkeys(("identity", "random_direction_mean", "random_direction_sd", "tau", "threshold"), NUMBER),
     **dict.fromkeys(("effects", "found"), LIST),
 }
-"""Attributes of a dataset; one that holds the answer of another study has its attributes behind a prefix."""
+"""Attributes of a dataset."""
 
 OF_VARIABLE: dict[str, Kind] = dict.fromkeys(("units", "long_name", "withheld"), TEXT)
 INSIDE: dict[str, dict[str, Kind]] = {
@@ -66,28 +66,16 @@ def check_kinds(path: str | os.PathLike[str], dataset: xr.Dataset, *, shipped: b
 
     A study that is not `shipped` calls its own numbers as it likes: only what every result has is checked.
     """
-    inner = _inner(dataset.attrs) if shipped else ()
-    _check_attributes(path, dataset.attrs, OF_DATASET if shipped else OF_EVERY, inner)
+    _check_attributes(path, dataset.attrs, OF_DATASET if shipped else OF_EVERY)
     for key, variable in dataset.variables.items():
         name = str(key)
         for attribute, kind in OF_VARIABLE.items():
             if attribute in variable.attrs:
                 _check(path, f"the attribute {attribute!r} of {name!r}", variable.attrs[attribute], kind)
-        is_text, wanted = variable.dtype.kind in "UTO", _holds_text(_bare(name, inner), variable.attrs)
+        is_text, wanted = variable.dtype.kind in "UTO", _holds_text(name, variable.attrs)
         if shipped and wanted is not None and wanted != is_text:
             found, expected = ("text", "numbers") if is_text else ("numbers", "text")
             raise ResultError(_line(path, f"the variable {name!r} holds {found}; expected {expected}"))
-
-
-def _inner(attrs: Mapping[Any, Any]) -> tuple[str, ...]:
-    """Prefixes under which the answer of another study is kept: it brings its settings along."""
-    return tuple(name.removesuffix("settings") for name in map(str, attrs) if name.endswith("_settings"))
-
-
-def _bare(name: object, inner: tuple[str, ...]) -> str:
-    """A name without such a prefix."""
-    found = str(name)
-    return next((found.removeprefix(one) for one in inner if found.startswith(one)), found)
 
 
 def _holds_text(name: str, attrs: Mapping[Any, Any]) -> bool | None:
@@ -98,18 +86,17 @@ def _holds_text(name: str, attrs: Mapping[Any, Any]) -> bool | None:
 
 
 def _check_attributes(
-    path: str | os.PathLike[str], attrs: Mapping[Any, Any], known: Mapping[str, Kind], inner: tuple[str, ...]
+    path: str | os.PathLike[str], attrs: Mapping[Any, Any], known: Mapping[str, Kind]
 ) -> None:
     for name, value in attrs.items():
-        bare = _bare(name, inner)
-        kind = known.get(bare)
+        kind = known.get(name)
         if kind is None:
             continue
         what = f"the attribute {name!r}"
         if kind in (LIST, OBJECT):
             value = _decoded(path, what, value, kind)
         _check(path, what, value, kind)
-        for entry, part in INSIDE.get(bare, {}).items():
+        for entry, part in INSIDE.get(name, {}).items():
             if value.get(entry) is not None:
                 _check(path, f"{entry!r} in {what}", value[entry], part)
 

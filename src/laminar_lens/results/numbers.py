@@ -11,16 +11,8 @@ from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.results.complete import complete, from_json
-from laminar_lens.results.storage import canonical, part_sha256, write_tree
-from laminar_lens.results.tree import (
-    ANSWER,
-    MEASURED,
-    answer_of,
-    described,
-    measured_of,
-    names,
-    of_dataset,
-)
+from laminar_lens.results.storage import answers_sha256, canonical, measured_sha256, write_tree
+from laminar_lens.results.tree import answer_of, described, measured_of, names, of_dataset
 
 if TYPE_CHECKING:
     from laminar_lens.figures.view import View
@@ -34,7 +26,7 @@ class Numbers:
             sentence, settings, provenance and warnings.
         measured: what the plain run measured, by text, from which the answer follows; None where the result
             does not hold it.
-        tree: both for every condition.
+        tree: both for every condition, and the answers of other studies that they rest on (`part`).
     """
 
     study: ClassVar[str | None] = None
@@ -92,12 +84,12 @@ class Numbers:
     @property
     def numbers_sha256(self) -> str:
         """SHA-256 of the answers' numbers: equal for two runs that gave the same, whatever their date."""
-        return str(part_sha256(self.tree, ANSWER))
+        return answers_sha256(self.tree)
 
     @property
     def measured_sha256(self) -> str | None:
         """SHA-256 of what was measured, likewise; None where the result does not hold it."""
-        return part_sha256(self.tree, MEASURED)
+        return measured_sha256(self.tree)
 
     @property
     def conditions(self) -> tuple[str, ...]:

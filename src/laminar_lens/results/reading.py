@@ -9,7 +9,7 @@ from laminar_lens.errors import ResultError
 from laminar_lens.results.complete import check_labels
 from laminar_lens.results.kinds import check_kinds
 from laminar_lens.results.storage import read_tree
-from laminar_lens.results.tree import answer_of, names
+from laminar_lens.results.tree import answer_of, names, parts_of
 
 if TYPE_CHECKING:
     from laminar_lens.results import StudyResult
@@ -17,17 +17,31 @@ if TYPE_CHECKING:
 
 def read_known(path: str | os.PathLike[str]) -> "tuple[type[StudyResult], xr.DataTree]":
     """The class of a file's results, and what the file holds; errors as of `load_result`."""
-    from laminar_lens.studies.registry import is_shipped, result_class
-
     tree = read_tree(path)
-    kind = str(tree.attrs.get("study"))
+    made = _known(path, str(tree.attrs.get("study")))
+    for name in names(tree):
+        kind = str(tree.attrs.get("study"))
+        _check(path, kind, answer_of(tree, name))
+        for part, answer in parts_of(tree, name).items():
+            _known(path, part)
+            _check(path, part, answer)
+    return made, tree
+
+
+def _check(path: str | os.PathLike[str], kind: str, answer: xr.Dataset) -> None:
+    from laminar_lens.studies.registry import is_shipped
+
+    check_labels(path, answer)
+    check_kinds(path, answer, shipped=is_shipped(kind))
+
+
+def _known(path: str | os.PathLike[str], kind: str) -> "type[StudyResult]":
+    from laminar_lens.studies.registry import result_class
+
     made = result_class(kind)
     if made is None:
         raise ResultError(
             f"{path} holds a study {kind!r} that is not known here: import or install what registers it "
             "(laminar_lens.register), or upgrade Laminar Lens if it is one of its own"
         )
-    for name in names(tree):
-        check_labels(path, answer_of(tree, name))
-        check_kinds(path, answer_of(tree, name), shipped=is_shipped(kind))
-    return made, tree
+    return made

@@ -20,7 +20,8 @@ RATIO = 1032
 """The most bytes that one byte of deflate can become (zlib, "Maximum Compression Factor")."""
 DEPTH = 2
 PARTS = ("answer", "measured")
-"""A condition, and in it the answer and what was measured."""
+"""What a condition has, one of them at least: the answer, what was measured. Beside them stand the answers of
+other studies."""
 _BARE_DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
 _REFERENCE_BYTES = 16  # of one string of variable length: its length, and where in the file it is
 
@@ -65,8 +66,8 @@ def _check_group(path: str | os.PathLike[str], group: Any, length: int, depth: i
 
 
 def _is_expected(group: Any, name: str, depth: int) -> bool:
-    """Whether `save` writes such a group: a condition, or a part of one."""
-    return name in PARTS if depth else any(part in group for part in PARTS)
+    """Whether `save` writes such a group: a condition, or in one what is named as a study may be."""
+    return name.isidentifier() if depth else any(part in group for part in PARTS)
 
 
 def _check_array(path: str | os.PathLike[str], name: str, dataset: Any, length: int) -> int:

@@ -25,7 +25,7 @@ from laminar_lens.files import write_bytes
 from laminar_lens.results.seal import check_seal, seal_of
 from laminar_lens.results.sharing import shared, unshared
 from laminar_lens.results.sizes import check_sizes
-from laminar_lens.results.tree import ANSWER, MEASURED, names, part_of
+from laminar_lens.results.tree import answer_of, measured_of, names, parts_of
 
 FORMAT_NAME = "laminar-lens"
 FORMAT_VERSION = 1
@@ -88,15 +88,25 @@ def is_text(values: NDArray[Any], name: str = "") -> bool:
     raise ResultError(f"variable {name!r} has type {values.dtype}; a result holds numbers, booleans and text")
 
 
-def part_sha256(tree: xr.DataTree, part: str) -> str | None:
-    """SHA-256 of the numbers of ANSWER or MEASURED: of the plain run, or of several conditions by name; None
-    where there is no such part."""
-    parts = {name: part_of(tree, name, part) for name in names(tree)}
-    hashes = {
-        name: numbers_sha256(canonical(dataset)) for name, dataset in parts.items() if dataset is not None
-    }
-    if len(parts) == 1 or not hashes:
-        return next(iter(hashes.values()), None)
+def answers_sha256(tree: xr.DataTree) -> str:
+    """SHA-256 of the numbers of the answers: of the plain run, or of several conditions by name; each with
+    those of the studies that it rests on."""
+    found = ((name, {"": answer_of(tree, name), **parts_of(tree, name)}) for name in names(tree))
+    hashes = {name: _together({k: numbers_sha256(canonical(v)) for k, v in of.items()}) for name, of in found}
+    return _together(hashes)
+
+
+def measured_sha256(tree: xr.DataTree) -> str | None:
+    """SHA-256 of what was measured, likewise; None where the tree does not hold it."""
+    found = ((name, measured_of(tree, name)) for name in names(tree))
+    hashes = {name: numbers_sha256(canonical(one)) for name, one in found if one is not None}
+    return _together(hashes, several=len(names(tree)) > 1) if hashes else None
+
+
+def _together(hashes: Mapping[str, str], *, several: bool | None = None) -> str:
+    """One hash of several by name; the only one as it is."""
+    if not (len(hashes) > 1 if several is None else several):
+        return next(iter(hashes.values()))
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
@@ -179,7 +189,7 @@ def _hashes(tree: xr.DataTree, nodes: Mapping[str, xr.Dataset]) -> dict[str, str
     return dict(
         zip(
             _HASHES,
-            (part_sha256(tree, ANSWER), part_sha256(tree, MEASURED), _attrs_sha256(nodes)),
+            (answers_sha256(tree), measured_sha256(tree), _attrs_sha256(nodes)),
             strict=True,
         )
     )

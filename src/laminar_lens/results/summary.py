@@ -43,9 +43,9 @@ def _table(shown: Mapping[str, Any]) -> str:
 
 
 def _printable(value: object) -> Any:
-    """The same, whose texts hold no control character: a file may come from anywhere."""
+    """The same, whose texts hold no control character but line ends: a file may come from anywhere."""
     if isinstance(value, str):
-        return printable(value)
+        return "\n".join(map(printable, value.split("\n")))
     if isinstance(value, Mapping):
         return {printable(key): _printable(item) for key, item in value.items()}
     return [_printable(item) for item in value] if isinstance(value, list) else value

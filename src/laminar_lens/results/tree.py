@@ -1,4 +1,5 @@
-"""A result as a tree: under each condition, "plain" first, its answer and what was measured.
+"""A result as a tree: under each condition, "plain" first, its answer, what was measured, and the answers of
+other studies that it rests on, by their kinds.
 
 The root's attributes name the study, what each condition's interventions were, and the texts' groups where
 texts of one group count as one. Everything else is said by each condition of itself.
@@ -24,6 +25,7 @@ def make_tree(
     answers: Mapping[str, xr.Dataset],
     measured: Mapping[str, xr.Dataset] | None = None,
     *,
+    parts: Mapping[str, Mapping[str, xr.Dataset]] | None = None,
     described: Mapping[str, Any] | None = None,
     groups: Labels = None,
 ) -> xr.DataTree:
@@ -32,17 +34,19 @@ def make_tree(
     Args:
         answers: labelled datasets by condition.
         measured: what was measured, by condition.
+        parts: by condition, answers of other studies by their kinds.
         described: by condition, what was done, JSON-safe.
         groups: one label a text, where texts of one group count as one.
     """
-    parts = {f"{_node(name)}/{ANSWER}": dataset for name, dataset in answers.items()}
-    parts |= {f"{_node(name)}/{MEASURED}": dataset for name, dataset in (measured or {}).items()}
+    nodes = {f"{_node(name)}/{ANSWER}": dataset for name, dataset in answers.items()}
+    nodes |= {f"{_node(name)}/{MEASURED}": dataset for name, dataset in (measured or {}).items()}
+    nodes |= {f"{_node(name)}/{kind}": one for name, of in (parts or {}).items() for kind, one in of.items()}
     attrs = {"study": next(iter(answers.values())).attrs.get("study")}
     if len(answers) > 1:
         attrs["interventions"] = json.dumps(dict(described or {}), ensure_ascii=False)
     if groups is not None and len(answers) > 1:
         attrs["groups"] = json.dumps(np.asarray(groups).astype(str).tolist(), ensure_ascii=False)
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **parts})
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
 def of_dataset(data: object) -> xr.DataTree:
@@ -72,13 +76,36 @@ def answer_of(tree: xr.DataTree, name: str) -> xr.Dataset:
 
 def measured_of(tree: xr.DataTree, name: str) -> xr.Dataset | None:
     """What was measured under a condition; None where the result does not hold it."""
-    return part_of(tree, name, MEASURED)
-
-
-def part_of(tree: xr.DataTree, name: str, part: str) -> xr.Dataset | None:
-    """ANSWER or MEASURED of a condition; None where the tree does not hold it."""
     node = _checked(tree, name)
-    return node.children[part].to_dataset(inherit=False) if part in node.children else None
+    return node.children[MEASURED].to_dataset(inherit=False) if MEASURED in node.children else None
+
+
+def parts_of(tree: xr.DataTree, name: str) -> dict[str, xr.Dataset]:
+    """The answers of other studies under a condition, by their kinds."""
+    nodes = _checked(tree, name).children.items()
+    return {kind: one.to_dataset(inherit=False) for kind, one in nodes if kind not in (ANSWER, MEASURED)}
+
+
+def only(tree: xr.DataTree, name: str) -> xr.DataTree:
+    """The tree of one condition, as its study alone would have given it."""
+    measured = measured_of(tree, name)
+    parts = {} if measured is None else {PLAIN: measured}
+    return make_tree({PLAIN: answer_of(tree, name)}, parts, parts={PLAIN: parts_of(tree, name)})
+
+
+def part_tree(tree: xr.DataTree, kind: str) -> xr.DataTree:
+    """The answers of another study that a result rests on, under each condition that has one.
+
+    Raises:
+        InputError: it rests on no such study; the message names those that it rests on.
+    """
+    found = {name: parts_of(tree, name) for name in names(tree)}
+    if kind not in found[PLAIN]:
+        known = ", ".join(map(repr, found[PLAIN])) or "none"
+        raise InputError(f"no part {kind!r} in this result; it has {known}")
+    answers = {name: of[kind] for name, of in found.items() if kind in of}
+    done = {name: said for name, said in described(tree).items() if name in answers}
+    return make_tree(answers, described=done)
 
 
 def groups_of(tree: xr.DataTree) -> np.ndarray | None:

@@ -50,7 +50,8 @@ class Deciding:
 
     The means are shrunk towards 0 by what chance can explain (empirical Bayes over the positions still
     open, chance at its 90% quantile), but not below what the simultaneous band has shown; errors keep the
-    correlations observed.
+    correlations observed. Where one text more would then do, although these did not, the means are taken as
+    they were observed.
     """
 
     delta: Array
@@ -84,12 +85,18 @@ class Deciding:
         return np.asarray(out * np.sign(delta))
 
     def _search(self, layers: slice, exact: bool) -> int | None:
-        mean = self._means(layers)
+        fewest = max(MIN_TEXTS, self.n + 1)
+        sizes = np.unique(np.geomspace(fewest, MAX_TEXTS, 400).astype(int))
+        found = self._smallest(self._means(layers), sizes, layers, exact)
+        if found == fewest > MIN_TEXTS:
+            found = self._smallest(self.delta[layers], sizes, layers, exact) or found
+        return None if found is None else _two_digits(found)
+
+    def _smallest(self, mean: Array, sizes: Array, layers: slice, exact: bool) -> int | None:
         k = last((np.abs(mean) >= self.tau).any(0))
         if not exact and k == mean.shape[-1]:
             return None
         share_at = partial(self._exact, k=k) if exact else self._bounded
-        sizes = np.unique(np.geomspace(max(MIN_TEXTS, self.n + 1), MAX_TEXTS, 400).astype(int))
         lowest, highest = 0, len(sizes)
         while lowest < highest:
             middle = (lowest + highest) // 2
@@ -97,7 +104,7 @@ class Deciding:
                 highest = middle
             else:
                 lowest = middle + 1
-        return _two_digits(int(sizes[lowest])) if lowest < len(sizes) else None
+        return int(sizes[lowest]) if lowest < len(sizes) else None
 
     def _bounded(self, mean: Array, sd: Array, normals: Array, n: int) -> float:
         """How often the pair next to the reference is shown to be inside, in every layer."""

@@ -18,6 +18,7 @@ def with_conditions(
     conditions: Conditions,
     measured: Mapping[str, xr.Dataset] | None = None,
     *,
+    parts: Mapping[str, Mapping[str, xr.Dataset]] | None = None,
     groups: Labels = None,
 ) -> xr.DataTree:
     """The tree of all conditions.
@@ -27,6 +28,7 @@ def with_conditions(
         answers: labelled datasets by condition.
         conditions: the interventions of each.
         measured: what the answers follow from.
+        parts: answers of other studies that they rest on, by condition and kind.
         groups: one label a text, where texts of one group count as one.
 
     Raises:
@@ -35,4 +37,4 @@ def with_conditions(
     for dataset in answers.values():
         check_same_weights(model, json.loads(dataset.attrs["provenance"])["model"]["weights_sha256"])
     described = {name: [one.describe(model) for one in changes] for name, changes in conditions.items()}
-    return make_tree(answers, measured, described=described, groups=groups)
+    return make_tree(answers, measured, parts=parts, described=described, groups=groups)

@@ -26,7 +26,7 @@ from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import described_model, surrounding_notes
 from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
 from laminar_lens.results.complete import plain_json
-from laminar_lens.results.tree import described, groups_of, measured_of, names, observation_of
+from laminar_lens.results.tree import described, groups_of, measured_of, names, observation_of, parts_of
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.geometries import check_apart, chosen_geometries, fitted
 from laminar_lens.studies.options import Options, options_of
@@ -113,7 +113,10 @@ def drive(
     measured = {name: _measured(study, one) for name, one in runs.items()}
     found = {name: _told(study, part, runs[name].progress) for name, part in measured.items()}
     groups = observation_of(measured[PLAIN])
-    return study.result_class()(with_conditions(model, found, conditions, measured, groups=groups))
+    parts = {name: one.parts for name, one in runs.items()}
+    return study.result_class()(
+        with_conditions(model, found, conditions, measured, parts=parts, groups=groups)
+    )
 
 
 def _told(study: Study, measured: xr.Dataset, progress: Progress | None) -> xr.Dataset:
@@ -161,7 +164,10 @@ def answer_again(result: StudyResult, changed: Mapping[str, Any]) -> StudyResult
     answers = {
         name: answered(replace(of_fields(study, part), **changed), part) for name, part in measured.items()
     }
-    return type(result)(make_tree(answers, measured, described=described(tree), groups=groups_of(tree)))
+    parts = {name: parts_of(tree, name) for name in answers}
+    return type(result)(
+        make_tree(answers, measured, parts=parts, described=described(tree), groups=groups_of(tree))
+    )
 
 
 def of_fields(study: type[Study], measured: xr.Dataset) -> Study:
@@ -203,7 +209,7 @@ def _under(plain: Run, name: str, changes: tuple[Intervention, ...]) -> Run:
     """The run under a condition, with notes of its own."""
     notes = [*plain.notes, *intervention_notes(plain.model, changes, plain.rows)]
     progress = named_progress(plain.progress, name)
-    return replace(plain, condition=name, changes=changes, notes=notes, progress=progress)
+    return replace(plain, condition=name, changes=changes, notes=notes, parts={}, progress=progress)
 
 
 def _accept(study: Study, run: Run) -> None:

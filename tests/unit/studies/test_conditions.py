@@ -219,8 +219,11 @@ def test_patched_states_stay_with_their_prompts(novella, plain_warmup):
     found, plain = study.condition("patch"), study.condition("plain")
     np.testing.assert_array_equal(found.dataset["position_angle"], plain.dataset["position_angle"])
     assert any("without the patched states" in warning for warning in found.warnings)
-    assert "warmup_delta" not in found.dataset
-    assert "warmup_delta" in plain.dataset
+    with pytest.raises(InputError, match="no part 'warmup' in this result; it has none"):
+        found.part("warmup")
+    for part in (plain.part("warmup"), study.part("warmup")):
+        assert part.conditions == ("plain",)
+        np.testing.assert_array_equal(part.dataset["delta"], plain_warmup.dataset["delta"])
     verdicts = dict(zip(found.dataset["claim"].values, found.dataset["claim_verdict"].values, strict=True))
     assert verdicts["C7"] == "undetermined"
 

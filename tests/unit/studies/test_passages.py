@@ -240,7 +240,7 @@ class TestSequential:
 
     def test_the_warmup_part_measures_passages(self, model: Any) -> None:
         found = ll.sequential_study(model, PROMPTS, layers=[1], **self.how)
-        assert json.loads(found.dataset.attrs["warmup_settings"])["texts"] == "passages"
+        assert found.part("warmup").settings["texts"] == "passages"
         assert found.settings["donors"] == "of the warm-up"
 
 

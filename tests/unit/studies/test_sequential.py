@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from laminar_lens.capture import capture_residuals
 from laminar_lens.errors import InputError, ModelError
@@ -374,9 +375,12 @@ class TestParts:
         warm = warmup_study(model, n_texts=40, length=32, random_init=False)
         result = study(FEW, warmup=warm, donors=None)
         data = result.dataset
-        assert data["warmup_delta"].dims == ("layer", "warmup_pair")
-        assert data["warmup_k_hi"].dims == ("layer",)
-        assert "warmup_angle" not in data
+        part = result.part("warmup")
+        assert isinstance(part, type(warm))
+        assert (part.skip, part.sentence, part.settings) == (warm.skip, warm.sentence, warm.settings)
+        xr.testing.assert_identical(part.dataset["delta"], warm.dataset["delta"])
+        assert "angle" not in part.dataset
+        assert part.numbers_sha256 != warm.numbers_sha256
         assert result.settings["n_donors"] == 40
         assert result.sentence.startswith(warm.sentence.rstrip())
         matched = data["angle_by_baseline"].sel(baseline="matched").values

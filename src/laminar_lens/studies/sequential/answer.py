@@ -14,7 +14,7 @@ from laminar_lens.stats.means import mean
 from laminar_lens.studies.columns import radians, with_ends
 from laminar_lens.studies.geometries import by_geometry
 from laminar_lens.studies.measured import of_dataset
-from laminar_lens.studies.sequential.beside import PREFIX, prefixed
+from laminar_lens.studies.sequential.beside import LeaveOut
 from laminar_lens.studies.sequential.claims import answer_claims, sentence
 from laminar_lens.studies.sequential.comparison import (
     Baseline,
@@ -26,10 +26,9 @@ from laminar_lens.studies.sequential.comparison import (
     without_position,
 )
 from laminar_lens.studies.sequential.intervals import first_shift
-from laminar_lens.studies.sequential.measure import Measurement, kept_warmup
+from laminar_lens.studies.sequential.measure import Measurement
 from laminar_lens.studies.sequential.mode_claims import mode_verdict, needed_prompts
 from laminar_lens.studies.study import Answer
-from laminar_lens.studies.warmup.result import WarmupResult
 
 Variables = dict[str, xr.Variable]
 _BY_BASELINE = {
@@ -52,12 +51,14 @@ _BY_BASELINE = {
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
     """Angles and statistics of the target against every baseline, the claims C1–C7 and the sentence."""
     measured, seed = of_dataset(Measurement, dataset), int(dataset.attrs["seed"])
-    warm = kept_warmup(dataset, measured.warmup)
+    warm = None if measured.warmup is None else LeaveOut(**measured.warmup)
     baselines = _baselines(measured, n_perm, seed)
     if chosen not in baselines:
         raise InputError(f"these prompts have no baseline {chosen!r}; choose from {', '.join(baselines)}")
-    made = _dataset(measured, baselines, warm, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
+    made = _dataset(measured, baselines, chosen=chosen, seed=seed).assign(_geometries(measured, seed))
     claims = answer_claims(made, baselines, chosen=chosen, warmup=warm, seed=seed)
+    if warm is not None:
+        made = made.assign_attrs(leave_out=next((k for k in (warm.k_hi, warm.k_lo) if k is not None), 1))
     return Answer(made, sentence(measured.layers, baselines[chosen], warm, claims), claims)
 
 
@@ -83,12 +84,7 @@ def _geometries(measured: Measurement, seed: int) -> Variables:
 
 
 def _dataset(
-    measured: Measurement,
-    baselines: Mapping[str, Baseline],
-    warmup: WarmupResult | None,
-    *,
-    chosen: str,
-    seed: int,
+    measured: Measurement, baselines: Mapping[str, Baseline], *, chosen: str, seed: int
 ) -> xr.Dataset:
     """Angles and statistics of a study, without the claims."""
     variables = _angles(measured, baselines, chosen)
@@ -113,8 +109,7 @@ def _dataset(
         "random_direction_sd": measured.d_model**-0.5,
         "units": "rad",
     }
-    dataset = xr.Dataset(variables, coords, attrs)
-    return dataset if warmup is None else _with_warmup(dataset, warmup.dataset)
+    return xr.Dataset(variables, coords, attrs)
 
 
 def _angles(measured: Measurement, baselines: Mapping[str, Baseline], chosen: str) -> Variables:
@@ -284,14 +279,3 @@ def _first_shift(single: np.ndarray, pairs: np.ndarray, seed: int) -> Variables:
 
 def _ends(name: str, found: Interval, about: str, estimate: str = "") -> Variables:
     return with_ends(name, ("layer",), found, about, "rad", estimate=estimate)
-
-
-def _with_warmup(dataset: xr.Dataset, warmup: xr.Dataset) -> xr.Dataset:
-    """The warm-up's curves and answers, on the layers of this study."""
-    attrs = {
-        f"{PREFIX}{name}": value
-        for name, value in warmup.attrs.items()
-        if name not in ("study", "format", "provenance", "warnings", "numbers_sha256", "attrs_sha256")
-    }
-    rows = warmup.sel(layer=dataset["layer"].values)
-    return dataset.assign(prefixed(rows, ("layer", "geometry"))).assign_attrs(attrs)

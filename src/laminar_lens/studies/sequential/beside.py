@@ -1,30 +1,43 @@
-"""The warm-up that a sequential study keeps beside its own numbers: names and axes under a prefix."""
+"""What a sequential study takes over from the warm-up that it rests on."""
 
-from collections.abc import Collection
+from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
-PREFIX = "warmup_"
+from laminar_lens.studies.warmup.result import WarmupResult
 
 
-def prefixed(answered: xr.Dataset, shared: Collection[str] = ()) -> dict[str, xr.Variable]:
-    """An answer's variables, without the raw angles and tokens, which stay with the warm-up's own result;
-    `shared` axes keep their names, and their labels are left out."""
-    return {
-        f"{PREFIX}{name}": xr.Variable(
-            [dim if dim in shared else f"{PREFIX}{dim}" for dim in one.dims], one.values, one.attrs
-        )
-        for name, one in answered.variables.items()
-        if "text" not in one.dims and name not in shared
-    }
+@dataclass(frozen=True)
+class LeaveOut:
+    """What a warm-up says of how many first tokens to leave out.
+
+    Attributes:
+        sentence, verdict, k_lo, k_hi, n_needed: as in its result.
+        alike: the smallest k from which on every mean contrast before the reference is below tau in every
+            layer.
+    """
+
+    sentence: str
+    verdict: str
+    k_lo: int | None
+    k_hi: int | None
+    n_needed: int | None
+    alike: int
 
 
-def unprefixed(dataset: xr.Dataset) -> dict[str, xr.Variable]:
-    """What `prefixed` made, by its own names."""
-    return {
-        str(name).removeprefix(PREFIX): xr.Variable(
-            [str(dim).removeprefix(PREFIX) for dim in one.dims], one.values, one.attrs
-        )
-        for name, one in dataset.variables.items()
-        if str(name).startswith(PREFIX)
-    }
+def said_by(warmup: WarmupResult) -> LeaveOut:
+    """What a warm-up says, in its plain run."""
+    numbers = (warmup.k_lo, warmup.k_hi, warmup.n_needed, _first_alike(warmup.dataset))
+    return LeaveOut(str(warmup.sentence).rstrip(), warmup.verdict, *numbers)
+
+
+def _first_alike(warmup: xr.Dataset) -> int:
+    delta = warmup["delta"].transpose("layer", "pair").values[:, : int(warmup.attrs["reference_start"])]
+    apart = np.flatnonzero((np.abs(delta) >= warmup.attrs["tau"]).any(axis=0))
+    return int(apart[-1]) + 1 if len(apart) else 0
+
+
+def without_texts(answered: xr.Dataset) -> xr.Dataset:
+    """An answer without what it has by text: raw angles and tokens stay with the warm-up's own result."""
+    return answered.drop_dims("text", errors="ignore")

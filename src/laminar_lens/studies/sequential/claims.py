@@ -35,6 +35,7 @@ from laminar_lens.studies.claim import (
     worded,
 )
 from laminar_lens.studies.layers import named_layers
+from laminar_lens.studies.sequential.beside import LeaveOut
 from laminar_lens.studies.sequential.comparison import Baseline, quantile, without_position
 from laminar_lens.studies.sequential.intervals import fan_out, steadiness
 from laminar_lens.studies.sequential.mode_claims import (
@@ -43,7 +44,6 @@ from laminar_lens.studies.sequential.mode_claims import (
     modes_claim,
     needed_prompts,
 )
-from laminar_lens.studies.warmup.result import WarmupResult
 from laminar_lens.words import bracketed, estimate, interval
 
 WIDER = 2.0
@@ -69,7 +69,7 @@ def answer_claims(
     baselines: Mapping[str, Baseline],
     *,
     chosen: str,
-    warmup: WarmupResult | None,
+    warmup: LeaveOut | None,
     seed: int,
 ) -> dict[str, Claim]:
     """The claims C1–C7."""
@@ -162,7 +162,7 @@ def steadiness_claim(target: np.ndarray, baselines: Mapping[str, Baseline], seed
     return decided(claim, withheld, reason)
 
 
-def alike_claim(warmup: WarmupResult | None) -> Claim:
+def alike_claim(warmup: LeaveOut | None) -> Claim:
     """C7: the warm-up's own answer, read at `FROM` tokens."""
     if warmup is None:
         return Claim(UNDETERMINED, unit="tokens", evidence="The warm-up part was left out.")
@@ -174,15 +174,8 @@ def alike_claim(warmup: WarmupResult | None) -> Claim:
     what = "show an upper bound" if k_hi is None else "make it exact"
     needed = f" About {warmup.n_needed:,} texts would {what}." if warmup.n_needed else ""
     evidence = f"All layers together: {warmup.verdict}, {_bounds(k_lo, k_hi)}.{needed}"
-    claim = Claim(shown_so, _first_alike(warmup.dataset), low, high, "tokens", evidence)
+    claim = Claim(shown_so, float(warmup.alike), low, high, "tokens", evidence)
     return decided(claim, "", f"{_bounds(k_lo, k_hi)}; the claim allows {FROM}.{needed}".removesuffix("."))
-
-
-def _first_alike(warmup: xr.Dataset) -> float:
-    """The smallest k from which on every mean contrast before the reference is below tau in every layer."""
-    delta = warmup["delta"].transpose("layer", "pair").values[:, : int(warmup.attrs["reference_start"])]
-    apart = np.flatnonzero((np.abs(delta) >= warmup.attrs["tau"]).any(axis=0))
-    return float(apart[-1] + 1) if len(apart) else 0.0
 
 
 _WIDE = {
@@ -205,14 +198,14 @@ _UPPER = {
 
 
 def sentence(
-    layers: Sequence[int], found: Baseline, warmup: WarmupResult | None, claims: Mapping[str, Claim]
+    layers: Sequence[int], found: Baseline, warmup: LeaveOut | None, claims: Mapping[str, Claim]
 ) -> str:
     """The practical answer, the target as C1 and C3 have it, then whether and how the baseline splits, as C4
     and C5 have it."""
     said = f"{_target(claims['C1'], claims['C3'])} {_split(layers, found, claims['C4'], claims['C5'])}"
     if warmup is None:
         return f"{said} How many tokens to leave out was not measured."
-    return f"{str(warmup.sentence).rstrip()} {said}"
+    return f"{warmup.sentence} {said}"
 
 
 def _target(wide: Claim, steady: Claim) -> str:

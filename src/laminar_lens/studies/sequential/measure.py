@@ -1,7 +1,6 @@
 """What a sequential study measures: target, baselines, donors, rotations, and the warm-up beside them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.sequential.beside import prefixed, unprefixed
+from laminar_lens.studies.sequential.beside import said_by, without_texts
 from laminar_lens.studies.sequential.plan import Plan, draw_matched
 from laminar_lens.studies.sequential.texts import donor_angles, donor_texts, warmup_part
 from laminar_lens.studies.target_prompts import check_tokens
-from laminar_lens.studies.warmup.result import WarmupResult
 
 if TYPE_CHECKING:
     from laminar_lens.studies.sequential.study import Sequential
@@ -41,7 +39,7 @@ class Measurement:
         d_model: width of the residual stream.
         donors: how many texts gave matched pairs, and their hash.
         length: of each token's vector, NaN after a prompt's end.
-        warmup: attributes of the warm-up's answer, whose variables stand beside under a prefix.
+        warmup: what the warm-up said, see `LeaveOut`.
     """
 
     angle: Annotated[np.ndarray, Axes("layer prompt pair", "rad", "angle of each adjacent pair")]
@@ -103,9 +101,10 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     for name, drawn in plan.draws.items():
         draws |= {name: found.pair_angle[name], f"{name}_pair": drawn}
     draws |= _matched(draw_matched(plan, donors, study.chosen(run), run.notes), donors)
-    answered = None
+    said = None
     if warm is not None and run.condition in warm.conditions:
-        answered = warm.condition(run.condition).dataset
+        here = warm.condition(run.condition)
+        said, run.parts[here.kind] = asdict(said_by(here)), without_texts(here.dataset)
     made = Measurement(
         angle=found.angle,
         target_angle=found.pair_angle["target"],
@@ -122,11 +121,11 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         | {"donors_sha256": texts_fingerprint(donors.tokens)[1]},
         length=found.length,
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
-        warmup=None if answered is None else dict(answered.attrs),
+        warmup=said,
         **draws,
         **({} if beside is None else _angles_beside(run, beside.angle)),
     )
-    return to_dataset(made, info=found.info).assign({} if answered is None else prefixed(answered))
+    return to_dataset(made, info=found.info)
 
 
 def _matched(drawn: np.ndarray | None, donors: Adjacent) -> dict[str, np.ndarray]:
@@ -160,8 +159,3 @@ def _angles_beside(run: Run, angle: np.ndarray) -> dict[str, np.ndarray]:
         "baseline_beside": angle[..., -1],
         "geometry": np.array(list(run.beside)),
     }
-
-
-def kept_warmup(dataset: xr.Dataset, attrs: Mapping[str, Any] | None) -> WarmupResult | None:
-    """The warm-up's answer that a measurement holds."""
-    return None if attrs is None else WarmupResult(xr.Dataset(unprefixed(dataset), attrs=dict(attrs)))

@@ -56,8 +56,7 @@ def by_position_skipped(dataset: xr.Dataset) -> go.Figure | None:
 
 def _asked(dataset: xr.Dataset) -> int:
     """Tokens to leave out: what the warm-up asks for in all layers at once, and at least one."""
-    known = (int(dataset.attrs.get(f"warmup_{name}", -1)) for name in ("k_hi", "k_lo"))
-    return max(1, next((k for k in known if k >= 0), 1))
+    return max(1, int(dataset.attrs.get("leave_out", 1)))
 
 
 def _by_position(dataset: xr.Dataset, skip: int, title: str, caption: str) -> go.Figure | None:

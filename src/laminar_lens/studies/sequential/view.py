@@ -1,7 +1,7 @@
 """How a sequential-angle study is shown, with the warm-up that it keeps."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import xarray as xr
 
@@ -9,7 +9,6 @@ from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, INTERVENTIONS, LATER, Part, Section, View
 from laminar_lens.results.complete import from_json
-from laminar_lens.studies.sequential.beside import PREFIX, unprefixed
 from laminar_lens.studies.sequential.figures import (
     baseline_split,
     chosen_baseline,
@@ -22,34 +21,16 @@ from laminar_lens.studies.sequential.modes import mixture
 from laminar_lens.studies.sequential.positions import by_position, by_position_skipped
 from laminar_lens.studies.sequential.tokens import token_data, tokens
 from laminar_lens.studies.warmup import view as warmup
+from laminar_lens.studies.warmup.study import Warmup
 from laminar_lens.tables import Column, Table, listed
 from laminar_lens.tables import by_layer as table_by_layer
 from laminar_lens.words import number, radians
 
-T = TypeVar("T")
 NOTE = (
     "IQR: interquartile range over prompts. Rotation: angle of the target to itself one layer before. Base: "
     "the {} baseline; p: of the test that the target does not differ from it, adjusted for all layers. "
     "Modes: the means of its two groups of angles, where it has two."
 )
-
-
-def warmup_part(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset of the warm-up as its study alone would give it; empty where there is none."""
-    own = {str(k).removeprefix(PREFIX): v for k, v in dataset.attrs.items() if str(k).startswith(PREFIX)}
-    attrs = {"provenance": dataset.attrs.get("provenance", ""), **own}
-    return xr.Dataset(unprefixed(dataset), {"layer": dataset["layer"]}, attrs)
-
-
-def _of_warmup(make: Callable[[xr.Dataset], T]) -> Callable[[xr.Dataset], T]:
-    return lambda dataset: make(warmup_part(dataset))
-
-
-def _section_of_warmup(section: Section) -> Section:
-    """A section of the warm-up's own page."""
-    parts = (section.figures, section.tables)
-    figures, tables = ({name: make and _of_warmup(make) for name, make in of.items()} for of in parts)
-    return Section(section.title, figures, tables)
 
 
 @needs("target_mean")
@@ -89,24 +70,6 @@ def _modes(verdict: str, low: float, high: float) -> str:
     return f"{number(low, 2)} and {number(high, 2)}" if verdict == "two" else verdict
 
 
-def _facts(dataset: xr.Dataset) -> Mapping[str, Any]:
-    """The warm-up that the sentence about tokens to leave out rests on."""
-    how = from_json("warmup_settings", dataset.attrs, {})
-    if "reference" in how:
-        how["reference"] = "pairs {}–{}".format(how["reference"][0], how["reference"][1] - 1)
-    return {"warm-up": how} if how else {}
-
-
-def _fact(facts: Mapping[str, Any]) -> str:
-    if not facts:
-        return ""
-    how = facts["warm-up"]
-    return (
-        f"warm-up from {how['n_texts']:,} texts of {how['length']} tokens, τ = {how['tau']:g} rad, "
-        f"reference {how['reference']}"
-    )
-
-
 VIEW = View(
     title="Sequential-angle study",
     sections=(
@@ -123,7 +86,7 @@ VIEW = View(
             {"mixture": mixture, "difference": difference, "rotation": rotation, "dispersion": dispersion},
             {"angles": angles_by_layer},
         ),
-        *map(_section_of_warmup, warmup.SECTIONS),
+        *(replace(section, of=Warmup.kind) for section in warmup.SECTIONS),
         CHOICES,
     ),
     inputs="prompts",
@@ -143,6 +106,4 @@ VIEW = View(
     },
     tokens=token_data,
     pictures={"tokens": tokens},
-    facts=_facts,
-    fact=_fact,
 )

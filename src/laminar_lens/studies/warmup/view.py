@@ -77,6 +77,15 @@ def by_tolerance(dataset: xr.Dataset) -> Table | None:
     return Table("by_tolerance", "First tokens to leave out, by tolerance", columns, note)
 
 
+def fact(settings: Mapping[str, Any]) -> str:
+    """What a number of tokens to leave out rests on."""
+    first, stop = settings["reference"]
+    return (
+        f"warm-up from {settings['n_texts']:,} texts of {settings['length']} tokens, τ = {settings['tau']:g} "
+        f"rad, reference pairs {first}–{stop - 1}"
+    )
+
+
 def _values(dataset: xr.Dataset, name: str) -> list[Any]:
     variable = dataset[name]
     missing = MISSING if variable.dtype.kind == "i" else None
@@ -134,4 +143,5 @@ VIEW = View(
             zero=True,
         )
     },
+    fact=fact,
 )
