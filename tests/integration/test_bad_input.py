@@ -46,7 +46,7 @@ CASES = {
     "warmup, a pipe": Case("--texts {dir}/pipe", ("is a pipe",), command="warmup"),
     "warmup, one of two": Case("--texts {prompts} --texts /dev/zero", ("is a device",), command="warmup"),
     "sinks, a pipe of two": Case("--texts {prompts} --texts {dir}/pipe", ("is a pipe",), command="sinks"),
-    "mask, a device": Case("--text /dev/zero", ("is a device",), command="mask"),
+    "mask, a device": Case("--texts /dev/zero", ("is a device",), command="mask"),
     "angles, a device": Case("/dev/zero", ("is a device",), command="angles"),
     "two prompts files": Case(
         "--prompts {prompts} --prompts her", ("given 2 times", "'her'", "give one file")

@@ -57,7 +57,6 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--instead": ("", ",", " him,", " her", "\n", "him\x1b[31m", LONG),
     "--prompts": TEXTS,
     "--texts": TEXTS,
-    "--text": TEXTS,
     "--groups": TEXTS,
     "--donors": TEXTS,
     "--out": ("", *PATHS),
@@ -137,14 +136,14 @@ def hostile_lines(places: dict[str, str], out: Path) -> list[Line]:
     lines = []
     for command in COMMANDS:
         options = options_of(command)
-        right = {"mask": ["--text", places["file"]], "angles": [places["file"]], "show": [places["result"]]}
+        right = {"mask": ["--texts", places["file"]], "angles": [places["file"]], "show": [places["result"]]}
         right["compare sinks"] = ["novella", "novella"]
         words = command.split()
         for option in (name for name in options if options[name]):
             # the options of a study under compare are read as the study's own, which are tried above
             for value in VALUES[option][: 2 if "compare" in words else None]:
                 given = value.format(**places)
-                basis = [] if option == "--text" else right.get(command, [])
+                basis = [] if command == "mask" and option == "--texts" else right.get(command, [])
                 extra = ["--regex"] if option == "--target" and "her" not in given[1:] else []
                 away = ["--out", str(out)] if option != "--out" and "--out" in options else []
                 lines.append(Line([*words, *basis, *extra, *away, f"{option}={given}"], option, given))
@@ -215,7 +214,7 @@ def test_a_hostile_value_is_one_line_before_anything_is_imported(
 
 def names(err: str, line: Line) -> bool:
     """Whether the line names the option, or what it is called in words, and the value's beginning."""
-    words = {"--model": "model", "--prompts": "prompts file", "--text": "prompts file", "--texts": "file"}
+    words = {"--model": "model", "--prompts": "prompts file", "--texts": "file"}
     option = line.option in err or words.get(line.option, "'") in err
     shown = repr(line.value)[1:25].rstrip("'") if len(line.value) > 25 else repr(line.value)[1:-1]
     try:

@@ -26,7 +26,7 @@ BY_VECTORS = Option(
     "--sinks",
 )
 OPTIONS = {
-    **named({"text": TEXTS}),
+    **named({"texts": TEXTS}),
     **WHICH,
     **named({"skip": SKIP, "by_vectors": BY_VECTORS}),
     **SHARED,
@@ -44,7 +44,7 @@ def mask(given: dict[str, Any]) -> MaskRequest:
     output = output_files(given, FILES)
     request = MaskRequest(
         model=model_choice(given),
-        texts=given["text"],
+        texts=given["texts"],
         folder=output.folder,
         skip=given["skip"],
         sinks=given["by_vectors"],

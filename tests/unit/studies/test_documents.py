@@ -211,7 +211,7 @@ class TestMasks:
     def test_mask_files_by_command(self, model: Any, tiny_gpt2: Path, tmp_path: Path) -> None:
         rows = [f"<|endoftext|>{one} gave her it.<|endoftext|>{one} drove him." for one in ("He", "They")]
         (tmp_path / "rows.txt").write_text("\n".join(rows), encoding="utf-8")
-        given = ["--text", tmp_path / "rows.txt", "--model", tiny_gpt2, "--out", tmp_path, "--skip", "1"]
+        given = ["--texts", tmp_path / "rows.txt", "--model", tiny_gpt2, "--out", tmp_path, "--skip", "1"]
         assert main(["mask", *map(str, given), "--document-starts", "0", "--quiet"]) == 0
         found = load_file(tmp_path / "masks.safetensors")
         same = token_masks(model, rows, skip=1, document_starts=0)

@@ -197,18 +197,18 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     file = tmp_path / "texts.txt"
     file.write_text("He gave her the book.\nThey admired her.\n", encoding="utf-8")
     out = tmp_path / "out"
-    assert main(["mask", "--text", str(file), "--skip", "1", "--out", str(out), "--json"]) == 0
+    assert main(["mask", "--texts", str(file), "--skip", "1", "--out", str(out), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["skip"], shown["n_texts"]) == (1, 2)
     assert sorted(path.name for path in out.iterdir()) == ["masks.json", "masks.safetensors"]
-    assert main(["mask", "--text", str(file), "--skip", "1", "--out", str(out), "-q"]) == 0
+    assert main(["mask", "--texts", str(file), "--skip", "1", "--out", str(out), "-q"]) == 0
     assert capsys.readouterr().out.split() == [str(out / "masks.safetensors"), str(out / "masks.json")]
 
 
 def test_the_command_takes_the_warm_up_s_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("He gave her the book.\nThey admired her.\n", encoding="utf-8")
-    status = main(["mask", "--text", str(file), "--n-texts", "60", "--out", str(tmp_path / "out"), "--json"])
+    status = main(["mask", "--texts", str(file), "--n-texts", "60", "--out", str(tmp_path / "out"), "--json"])
     shown = capsys.readouterr()
     if status == 0:
         assert json.loads(shown.out)["notes"]
@@ -220,13 +220,13 @@ def test_the_command_takes_the_warm_up_s_word(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing option '--text'"),
-        (["--text", "nowhere.txt"], "nowhere.txt"),
-        (["--text", "TEXTS", "--skip", "-1"], "--skip -1 is too small: give 0 or more"),
-        (["--text", "TEXTS", "--skip", "x"], "'x' is no whole number"),
-        (["--text", "TEXTS", "--layers", "99"], "--layers 99 is out of range"),
-        (["--text", "LONG", "--skip", "1"], "tokens, but novella reads at most 128"),
-        (["--text", "TEXTS", "--model", "novela"], "did you mean novella"),
+        ([], "Missing option '--texts'"),
+        (["--texts", "nowhere.txt"], "nowhere.txt"),
+        (["--texts", "TEXTS", "--skip", "-1"], "--skip -1 is too small: give 0 or more"),
+        (["--texts", "TEXTS", "--skip", "x"], "'x' is no whole number"),
+        (["--texts", "TEXTS", "--layers", "99"], "--layers 99 is out of range"),
+        (["--texts", "LONG", "--skip", "1"], "tokens, but novella reads at most 128"),
+        (["--texts", "TEXTS", "--model", "novela"], "did you mean novella"),
     ],
 )
 def test_bad_input_is_one_line_and_early(
@@ -289,7 +289,7 @@ def test_without_a_number_the_remedy_comes_first(
     assert re.fullmatch(wanted.format(skip="skip=", n="n_texts="), str(error.value))
     file = tmp_path / "texts.txt"
     file.write_text("He gave her the book.\n", encoding="utf-8")
-    assert main(["mask", "--text", str(file), "--n-texts", "12", "--quiet", "--out", str(tmp_path)]) == 2
+    assert main(["mask", "--texts", str(file), "--n-texts", "12", "--quiet", "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(f"laminar-lens: error: {wanted.format(skip='--skip ', n='--n-texts ')}\n", said), said
 
