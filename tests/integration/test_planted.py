@@ -56,10 +56,10 @@ def test_the_study_answers_with_length_layers_and_sign(strength: float, k: int, 
         np.testing.assert_allclose(shift, excess[list(planted.PLANTED_LAYERS), 0], atol=0.03)
 
 
-def test_eight_models_at_every_strength_and_their_null() -> None:
+def test_four_models_at_every_strength_and_their_null() -> None:
     failed = [
         f"{row.check} ({row.setting}): {row.required}, {row.measured}"
-        for row in validation.run(8)
+        for row in validation.run(4)
         if not row.ok
     ]
     assert not failed

@@ -80,7 +80,7 @@ def calibrate(
     if named != GIVEN:
         room = context_length(model) - int(prepend_bos)
         own = (seed + SEED) % 2**63
-        texts = _own_texts(model, named, n_texts, min(length, room), own)
+        texts = _own_texts(model, named, n_texts, min(length, room), own, progress)
     elif isinstance(texts, os.PathLike):
         texts = read_texts(texts).texts
     run = prompt_batches(
@@ -117,10 +117,12 @@ def calibrate(
     return Calibration(mean, sd, contribution, tuple(map(tuple, rows)), settings)
 
 
-def _own_texts(model: HookedModel, source: str, n_texts: int, length: int, seed: int) -> Tensor:
+def _own_texts(
+    model: HookedModel, source: str, n_texts: int, length: int, seed: int, progress: Progress | None
+) -> Tensor:
     """Tokens [text pos] that the model writes, or of passages that have so many."""
     if source == SAMPLED:
-        return sample_tokens(model, n_texts, length, seed=seed)
+        return sample_tokens(model, n_texts, length, seed=seed, progress=progress)
     rows = [row[:length] for row in windows(check_language(model), length, n_texts, seed).rows]
     enough = [row for row in rows if len(row) == length]
     if not enough:

@@ -14,9 +14,6 @@ from laminar_lens.figures.style import SHADES
 from laminar_lens.figures.view import View, placed
 from laminar_lens.report.drawing import library, on_page, script_json, spec_json, spec_of
 from laminar_lens.report.pages import MARK
-from laminar_lens.results.complete import from_json
-from laminar_lens.results.tree import parts_of
-from laminar_lens.studies.registry import view_of
 from laminar_lens.tables import Table
 from laminar_lens.words import estimate_text
 
@@ -37,12 +34,16 @@ def render(result: Any) -> str:
         name: spec_of(figure) for name, figure in result.figures().items() if name not in view.pictures
     }
     plain = result.condition(PLAIN).dataset
-    parts, tokens = _parts(result.tree), view.tokens(plain)
+    parts, facts = {}, []
+    for one in result.parts():
+        parts[one.kind] = one.settings
+        facts.append(one.view.fact(one.settings))
+    tokens = view.tokens(plain)
     page: str = _template("page.html.jinja").render(
         kind=view.title,
         answer=_sentences(summary["sentence"]),
         summary=summary,
-        facts=_facts(summary, view, [view_of(kind).fact(how) for kind, how in parts.items()]),
+        facts=_facts(summary, view, facts),
         claims_title=view.claims_title,
         claims=[{**row, "shown": estimate_text(row)} for row in summary["claims"]],
         sections=_sections(view, plain, {name: on_page(spec) for name, spec in figures.items()}, tables),
@@ -92,11 +93,6 @@ def _sections(
     ]
 
 
-def _parts(tree: xr.DataTree) -> dict[str, Any]:
-    """Settings of the studies that the plain answer rests on, by their kinds."""
-    return {kind: from_json("settings", one.attrs, {}) for kind, one in parts_of(tree, PLAIN).items()}
-
-
 def _facts(summary: Mapping[str, Any], view: View, others: Iterable[str]) -> list[str]:
     """The few facts under the sentence, so that it is never read without them."""
     provenance, settings = summary["provenance"], summary["settings"]
@@ -119,7 +115,7 @@ def _facts(summary: Mapping[str, Any], view: View, others: Iterable[str]) -> lis
 
 
 def _provenance(summary: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance without what stands twice: in the settings, or about the model and about `parts`."""
+    """The provenance and settings of `parts`, without what stands in the settings or twice."""
     rows = {key: value for key, value in summary["provenance"].items() if key not in ("settings", "model")}
     said = {**summary["settings"], **rows}
     model = _unsaid(summary["provenance"].get("model") or {}, said)

@@ -83,6 +83,10 @@ class StudyResult(Numbers):
 
         return answer_again(self, options)
 
+    def parts(self) -> "list[StudyResult]":
+        """All of them, as the plain run rests on them."""
+        return [self.part(kind) for kind in parts_of(self.tree, PLAIN)]
+
     @complete
     def tables(self) -> dict[str, Table]:
         """Every table by its key, in reading order: the claims, numbers by layer, contrasts, geometries.

@@ -28,11 +28,12 @@ from laminar_lens.results import StudyResult, label_dataset, make_provenance, ma
 from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import described, groups_of, measured_of, names, observation_of, parts_of
 from laminar_lens.studies.conditions import with_conditions
-from laminar_lens.studies.geometries import check_apart, chosen_geometries, fitted
+from laminar_lens.studies.geometries import check_apart, chosen_geometries, fitted, fitted_on
 from laminar_lens.studies.options import Options, options_of
 from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.run import Kept, Run
 from laminar_lens.studies.study import Answer, Study
+from laminar_lens.studies.target_prompts import TargetPrompts
 from laminar_lens.studies.texts import Texts
 from laminar_lens.words import neutral
 
@@ -164,9 +165,9 @@ def answer_again(result: StudyResult, changed: Mapping[str, Any]) -> StudyResult
     answers = {
         name: answered(replace(of_fields(study, part), **changed), part) for name, part in measured.items()
     }
-    parts = {name: parts_of(tree, name) for name in answers}
+    others = {name: parts_of(tree, name) for name in answers}
     return type(result)(
-        make_tree(answers, measured, parts=parts, described=described(tree), groups=groups_of(tree))
+        make_tree(answers, measured, parts=others, described=described(tree), groups=groups_of(tree))
     )
 
 
@@ -199,9 +200,9 @@ def _prepared(study: Study, run: Run, texts: Prompts) -> Run:
 
 def _geometries(study: Study, plain: Run) -> dict[str, Any]:
     """In which angles are measured, and those beside it; fitted on texts of their own where they need any."""
-    chosen = plain.options
-    how = {name: getattr(chosen, name) for name in ("prepend_bos", "final_norm", "layers")}
-    beside = fitted(plain.model, chosen_geometries(chosen.geometries), how, chosen.seed, plain.progress)
+    assert plain.texts is not None
+    prompts = isinstance(plain.texts, TargetPrompts)
+    beside = fitted(plain.model, plain.options, plain.progress, prompts=prompts)
     return {"beside": beside, "geometry": study.geometry(replace(plain, beside=beside))}
 
 
@@ -247,6 +248,7 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
         settings["layers"] = _layers(study, measured)
     if "geometries" not in study.without:
         settings["geometries"] = list(run.beside)
+        settings |= fitted_on(run.beside)
     settings |= {"geometry": run.geometry.name}
     settings |= {"interventions": [one.label for one in run.changes]} if run.changes else {}
     info = {**model, **measured.attrs.pop("info", {})}

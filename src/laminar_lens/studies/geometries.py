@@ -14,8 +14,10 @@ from laminar_lens.geometry import GEOMETRIES, Geometry, check_name, fit_geometri
 from laminar_lens.meter import AngleMeter
 from laminar_lens.models.forward import Visit
 from laminar_lens.models.hooked import HookedModel
+from laminar_lens.models.passages import check_language, named_texts
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.studies.columns import BAND, with_ends
+from laminar_lens.studies.options import Options
 from laminar_lens.texts.passages import PASSAGES
 
 MOST_TEXTS = 200
@@ -39,11 +41,30 @@ def chosen_geometries(given: object) -> tuple[str, ...]:
 
 
 def fitted(
-    model: HookedModel, names: Sequence[str], run: Mapping[str, Any], seed: int, progress: Progress | None
+    model: HookedModel, chosen: Options, progress: Progress | None, *, prompts: bool
 ) -> dict[str, Geometry]:
-    """The geometries by name; one pass over texts that the model writes for them."""
-    how = {name: run[name] for name in ("prepend_bos", "final_norm", "layers")}
-    return fit_geometries(model, names, **how, seed=seed, progress=progress) if names else {}
+    """The geometries to compare, by name; one pass over texts that are not measured: the passages where the
+    study is of `prompts` and its model reads them, which is quick; else what the model writes for them."""
+    names = chosen_geometries(chosen.geometries)
+    if not names:
+        return {}
+    how = {name: getattr(chosen, name) for name in ("prepend_bos", "final_norm", "layers", "seed")}
+    texts = PASSAGES if prompts and chosen.geometry == "raw" and _reads_passages(model) else None
+    return fit_geometries(model, names, **how, texts=texts, progress=progress)
+
+
+def fitted_on(beside: Mapping[str, Geometry]) -> dict[str, str]:
+    """The setting that says which texts geometries were fitted on; none where they need none."""
+    on = [str(one.settings["texts"]) for one in beside.values() if "texts" in one.settings]
+    return {"geometries_fitted_on": on[0]} if on else {}
+
+
+def _reads_passages(model: HookedModel) -> bool:
+    """Whether the passages are of the model's language, and what it is studied on by default."""
+    try:
+        return named_texts(model, None) == PASSAGES and bool(check_language(model))
+    except InputError:
+        return False
 
 
 def check_apart(source: object, geometry: Geometry) -> None:

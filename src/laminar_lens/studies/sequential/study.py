@@ -165,7 +165,8 @@ def sequential_study(
         geometry: in which angles are measured: a name of `laminar_lens.geometry.GEOMETRIES`, fitted on texts
             of its own where it needs any, or what `fit_geometry` returned.
         geometries: also how the headline changes with the geometry: True for all, or some names; computed on
-            at most 200 texts, one pass for all.
+            at most 200 texts, one pass for all, and fitted on passages (where the model reads none of them,
+            on what it writes).
         progress: called as (label, done, total).
 
     There is no `n_texts` and no `length` (all prompts are measured, as long as they are), no `groups` and no
