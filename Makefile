@@ -25,8 +25,8 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 env: $(VENV)/.installed  ## make the environment from the constraints
 
-demo: env  ## the experiment on smollm2 (MODEL=novella: on the embedded model); says where the page is
-	$(BIN)/laminar-lens sequential --model $(MODEL) --out $(OUT)
+demo: env  ## the experiment on smollm2 (MODEL=novella: on the embedded model), 480 texts; says where the page is
+	$(BIN)/laminar-lens sequential --model $(MODEL) --n-texts 480 --out $(OUT)
 
 test: env  ## the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
