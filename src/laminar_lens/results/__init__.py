@@ -67,7 +67,7 @@ class StudyResult(Numbers):
         from laminar_lens.studies.registry import result_class
 
         tree = part_tree(self.tree, kind)
-        return (result_class(kind) or StudyResult)(tree)
+        return result_class(kind)(tree)
 
     @checked()
     @complete

@@ -17,31 +17,23 @@ if TYPE_CHECKING:
 
 def read_known(path: str | os.PathLike[str]) -> "tuple[type[StudyResult], xr.DataTree]":
     """The class of a file's results, and what the file holds; errors as of `load_result`."""
+    from laminar_lens.studies.registry import result_class
+
     tree = read_tree(path)
-    made = _known(path, str(tree.attrs.get("study")))
+    kind = str(tree.attrs.get("study"))
     for name in names(tree):
-        kind = str(tree.attrs.get("study"))
-        _check(path, kind, answer_of(tree, name))
-        for part, answer in parts_of(tree, name).items():
-            _known(path, part)
-            _check(path, part, answer)
-    return made, tree
+        for of, answer in {kind: answer_of(tree, name), **parts_of(tree, name)}.items():
+            _check(path, of, answer)
+    return result_class(kind), tree
 
 
 def _check(path: str | os.PathLike[str], kind: str, answer: xr.Dataset) -> None:
-    from laminar_lens.studies.registry import is_shipped
+    from laminar_lens.studies.registry import is_known, is_shipped
 
-    check_labels(path, answer)
-    check_kinds(path, answer, shipped=is_shipped(kind))
-
-
-def _known(path: str | os.PathLike[str], kind: str) -> "type[StudyResult]":
-    from laminar_lens.studies.registry import result_class
-
-    made = result_class(kind)
-    if made is None:
+    if not is_known(kind):
         raise ResultError(
             f"{path} holds a study {kind!r} that is not known here: import or install what registers it "
             "(laminar_lens.register), or upgrade Laminar Lens if it is one of its own"
         )
-    return made
+    check_labels(path, answer)
+    check_kinds(path, answer, shipped=is_shipped(kind))

@@ -90,14 +90,17 @@ def is_shipped(kind: str) -> bool:
     return kind in STUDIES.shipped or kind in TABLES
 
 
-def result_class(kind: str) -> "type[StudyResult] | None":
-    """The class of results of a kind; None where there is no such kind."""
-    if kind in TABLES:
-        from laminar_lens.results import StudyResult
+def is_known(kind: str) -> bool:
+    """Whether there are results of a kind."""
+    return kind in STUDIES or kind in TABLES
 
-        return StudyResult
-    study = study_of(kind)
-    return None if study is None else study.result_class()
+
+def result_class(kind: str) -> "type[StudyResult]":
+    """The class of results of a known kind."""
+    from laminar_lens.results import StudyResult
+
+    study = None if kind in TABLES else study_of(kind)
+    return StudyResult if study is None else study.result_class()
 
 
 def view_of(kind: str) -> "View":

@@ -9,7 +9,7 @@ import xarray as xr
 
 from laminar_lens.figures.marks import menu, needs
 from laminar_lens.figures.style import LAYERS, SOFT, key, new_figure, scale_color
-from laminar_lens.studies.warmup.costs import STATISTICS, worst_layer
+from laminar_lens.studies.warmup.cost_table import STATISTICS, worst_layer
 from laminar_lens.words import with_unit
 
 DASHED = "4px,4px"

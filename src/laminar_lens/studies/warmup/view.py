@@ -10,7 +10,7 @@ from laminar_lens.figures.geometries import Headline
 from laminar_lens.figures.marks import needs
 from laminar_lens.figures.view import CHOICES, FIRST, GEOMETRIES, LATER, Part, Section, View
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.studies.warmup import costs
+from laminar_lens.studies.warmup import cost_table
 from laminar_lens.studies.warmup.cost_figure import cost
 from laminar_lens.studies.warmup.figures import (
     k_by_layer,
@@ -128,7 +128,7 @@ SECTIONS = (
         },
         {"by_tolerance": by_tolerance, "by_layer": by_layer},
     ),
-    Section("What leaving out costs and saves", {"warmup_cost": cost}, {"costs": costs.table}),
+    Section("What leaving out costs and saves", {"warmup_cost": cost}, {"costs": cost_table.table}),
 )
 VIEW = View(
     title="Warm-up study",
