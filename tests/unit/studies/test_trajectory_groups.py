@@ -10,7 +10,7 @@ import pytest
 import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.errors import InputError
-from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.strata import FEWEST
 from laminar_lens.studies.trajectories import centres
 from laminar_lens.studies.trajectories.claims import parting
@@ -128,6 +128,24 @@ class TestMeans:
         mean = centres.mean_of(norms, sides) + centres.deviations(norms, sides) / groups
         assert centres.relative(0.7 * mean, norms, sides) == pytest.approx(0.7)
 
+    def test_the_share_scatters_as_a_ratio_of_squares_does(self) -> None:
+        """Also where chance adds three times the squared distance, almost all of it outside the plane."""
+        rng = np.random.default_rng(4)
+        full, plane = np.stack([1 + rng.normal(size=60), 0.7 + 0.2 * rng.normal(size=60)])
+        full, plane = full - full.mean() + 1, plane - plane.mean() + 0.7
+        published, chance = np.sqrt([4.0, 0.9]), np.array([3.0, 0.2])
+        angles = centres.angles(full, plane, published)
+
+        def share(angle: float) -> float:
+            one = np.array(angle)
+            found = Interval(one, one, one, 0.95, 60, np.array(60), "")
+            return float(centres.left_out(found, published, chance).estimate)
+
+        slope = (share(angles.mean() + 1e-6) - share(angles.mean() - 1e-6)) / 2e-6
+        away = slope * (angles - angles.mean())
+        assert share(angles.mean()) == pytest.approx(0.3)
+        assert away == pytest.approx((1 - 0.3) * (full - 1) - (plane - 0.7), abs=1e-6)
+
     def test_chance_is_taken_off(self) -> None:
         """Means of groups that do not differ are apart as published, and not here."""
         found = [facts_of(own_measurement((20, 20, 20), seed=k, size=0.0), 0) for k in range(40)]
@@ -225,6 +243,33 @@ def test_its_interval_is_a_band_of_pseudo_values() -> None:
     assert facts.explained.low == pytest.approx(right.low)
     assert facts.explained_so_far.high[2] > facts.explained.high.max()
     assert "[" in answer_again(data).claims["T1"].evidence
+
+
+class TestUnknown:
+    """Distances that are not shown to be any."""
+
+    def test_the_share_of_one_that_may_be_nothing_is_not_known(self) -> None:
+        facts = facts_of(own_measurement((54, 54, 54), seed=2, size=0.55), 0)
+        nothing = facts.distance.low[0] == 0
+        known = np.isfinite(facts.hidden.estimate)
+        assert 0 < (nothing & known).sum() < known.sum()
+        assert (facts.hidden.low[nothing & known] == 0).all()
+        assert (facts.hidden.high[nothing & known] == 1).all()
+        assert (facts.hidden.high - facts.hidden.low < 1)[~nothing & known].any()
+
+    def test_what_has_no_share_in_a_layer_is_not_shown_in_every_layer(self) -> None:
+        data = own_measurement((54, 54, 54), seed=1, size=3.0, hidden=0.01)
+        assert answer_again(data).claims["T1"].verdict == "holds"
+        part = data["part"].copy()
+        part[:, 0, 2] -= 1.5 * float(np.nanmean(part[:, 0, 2]))
+        claim = answer_again(data.assign(part=part)).claims["T1"]
+        assert claim.verdict == "undetermined"
+        assert claim.reason.endswith("not farther apart than by chance in layer 2.")
+
+    def test_where_nothing_is_apart_it_is_said(self) -> None:
+        data = own_measurement((54, 54, 54), seed=1, size=0.0)
+        found = answer_again(data.assign(part=data["part"] * 0 - 1))
+        assert found.claims["T1"].reason == "No two groups are farther apart than by chance."
 
 
 class TestTest:

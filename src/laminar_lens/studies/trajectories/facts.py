@@ -164,10 +164,14 @@ class Facts:
 
     @cached_property
     def mean_hidden(self) -> Interval:
-        """The share of its square that lies outside the plane, [versus layer]."""
+        """The share of its square that lies outside the plane, [versus layer]; from 0 to 1 where the band of
+        the distance reaches 0: of what may be nothing, any share may be left out."""
         full, plane = self.squares.swapaxes(0, 1)
         found = self._of_groups(centres.angles(full, plane, self.published))
-        return centres.left_out(found, self.published, self.chance)
+        found = centres.left_out(found, self.published, self.chance)
+        any_share = (self.mean_distance.low[SPACES.index("full")] == 0) & np.isfinite(found.low)
+        low, high = (np.where(any_share, *ends) for ends in ((0, found.low), (1, found.high)))
+        return replace(found, low=low, high=high)
 
     @cached_property
     def relative(self) -> Interval:
