@@ -196,7 +196,7 @@ def measurement(n: int, *, seed: Any, hidden: float, parting: float, first: floa
         norm=np.ones((n, len(WORDS), LAYERS)),
         depth_turn=1.5 + 0.1 * rng.normal(size=(n, len(WORDS), LAYERS)),
         position_turn=2.0 + 0.1 * rng.normal(size=(n, len(WORDS), LAYERS)),
-        first_share=first + 0.1 * rng.normal(size=n),
+        first=first + 0.1 * rng.normal(size=n),
         vectors=[_vectors(share, size, corner) for corner in CORNERS],
         rows=[np.arange(n)] * len(WORDS),
         rng=rng,
@@ -225,7 +225,7 @@ def own_measurement(
         norm=by_word,
         depth_turn=by_word,
         position_turn=by_word,
-        first_share=0.4 + 0.1 * rng.normal(size=len(group)),
+        first=0.4 + 0.1 * rng.normal(size=len(group)),
         vectors=[x[one] for one in rows],
         rows=rows,
         rng=rng,
@@ -279,8 +279,9 @@ def _growing(parting: float) -> np.ndarray:
 
 
 def _made(
-    *, vectors: list[np.ndarray], rows: list[np.ndarray], rng: np.random.Generator, **how: Any
-) -> Measurement:
+    *, vectors: list[np.ndarray], rows: list[np.ndarray], first: np.ndarray, rng: np.random.Generator,
+    **how: Any,
+) -> Measurement:  # fmt: skip
     """With what is the same in both designs; the distances of means are those of `vectors`."""
     n, paired = len(how["coordinate"]), how["distance"] is not None
     means = [one.mean(axis=0) for one in vectors]
@@ -292,6 +293,7 @@ def _made(
         published=np.stack([np.linalg.norm(means[a] - means[b], axis=-1) for a, b in PAIRS]),
         explained=along[:, :3].mean(axis=0),
         along=along[:, :3],
+        first_share=first * along[:, 0] / along[:, 0].mean(),
         spread=along.sum(axis=1),
         layer=np.arange(LAYERS),
         word=np.array(WORDS),

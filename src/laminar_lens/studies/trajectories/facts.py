@@ -214,9 +214,14 @@ class Facts:
 
     @cached_property
     def first_share(self) -> Interval | None:
-        """Of axis 1's variance, [1]; None where position 0 is left out."""
-        share = self.measured.first_share
-        return None if share is None else self._band(share[:, None])
+        """Of axis 1's variance, [1], a ratio of sums over prompts where all states were held; None where
+        position 0 is left out."""
+        share, along = self.measured.first_share, self.measured.along
+        if share is None:
+            return None
+        whole = 1.0 if along is None else over(along[:, 0], self.measured.explained[0])
+        found = self._band((share + share.mean() * (1 - whole))[:, None])
+        return replace(found, estimate=np.array([share.mean()]))
 
     @cached_property
     def explained(self) -> Interval:
