@@ -319,7 +319,7 @@ class TestFew:
         ({**OWN, " ": OWN[" her"]}, {}, "prompts in group ' ': a word has letters"),
         ({**OWN, 3: OWN[" her"]}, {}, "prompts in group 3: a word has letters"),
         (OWN, {"target": " us"}, "target=' us' does not go with prompts in groups"),
-        (OWN, {"instead": [" him"]}, "does not go with prompts in groups"),
+        (OWN, {"instead": [" him"]}, "instead=' him' does not go with prompts in groups"),
         (OWN, {"regex": True}, "regex=True does not go with prompts in groups"),
         (OWN, {"n_components": 40}, "n_components=40 for vectors of 32 numbers"),
     ],
@@ -340,6 +340,21 @@ def test_a_group_may_have_its_word_several_times(model: Any) -> None:
         for one in ("last", "first")
     )
     assert last > first
+
+
+def test_prompts_that_groups_share_are_told(model: Any) -> None:
+    """They are not independent: chance is taken off that is not there."""
+
+    def notes(groups: Any) -> list[str]:
+        return own_groups(model.tokenizer, groups, Trajectories(), bos=0).notes
+
+    swapped = [text.replace(" her", " us") for text in OWN[" her"]]
+    assert notes({" her": OWN[" her"], " us": swapped})[0].startswith(
+        "3 of 6 prompts are another group's, but for the word"
+    )
+    some = notes({**OWN, " us": ["They saw us there.", swapped[0]]})
+    assert some[0].startswith("1 of 11 prompts is another group's, but for the word")
+    assert not any("but for the word" in note for note in notes(OWN))
 
 
 def test_conditions_saving_and_figures(model: Any, tmp_path: Any) -> None:
