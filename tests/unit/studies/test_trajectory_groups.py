@@ -11,6 +11,7 @@ import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.errors import InputError
 from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.permutation import sign_flip
 from laminar_lens.stats.strata import FEWEST
 from laminar_lens.studies.trajectories import centres
 from laminar_lens.studies.trajectories.claims import parting
@@ -145,6 +146,13 @@ class TestMeans:
         away = slope * (angles - angles.mean())
         assert share(angles.mean()) == pytest.approx(0.3)
         assert away == pytest.approx((1 - 0.3) * (full - 1) - (plane - 0.7), abs=1e-6)
+
+    def test_a_distance_of_nothing_scatters_as_the_published_one_does(self) -> None:
+        square = np.random.default_rng(5).normal(size=(40, 1))
+        square += -0.1 - square.mean()
+        found = centres.distances(square, np.array([0.6]))
+        assert found.mean() == pytest.approx(0, abs=1e-12)
+        assert found == pytest.approx((square + 0.1) / (2 * 0.6))
 
     def test_chance_is_taken_off(self) -> None:
         """Means of groups that do not differ are apart as published, and not here."""
@@ -285,6 +293,21 @@ class TestTest:
         assert (few.parting.low > 0).all()
         assert parting(few).verdict == "undetermined"
         assert parting(few).reason.endswith("or p is over 0.05.")
+
+    def test_every_pair_must_part_and_one_that_nears_is_enough(self) -> None:
+        data = measurement(54, seed=1, hidden=0.2, parting=0.0, first=0.8)
+        for move, verdict in ((0.3, "undetermined"), (-0.3, "fails")):
+            distance = data["distance"].copy()
+            distance[:, 0, -2:] += move
+            facts = facts_of(data.assign(distance=distance), 0)
+            assert facts.p[0] == 0.005
+            assert parting(facts).verdict == verdict
+
+    def test_p_is_adjusted_for_all_pairs(self) -> None:
+        facts = facts_of(own_measurement((20, 54, 30), seed=3, parting=0.0), 0)
+        each = sign_flip(facts.scores, n_perm=199, seed=0)
+        assert (facts.p == each.p).all()
+        assert (facts.p > each.p_alone).any()
 
     def test_there_is_none_where_the_interval_is_withheld(self) -> None:
         found = answer_again(measurement(12, seed=1, hidden=0.2, parting=0.3, first=0.8))
