@@ -14,7 +14,7 @@ from laminar_lens.stats.bootstrap import Interval, simultaneous_band
 from laminar_lens.stats.permutation import sign_flip
 from laminar_lens.stats.strata import FEWEST
 from laminar_lens.studies.trajectories import centres
-from laminar_lens.studies.trajectories.claims import parting
+from laminar_lens.studies.trajectories.claims import hiding, parting
 from laminar_lens.studies.trajectories.facts import Facts
 from laminar_lens.studies.trajectories.prompts import own_groups
 from laminar_lens.studies.trajectories.study import Trajectories
@@ -313,6 +313,13 @@ class TestTest:
         found = answer_again(measurement(12, seed=1, hidden=0.2, parting=0.3, first=0.8))
         assert np.isnan(found.data["parting_p"]).all()
         assert "p =" not in found.claims["T2"].evidence
+
+
+def test_layers_where_the_plane_hides_are_those_of_the_band() -> None:
+    facts = facts_of(measurement(54, seed=1, hidden=0.54, parting=0.2, first=0.8), 0)
+    shown = np.flatnonzero((facts.hidden.low > 0.5).any(axis=0)).tolist()
+    assert 0 < len(shown) < (facts.hidden.estimate > 0.5).any(axis=0).sum()
+    assert hiding(facts) == shown
 
 
 class TestFew:
