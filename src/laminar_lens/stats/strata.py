@@ -58,6 +58,7 @@ def stratified_band(
         columns = slice(start, start + width)
         part = [values[groups == one, columns] for one in range(len(sizes))]
         se[columns], t = _resampled_t(part, counts)
+        se[se <= 1e-12 * np.abs(mean)] = 0.0  # rounding of equal values is no variance
         if (usable := se[columns] > 0).any():
             largest = np.maximum(largest, np.abs(t[:, usable]).max(axis=1))
     reach = float(resampled_quantile(largest, level)) * se

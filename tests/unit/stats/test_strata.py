@@ -46,6 +46,18 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stratified_band(x, groups).low == pytest.approx(whole.low)
 
 
+@pytest.mark.parametrize("sizes", [(20, 20), (23, 31), (20, 54, 200)])
+def test_equal_values_widen_no_other_band(sizes: tuple[int, ...]) -> None:
+    """The mean of 0.1 is not 0.1: what rounding leaves is the same in all texts, and no variance."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    x = np.random.default_rng(4).normal(size=(len(groups), 3))
+    alone = stratified_band(x, groups)
+    x = np.concatenate([np.full_like(x, 0.1) * [1, 7, np.pi], x], axis=1)
+    found = stratified_band(x, groups)
+    assert found.high[3:] == pytest.approx(alone.high)
+    assert found.high[:3] == pytest.approx(x[0, :3])
+
+
 def test_few_texts_and_missing_ones() -> None:
     x = np.random.default_rng(3).normal(size=(60, 2))
     x[0, 1] = np.nan

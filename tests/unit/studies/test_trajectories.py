@@ -21,7 +21,7 @@ from laminar_lens.studies.trajectories.study import Trajectories
 from tests.conftest import SENTENCES
 from tests.said import reading
 from tests.validate import trajectories as validation
-from tests.validate.trajectories import answer_again, measurement
+from tests.validate.trajectories import answer_again, facts_of, measurement
 
 answer = reading("trajectories", answers.answer)
 
@@ -260,6 +260,17 @@ class TestFirst:
 
     def test_without_a_sink_it_is_not(self, novella: Any) -> None:
         assert self.captions(novella, 0.0, keep_first=True)[0] == "fails"
+
+    def test_its_share_is_a_ratio_of_sums_over_prompts(self) -> None:
+        """Where all of the axis is position 0's, its share is 1, however much the prompts differ."""
+        data = measurement(54, seed=2, hidden=0.3, parting=0.2, first=0.4)
+        share = data["along"].values[:, 0] / data["explained"].values[0]
+        all_of_it = facts_of(data.assign(first_share=("prompt", share)), 0).first_share
+        assert [all_of_it.low[0], all_of_it.high[0]] == pytest.approx([1, 1])
+        half = 0.5 * share + np.where(np.arange(54) % 2, 0.1, -0.1)
+        found = facts_of(data.assign(first_share=("prompt", half)), 0).first_share
+        assert found.estimate[0] == pytest.approx(half.mean())
+        assert found.high[0] - found.low[0] == pytest.approx(4 * 0.1 / 54**0.5, rel=0.15)
 
     def test_left_out_it_is_said(self, novella: Any) -> None:
         verdict, notes = self.captions(novella, 1e4)

@@ -10,10 +10,11 @@ import pytest
 import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.errors import InputError
-from laminar_lens.stats.bootstrap import simultaneous_band
+from laminar_lens.stats.bootstrap import Interval, simultaneous_band
+from laminar_lens.stats.permutation import sign_flip
 from laminar_lens.stats.strata import FEWEST
 from laminar_lens.studies.trajectories import centres
-from laminar_lens.studies.trajectories.claims import parting
+from laminar_lens.studies.trajectories.claims import hiding, parting
 from laminar_lens.studies.trajectories.facts import Facts
 from laminar_lens.studies.trajectories.prompts import own_groups
 from laminar_lens.studies.trajectories.study import Trajectories
@@ -128,6 +129,31 @@ class TestMeans:
         mean = centres.mean_of(norms, sides) + centres.deviations(norms, sides) / groups
         assert centres.relative(0.7 * mean, norms, sides) == pytest.approx(0.7)
 
+    def test_the_share_scatters_as_a_ratio_of_squares_does(self) -> None:
+        """Also where chance adds three times the squared distance, almost all of it outside the plane."""
+        rng = np.random.default_rng(4)
+        full, plane = np.stack([1 + rng.normal(size=60), 0.7 + 0.2 * rng.normal(size=60)])
+        full, plane = full - full.mean() + 1, plane - plane.mean() + 0.7
+        published, chance = np.sqrt([4.0, 0.9]), np.array([3.0, 0.2])
+        angles = centres.angles(full, plane, published)
+
+        def share(angle: float) -> float:
+            one = np.array(angle)
+            found = Interval(one, one, one, 0.95, 60, np.array(60), "")
+            return float(centres.left_out(found, published, chance).estimate)
+
+        slope = (share(angles.mean() + 1e-6) - share(angles.mean() - 1e-6)) / 2e-6
+        away = slope * (angles - angles.mean())
+        assert share(angles.mean()) == pytest.approx(0.3)
+        assert away == pytest.approx((1 - 0.3) * (full - 1) - (plane - 0.7), abs=1e-6)
+
+    def test_a_distance_of_nothing_scatters_as_the_published_one_does(self) -> None:
+        square = np.random.default_rng(5).normal(size=(40, 1))
+        square += -0.1 - square.mean()
+        found = centres.distances(square, np.array([0.6]))
+        assert found.mean() == pytest.approx(0, abs=1e-12)
+        assert found == pytest.approx((square + 0.1) / (2 * 0.6))
+
     def test_chance_is_taken_off(self) -> None:
         """Means of groups that do not differ are apart as published, and not here."""
         found = [facts_of(own_measurement((20, 20, 20), seed=k, size=0.0), 0) for k in range(40)]
@@ -227,6 +253,33 @@ def test_its_interval_is_a_band_of_pseudo_values() -> None:
     assert "[" in answer_again(data).claims["T1"].evidence
 
 
+class TestUnknown:
+    """Distances that are not shown to be any."""
+
+    def test_the_share_of_one_that_may_be_nothing_is_not_known(self) -> None:
+        facts = facts_of(own_measurement((54, 54, 54), seed=2, size=0.55), 0)
+        nothing = facts.distance.low[0] == 0
+        known = np.isfinite(facts.hidden.estimate)
+        assert 0 < (nothing & known).sum() < known.sum()
+        assert (facts.hidden.low[nothing & known] == 0).all()
+        assert (facts.hidden.high[nothing & known] == 1).all()
+        assert (facts.hidden.high - facts.hidden.low < 1)[~nothing & known].any()
+
+    def test_what_has_no_share_in_a_layer_is_not_shown_in_every_layer(self) -> None:
+        data = own_measurement((54, 54, 54), seed=1, size=3.0, hidden=0.01)
+        assert answer_again(data).claims["T1"].verdict == "holds"
+        part = data["part"].copy()
+        part[:, 0, 2] -= 1.5 * float(np.nanmean(part[:, 0, 2]))
+        claim = answer_again(data.assign(part=part)).claims["T1"]
+        assert claim.verdict == "undetermined"
+        assert claim.reason.endswith("not farther apart than by chance in layer 2.")
+
+    def test_where_nothing_is_apart_it_is_said(self) -> None:
+        data = own_measurement((54, 54, 54), seed=1, size=0.0)
+        found = answer_again(data.assign(part=data["part"] * 0 - 1))
+        assert found.claims["T1"].reason == "No two groups are farther apart than by chance."
+
+
 class TestTest:
     """p of the change with depth."""
 
@@ -241,10 +294,32 @@ class TestTest:
         assert parting(few).verdict == "undetermined"
         assert parting(few).reason.endswith("or p is over 0.05.")
 
+    def test_every_pair_must_part_and_one_that_nears_is_enough(self) -> None:
+        data = measurement(54, seed=1, hidden=0.2, parting=0.0, first=0.8)
+        for move, verdict in ((0.3, "undetermined"), (-0.3, "fails")):
+            distance = data["distance"].copy()
+            distance[:, 0, -2:] += move
+            facts = facts_of(data.assign(distance=distance), 0)
+            assert facts.p[0] == 0.005
+            assert parting(facts).verdict == verdict
+
+    def test_p_is_adjusted_for_all_pairs(self) -> None:
+        facts = facts_of(own_measurement((20, 54, 30), seed=3, parting=0.0), 0)
+        each = sign_flip(facts.scores, n_perm=199, seed=0)
+        assert (facts.p == each.p).all()
+        assert (facts.p > each.p_alone).any()
+
     def test_there_is_none_where_the_interval_is_withheld(self) -> None:
         found = answer_again(measurement(12, seed=1, hidden=0.2, parting=0.3, first=0.8))
         assert np.isnan(found.data["parting_p"]).all()
         assert "p =" not in found.claims["T2"].evidence
+
+
+def test_layers_where_the_plane_hides_are_those_of_the_band() -> None:
+    facts = facts_of(measurement(54, seed=1, hidden=0.54, parting=0.2, first=0.8), 0)
+    shown = np.flatnonzero((facts.hidden.low > 0.5).any(axis=0)).tolist()
+    assert 0 < len(shown) < (facts.hidden.estimate > 0.5).any(axis=0).sum()
+    assert hiding(facts) == shown
 
 
 class TestFew:
@@ -274,7 +349,7 @@ class TestFew:
         ({**OWN, " ": OWN[" her"]}, {}, "prompts in group ' ': a word has letters"),
         ({**OWN, 3: OWN[" her"]}, {}, "prompts in group 3: a word has letters"),
         (OWN, {"target": " us"}, "target=' us' does not go with prompts in groups"),
-        (OWN, {"instead": [" him"]}, "does not go with prompts in groups"),
+        (OWN, {"instead": [" him"]}, "instead=' him' does not go with prompts in groups"),
         (OWN, {"regex": True}, "regex=True does not go with prompts in groups"),
         (OWN, {"n_components": 40}, "n_components=40 for vectors of 32 numbers"),
     ],
@@ -295,6 +370,21 @@ def test_a_group_may_have_its_word_several_times(model: Any) -> None:
         for one in ("last", "first")
     )
     assert last > first
+
+
+def test_prompts_that_groups_share_are_told(model: Any) -> None:
+    """They are not independent: chance is taken off that is not there."""
+
+    def notes(groups: Any) -> list[str]:
+        return own_groups(model.tokenizer, groups, Trajectories(), bos=0).notes
+
+    swapped = [text.replace(" her", " us") for text in OWN[" her"]]
+    assert notes({" her": OWN[" her"], " us": swapped})[0].startswith(
+        "3 of 6 prompts are another group's, but for the word"
+    )
+    some = notes({**OWN, " us": ["They saw us there.", swapped[0]]})
+    assert some[0].startswith("1 of 11 prompts is another group's, but for the word")
+    assert not any("but for the word" in note for note in notes(OWN))
 
 
 def test_conditions_saving_and_figures(model: Any, tmp_path: Any) -> None:

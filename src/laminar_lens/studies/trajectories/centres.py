@@ -102,7 +102,8 @@ def distances(square: np.ndarray, published: np.ndarray) -> np.ndarray:
 
 
 def angles(full: np.ndarray, plane: np.ndarray, published: np.ndarray) -> np.ndarray:
-    """The same of the angle between that distance and the plane, arctan(outside/inside).
+    """The angle between that distance and the plane, arctan(outside/inside), with pseudo-values that scatter
+    as the share 1 − D²(plane)/D²(full) does where `left_out` makes it of them.
 
     Args:
         full, plane: pseudo-values of D² in both spaces, [prompt …].
@@ -110,9 +111,8 @@ def angles(full: np.ndarray, plane: np.ndarray, published: np.ndarray) -> np.nda
     """
     whole, inside = published
     outside = np.sqrt(np.maximum(whole**2 - inside**2, 0))
-    away = inside * _change(full - plane, outside) - outside * _change(plane, inside)
-    turned = np.divide(away, whole**2, out=np.zeros_like(away), where=whole > 0)
-    return np.asarray(np.arctan2(outside, inside) + turned)
+    shown = plane.mean(axis=0) / np.where(full.mean(axis=0) > 0, full.mean(axis=0), np.inf)
+    return np.asarray(np.arctan2(outside, inside) + _change(shown * full - plane, outside * inside))
 
 
 def distance(found: Interval, chance: np.ndarray) -> Interval:

@@ -16,7 +16,7 @@ import numpy as np
 
 from laminar_lens.studies.claim import NOT_APPLICABLE, UNDETERMINED, Claim, decided, worded
 from laminar_lens.studies.layers import named_layers
-from laminar_lens.studies.trajectories.facts import LEVEL, Facts
+from laminar_lens.studies.trajectories.facts import LEVEL, SPACES, Facts
 from laminar_lens.words import decimal, interval, joined, number, percent, share
 
 HALF = 0.5
@@ -46,8 +46,10 @@ def plane(facts: Facts) -> Claim:
     found = facts.hidden
     defined = np.isfinite(found.estimate)
     if not defined.any():
-        return Claim(UNDETERMINED, unit="1", evidence="No two groups differ in any prompt.")
-    under, over = (found.high < HALF) | ~defined, found.low > HALF
+        nothing = "differ in any prompt" if facts.measured.paired else "are farther apart than by chance"
+        return Claim(UNDETERMINED, unit="1", evidence=f"No two groups {nothing}.")
+    same = ~defined & (facts.published[SPACES.index("full")] == 0)
+    under, over = (found.high < HALF) | same, found.low > HALF
     verdict = "fails" if over.any() else "holds" if under.all() else UNDETERMINED
     at = np.unravel_index(int(np.where(defined, found.estimate, -np.inf).argmax()), defined.shape)
     said = (
@@ -59,8 +61,19 @@ def plane(facts: Facts) -> Claim:
         f"{explained(facts)} of the variance of all layers and tokens, the axes given."
     )
     numbers = float(found.estimate[at]), float(found.low[at]), float(found.high[at])
-    reason = f"the band reaches over half in {_where(facts, ~under)}"
-    return decided(Claim(verdict, *numbers, "1", said), found.withheld, reason)
+    return decided(Claim(verdict, *numbers, "1", said), found.withheld, _open(facts, ~under, defined))
+
+
+def _open(facts: Facts, unknown: np.ndarray, defined: np.ndarray) -> str:
+    """Where T1 is not shown, and why not."""
+    found = []
+    if (wide := unknown & defined).any():
+        found.append(f"the band reaches over half in {_where(facts, wide)}")
+    if (apart := unknown & ~defined).any():
+        found.append(
+            f"the means of two groups are not farther apart than by chance in {_where(facts, apart)}"
+        )
+    return "; ".join(found)
 
 
 def explained(facts: Facts) -> str:

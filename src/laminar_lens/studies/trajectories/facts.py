@@ -164,10 +164,14 @@ class Facts:
 
     @cached_property
     def mean_hidden(self) -> Interval:
-        """The share of its square that lies outside the plane, [versus layer]."""
+        """The share of its square that lies outside the plane, [versus layer]; from 0 to 1 where the band of
+        the distance reaches 0: of what may be nothing, any share may be left out."""
         full, plane = self.squares.swapaxes(0, 1)
         found = self._of_groups(centres.angles(full, plane, self.published))
-        return centres.left_out(found, self.published, self.chance)
+        found = centres.left_out(found, self.published, self.chance)
+        any_share = (self.mean_distance.low[SPACES.index("full")] == 0) & np.isfinite(found.low)
+        low, high = (np.where(any_share, *ends) for ends in ((0, found.low), (1, found.high)))
+        return replace(found, low=low, high=high)
 
     @cached_property
     def relative(self) -> Interval:
@@ -210,9 +214,14 @@ class Facts:
 
     @cached_property
     def first_share(self) -> Interval | None:
-        """Of axis 1's variance, [1]; None where position 0 is left out."""
-        share = self.measured.first_share
-        return None if share is None else self._band(share[:, None])
+        """Of axis 1's variance, [1], a ratio of sums over prompts where all states were held; None where
+        position 0 is left out."""
+        share, along = self.measured.first_share, self.measured.along
+        if share is None:
+            return None
+        whole = 1.0 if along is None else over(along[:, 0], self.measured.explained[0])
+        found = self._band((share + share.mean() * (1 - whole))[:, None])
+        return replace(found, estimate=np.array([share.mean()]))
 
     @cached_property
     def explained(self) -> Interval:

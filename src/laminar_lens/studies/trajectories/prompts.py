@@ -104,7 +104,11 @@ def own_groups(
     for word, n in zip(groups, np.bincount(group, minlength=len(groups)), strict=True):
         if n < 2:
             raise InputError(f"group {word!r} has one prompt that repeats no other, {OBSERVED}")
-    notes = [*made.notes, *_split(tuple(groups), group, made.targets)]
+    notes = [
+        *_shared(tuple(groups), group, made.prompts),
+        *made.notes,
+        *_split(tuple(groups), group, made.targets),
+    ]
     return GroupedPrompts(
         **vars(made) | {"notes": notes}, words=tuple(groups), group=group, row=np.arange(len(group))
     )
@@ -134,6 +138,21 @@ def _prompts_of(word: str, texts: object) -> tuple[str, ...]:
     if len(found) < 2:
         raise InputError(f"group {word!r} has one prompt, {shown(found[0])}, {OBSERVED}")
     return found
+
+
+def _shared(words: Sequence[str], group: np.ndarray, texts: Sequence[str]) -> list[str]:
+    """What to say of prompts that another group has too, with its own word: they are not independent."""
+    patterns, first = [check_target(word) for word in words], dict[str, int]()
+    beside = [patterns[which].sub("\0", text) for which, text in zip(group, texts, strict=True)]
+    again = sum(first.setdefault(text, which) != which for text, which in zip(beside, group, strict=True))
+    if not again:
+        return []
+    are = "is another group's" if again == 1 else "are another group's"
+    return [
+        f"{again} of {len(group)} prompts {are}, but for the word: groups with prompts of their own are "
+        "compared as if independent, so that distances come out too small and intervals too wide. Give the "
+        "prompts of one word, and the others by instead=."
+    ]
 
 
 def _split(words: Sequence[str], group: np.ndarray, targets: Sequence[Sequence[Target]]) -> list[str]:

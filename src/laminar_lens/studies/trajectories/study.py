@@ -101,6 +101,7 @@ class Trajectories(AtTarget):
         for name, usual in {"target": TARGET, "instead": INSTEAD, "regex": False}.items():
             given = getattr(self, name)
             if (tuple(given) if isinstance(given, list) else given) != usual:
+                given = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
                 raise InputError(
                     f"{name}={shown(given)} does not go with prompts in groups: the words are their names, "
                     f"{shown([*words])}"
