@@ -14,7 +14,7 @@ from tests.validate.bounds import coverage_ok, least_hits, rejections_range
 from tests.validate.rows import Row
 
 LAYERS, N_PERM, SETS, NULLS, SIZES = 8, 199, 500, 1000, (54, 200)
-"""Coverage has the more data sets: of 500, a band that covers in 95% covers in less than 93% one time in fifty."""
+"""Coverage has more data sets: of 500, a band that covers in 95% is below 93% one time in fifty."""
 LEVELS = (0.05, 0.10)
 PLANTED = 0.02
 """Radians that the target turns more in one layer; prompts differ by 0.02."""
