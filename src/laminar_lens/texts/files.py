@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, a_kind
 from laminar_lens.texts import data_sets, records
 from laminar_lens.texts.reading import MARK, PACKED, read_bytes, read_text
 
@@ -59,15 +59,35 @@ def read_texts(given: object, what: str = "text file", noun: str = "text") -> Fo
 
 
 def read_groups(path: str | os.PathLike[str], what: str = "prompts file") -> Mapping[str, Any] | None:
-    """Texts by the name of their group, of a .json file that is one object of lists; None of any other."""
+    """Texts by the name of their group, of a .json file that is one object of lists; None of any other.
+
+    Raises:
+        InputError: a group that is there twice, or, beside groups, something that is no list.
+    """
     if kind_of(os.fspath(path)) != ".json":
         return None
+    twice: list[str] = []
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        twice.extend(name for name in made if sum(name == one for one, _ in pairs) > 1)
+        return made
+
     try:
-        found = json.loads(read_text(path, what))
+        found = json.loads(read_text(path, what), object_pairs_hook=object_of)
     except (ValueError, RecursionError):  # `read_texts` says what is wrong
         return None
-    is_groups = isinstance(found, dict) and all(isinstance(one, list) for one in found.values())
-    return found if is_groups and found else None
+    lists = [name for name, one in found.items() if isinstance(one, list)] if isinstance(found, dict) else []
+    if not lists:
+        return None
+    if twice:
+        raise InputError(f"{what} {os.fspath(path)!r} has group {twice[0]!r} twice: put its texts together")
+    for name, texts in found.items():
+        if name not in lists:
+            raise InputError(
+                f"{what} {os.fspath(path)!r}: group {name!r} is {a_kind(texts)}; expected a list of texts"
+            )
+    return dict(found)
 
 
 def holds_records(given: object) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from laminar_lens.errors import InputError
 from laminar_lens.prompts import read_prompts
 from laminar_lens.texts import files, reading
-from laminar_lens.texts.files import holds_records, read_texts
+from laminar_lens.texts.files import holds_records, read_groups, read_texts
 
 TEXTS = ("Ovens went cold on Tuesday.", '"Walk," said Nuša — slowly.', "  two\nlines\tand\\ a 🗺️ ", "a" * 3000)
 
@@ -282,7 +282,7 @@ def test_a_library_that_is_missing_is_named(
 def test_fields_of_a_data_set_are_checked_before_anything_heavy(tmp_path: Path) -> None:
     folder(tmp_path / "set", records("body"))
     code = (
-        "import sys\nfrom laminar_lens.texts.files import read_texts\n"
+        "import sys\nfrom laminar_lens.texts.files import read_groups, read_texts\n"
         f"try: read_texts({str(tmp_path / 'set')!r})\nexcept Exception as error: print(error)\n"
         "print(sorted({'torch', 'datasets', 'pyarrow', 'pandas', 'numpy'} & set(sys.modules)))"
     )
@@ -293,3 +293,18 @@ def test_fields_of_a_data_set_are_checked_before_anything_heavy(tmp_path: Path) 
 
 def test_readers_of_records_are_the_endings_that_are_named() -> None:
     assert {Path(name).suffix for name in WRITERS} - {""} == set(files.RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('{" her": ["x"], " him": 5}', r"group ' him' is an int; expected a list of texts$"),
+        ('{" her": ["x"], "": null}', r"group '' is .*None.*; expected a list of texts$"),
+        ('{" her": ["x"], " her": ["y"]}', r"has group ' her' twice: put its texts together$"),
+    ],
+)
+def test_groups_are_lists_of_different_names(written: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "groups.json"
+    path.write_text(written)
+    with pytest.raises(InputError, match=said):
+        read_groups(path)
