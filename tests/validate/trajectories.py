@@ -1,5 +1,7 @@
-"""Trajectories: coverage of every band, error rate of the test of T2, and verdicts of what lies on the edge,
-where groups share their prompts and where each has its own."""
+"""Trajectories: coverage of every band, error rate of the test of T2, and verdicts of what lies on the edge.
+
+Where groups share their prompts and where each has its own.
+"""
 
 from collections.abc import Sequence
 from itertools import combinations
