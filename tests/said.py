@@ -251,6 +251,7 @@ def check_said(result: StudyResult) -> None:
     if longest := LONGEST.search(result.sentence):
         assert shows(longest[1], claims["S1"]["estimate"]), result.sentence
     known = list(numbers(result, claims.values()))
+    known += [number for part in result.parts() for number in numbers(part, claim_rows(part.dataset))]
     for text in NUMBER.findall(LEVEL.sub("", LARGEST.sub("", result.sentence))):
         if "." in text or "%" in text:
             assert any(shows(text, value) for value in known), f"{text} of {result.sentence!r} stands nowhere"
@@ -280,13 +281,12 @@ def silent(name: str, claims: Mapping[str, Mapping[str, Any]], sentence: str) ->
 
 def check_leave_out(result: StudyResult) -> None:
     """What a warm-up says to do, or one that a study keeps, is what it found, in all layers and in each."""
-    prefix = {"warmup": "", "sequential": "warmup_"}.get(result.kind)
-    attrs = result.dataset.attrs
-    if prefix is None or f"{prefix}verdict" not in attrs:
+    data = next((one.dataset for one in (result, *result.parts()) if one.kind == "warmup"), None)
+    if data is None or "verdict" not in data.attrs:
         return
-    verdict, k_lo, k_hi = (attrs[f"{prefix}{name}"] for name in ("verdict", "k_lo", "k_hi"))
-    sentence, layers = result.sentence, result.dataset["layer"].values
-    each = result.dataset[f"{prefix}k_hi"].values
+    verdict, k_lo, k_hi = (data.attrs[name] for name in ("verdict", "k_lo", "k_hi"))
+    sentence, layers = result.sentence, data["layer"].values
+    each = data["k_hi"].values
     assert sentence.startswith("Undetermined") == (verdict == "undetermined"), sentence
     assert sentence.startswith("Drift") == (verdict == "drift"), sentence
     if verdict in ("exact", "bracketed"):
@@ -300,9 +300,7 @@ def check_leave_out(result: StudyResult) -> None:
             assert named == set(layers[(each >= 0) & (each <= int(fewer[1]))].tolist()), sentence
     if largest := LARGEST.search(sentence):
         row = layers.tolist().index(int(largest[2]))
-        curves = [
-            result.dataset[f"{prefix}{name}"].values[row] for name in ("delta", "band_low", "band_high")
-        ]
+        curves = [data[name].values[row] for name in ("delta", "band_low", "band_high")]
         [*_, shown] = [k for k, size in enumerate(curves[0]) if shows(largest[1], size)]
         assert all(any(shows(end, curve[shown]) for curve in curves[1:]) for end in largest[3].split("–"))
     if more := re.search(r"At least (\d+) tokens? must go", sentence):

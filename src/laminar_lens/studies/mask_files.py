@@ -73,7 +73,7 @@ class TokenMasks:
         """What was left out."""
         real = self.tokens >= 0
         beyond = int((self.sinks & (self.places > self.skip)).sum())
-        more = f", and {beyond:,} more that are sinks by their vectors" if self.settings["sinks"] else ""
+        more = f", and {beyond:,} more that are sinks by their vectors" if self.settings.get("sinks") else ""
         return (
             f"{int(self.keep.sum()):,} of {int(real.sum()):,} tokens of {len(self.tokens):,} texts are kept: "
             f"without the first {self.skip} of each{more}."

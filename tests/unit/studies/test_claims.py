@@ -13,6 +13,7 @@ from laminar_lens.studies.claim import Claim, worded
 from laminar_lens.studies.layers import named_layers
 from laminar_lens.studies.sequential import mode_claims
 from laminar_lens.studies.sequential.answer import _baseline_statistics, _mode_statistics, _target_statistics
+from laminar_lens.studies.sequential.beside import said_by
 from laminar_lens.studies.sequential.claims import (
     TEXTS,
     alike_claim,
@@ -352,7 +353,9 @@ class TestAlike:
         numbers = {"k_lo": k_lo, "k_hi": k_hi, "skip": k_hi, "n_needed": None}
         found = {name: -1 if k is None else k for name, k in numbers.items()}
         attrs = {"tau": 0.05, "reference_start": 7, "verdict": verdict, **found}
-        claim = alike_claim(kept_warmup(xr.Dataset({"delta": (("layer", "pair"), delta)}, attrs=attrs)))
+        claim = alike_claim(
+            said_by(kept_warmup(xr.Dataset({"delta": (("layer", "pair"), delta)}, attrs=attrs)))
+        )
         assert (claim.verdict, claim.estimate, claim.unit) == (answer, 2, "tokens")
         assert (
             np.array_equal([claim.low, claim.high], [k_lo or np.nan, k_hi or np.nan], equal_nan=True)

@@ -50,6 +50,8 @@ def angles_by_layer(dataset: xr.Dataset) -> Table | None:
         Column.of("p", number, listed(chosen, "difference_p")),
     ]
     note = NOTE.format(names[row])
+    if why := str(chosen["difference_note"].values) if "difference_note" in chosen else "":
+        note += f" p of this baseline: {why}."
     if "mode_verdict" in dataset:
         modes = listed(dataset, "mode_verdict", "mode_low_mean", "mode_high_mean")
         columns.append(Column.of("modes", _modes, modes, unit="rad", spare=1))

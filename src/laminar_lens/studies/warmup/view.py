@@ -36,7 +36,8 @@ NAMES = {
 }
 """Title of each variable's column, none where only JSON and CSV have it, and how soon it is left out."""
 NOTE = (
-    "Enough (k_hi, 95%): leave out so many; necessary (k_lo): so many were shown to stand apart. Texts "
+    "Enough (k_hi, 95%): leave out so many; necessary (k_lo): so many were shown to stand apart. First pairs "
+    "are: of all pairs that were shown to stand apart, not of the one with position 0 alone. Texts "
     "affected: the share whose most affected first pair leaves the central 95% of the later ones, beyond "
     "chance. Texts needed: how many would make the two numbers one (exact), or show a first number that is "
     "enough (bound)."
