@@ -36,7 +36,9 @@ OF_DATASET: dict[str, Kind] = {
     **OF_EVERY,
     **dict.fromkeys(("overall_sign", "position_factor", "reason", "sign", "units"), TEXT),
     **dict.fromkeys(("verdict", "what"), TEXT),
-    **dict.fromkeys(("few", "k_hi", "k_lo", "length", "n_dropped", "n_independent", "n_measured"), WHOLE),
+    **dict.fromkeys(
+        ("few", "k_hi", "k_lo", "leave_out", "length", "n_dropped", "n_independent", "n_measured"), WHOLE
+    ),
     **dict.fromkeys(("n_needed", "n_observations", "n_texts", "reference_start", "reference_stop"), WHOLE),
     "skip": WHOLE,
     **dict.fromkeys(("identity", "random_direction_mean", "random_direction_sd", "tau", "threshold"), NUMBER),

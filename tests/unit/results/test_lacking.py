@@ -168,6 +168,7 @@ WRONG = {
     "reference_start": "\x1b]0;x\x07",
     "reference_stop": [1],
     "k_hi": 1.5,
+    "leave_out": "x",
     "skip": True,
 }
 WRONG_INSIDE = {"provenance": ("seed", "first"), "settings": ("reference", [1, "b"])}

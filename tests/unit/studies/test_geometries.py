@@ -135,6 +135,20 @@ def test_target_and_baseline_in_some_geometries(model: Any) -> None:
     ] * 2
 
 
+def test_beside_prompts_they_are_fitted_on_passages(model: Any) -> None:
+    prompts = ll.her_prompts()[:25]
+    data = ll.sequential_study(model, prompts, geometries=["centred"], **FAST)
+    assert data.settings["geometries_fitted_on"] == "passages"
+    own = fit_geometry(model, "centred", texts="passages")
+    alone = ll.sequential_study(model, prompts, geometry=own, **FAST).dataset
+    found = data.dataset["geometry_target"].sel(geometry="centred")
+    np.testing.assert_allclose(found, alone["target_mean"], atol=1e-5)
+    sampled = ll.warmup_study(
+        model, sample_tokens(model, 30, 16, seed=1), geometries="centred", random_init=False
+    )
+    assert sampled.settings["geometries_fitted_on"] == "sampled"
+
+
 @pytest.mark.parametrize("name", ["centred", "standardised", "layernormed"])
 def test_a_why_study_in_a_geometry(model: Any, name: str) -> None:
     """Its cells are the angles of mapped states; E11 beside it is that of a study in that geometry."""
