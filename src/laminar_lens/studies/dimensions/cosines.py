@@ -22,34 +22,35 @@ def contributions(x: Float[Tensor, "batch pos d_model"], skip: int) -> Float[Ten
 
 
 def without(
-    x: Float[Tensor, "batch pos d_model"], kind: int, skip: int, orders: Int[Tensor, "order rank"]
-) -> Float[Tensor, "order batch removed"]:
-    """Mean angle of a kind of pair in each text, without the first 0 … rank dimensions of each order."""
-    u, v = _pair(x, kind, skip)
+    x: Float[Tensor, "batch pos d_model"], skip: int, orders: Int[Tensor, "order rank"]
+) -> Float[Tensor, "pairs order batch removed"]:
+    """Mean angle of each kind of pair in each text, without the first 0 … rank dimensions of each order."""
     scale = x.norm(dim=-1).amax(-1)[:, None, None].clamp(min=torch.finfo(x.dtype).tiny)
-    u, v = u / scale, v / scale
-    product, *squares = (_left(a, b, orders) for a, b in ((u, v), (u, u), (v, v)))
-    cosine = product / (squares[0] * squares[1]).clamp(min=0).sqrt()
-    angle = cosine.clamp(-1, 1).arccos()
-    return angle.reshape(*angle.shape[:2], len(x), -1).mean(-1).transpose(1, 2)
+    x = x / scale
+    first, second, body = x[:, :1], x[:, 1:2], x[:, skip:]
+    of_first, of_second, of_body = (_left(part * part, orders) for part in (first, second, body))
+    found = [
+        (first * second, of_first * of_second),
+        (first * body, of_first * of_body),
+        (body[:, :-1] * body[:, 1:], of_body[..., :-1] * of_body[..., 1:]),
+    ]
+    angles = [
+        (_left(product, orders) / squares.clamp(min=0).sqrt()).clamp(-1, 1).arccos().mean(-1)
+        for product, squares in found
+    ]
+    return torch.stack(angles).transpose(-1, -2)
 
 
-def _left(a: Tensor, b: Tensor, orders: Tensor) -> Float[Tensor, "order removed place"]:
-    """What is left of inner products without the first 0 … rank dimensions of each order."""
+def _left(parts: Tensor, orders: Tensor) -> Float[Tensor, "order removed batch pos"]:
+    """What is left of inner products, of which these are the `parts`, without the first 0 … rank dimensions
+    of each order."""
     # a dimension a row: rows are gathered a hundred times faster than columns
-    parts = (a * b).flatten(0, 1).T.contiguous()
-    whole = parts.sum(0).expand(len(orders), 1, -1)
-    left = torch.cat([whole, whole - parts[orders].cumsum(1)], dim=1)
+    rows = parts.flatten(0, 1).T.contiguous()
+    whole = rows.sum(0).expand(len(orders), 1, -1)
+    left = torch.cat([whole, whole - rows[orders].cumsum(1)], dim=1)
     # what is left of a norm that the removed dimensions made up is rounding
-    return left.masked_fill(left.abs() <= 1e-13 * whole.abs(), 0.0)
-
-
-def _pair(x: Tensor, kind: int, skip: int) -> tuple[Tensor, Tensor]:
-    name = PAIRS[kind]
-    if name == "first":
-        return x[:, :1], x[:, 1:2]
-    body = x[:, skip:]
-    return (x[:, :1].expand_as(body), body) if name == "first_body" else (body[:, :-1], body[:, 1:])
+    left = left.masked_fill(left.abs() <= 1e-13 * whole.abs(), 0.0)
+    return left.reshape(*left.shape[:2], *parts.shape[:2])
 
 
 def _unit(x: Tensor) -> Tensor:

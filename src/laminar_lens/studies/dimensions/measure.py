@@ -243,12 +243,12 @@ def measure_removal(
             x = geometry.apply(layer, state.detach()).double().cpu()
             shares = contributions(x, skip)
             sums.add(row, layer, x, shares, skip)
+            chosen = torch.from_numpy(top[row, :, where])
+            found = without(x, skip, torch.cat([chosen, draws])).numpy()
+            null[row, :, where] += found[:, kinds:].sum(2) / n
             for kind in range(kinds):
-                chosen = torch.from_numpy(top[row, kind, where])
-                found = without(x, kind, skip, torch.cat([chosen[None], draws]))
-                angle[row, kind, where, list(indices)] = found[0].numpy()
-                null[row, kind, where] += found[1:].sum(1).numpy() / n
-                part[row, kind, where, list(indices)] = shares[kind][:, chosen].numpy()
+                angle[row, kind, where, list(indices)] = found[kind, kind]
+                part[row, kind, where, list(indices)] = shares[kind][:, chosen[kind]].numpy()
                 cosine[row, kind, where, list(indices)] = shares[kind].sum(-1).numpy()
 
     for batch in each_batch(run, "angles without dimensions", progress):
