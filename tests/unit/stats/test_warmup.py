@@ -20,7 +20,7 @@ from laminar_lens.stats.warmup import (
     reference_pairs,
     warmup,
 )
-from laminar_lens.stats.warmup_power import MIN_TEXTS
+from laminar_lens.stats.warmup_power import MIN_TEXTS, Deciding
 from laminar_lens.stats.warmup_shape import (
     effects,
     shape,
@@ -263,6 +263,20 @@ class TestNumberOfTexts:
         answer = warmup(texts(seed, 4000, sd=0.1, delta=simulated.first(1, 0.0502)), seed=seed).overall
         assert (answer.verdict, answer.k_lo, answer.k_hi) == ("bracketed", 0, 1)
         assert answer.n_needed is None or answer.n_needed > 20_000
+
+    @pytest.mark.parametrize("n", [200, 400])
+    def test_one_text_more_is_no_answer_where_these_were_not_enough(self, seed: int, n: int) -> None:
+        """Means that chance explains are shrunk to nothing, with which the texts at hand would have done."""
+        normals = np.random.default_rng(seed).standard_normal((400, 1, 5))
+        how = {"sd": np.full((1, 5), 0.01 * n**0.5), "normals": normals, "n": n, "tau": 0.05}
+        found = {
+            size: Deciding(np.full((1, 5), size), **how, critical=3.0, level=0.99).all()(True)
+            for size in (0.0, 0.012, 0.018)
+        }
+        assert found[0.0] == pytest.approx(n + 1, rel=0.05)  # of means that are nothing it is one
+        assert found[0.012] is not None
+        assert found[0.018] is not None
+        assert 1.1 * n < found[0.012] < found[0.018]
 
     def test_encoding(self) -> None:
         np.testing.assert_array_equal(encode([3, None, 0]), [3, -1, 0])

@@ -184,6 +184,8 @@ def test_masks_for_other_tools(novella: Any, tmp_path: Path) -> None:
     assert [entry["tokens"] for entry in body["texts"]] == states.token_strings()
     assert body["texts"][1]["keep"] == [False, False] + [True] * (int(states.mask[1].sum()) - 2)
     assert body["n_kept"] == int(keep.sum())
+    assert found.sentence.endswith("without the first 2 of each, and 0 more that are sinks by their vectors.")
+    assert token_masks(novella, texts, skip=2, sinks=False).sentence.endswith("without the first 2 of each.")
 
 
 def test_a_planted_token_is_masked_wherever_it_stands(tmp_path: Path) -> None:
