@@ -208,7 +208,7 @@ def sequential_dataset(n_layers=8, n_prompts=54, seed=0, sink=1.0, texts=None):
 
 def with_warmup(dataset, warmup=None):
     """The result of an invented study that rests on an invented warm-up."""
-    part = (warmup_dataset(dataset.sizes["layer"] - 1) if warmup is None else warmup).drop_dims("text")
+    part = make_tree({"plain": warmup_dataset(dataset.sizes["layer"] - 1) if warmup is None else warmup})
     return StudyResult(make_tree({"plain": dataset}, parts={"plain": {"warmup": part}}))
 
 

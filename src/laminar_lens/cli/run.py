@@ -100,7 +100,8 @@ def _show(request: ShowRequest) -> None:
         study = load_result(request.path)
         again = bool(request.options)
         if again:
-            study = study.answer(**options_again(study.kind, request.options))
+            kinds = [study.kind, *(part.kind for part in study.parts())]
+            study = study.answer(**options_again(kinds, request.options))
         made = {} if request.page is None else {"page": study.report(request.page)}
         folder, kind = request.figures
         made |= {} if folder is None else study.write_figures(folder, kind)

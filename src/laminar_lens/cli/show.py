@@ -58,20 +58,27 @@ def show(given: dict[str, Any]) -> ShowRequest:
     return ShowRequest(path, page, given["json"], given["quiet"], options, (given["figures"], kind))
 
 
-def options_again(kind: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """The options of a study from their text, as `StudyResult.answer` takes them.
+def options_again(kinds: Sequence[str], given: Mapping[str, str]) -> dict[str, Any]:
+    """The options of a study and of those that it rests on, from their text, as `StudyResult.answer` takes
+    them.
+
+    Args:
+        kinds: the study's, then those that it rests on.
 
     Raises:
         InputError: an option that does not answer this study again, or a value of the wrong kind.
     """
-    study = study_of(kind)
-    every = {} if study is None else {one.flag: (name, one) for name, one in declared(study).items()}
-    known = {flag: one for flag, one in every.items() if study and one[0] not in study.remeasured}
+    every: dict[str, tuple[str, Option]] = {}
+    known: dict[str, tuple[str, Option]] = {}
+    for study in filter(None, map(study_of, kinds)):
+        own = {one.flag: (name, one) for name, one in declared(study).items() if one.flag not in every}
+        every |= own
+        known |= {flag: one for flag, one in own.items() if one[0] not in study.remeasured}
     for option in given:
         if option not in known:
             why = "decides what is measured" if option in every else "is no option of this result"
             takes = f"takes {listed([*known])}" if known else "takes no options"
-            raise InputError(f"{option} {why}: without the model, the answer of a {kind} study {takes}")
+            raise InputError(f"{option} {why}: without the model, the answer of a {kinds[0]} study {takes}")
     return {known[option][0]: _value(known[option][1], text) for option, text in given.items()}
 
 

@@ -13,7 +13,7 @@ from laminar_lens.results.geometries import geometry_rows
 from laminar_lens.results.numbers import Numbers
 from laminar_lens.results.provenance import label_dataset, make_provenance, texts_fingerprint
 from laminar_lens.results.summary import Summary, claim_rows, json_safe
-from laminar_lens.results.tree import make_tree, only, part_tree, parts_of
+from laminar_lens.results.tree import make_tree, only, part_answers, part_tree, parts_of
 from laminar_lens.tables import Table
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class StudyResult(Numbers):
             sentence, settings, provenance and warnings.
         measured: what the plain run measured, by text, from which the answer follows; None where the result
             does not hold it.
-        tree: both for every condition, and the answers of other studies that they rest on (`part`).
+        tree: both for every condition, and the other studies that they rest on (`part`).
     """
 
     @checked()
@@ -58,8 +58,8 @@ class StudyResult(Numbers):
     @checked()
     @complete
     def part(self, kind: str) -> "StudyResult":
-        """The answer of another study that this one rests on, such as "warmup" in a sequential result, as a
-        result of that study, without what it measured.
+        """Another study that this one rests on, such as "warmup" in a sequential result, as a result of that
+        study with what it measured.
 
         Raises:
             InputError: it rests on no such study; the message names those that it rests on.
@@ -72,14 +72,14 @@ class StudyResult(Numbers):
     @checked()
     @complete
     def answer(self, /, **options: Any) -> "StudyResult":
-        """The same measurement answered again under other options of the study, such as `tau=0.1`; needs no
-        model.
+        """The same measurement answered again under other options of the study, or of one that it rests on,
+        such as `tau=0.1`; needs no model.
 
         Raises:
             InputError: an option that the study has not, or that decides what is measured; a result without
                 its measurement.
         """
-        from laminar_lens.studies.drive import answer_again
+        from laminar_lens.studies.answering import answer_again
 
         return answer_again(self, options)
 
@@ -169,7 +169,7 @@ class StudyResult(Numbers):
         from laminar_lens.figures.contrasts import contrasts
         from laminar_lens.results.contrasts import contrast_curves
 
-        found = self.view.figures(self.dataset, parts_of(self.tree, PLAIN))
+        found = self.view.figures(self.dataset, part_answers(self.tree, PLAIN))
         if len(self.conditions) == 1:
             return dict(found)
         drawn = contrasts(contrast_curves(self.tree, self.view, self._seed()))

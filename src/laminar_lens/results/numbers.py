@@ -11,7 +11,8 @@ from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.results.complete import complete, from_json
-from laminar_lens.results.storage import answers_sha256, canonical, measured_sha256, write_tree
+from laminar_lens.results.hashes import answers_sha256, canonical, measured_sha256
+from laminar_lens.results.storage import write_tree
 from laminar_lens.results.tree import answer_of, described, measured_of, names, of_dataset
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Numbers:
             sentence, settings, provenance and warnings.
         measured: what the plain run measured, by text, from which the answer follows; None where the result
             does not hold it.
-        tree: both for every condition, and the answers of other studies that they rest on (`part`).
+        tree: both for every condition, and the other studies that they rest on (`part`).
     """
 
     study: ClassVar[str | None] = None

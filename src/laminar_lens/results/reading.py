@@ -9,7 +9,7 @@ from laminar_lens.errors import ResultError
 from laminar_lens.results.complete import check_labels
 from laminar_lens.results.kinds import check_kinds
 from laminar_lens.results.storage import read_tree
-from laminar_lens.results.tree import answer_of, names, parts_of
+from laminar_lens.results.tree import answer_of, names, part_answers
 
 if TYPE_CHECKING:
     from laminar_lens.results import StudyResult
@@ -22,7 +22,7 @@ def read_known(path: str | os.PathLike[str]) -> "tuple[type[StudyResult], xr.Dat
     tree = read_tree(path)
     kind = str(tree.attrs.get("study"))
     for name in names(tree):
-        for of, answer in {kind: answer_of(tree, name), **parts_of(tree, name)}.items():
+        for of, answer in {kind: answer_of(tree, name), **part_answers(tree, name)}.items():
             _check(path, of, answer)
     return result_class(kind), tree
 

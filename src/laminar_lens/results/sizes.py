@@ -18,10 +18,10 @@ from laminar_lens.errors import ResultError
 
 RATIO = 1032
 """The most bytes that one byte of deflate can become (zlib, "Maximum Compression Factor")."""
-DEPTH = 2
+DEPTH = 3
 PARTS = ("answer", "measured")
-"""What a condition has, one of them at least: the answer, what was measured. Beside them stand the answers of
-other studies."""
+"""What a condition has, one of them at least: the answer, what was measured. Beside them stand other studies,
+each with the same."""
 _BARE_DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
 _REFERENCE_BYTES = 16  # of one string of variable length: its length, and where in the file it is
 
@@ -52,7 +52,7 @@ def _check_group(path: str | os.PathLike[str], group: Any, length: int, depth: i
         link = group.get(name, getlink=True)
         kind = group.get(name, getclass=True) if isinstance(link, h5py.HardLink) else None
         if kind is h5py.Group and depth < DEPTH and _is_expected(group[name], name, depth):
-            stored += _check_group(path, group[name], length, depth + 1)
+            stored += _check_group(path, group[name], length, DEPTH if name in PARTS else depth + 1)
             continue
         if kind is not h5py.Dataset:
             raise ResultError(f"{path}: {name!r} is no variable; a result holds nothing but variables")
@@ -66,8 +66,11 @@ def _check_group(path: str | os.PathLike[str], group: Any, length: int, depth: i
 
 
 def _is_expected(group: Any, name: str, depth: int) -> bool:
-    """Whether `save` writes such a group: a condition, or in one what is named as a study may be."""
-    return name.isidentifier() if depth else any(part in group for part in PARTS)
+    """Whether `save` writes such a group: a condition, one of `PARTS` in it, or what is named as a study may
+    be, with those in it."""
+    if depth and name in PARTS:
+        return True
+    return any(part in group for part in PARTS) and (depth == 0 or (depth == 1 and name.isidentifier()))
 
 
 def _check_array(path: str | os.PathLike[str], name: str, dataset: Any, length: int) -> int:

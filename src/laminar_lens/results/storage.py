@@ -22,10 +22,17 @@ from numpy.typing import NDArray
 
 from laminar_lens.errors import ResultError
 from laminar_lens.files import write_bytes
+from laminar_lens.results.hashes import (
+    answers_sha256,
+    canonical,
+    is_text,
+    measured_sha256,
+    text_array,
+    with_values,
+)
 from laminar_lens.results.seal import check_seal, seal_of
 from laminar_lens.results.sharing import shared, unshared
 from laminar_lens.results.sizes import check_sizes
-from laminar_lens.results.tree import answer_of, measured_of, names, parts_of
 
 FORMAT_NAME = "laminar-lens"
 FORMAT_VERSION = 1
@@ -36,78 +43,6 @@ _MARK = "laminar_lens_strings"
 _HASHES = ("numbers_sha256", "measured_sha256", "attrs_sha256")
 _ESCAPES = re.compile(r"\\(\\|u[0-9a-f]{4})")
 _UNSAFE = re.compile("[\x00\\\\\ud800-\udfff]")
-
-
-def numbers_sha256(dataset: xr.Dataset) -> str:
-    """SHA-256 over the variables sorted by name: name, axes, type, shape and bytes; text as UTF-8.
-
-    Attributes (date, provenance, labels) do not enter: runs that gave the same numbers have the same hash.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(str(key) for key in dataset.variables):
-        variable = dataset.variables[name]
-        values = np.asarray(variable.values)
-        text = is_text(values)
-        kind = "str" if text else values.dtype.newbyteorder("<").str
-        digest.update(json.dumps([name, [str(d) for d in variable.dims], kind, list(values.shape)]).encode())
-        if text:
-            for string in values.ravel().tolist():
-                raw = str(string).encode("utf-8", errors="surrogatepass")
-                digest.update(len(raw).to_bytes(8, "little") + raw)
-        else:
-            digest.update(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
-
-
-def canonical(dataset: xr.Dataset) -> xr.Dataset:
-    """A shallow copy whose text variables have one type, whichever way they were made.
-
-    Raises:
-        ResultError: a variable holds objects that are neither numbers nor text.
-    """
-    text = {str(name): v for name, v in dataset.variables.items() if is_text(np.asarray(v.values), str(name))}
-    return _with_values(dataset, {name: text_array(v.values) for name, v in text.items()}, {})
-
-
-def text_array(values: object) -> NDArray[Any]:
-    """Strings as a numpy array: fixed width, or objects where fixed width would cut a NUL off the end."""
-    array = np.asarray(values, dtype=object)
-    if any(str(s).endswith("\0") for s in array.ravel().tolist()):
-        return array
-    return array.astype(np.str_)
-
-
-def is_text(values: NDArray[Any], name: str = "") -> bool:
-    """Whether an array holds strings; ResultError when it holds objects of another kind."""
-    if values.dtype.kind in "UT":
-        return True
-    if values.dtype.kind in "biuf":
-        return False
-    if values.dtype.kind == "O" and all(isinstance(value, str) for value in values.ravel().tolist()):
-        return True
-    raise ResultError(f"variable {name!r} has type {values.dtype}; a result holds numbers, booleans and text")
-
-
-def answers_sha256(tree: xr.DataTree) -> str:
-    """SHA-256 of the numbers of the answers: of the plain run, or of several conditions by name; each with
-    those of the studies that it rests on."""
-    found = ((name, {"": answer_of(tree, name), **parts_of(tree, name)}) for name in names(tree))
-    hashes = {name: _together({k: numbers_sha256(canonical(v)) for k, v in of.items()}) for name, of in found}
-    return _together(hashes)
-
-
-def measured_sha256(tree: xr.DataTree) -> str | None:
-    """SHA-256 of what was measured, likewise; None where the tree does not hold it."""
-    found = ((name, measured_of(tree, name)) for name in names(tree))
-    hashes = {name: numbers_sha256(canonical(one)) for name, one in found if one is not None}
-    return _together(hashes, several=len(names(tree)) > 1) if hashes else None
-
-
-def _together(hashes: Mapping[str, str], *, several: bool | None = None) -> str:
-    """One hash of several by name; the only one as it is."""
-    if not (len(hashes) > 1 if several is None else several):
-        return next(iter(hashes.values()))
-    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
 def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
@@ -228,16 +163,16 @@ def _decode_attr(value: object) -> Any:
 
 def _encode(dataset: xr.Dataset) -> xr.Dataset:
     values: dict[str, NDArray[Any]] = {}
-    marks: dict[str, str] = {}
+    marks: dict[str, dict[str, str]] = {}
     for key, variable in dataset.variables.items():
         if is_text(np.asarray(variable.values)):
             strings = variable.values.ravel().tolist()
             unsafe = any(_UNSAFE.search(s) for s in strings)
-            marks[str(key)] = "escaped" if unsafe else "plain"
+            marks[str(key)] = {_MARK: "escaped" if unsafe else "plain"}
             if unsafe:
                 flat = np.array([_UNSAFE.sub(_escape, s) for s in strings], dtype=np.str_)
                 values[str(key)] = flat.reshape(variable.shape)
-    encoded = _with_values(dataset, values, marks)
+    encoded = with_values(dataset, values, marks)
     for variable in encoded.variables.values():
         variable.attrs = {str(k): _encode_attr(v) for k, v in variable.attrs.items()}
     encoded.attrs = {str(k): _encode_attr(v) for k, v in encoded.attrs.items()}
@@ -258,18 +193,7 @@ def _decode(dataset: xr.Dataset) -> xr.Dataset:
         flat = np.empty(len(strings), dtype=object)
         flat[:] = strings
         values[str(key)] = text_array(flat.reshape(variable.shape))
-    return _with_values(dataset, values, {})
-
-
-def _with_values(dataset: xr.Dataset, values: dict[str, NDArray[Any]], marks: dict[str, str]) -> xr.Dataset:
-    """The dataset with some values replaced and text variables marked; the input is not touched."""
-    parts: dict[str, xr.Variable] = {}
-    for key, variable in dataset.variables.items():
-        name = str(key)
-        attrs = dict(variable.attrs) | ({_MARK: marks[name]} if name in marks else {})
-        parts[name] = xr.Variable(variable.dims, values.get(name, variable.values), attrs)
-    coords = {name: parts.pop(name) for name in map(str, dataset.coords)}
-    return xr.Dataset(parts, coords, dict(dataset.attrs))
+    return with_values(dataset, values, {})
 
 
 def _storage(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from laminar_lens.results.conditions import claims_by_condition, condition_table
 from laminar_lens.results.contrasts import contrast_rows, contrast_table
 from laminar_lens.results.geometries import geometry_rows, geometry_table
 from laminar_lens.results.summary import claim_rows, claims_table
-from laminar_lens.results.tree import answer_of, names, parts_of
+from laminar_lens.results.tree import answer_of, names, part_answers
 from laminar_lens.tables import Table
 
 ATTACHED = "tables"
@@ -22,7 +22,7 @@ ATTACHED = "tables"
 def tables(tree: xr.DataTree, view: View, seed: int) -> dict[str, Table]:
     """By key: the claims, the study's own, those of conditions and geometries, and what was attached."""
     plain = answer_of(tree, PLAIN)
-    found = view.tables(plain, parts_of(tree, PLAIN))
+    found = view.tables(plain, part_answers(tree, PLAIN))
     if rows := claim_rows(plain):
         found = {"claims": claims_table(view.claims_title, rows), **found}
     if len(names(tree)) > 1:

@@ -1,5 +1,5 @@
-"""A result as a tree: under each condition, "plain" first, its answer, what was measured, and the answers of
-other studies that it rests on, by their kinds.
+"""A result as a tree: under each condition, "plain" first, its answer, what was measured, and by their kinds
+the other studies that it rests on, each with both.
 
 The root's attributes name the study, what each condition's interventions were, and the texts' groups where
 texts of one group count as one. Everything else is said by each condition of itself.
@@ -25,7 +25,7 @@ def make_tree(
     answers: Mapping[str, xr.Dataset],
     measured: Mapping[str, xr.Dataset] | None = None,
     *,
-    parts: Mapping[str, Mapping[str, xr.Dataset]] | None = None,
+    parts: Mapping[str, Mapping[str, xr.DataTree]] | None = None,
     described: Mapping[str, Any] | None = None,
     groups: Labels = None,
 ) -> xr.DataTree:
@@ -34,13 +34,16 @@ def make_tree(
     Args:
         answers: labelled datasets by condition.
         measured: what was measured, by condition.
-        parts: by condition, answers of other studies by their kinds.
+        parts: by condition, the trees of other studies' plain runs by their kinds.
         described: by condition, what was done, JSON-safe.
         groups: one label a text, where texts of one group count as one.
     """
     nodes = {f"{_node(name)}/{ANSWER}": dataset for name, dataset in answers.items()}
     nodes |= {f"{_node(name)}/{MEASURED}": dataset for name, dataset in (measured or {}).items()}
-    nodes |= {f"{_node(name)}/{kind}": one for name, of in (parts or {}).items() for kind, one in of.items()}
+    for name, of in (parts or {}).items():
+        for kind, one in of.items():
+            inside = one.children[_node(PLAIN)].children.items()
+            nodes |= {f"{_node(name)}/{kind}/{what}": part.to_dataset() for what, part in inside}
     attrs = {"study": next(iter(answers.values())).attrs.get("study")}
     if len(answers) > 1:
         attrs["interventions"] = json.dumps(dict(described or {}), ensure_ascii=False)
@@ -71,41 +74,47 @@ def answer_of(tree: xr.DataTree, name: str) -> xr.Dataset:
     Raises:
         InputError: no such condition; the message names those there are.
     """
-    return _checked(tree, name).children[ANSWER].to_dataset(inherit=False)
+    return _answer(_checked(tree, name))
 
 
 def measured_of(tree: xr.DataTree, name: str) -> xr.Dataset | None:
     """What was measured under a condition; None where the result does not hold it."""
-    node = _checked(tree, name)
-    return node.children[MEASURED].to_dataset(inherit=False) if MEASURED in node.children else None
+    return _measured(_checked(tree, name))
 
 
-def parts_of(tree: xr.DataTree, name: str) -> dict[str, xr.Dataset]:
-    """The answers of other studies under a condition, by their kinds."""
+def parts_of(tree: xr.DataTree, name: str) -> dict[str, xr.DataTree]:
+    """The other studies that a condition's answer rests on, by their kinds, each as a plain run's tree."""
     nodes = _checked(tree, name).children.items()
-    return {kind: one.to_dataset(inherit=False) for kind, one in nodes if kind not in (ANSWER, MEASURED)}
+    return {kind: _alone(one) for kind, one in nodes if kind not in (ANSWER, MEASURED)}
+
+
+def part_answers(tree: xr.DataTree, name: str) -> dict[str, xr.Dataset]:
+    """What they answer, by their kinds."""
+    return {kind: answer_of(one, PLAIN) for kind, one in parts_of(tree, name).items()}
 
 
 def only(tree: xr.DataTree, name: str) -> xr.DataTree:
     """The tree of one condition, as its study alone would have given it."""
-    measured = measured_of(tree, name)
-    parts = {} if measured is None else {PLAIN: measured}
-    return make_tree({PLAIN: answer_of(tree, name)}, parts, parts={PLAIN: parts_of(tree, name)})
+    return _alone(_checked(tree, name), parts_of(tree, name))
 
 
 def part_tree(tree: xr.DataTree, kind: str) -> xr.DataTree:
-    """The answers of another study that a result rests on, under each condition that has one.
+    """Another study that a result rests on, under each condition that has one.
 
     Raises:
         InputError: it rests on no such study; the message names those that it rests on.
     """
     found = {name: parts_of(tree, name) for name in names(tree)}
     if kind not in found[PLAIN]:
-        known = ", ".join(map(repr, found[PLAIN])) or "none"
-        raise InputError(f"no part {kind!r} in this result; it has {known}")
-    answers = {name: of[kind] for name, of in found.items() if kind in of}
+        others = ", ".join(map(repr, found[PLAIN])) or "none"
+        raise InputError(f"no part {kind!r} in this result; it has {others}")
+    known = {name: of[kind] for name, of in found.items() if kind in of}
+    answers = {name: answer_of(one, PLAIN) for name, one in known.items()}
+    measured = {name: measured_of(one, PLAIN) for name, one in known.items()}
     done = {name: said for name, said in described(tree).items() if name in answers}
-    return make_tree(answers, described=done)
+    return make_tree(
+        answers, {name: one for name, one in measured.items() if one is not None}, described=done
+    )
 
 
 def groups_of(tree: xr.DataTree) -> np.ndarray | None:
@@ -124,6 +133,24 @@ def observation_of(measured: xr.Dataset) -> np.ndarray | None:
 def described(tree: xr.DataTree) -> dict[str, list[dict[str, Any]]]:
     """What was done in each condition; empty where there is but one."""
     return dict(from_json("interventions", tree.attrs, {}))
+
+
+def _answer(node: xr.DataTree) -> xr.Dataset:
+    return node.children[ANSWER].to_dataset(inherit=False)
+
+
+def _measured(node: xr.DataTree) -> xr.Dataset | None:
+    return node.children[MEASURED].to_dataset(inherit=False) if MEASURED in node.children else None
+
+
+def _alone(node: xr.DataTree, parts: Mapping[str, xr.DataTree] | None = None) -> xr.DataTree:
+    """The tree of one node's answer and measurement, and of the parts that it rests on."""
+    measured = _measured(node)
+    return make_tree(
+        {PLAIN: _answer(node)},
+        {} if measured is None else {PLAIN: measured},
+        parts={PLAIN: parts or {}},
+    )
 
 
 def _checked(tree: xr.DataTree, name: str) -> xr.DataTree:

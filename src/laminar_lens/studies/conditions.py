@@ -18,7 +18,7 @@ def with_conditions(
     conditions: Conditions,
     measured: Mapping[str, xr.Dataset] | None = None,
     *,
-    parts: Mapping[str, Mapping[str, xr.Dataset]] | None = None,
+    parts: Mapping[str, Mapping[str, xr.DataTree]] | None = None,
     groups: Labels = None,
 ) -> xr.DataTree:
     """The tree of all conditions.
@@ -28,7 +28,7 @@ def with_conditions(
         answers: labelled datasets by condition.
         conditions: the interventions of each.
         measured: what the answers follow from.
-        parts: answers of other studies that they rest on, by condition and kind.
+        parts: the other studies that they rest on, by condition and kind.
         groups: one label a text, where texts of one group count as one.
 
     Raises:

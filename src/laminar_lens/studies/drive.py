@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import xarray as xr
 
 from laminar_lens.arguments import checked, shown
 from laminar_lens.axes import PLAIN, Progress, Prompts
-from laminar_lens.errors import InputError, nearest
+from laminar_lens.errors import InputError
 from laminar_lens.geometry import check_name
 from laminar_lens.interventions.conditions import as_conditions, check_conditions, named_progress
 from laminar_lens.interventions.conditions import notes as intervention_notes
@@ -24,23 +23,18 @@ from laminar_lens.models.passages import GIVEN
 from laminar_lens.models.sample import check_seed
 from laminar_lens.models.selection import increasing_layers
 from laminar_lens.models.surroundings import described_model, surrounding_notes
-from laminar_lens.results import StudyResult, label_dataset, make_provenance, make_tree
-from laminar_lens.results.complete import plain_json
-from laminar_lens.results.tree import described, groups_of, measured_of, names, observation_of, parts_of
+from laminar_lens.results import StudyResult, make_provenance
+from laminar_lens.results.tree import observation_of
+from laminar_lens.studies.answering import ABOUT, answered, as_kept
 from laminar_lens.studies.conditions import with_conditions
 from laminar_lens.studies.geometries import check_apart, chosen_geometries, fitted, fitted_on
 from laminar_lens.studies.options import Options, options_of
-from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.run import Kept, Run
-from laminar_lens.studies.study import Answer, Study
+from laminar_lens.studies.study import Study
 from laminar_lens.studies.target_prompts import TargetPrompts
 from laminar_lens.studies.texts import Texts
-from laminar_lens.words import neutral
 
 R = TypeVar("R", bound=StudyResult)
-
-ABOUT = "about"
-"""Attribute of a measurement: what the result's labels are made from."""
 
 
 @checked()
@@ -112,7 +106,7 @@ def drive(
     check_apart(plain.texts.settings.get("texts"), measured_in["geometry"])
     runs = {name: replace(one, **measured_in) for name, one in runs.items()}
     measured = {name: _measured(study, one) for name, one in runs.items()}
-    found = {name: _told(study, part, runs[name].progress) for name, part in measured.items()}
+    found = {name: _told(study, part, runs[name]) for name, part in measured.items()}
     groups = observation_of(measured[PLAIN])
     parts = {name: one.parts for name, one in runs.items()}
     return study.result_class()(
@@ -120,74 +114,14 @@ def drive(
     )
 
 
-def _told(study: Study, measured: xr.Dataset, progress: Progress | None) -> xr.Dataset:
+def _told(study: Study, measured: xr.Dataset, run: Run) -> xr.Dataset:
     """The labelled answer, with progress: resampling takes its time."""
-    if progress is not None:
-        progress("statistics", 0, 1)
-    found = answered(study, measured)
-    if progress is not None:
-        progress("statistics", 1, 1)
+    if run.progress is not None:
+        run.progress("statistics", 0, 1)
+    found = answered(study, measured, run.parts)
+    if run.progress is not None:
+        run.progress("statistics", 1, 1)
     return found
-
-
-def answered(study: Study, measured: xr.Dataset) -> xr.Dataset:
-    """The labelled answer to a measurement; needs no model."""
-    about = plain_json(dict, ABOUT, measured.attrs[ABOUT])
-    answer = study.answer(measured)
-    if not isinstance(answer, Answer):
-        raise InputError(f"answer of study {study.kind!r} returned {shown(answer)}; expected an Answer")
-    if not isinstance(answer.sentence, str) or not answer.sentence.strip() or "\n" in answer.sentence:
-        raise InputError(
-            f"answer of study {study.kind!r} has sentence {shown(answer.sentence)}; expected one line of text"
-        )
-    own = study.settings(measured)
-    settings = {**about["texts"], **own, **about["settings"], **own}
-    provenance = {**about["provenance"], "settings": settings}
-    names = ["texts", *(one.name for of in (study, Options) for one in fields(of))]
-    return label_dataset(
-        answer.dataset,
-        study=study.kind,
-        sentence=f"{answer.sentence} {about['observed']}".rstrip(),
-        provenance=provenance,
-        settings=settings,
-        warnings=[neutral(note, names) for note in (*about["notes"], *answer.notes)],
-    )
-
-
-def answer_again(result: StudyResult, changed: Mapping[str, Any]) -> StudyResult:
-    """As `StudyResult.answer`."""
-    study, tree = study_of(result.kind), result.tree
-    parts = {name: measured_of(tree, name) for name in names(tree)}
-    if study is None or any(part is None for part in parts.values()):
-        raise InputError(f"this {result.kind} result does not hold what was measured: run the study again")
-    measured = {name: part for name, part in parts.items() if part is not None}
-    measured = {name: _asked_anew(study, part, changed) for name, part in measured.items()}
-    answers = {
-        name: answered(replace(of_fields(study, part), **changed), part) for name, part in measured.items()
-    }
-    others = {name: parts_of(tree, name) for name in answers}
-    return type(result)(
-        make_tree(answers, measured, parts=others, described=described(tree), groups=groups_of(tree))
-    )
-
-
-def of_fields(study: type[Study], measured: xr.Dataset) -> Study:
-    """The study with the options that a measurement was last answered under."""
-    kept = plain_json(dict, "fields", plain_json(dict, ABOUT, measured.attrs[ABOUT])["fields"])
-    return study(**{one.name: kept[one.name] for one in fields(study) if one.name in kept})
-
-
-def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
-    """The measurement, to be answered under other options of its study."""
-    about, known = plain_json(dict, ABOUT, measured.attrs[ABOUT]), [one.name for one in fields(study)]
-    for name in changed:
-        if name not in known:
-            raise InputError(f"{name}= is no option of a {study.kind} study: {nearest(name, known)}")
-        if name in study.remeasured:
-            raise InputError(f"{name}= decides what is measured: run the study again with it")
-    given = {**plain_json(dict, "fields", about["fields"]), **changed}
-    made = {name: _plain(value) for name, value in given.items()}
-    return measured.assign_attrs({ABOUT: {**about, "fields": made}})
 
 
 def _prepared(study: Study, run: Run, texts: Prompts) -> Run:
@@ -254,7 +188,7 @@ def _measured(study: Study, run: Run) -> xr.Dataset:
     info = {**model, **measured.attrs.pop("info", {})}
     about = {
         "fields": {
-            one.name: None if one.name in study.local else _plain(getattr(study, one.name))
+            one.name: None if one.name in study.local else as_kept(getattr(study, one.name))
             for one in fields(study)
         },
         "texts": {"texts": GIVEN, **texts.settings},
@@ -281,11 +215,3 @@ def _layers(study: Study, measured: xr.Dataset) -> list[int]:
         )
     found: list[int] = measured["layer"].values.tolist()
     return found
-
-
-def _plain(value: object) -> Any:
-    """An option as a file holds it; None for what it cannot hold, which only decides what is measured."""
-    simple = (bool, int, float, str, type(None))
-    value = value.item() if isinstance(value, np.generic) else value
-    several = isinstance(value, list | tuple) and all(isinstance(one, simple) for one in value)
-    return value if several or isinstance(value, simple) else None

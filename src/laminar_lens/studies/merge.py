@@ -11,7 +11,7 @@ from laminar_lens.errors import InputError
 from laminar_lens.results import StudyResult, make_tree, texts_fingerprint
 from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import described, measured_of, names
-from laminar_lens.studies.drive import ABOUT, answered, of_fields
+from laminar_lens.studies.answering import ABOUT, answered, of_fields
 from laminar_lens.studies.registry import study_of
 from laminar_lens.studies.study import Study
 

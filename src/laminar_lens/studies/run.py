@@ -39,7 +39,8 @@ class Run:
         beside: geometries in which the headline is measured, too.
         condition, changes: name of the condition, and its interventions.
         notes: what a reader must know; studies append to it.
-        parts: answers of other studies that this one's rests on, by their kinds; studies add to it.
+        parts: trees of other studies' plain runs that this one's answer rests on, by their kinds; studies add
+            to it.
         about: the model's description, made before it runs; None: not yet.
         kept: what `once` has made, and the notes on it.
         progress: called as `progress(label, done, total)`.
@@ -53,7 +54,7 @@ class Run:
     condition: str = PLAIN
     changes: tuple[Intervention, ...] = ()
     notes: list[str] = field(default_factory=list)
-    parts: dict[str, xr.Dataset] = field(default_factory=dict)
+    parts: dict[str, xr.DataTree] = field(default_factory=dict)
     about: Mapping[str, object] | None = None
     progress: Progress | None = None
     kept: Kept = field(default_factory=dict)

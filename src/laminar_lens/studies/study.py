@@ -129,6 +129,11 @@ class Study(ABC):
     def measure(self, run: "Run") -> "xr.Dataset":
         """Forward passes: numbers by text, with named axes."""
 
+    def joined(self, measured: "xr.Dataset", parts: "Mapping[str, xr.Dataset]") -> "xr.Dataset":
+        """The measurement with what its answer takes over from `parts`, the answers of the studies that it
+        rests on, by their kinds (`Run.parts`)."""
+        return measured
+
     @abstractmethod
     def answer(self, measured: "xr.Dataset") -> Answer:
         """Statistics, claims and the sentence; needs no model."""

@@ -233,6 +233,12 @@ def hostile(how: str, file: h5py.File, elsewhere: Path) -> None:
         file["x"] = h5py.SoftLink("/nowhere")
     elif how == "group":
         file.create_group("x")
+    elif how == "within":
+        file.create_group("plain/answer/x/answer")
+    elif how == "below":
+        file.create_group("plain/warmup/answer")
+        file.create_group("plain/warmup/x/answer")
+        file.create_group("plain/answer")
     elif how == "filter":
         file.create_dataset("x", (4,), "i4", chunks=(4,), scaleoffset=0)
     elif how == "compound":
@@ -245,7 +251,19 @@ def hostile(how: str, file: h5py.File, elsewhere: Path) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    ["external", "virtual", "link", "soft", "group", "filter", "compound", "lists", "attribute"],
+    [
+        "external",
+        "virtual",
+        "link",
+        "soft",
+        "group",
+        "within",
+        "below",
+        "filter",
+        "compound",
+        "lists",
+        "attribute",
+    ],
 )
 def test_what_save_does_not_write_is_not_read(how, tmp_path):
     (tmp_path / "elsewhere").write_bytes(b"none of its business")

@@ -207,8 +207,9 @@ def test_so_is_what_an_attribute_holds(name, tmp_path, capsys):
 def test_so_is_what_another_study_says_of_itself(tmp_path, capsys):
     wrong = with_warmup(sequential_dataset(n_layers=3, n_prompts=4), warmup_dataset(3).assign_attrs(k_hi=1.5))
     refused_at_the_door(wrong.tree, tmp_path / "other.nc", capsys, "the attribute 'k_hi' is 1.5")
+    part = make_tree({"plain": warmup_dataset(3)})
     foreign = make_tree(
-        {"plain": sequential_dataset(n_layers=3, n_prompts=4)}, parts={"plain": {"none": warmup_dataset(3)}}
+        {"plain": sequential_dataset(n_layers=3, n_prompts=4)}, parts={"plain": {"none": part}}
     )
     path = StudyResult(foreign).save(tmp_path / "foreign.nc")
     with pytest.raises(ResultError, match="holds a study 'none' that is not known here"):

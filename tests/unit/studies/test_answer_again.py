@@ -234,3 +234,64 @@ def test_a_contrast_is_the_same_from_a_file(novella: Any, tmp_path: Path) -> Non
     loaded = ll.load_result(made.save(tmp_path / "dimensions.nc"))
     xr.testing.assert_identical(made.contrast("cut(5)"), loaded.contrast("cut(5)"))
     assert made.figures()["contrasts"].to_json() == loaded.figures()["contrasts"].to_json()
+
+
+PROMPTS = tuple(ll.her_prompts()[:12])
+RESTING: dict[str, Any] = {"random_init": False, "n_draws": 5, "n_perm": 99, "seed": 2}
+
+
+@pytest.fixture(scope="module")
+def resting(novella: Any, result: ll.StudyResult) -> ll.StudyResult:
+    return ll.sequential_study(novella, PROMPTS, warmup=result, interventions=[ll.cut(5)], **RESTING)
+
+
+@pytest.fixture(scope="module")
+def resting_file(resting: ll.StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return resting.save(tmp_path_factory.mktemp("resting") / "sequential.nc")
+
+
+class TestAStudyThatRestsOnAnother:
+    """Options of the other answer it again, and what rests on it with it."""
+
+    def test_it_is_kept_whole_in_every_condition(self, resting_file: Path, result: ll.StudyResult) -> None:
+        part = ll.load_result(resting_file).part("warmup")
+        assert part.conditions == ("plain", "cut(5)")
+        assert part.numbers_sha256 == result.numbers_sha256
+        assert part.measured_sha256 == result.measured_sha256
+        alone = ll.load_result(resting_file).condition("cut(5)").part("warmup")
+        assert alone.measured_sha256 == result.condition("cut(5)").measured_sha256
+
+    def test_another_tolerance_is_the_study_on_the_warmup_with_it(
+        self, novella: Any, resting_file: Path, resting: ll.StudyResult, wider: ll.StudyResult
+    ) -> None:
+        again = ll.load_result(resting_file).answer(tau=0.3)
+        rests = ll.sequential_study(novella, PROMPTS, warmup=wider, interventions=[ll.cut(5)], **RESTING)
+        assert rests.numbers_sha256 != resting.numbers_sha256
+        for name in rests.conditions:
+            one, other = again.condition(name), rests.condition(name)
+            assert (one.numbers_sha256, one.sentence) == (other.numbers_sha256, other.sentence)
+            assert one.part("warmup").settings["tau"] == 0.3
+        assert again.answer(tau=0.05).numbers_sha256 == resting.numbers_sha256
+        assert again.answer(n_perm=99).part("warmup").settings["tau"] == 0.3
+
+    def test_on_the_command_line(self, resting_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = resting_file.read_bytes()
+        assert main(["show", str(resting_file), "--tau", "0.3", "--n-perm", "99"]) == 0
+        assert "at ±0.3 rad" in " ".join(capsys.readouterr().out.split())
+        assert resting_file.read_bytes() == before
+        for option, said in (
+            ("--reference=last-half", "--reference decides what is measured"),
+            ("--tau=-1", "tau"),
+            ("--of=1", "--of is no option of this result"),
+        ):
+            assert main(["show", str(resting_file), option]) == 2
+            error = capsys.readouterr().err
+            assert error.count("\n") == 1
+            assert said in error
+
+    def test_without_what_the_other_measured(self, resting: ll.StudyResult) -> None:
+        bare = type(resting)(resting.tree.filter(lambda node: not node.path.endswith("warmup/measured")))
+        assert bare.answer().numbers_sha256 == resting.numbers_sha256
+        with pytest.raises(InputError, match="this warmup result does not hold what was measured"):
+            bare.answer(tau=0.3)
+        assert bare.measured_sha256 != resting.measured_sha256

@@ -22,7 +22,9 @@ from laminar_lens.studies.run import Run
 from laminar_lens.studies.sequential.comparison import pairs_of_sinks
 from laminar_lens.studies.sequential.plan import Settings, make_plan
 from laminar_lens.studies.sequential.study import sequential_study
+from laminar_lens.studies.sequential.view import angles_by_layer
 from laminar_lens.studies.warmup.study import warmup_study
+from tests.synthetic import sequential_dataset
 
 VERBS = ("saw", "met", "liked", "heard", "asked", "called", "thanked", "knew")
 PROMPTS = tuple(
@@ -378,9 +380,9 @@ class TestParts:
         part = result.part("warmup")
         assert isinstance(part, type(warm))
         assert (part.skip, part.sentence, part.settings) == (warm.skip, warm.sentence, warm.settings)
-        xr.testing.assert_identical(part.dataset["delta"], warm.dataset["delta"])
-        assert "angle" not in part.dataset
-        assert part.numbers_sha256 != warm.numbers_sha256
+        xr.testing.assert_identical(part.tree.to_dataset(), warm.tree.to_dataset())
+        xr.testing.assert_identical(part.dataset, warm.dataset)
+        xr.testing.assert_identical(part.measured, warm.measured)
         assert result.settings["n_donors"] == 40
         assert result.sentence.startswith(warm.sentence.rstrip())
         matched = data["angle_by_baseline"].sel(baseline="matched").values
@@ -402,6 +404,17 @@ class TestParts:
             "statistics",
         }
         assert all(0 <= done <= total for _, done, total in seen)
+
+
+def test_the_table_says_why_it_has_no_p() -> None:
+    dataset = sequential_dataset(n_layers=3, n_prompts=8)
+    table = angles_by_layer(dataset)
+    assert table is not None
+    assert "p of this baseline: two modes: stratify or skip first." in table.note
+    dataset["difference_note"].values[0] = ""
+    table = angles_by_layer(dataset)
+    assert table is not None
+    assert "p of this baseline" not in table.note
 
 
 class TestRefusals:

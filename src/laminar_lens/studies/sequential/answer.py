@@ -51,7 +51,7 @@ _BY_BASELINE = {
 def answer(dataset: xr.Dataset, chosen: str, n_perm: int) -> Answer:
     """Angles and statistics of the target against every baseline, the claims C1–C7 and the sentence."""
     measured, seed = of_dataset(Measurement, dataset), int(dataset.attrs["seed"])
-    warm = None if measured.warmup is None else LeaveOut(**measured.warmup)
+    warm = LeaveOut(**dataset.attrs["warmup"]) if "warmup" in dataset.attrs else None
     baselines = _baselines(measured, n_perm, seed)
     if chosen not in baselines:
         raise InputError(f"these prompts have no baseline {chosen!r}; choose from {', '.join(baselines)}")

@@ -1,6 +1,6 @@
 """What a sequential study takes over from the warm-up that it rests on."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import xarray as xr
@@ -38,6 +38,10 @@ def _first_alike(warmup: xr.Dataset) -> int:
     return int(apart[-1]) + 1 if len(apart) else 0
 
 
-def without_texts(answered: xr.Dataset) -> xr.Dataset:
-    """An answer without what it has by text: raw angles and tokens stay with the warm-up's own result."""
-    return answered.drop_dims("text", errors="ignore")
+def with_warmup(measured: xr.Dataset, answered: xr.Dataset | None) -> xr.Dataset:
+    """A sequential measurement with what a warm-up answered, if there is one."""
+    return (
+        measured
+        if answered is None
+        else measured.assign_attrs(warmup=asdict(said_by(WarmupResult(answered))))
+    )

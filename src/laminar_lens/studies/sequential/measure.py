@@ -1,6 +1,6 @@
 """What a sequential study measures: target, baselines, donors, rotations, and the warm-up beside them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from laminar_lens.studies.geometries import Beside
 from laminar_lens.studies.measured import Axes, to_dataset
 from laminar_lens.studies.measurement import Adjacent, adjacent_angles, measured_angles
 from laminar_lens.studies.run import Run
-from laminar_lens.studies.sequential.beside import said_by, without_texts
 from laminar_lens.studies.sequential.plan import Plan, draw_matched
 from laminar_lens.studies.sequential.texts import donor_angles, donor_texts, warmup_part
 from laminar_lens.studies.target_prompts import check_tokens
@@ -39,7 +38,6 @@ class Measurement:
         d_model: width of the residual stream.
         donors: how many texts gave matched pairs, and their hash.
         length: of each token's vector, NaN after a prompt's end.
-        warmup: what the warm-up said, see `LeaveOut`.
     """
 
     angle: Annotated[np.ndarray, Axes("layer prompt pair", "rad", "angle of each adjacent pair")]
@@ -69,7 +67,6 @@ class Measurement:
     length: Annotated[np.ndarray, Axes("layer prompt pos", "1", "length of each token's vector")] | None = (
         None
     )
-    warmup: dict[str, Any] | None = None
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -101,10 +98,8 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
     for name, drawn in plan.draws.items():
         draws |= {name: found.pair_angle[name], f"{name}_pair": drawn}
     draws |= _matched(draw_matched(plan, donors, study.chosen(run), run.notes), donors)
-    said = None
     if warm is not None and run.condition in warm.conditions:
-        here = warm.condition(run.condition)
-        said, run.parts[here.kind] = asdict(said_by(here)), without_texts(here.dataset)
+        run.parts[warm.kind] = warm.condition(run.condition).tree
     made = Measurement(
         angle=found.angle,
         target_angle=found.pair_angle["target"],
@@ -121,7 +116,6 @@ def measure(run: Run, study: "Sequential") -> xr.Dataset:
         | {"donors_sha256": texts_fingerprint(donors.tokens)[1]},
         length=found.length,
         random_curve=_random_curve(run, plan) if run.options.random_init else None,
-        warmup=said,
         **draws,
         **({} if beside is None else _angles_beside(run, beside.angle)),
     )

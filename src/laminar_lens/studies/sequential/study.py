@@ -1,5 +1,6 @@
 """The sequential-angle study: the target, its baselines, fixed positions, and the published claims."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,7 @@ from laminar_lens.studies.options import MOST, MOST_TEXTS, GeometryLike, Interve
 from laminar_lens.studies.sequential.command import Part, baseline, part, texts_outside
 from laminar_lens.studies.study import Answer
 from laminar_lens.studies.target import SOUGHT, AtTarget
+from laminar_lens.studies.warmup.study import Warmup
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,6 +88,11 @@ class Sequential(AtTarget):
         from laminar_lens.studies.sequential.measure import measure
 
         return measure(run, self)
+
+    def joined(self, measured: "xr.Dataset", parts: "Mapping[str, xr.Dataset]") -> "xr.Dataset":
+        from laminar_lens.studies.sequential.beside import with_warmup
+
+        return with_warmup(measured, parts.get(Warmup.kind))
 
     def answer(self, measured: "xr.Dataset") -> Answer:
         from laminar_lens.studies.sequential.answer import answer

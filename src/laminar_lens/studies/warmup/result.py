@@ -136,7 +136,7 @@ class WarmupResult(StudyResult):
         if tokens is None and states is None:
             raise InputError(
                 "mask() takes tokens [batch pos] or states=: give one of the two, or both for the states of "
-                "these tokens" + ("" if self.tokens is not None else " (this result holds no texts' tokens)")
+                "these tokens"
             )
         skip = self.positions_to_skip(strict, layer)
         if tokens is None:
