@@ -100,14 +100,18 @@ def _show(request: ShowRequest) -> None:
         study = load_result(request.path)
         again = bool(request.options)
         if again:
-            kinds = [study.kind, *(part.kind for part in study.parts())]
-            study = study.answer(**options_again(kinds, request.options))
+            study = study.answer(**options_again(_kinds(study), request.options))
         made = {} if request.page is None else {"page": study.report(request.page)}
         folder, kind = request.figures
         made |= {} if folder is None else study.write_figures(folder, kind)
     notes = [] if again else _about_page(study, request.path, made)
     with written(made.values()):
         _tell(study, Output(request.path.parent, request.json, request.quiet), made, notes)
+
+
+def _kinds(study: StudyResult) -> list[str]:
+    """A study, and those that it rests on, and that these do."""
+    return [study.kind, *(kind for part in study.parts() for kind in _kinds(part))]
 
 
 def _compare(request: CompareRequest) -> None:

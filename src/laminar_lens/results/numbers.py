@@ -11,9 +11,10 @@ from laminar_lens.axes import PLAIN
 from laminar_lens.errors import ResultError
 from laminar_lens.escapes import printable
 from laminar_lens.results.complete import complete, from_json
-from laminar_lens.results.hashes import answers_sha256, canonical, measured_sha256
+from laminar_lens.results.hashes import answers_sha256, measured_sha256
 from laminar_lens.results.storage import write_tree
 from laminar_lens.results.tree import answer_of, described, measured_of, names, of_dataset
+from laminar_lens.results.values import canonical
 
 if TYPE_CHECKING:
     from laminar_lens.figures.view import View

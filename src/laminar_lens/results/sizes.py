@@ -18,7 +18,8 @@ from laminar_lens.errors import ResultError
 
 RATIO = 1032
 """The most bytes that one byte of deflate can become (zlib, "Maximum Compression Factor")."""
-DEPTH = 3
+DEPTH = 8
+"""Groups inside each other, at most: a condition, the studies that each rests on, their `PARTS`."""
 PARTS = ("answer", "measured")
 """What a condition has, one of them at least: the answer, what was measured. Beside them stand other studies,
 each with the same."""
@@ -52,10 +53,14 @@ def _check_group(path: str | os.PathLike[str], group: Any, length: int, depth: i
         link = group.get(name, getlink=True)
         kind = group.get(name, getclass=True) if isinstance(link, h5py.HardLink) else None
         if kind is h5py.Group and depth < DEPTH and _is_expected(group[name], name, depth):
-            stored += _check_group(path, group[name], length, DEPTH if name in PARTS else depth + 1)
+            inside = DEPTH if depth and name in PARTS else depth + 1
+            stored += _check_group(path, group[name], length, inside)
             continue
         if kind is not h5py.Dataset:
-            raise ResultError(f"{path}: {name!r} is no variable; a result holds nothing but variables")
+            raise ResultError(
+                f"{path}: {name!r} is neither a variable nor a group that save() writes: the file was "
+                "altered or written by another version; run the study again"
+            )
         dataset = group[name]
         _check_attributes(path, dataset, length)
         if not _is_bare_dimension(dataset):  # a size without values, which is not read
@@ -67,10 +72,14 @@ def _check_group(path: str | os.PathLike[str], group: Any, length: int, depth: i
 
 def _is_expected(group: Any, name: str, depth: int) -> bool:
     """Whether `save` writes such a group: a condition, one of `PARTS` in it, or what is named as a study may
-    be, with those in it."""
+    be, with those in it; each once."""
+    from h5py import h5o
+
+    if h5o.get_info(group.id).rc > 1:  # linked from elsewhere too, perhaps from inside itself
+        return False
     if depth and name in PARTS:
         return True
-    return any(part in group for part in PARTS) and (depth == 0 or (depth == 1 and name.isidentifier()))
+    return any(part in group for part in PARTS) and (depth == 0 or name.isidentifier())
 
 
 def _check_array(path: str | os.PathLike[str], name: str, dataset: Any, length: int) -> int:

@@ -22,17 +22,11 @@ from numpy.typing import NDArray
 
 from laminar_lens.errors import ResultError
 from laminar_lens.files import write_bytes
-from laminar_lens.results.hashes import (
-    answers_sha256,
-    canonical,
-    is_text,
-    measured_sha256,
-    text_array,
-    with_values,
-)
+from laminar_lens.results.hashes import answers_sha256, measured_sha256
 from laminar_lens.results.seal import check_seal, seal_of
 from laminar_lens.results.sharing import shared, unshared
 from laminar_lens.results.sizes import check_sizes
+from laminar_lens.results.values import canonical, is_text, text_array, with_values
 
 FORMAT_NAME = "laminar-lens"
 FORMAT_VERSION = 1
@@ -193,7 +187,7 @@ def _decode(dataset: xr.Dataset) -> xr.Dataset:
         flat = np.empty(len(strings), dtype=object)
         flat[:] = strings
         values[str(key)] = text_array(flat.reshape(variable.shape))
-    return with_values(dataset, values, {})
+    return with_values(dataset, values)
 
 
 def _storage(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,5 @@
 """A result as a tree: under each condition, "plain" first, its answer, what was measured, and by their kinds
-the other studies that it rests on, each with both.
+the other studies that it rests on, each with the same.
 
 The root's attributes name the study, what each condition's interventions were, and the texts' groups where
 texts of one group count as one. Everything else is said by each condition of itself.
@@ -40,26 +40,32 @@ def make_tree(
     """
     nodes = {f"{_node(name)}/{ANSWER}": dataset for name, dataset in answers.items()}
     nodes |= {f"{_node(name)}/{MEASURED}": dataset for name, dataset in (measured or {}).items()}
-    for name, of in (parts or {}).items():
-        for kind, one in of.items():
-            inside = one.children[_node(PLAIN)].children.items()
-            nodes |= {f"{_node(name)}/{kind}/{what}": part.to_dataset() for what, part in inside}
     attrs = {"study": next(iter(answers.values())).attrs.get("study")}
     if len(answers) > 1:
         attrs["interventions"] = json.dumps(dict(described or {}), ensure_ascii=False)
     if groups is not None and len(answers) > 1:
         attrs["groups"] = json.dumps(np.asarray(groups).astype(str).tolist(), ensure_ascii=False)
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
+    inside = {
+        f"{_node(name)}/{kind}": one.children[PLAIN]
+        for name, of in (parts or {}).items()
+        for kind, one in of.items()
+    }
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes, **inside})
 
 
 def of_dataset(data: object) -> xr.DataTree:
     """A tree as it is; a dataset as the answer of a plain run."""
     if isinstance(data, xr.Dataset):
         return make_tree({PLAIN: data})
-    if isinstance(data, xr.DataTree) and all(ANSWER in node.children for node in data.children.values()):
-        tree: xr.DataTree = data
-        return tree
-    raise ResultError(f"the result is {a_kind(data)}; expected an xarray.Dataset or a study's tree")
+    if not isinstance(data, xr.DataTree):
+        raise ResultError(f"the result is {a_kind(data)}; expected an xarray.Dataset or a study's tree")
+    tree: xr.DataTree = data
+    if PLAIN not in tree.children or any(ANSWER not in one.children for one in tree.children.values()):
+        raise ResultError(
+            f"the result's tree has {', '.join(map(repr, names(tree))) or 'no condition'}; expected "
+            f"{PLAIN!r}, and the answer of each condition"
+        )
+    return tree
 
 
 def names(tree: xr.DataTree) -> tuple[str, ...]:
@@ -84,8 +90,7 @@ def measured_of(tree: xr.DataTree, name: str) -> xr.Dataset | None:
 
 def parts_of(tree: xr.DataTree, name: str) -> dict[str, xr.DataTree]:
     """The other studies that a condition's answer rests on, by their kinds, each as a plain run's tree."""
-    nodes = _checked(tree, name).children.items()
-    return {kind: _alone(one) for kind, one in nodes if kind not in (ANSWER, MEASURED)}
+    return _parts(_checked(tree, name))
 
 
 def part_answers(tree: xr.DataTree, name: str) -> dict[str, xr.Dataset]:
@@ -95,7 +100,7 @@ def part_answers(tree: xr.DataTree, name: str) -> dict[str, xr.Dataset]:
 
 def only(tree: xr.DataTree, name: str) -> xr.DataTree:
     """The tree of one condition, as its study alone would have given it."""
-    return _alone(_checked(tree, name), parts_of(tree, name))
+    return _alone(_checked(tree, name))
 
 
 def part_tree(tree: xr.DataTree, kind: str) -> xr.DataTree:
@@ -109,11 +114,13 @@ def part_tree(tree: xr.DataTree, kind: str) -> xr.DataTree:
         others = ", ".join(map(repr, found[PLAIN])) or "none"
         raise InputError(f"no part {kind!r} in this result; it has {others}")
     known = {name: of[kind] for name, of in found.items() if kind in of}
-    answers = {name: answer_of(one, PLAIN) for name, one in known.items()}
-    measured = {name: measured_of(one, PLAIN) for name, one in known.items()}
-    done = {name: said for name, said in described(tree).items() if name in answers}
+    measured = {name: one for name, of in known.items() if (one := measured_of(of, PLAIN)) is not None}
     return make_tree(
-        answers, {name: one for name, one in measured.items() if one is not None}, described=done
+        {name: answer_of(one, PLAIN) for name, one in known.items()},
+        measured,
+        parts={name: parts_of(one, PLAIN) for name, one in known.items()},
+        described={name: said for name, said in described(tree).items() if name in known},
+        groups=observation_of(measured[PLAIN]) if PLAIN in measured else None,
     )
 
 
@@ -143,13 +150,17 @@ def _measured(node: xr.DataTree) -> xr.Dataset | None:
     return node.children[MEASURED].to_dataset(inherit=False) if MEASURED in node.children else None
 
 
-def _alone(node: xr.DataTree, parts: Mapping[str, xr.DataTree] | None = None) -> xr.DataTree:
+def _parts(node: xr.DataTree) -> dict[str, xr.DataTree]:
+    return {kind: _alone(one) for kind, one in node.children.items() if kind not in (ANSWER, MEASURED)}
+
+
+def _alone(node: xr.DataTree) -> xr.DataTree:
     """The tree of one node's answer and measurement, and of the parts that it rests on."""
     measured = _measured(node)
     return make_tree(
         {PLAIN: _answer(node)},
         {} if measured is None else {PLAIN: measured},
-        parts={PLAIN: parts or {}},
+        parts={PLAIN: _parts(node)},
     )
 
 

@@ -14,7 +14,7 @@ from laminar_lens.results import StudyResult, label_dataset, make_tree
 from laminar_lens.results.complete import plain_json
 from laminar_lens.results.tree import answer_of, described, groups_of, measured_of, names, parts_of
 from laminar_lens.studies.options import Options
-from laminar_lens.studies.registry import study_of
+from laminar_lens.studies.registry import result_class, study_of
 from laminar_lens.studies.study import Answer, Study
 from laminar_lens.words import neutral
 
@@ -38,14 +38,14 @@ def answered(
     own = study.settings(measured)
     settings = {**about["texts"], **own, **about["settings"], **own}
     provenance = {**about["provenance"], "settings": settings}
-    names = ["texts", *(one.name for of in (study, Options) for one in fields(of))]
+    options = ["texts", *(one.name for of in (study, Options) for one in fields(of))]
     return label_dataset(
         answer.dataset,
         study=study.kind,
         sentence=f"{answer.sentence} {about['observed']}".rstrip(),
         provenance=provenance,
         settings=settings,
-        warnings=[neutral(note, names) for note in (*about["notes"], *answer.notes)],
+        warnings=[neutral(note, options) for note in (*about["notes"], *answer.notes)],
     )
 
 
@@ -59,29 +59,53 @@ def _tree_again(kind: str, tree: xr.DataTree, changed: Mapping[str, Any]) -> xr.
     study, found = study_of(kind), {name: measured_of(tree, name) for name in names(tree)}
     if study is None or any(part is None for part in found.values()):
         raise InputError(f"this {kind} result does not hold what was measured: run the study again")
-    own, of_parts = _by_study([kind, *parts_of(tree, PLAIN)], changed)
+    beside = {name: parts_of(tree, name) for name in found}
+    own, of_parts = _by_study(kind, [part for of in beside.values() for part in of.items()], changed)
     measured = {name: _asked_anew(study, part, own) for name, part in found.items() if part is not None}
+    studies = {name: replace(of_fields(study, part), **own) for name, part in measured.items()}
     parts = {
-        name: {of: _tree_again(of, one, of_parts[of]) if of_parts[of] else one for of, one in beside.items()}
-        for name, beside in ((name, parts_of(tree, name)) for name in measured)
+        name: {part: _part_again(part, one, of_parts[part]) for part, one in of.items()}
+        for name, of in beside.items()
     }
-    answers = {
-        name: answered(replace(of_fields(study, part), **own), part, parts[name])
-        for name, part in measured.items()
-    }
+    answers = {name: answered(studies[name], part, parts[name]) for name, part in measured.items()}
     return make_tree(answers, measured, parts=parts, described=described(tree), groups=groups_of(tree))
 
 
+def _part_again(kind: str, tree: xr.DataTree, changed: Mapping[str, Any]) -> xr.DataTree:
+    """A study that another rests on, as a result of its own: what it lacks is said of it."""
+    return result_class(kind)(tree).answer(**changed).tree if changed else tree
+
+
 def _by_study(
-    kinds: Sequence[str], changed: Mapping[str, Any]
+    kind: str, parts: Sequence[tuple[str, xr.DataTree]], changed: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Options of the first study, and of those that it rests on by their kinds: each is of the first that has
-    it."""
-    of: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
+    """Options of a study, and of those that it rests on by their kinds: each is of the first that has it."""
+    takes = {kind: _fields(kind)}
+    for part, tree in parts:
+        takes[part] = takes.get(part, {}) | _taken(part, tree)
+    of: dict[str, dict[str, Any]] = {one: {} for one in takes}
     for name, value in changed.items():
-        having = (kind for kind in kinds if (one := study_of(kind)) and name in {f.name for f in fields(one)})
-        of[next(having, kinds[0])][name] = value
-    return of.pop(kinds[0]), of
+        having = next((one for one, known in takes.items() if name in known), None)
+        if having is None:
+            again = [one for known in takes.values() for one, remeasured in known.items() if not remeasured]
+            raise InputError(f"{name}= is no option of this {kind} result: {nearest(name, again)}")
+        of[having][name] = value
+    return of.pop(kind), of
+
+
+def _taken(kind: str, tree: xr.DataTree) -> dict[str, bool]:
+    """Options of a study and of those that it rests on, and whether they decide what is measured."""
+    found: dict[str, bool] = {}
+    for name in names(tree):
+        for part in parts_of(tree, name).items():
+            found |= _taken(*part)
+    return found | _fields(kind)
+
+
+def _fields(kind: str) -> dict[str, bool]:
+    """As `_taken`, of the study itself."""
+    study = study_of(kind)
+    return {} if study is None else {one.name: one.name in study.remeasured for one in fields(study)}
 
 
 def of_fields(study: type[Study], measured: xr.Dataset) -> Study:
@@ -92,10 +116,8 @@ def of_fields(study: type[Study], measured: xr.Dataset) -> Study:
 
 def _asked_anew(study: type[Study], measured: xr.Dataset, changed: Mapping[str, Any]) -> xr.Dataset:
     """The measurement, to be answered under other options of its study."""
-    about, known = plain_json(dict, ABOUT, measured.attrs[ABOUT]), [one.name for one in fields(study)]
+    about = plain_json(dict, ABOUT, measured.attrs[ABOUT])
     for name in changed:
-        if name not in known:
-            raise InputError(f"{name}= is no option of a {study.kind} study: {nearest(name, known)}")
         if name in study.remeasured:
             raise InputError(f"{name}= decides what is measured: run the study again with it")
     given = {**plain_json(dict, "fields", about["fields"]), **changed}

@@ -157,6 +157,11 @@ def _check_parts(parts: object) -> None:
     if study is None or study.together:
         reason = study.together if study is not None else "they are no study's"
         raise InputError(f"{parts[0].kind} results cannot be merged: {reason}; measure all texts in one run")
+    if beside := [other.kind for part in parts for other in part.parts()]:
+        raise InputError(
+            f"{parts[0].kind} results that rest on a {beside[0]} study cannot be merged: measure all texts "
+            "in one run"
+        )
 
 
 def _measured(part: StudyResult, name: str) -> xr.Dataset:

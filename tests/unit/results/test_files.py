@@ -236,9 +236,17 @@ def hostile(how: str, file: h5py.File, elsewhere: Path) -> None:
     elif how == "within":
         file.create_group("plain/answer/x/answer")
     elif how == "below":
-        file.create_group("plain/warmup/answer")
-        file.create_group("plain/warmup/x/answer")
+        for depth in range(8):
+            file.create_group("/".join(["plain", *["warmup"] * depth, "answer"]))
+    elif how == "again":
         file.create_group("plain/answer")
+        file.create_group("plain/x/answer")
+        file["plain/x/y"] = file["plain/x"]
+    elif how == "of another name":
+        file.create_group("plain/answer")
+        file.create_group("plain/'x'/answer")
+    elif how == "answer of an answer":
+        file.create_group("x/answer/measured")
     elif how == "filter":
         file.create_dataset("x", (4,), "i4", chunks=(4,), scaleoffset=0)
     elif how == "compound":
@@ -259,6 +267,9 @@ def hostile(how: str, file: h5py.File, elsewhere: Path) -> None:
         "group",
         "within",
         "below",
+        "again",
+        "of another name",
+        "answer of an answer",
         "filter",
         "compound",
         "lists",
@@ -271,7 +282,9 @@ def test_what_save_does_not_write_is_not_read(how, tmp_path):
     with h5py.File(path, "w") as file:
         file.attrs.update(FORMAT)
         hostile(how, file, tmp_path / "elsewhere")
-    assert "'x'" in refusal(sealed(path))
+    said = refusal(sealed(path))
+    assert repr({"below": "answer", "answer of an answer": "measured"}.get(how, "x")) in said
+    assert "altered after" not in said
 
 
 def test_what_compresses_as_well_as_can_be_loads(tmp_path):

@@ -2,8 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import pytest
@@ -13,7 +16,10 @@ import xarray as xr
 import laminar_lens as ll
 from laminar_lens.cli import main
 from laminar_lens.errors import InputError, ModelError, ResultError
+from laminar_lens.results import make_tree
 from laminar_lens.results.seal import seal_of
+from laminar_lens.results.tree import only
+from laminar_lens.studies.registry import STUDIES
 
 HOW: dict[str, Any] = {"n_texts": 24, "length": 24, "seed": 2}
 
@@ -250,6 +256,29 @@ def resting_file(resting: ll.StudyResult, tmp_path_factory: pytest.TempPathFacto
     return resting.save(tmp_path_factory.mktemp("resting") / "sequential.nc")
 
 
+@dataclass(frozen=True)
+class Resting(ll.Study):
+    """A study of one's own that rests on a study that rests on another."""
+
+    kind: ClassVar[str] = "resting_own"
+
+    def measure(self, run: Any) -> xr.Dataset:
+        raise NotImplementedError
+
+    def joined(self, measured: xr.Dataset, parts: Mapping[str, xr.Dataset]) -> xr.Dataset:
+        return measured.assign_attrs(said=parts["sequential"].attrs["sentence"])
+
+    def answer(self, measured: xr.Dataset) -> ll.Answer:
+        return ll.Answer(xr.Dataset({"one": 1.0}), f"It rests on: {measured.attrs['said']}")
+
+
+@contextmanager
+def known(study: type[ll.Study]) -> Iterator[None]:
+    STUDIES.add(study.kind, study)
+    yield
+    STUDIES.remove(study.kind)
+
+
 class TestAStudyThatRestsOnAnother:
     """Options of the other answer it again, and what rests on it with it."""
 
@@ -295,3 +324,102 @@ class TestAStudyThatRestsOnAnother:
         with pytest.raises(InputError, match="this warmup result does not hold what was measured"):
             bare.answer(tau=0.3)
         assert bare.measured_sha256 != resting.measured_sha256
+
+    def test_what_the_study_itself_was_asked_for_is_said_as_before(self, resting: ll.StudyResult) -> None:
+        assert resting.settings["warmup"] is True
+        for again in (resting.answer(), resting.answer(tau=0.3)):
+            assert (again.settings, again.warnings) == (resting.settings, resting.warnings)
+
+    @pytest.mark.parametrize(
+        ("option", "said"),
+        [
+            ("taw", "did you mean tau?"),
+            ("zzz", "it takes baseline, n_perm, tau"),
+            ("reference", "decides what is measured"),
+        ],
+    )
+    def test_an_option_of_neither_names_those_of_both(
+        self, resting: ll.StudyResult, option: str, said: str
+    ) -> None:
+        with pytest.raises(InputError, match=re.escape(said)):
+            resting.answer(**{option: 0.3})
+
+    def test_a_wrong_value_is_said_of_the_study_that_has_it(self, resting: ll.StudyResult) -> None:
+        """Its own is checked before another study answers for nothing."""
+        with pytest.raises(InputError, match="n_perm=-1 draws no sign flip"):
+            resting.answer(tau=9.0, n_perm=-1)
+
+    def test_what_the_other_lacks_is_said_of_it(self, resting: ll.StudyResult) -> None:
+        tree = resting.tree.copy()
+        tree["plain/warmup/answer"] = xr.DataTree(tree["plain/warmup/answer"].to_dataset().drop_vars("delta"))
+        with pytest.raises(ResultError, match="this warmup result lacks 'delta'"):
+            type(resting)(tree).answer()
+
+    def test_texts_of_one_group_stay_one_observation(self, novella: Any) -> None:
+        rows = torch.randint(3, 300, (66, 12), generator=torch.Generator().manual_seed(5))
+        groups = [row // 3 for row in range(66)]
+        warm = ll.warmup_study(
+            novella, rows, groups=groups, random_init=False, interventions=[ll.cut(5)], seed=2
+        )
+        rests = ll.sequential_study(novella, PROMPTS, warmup=warm, interventions=[ll.cut(5)], **RESTING)
+        part = rests.part("warmup")
+        assert part.tree.attrs == warm.tree.attrs
+        xr.testing.assert_identical(part.contrast("cut(5)"), warm.contrast("cut(5)"))
+        assert part.answer(tau=0.3).tree.attrs == warm.tree.attrs
+        assert rests.answer(tau=0.3).part("warmup").numbers_sha256 == warm.answer(tau=0.3).numbers_sha256
+
+    def test_a_study_that_rests_on_it_keeps_both(
+        self, resting: ll.StudyResult, resting_file: Path, wider: ll.StudyResult, tmp_path: Path
+    ) -> None:
+        """Under one condition only: a study of one's own may keep what it likes."""
+        plain, cut = (resting.condition(name) for name in resting.conditions)
+        tree = make_tree(
+            {"plain": plain.dataset, "cut(5)": cut.dataset},
+            {"plain": plain.measured, "cut(5)": cut.measured},
+            parts={"plain": {"warmup": plain.part("warmup").tree}, "cut(5)": {"sequential": cut.tree}},
+            described={"cut(5)": []},
+        )
+        both = type(resting)(tree)
+        loaded = ll.load_result(both.save(tmp_path / "both.nc"))
+        assert loaded.numbers_sha256 == both.numbers_sha256
+        inner = loaded.condition("cut(5)").part("sequential")
+        assert inner.numbers_sha256 == cut.numbers_sha256
+        assert inner.part("warmup").measured_sha256 == cut.part("warmup").measured_sha256
+        alone = type(resting)(only(tree, "cut(5)"))
+        assert alone.numbers_sha256 != type(resting)(make_tree({"plain": cut.dataset})).numbers_sha256
+        again = make_tree({"plain": cut.dataset}, parts={"plain": {"sequential": wider.tree}})
+        assert type(resting)(again).numbers_sha256 != alone.numbers_sha256
+
+    def test_options_reach_what_the_other_rests_on(self, resting: ll.StudyResult) -> None:
+        cut = resting.condition("cut(5)")
+        with known(Resting):
+            outer = ll.StudyResult(
+                make_tree(
+                    {"plain": cut.dataset.assign_attrs(study=Resting.kind)},
+                    {"plain": cut.measured},
+                    parts={"plain": {"sequential": cut.tree}},
+                )
+            )
+            again = outer.answer(tau=0.3)
+            assert again.sentence.startswith("It rests on: ")
+            inner = again.part("sequential")
+            assert inner.part("warmup").settings["tau"] == 0.3
+            assert inner.numbers_sha256 == cut.answer(tau=0.3).numbers_sha256
+            assert inner.sentence in again.sentence
+            with pytest.raises(InputError, match="results that rest on a sequential study cannot be merged"):
+                ll.merge([outer, outer])
+
+
+@pytest.mark.parametrize("name", ["answer", "measured", "warmup"])
+def test_a_condition_may_be_called_as_a_part_is(name: str, result: ll.StudyResult, tmp_path: Path) -> None:
+    plain, cut = (result.condition(one) for one in result.conditions)
+    assert plain.measured is not None
+    assert cut.measured is not None
+    tree = make_tree(
+        {"plain": plain.dataset, name: cut.dataset},
+        {"plain": plain.measured, name: cut.measured},
+        described={name: []},
+    )
+    loaded = ll.load_result(type(result)(tree).save(tmp_path / "named.nc"))
+    assert loaded.conditions == ("plain", name)
+    assert loaded.condition(name).numbers_sha256 == cut.numbers_sha256

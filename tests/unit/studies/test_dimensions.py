@@ -9,8 +9,8 @@ import laminar_lens as ll
 from laminar_lens.errors import InputError
 from laminar_lens.interventions import remove_dimensions
 from laminar_lens.results import StudyResult, claim_rows
-from laminar_lens.studies.dimensions.cosines import PAIRS, contributions
-from laminar_lens.studies.dimensions.measure import split
+from laminar_lens.studies.dimensions.cosines import PAIRS, contributions, without
+from laminar_lens.studies.dimensions.measure import _random_orders, split
 from laminar_lens.studies.dimensions.study import dimension_study
 from tests.said import check_said
 
@@ -92,6 +92,51 @@ def test_angles_without_dimensions_are_those_of_shorter_vectors(tiny_gpt2: Any) 
                     expected = np.mean([np.arccos(cosine(y[i], y[j])) for i, j in pairs])
                     found = data["angle"].values[row, 0, kind, layer, m]
                     assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_angles_without_dimensions_at_any_length(seed: int, size: float) -> None:
+    """Shorter vectors in float64, by a loop; parallel ones are 0 or π apart and no NaN; those that the
+    removed dimensions made up have no direction."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(5, 7, 11))
+    x[..., 2] *= 30
+    x[0, 0, 3:] = x[0, 0, :2] = 0  # nothing but what is removed first
+    x[1, 1] = 3 * x[1, 0]
+    x[2, 1] = -7 * x[2, 0]
+    orders = np.stack([[2, 0, 5], rng.permutation(11)[:3]])
+    found = without(torch.from_numpy(x * size), 2, torch.from_numpy(orders)).numpy()
+    pairs = ([(0, 1)], [(0, j) for j in range(2, 7)], [(j, j + 1) for j in range(2, 6)])
+    for kind, order, text, m in np.ndindex(3, 2, 5, 4):
+        y = np.delete(x[text], orders[order, :m], axis=1)
+        with np.errstate(invalid="ignore"):
+            whole = [np.arccos(np.clip(cosine(y[i], y[j]), -1, 1)) for i, j in pairs[kind]]
+        # a cosine loses what the removed were larger than the rest, 1e3 times; an angle at π its root
+        np.testing.assert_allclose(found[kind, order, text, m], np.mean(whole), atol=1e-6)
+    assert np.isnan(found[0, 0, 0, 1:]).all()
+    assert np.isfinite(found[0, :, 1:3]).all()
+
+
+def test_no_text_depends_on_those_beside_it(seed: int) -> None:
+    x = torch.randn(9, 13, 31, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    orders = torch.tensor([[4, 1, 30, 7], [0, 2, 3, 5]])
+    whole = without(x, 5, orders)
+    for text in range(9):
+        assert torch.equal(without(x[text : text + 1], 5, orders), whole[:, :, text : text + 1])
+
+
+def test_the_null_is_the_mean_over_texts_without_random_dimensions(tiny_gpt2: Any) -> None:
+    """None of the chosen ones, unless a draw has them: each draw has its own, of which the first m go."""
+    model, tokens = ll.load_model(tiny_gpt2), tokens_of(30)
+    result = dimension_study(model, tokens, removed=3, seed=4)
+    assert result.measured is not None
+    draws = _random_orders(32, 3, 4)
+    states = ll.capture_residuals(model, tokens[split(30, None, 4)[1]]).values.double()
+    for layer in range(4):
+        expected = without(states[layer], SKIP, torch.from_numpy(draws)).mean(2).numpy()
+        found = result.measured["null"].values[0, :, layer]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        assert (np.ptp(found[..., 1:], axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("bridge", [None, True])

@@ -25,8 +25,8 @@ def without(
     x: Float[Tensor, "batch pos d_model"], skip: int, orders: Int[Tensor, "order rank"]
 ) -> Float[Tensor, "pairs order batch removed"]:
     """Mean angle of each kind of pair in each text, without the first 0 … rank dimensions of each order."""
-    scale = x.norm(dim=-1).amax(-1)[:, None, None].clamp(min=torch.finfo(x.dtype).tiny)
-    x = x / scale
+    scale = x.abs().amax((-2, -1), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    x = x / scale  # squares of squares neither overflow nor vanish
     first, second, body = x[:, :1], x[:, 1:2], x[:, skip:]
     of_first, of_second, of_body = (_left(part * part, orders) for part in (first, second, body))
     found = [
@@ -45,8 +45,10 @@ def _left(parts: Tensor, orders: Tensor) -> Float[Tensor, "order removed batch p
     """What is left of inner products, of which these are the `parts`, without the first 0 … rank dimensions
     of each order."""
     # a dimension a row: rows are gathered a hundred times faster than columns
-    rows = parts.flatten(0, 1).T.contiguous()
-    whole = rows.sum(0).expand(len(orders), 1, -1)
+    flat = parts.flatten(0, 1).contiguous()
+    rows = flat.T.contiguous()
+    # summed along its own vector, so that no text's sum depends on its place in the batch
+    whole = flat.sum(1).expand(len(orders), 1, -1)
     left = torch.cat([whole, whole - rows[orders].cumsum(1)], dim=1)
     # what is left of a norm that the removed dimensions made up is rounding
     left = left.masked_fill(left.abs() <= 1e-13 * whole.abs(), 0.0)

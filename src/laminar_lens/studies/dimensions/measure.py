@@ -244,10 +244,10 @@ def measure_removal(
             shares = contributions(x, skip)
             sums.add(row, layer, x, shares, skip)
             chosen = torch.from_numpy(top[row, :, where])
-            found = without(x, skip, torch.cat([chosen, draws])).numpy()
-            null[row, :, where] += found[:, kinds:].sum(2) / n
+            found = without(x, skip, torch.cat([chosen, draws]))
+            null[row, :, where] += found[:, kinds:].sum(2).numpy() / n
             for kind in range(kinds):
-                angle[row, kind, where, list(indices)] = found[kind, kind]
+                angle[row, kind, where, list(indices)] = found[kind, kind].numpy()
                 part[row, kind, where, list(indices)] = shares[kind][:, chosen[kind]].numpy()
                 cosine[row, kind, where, list(indices)] = shares[kind].sum(-1).numpy()
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import xarray as xr
 
+from laminar_lens.results.complete import complete
 from laminar_lens.studies.warmup.result import WarmupResult
 
 
@@ -26,6 +27,7 @@ class LeaveOut:
     alike: int
 
 
+@complete
 def said_by(warmup: WarmupResult) -> LeaveOut:
     """What a warm-up says, in its plain run."""
     numbers = (warmup.k_lo, warmup.k_hi, warmup.n_needed, _first_alike(warmup.dataset))
