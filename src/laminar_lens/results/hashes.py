@@ -47,8 +47,7 @@ def measured_sha256(tree: xr.DataTree) -> str | None:
 
 
 def _by_condition(tree: xr.DataTree, what: Callable[[xr.DataTree, str], xr.Dataset | None]) -> str | None:
-    hashes = {name: _with_parts(tree, name, what) for name in names(tree)}
-    return _together(hashes, several=len(hashes) > 1)
+    return _together({name: _with_parts(tree, name, what) for name in names(tree)})
 
 
 def _with_parts(
@@ -61,12 +60,9 @@ def _with_parts(
     return _together({"": own, **parts})
 
 
-def _together(every: Mapping[str, str | None], *, several: bool = False) -> str | None:
-    """One hash of several by name, of those that there are; the only one as it is, unless it stands for
-    `several`; None where there is none."""
+def _together(every: Mapping[str, str | None]) -> str | None:
+    """One hash of those that there are, by name; the only one as it is; None where there is none."""
     hashes = {name: one for name, one in every.items() if one is not None}
-    if not hashes:
-        return None
-    if not several and len(hashes) == 1:
-        return next(iter(hashes.values()))
+    if len(hashes) < 2:
+        return next(iter(hashes.values()), None)
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
