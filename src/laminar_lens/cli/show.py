@@ -4,6 +4,7 @@ Beside its own options it takes those of the result's study, with which the stud
 measured; which these are is known when the file is read.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,18 @@ def options_again(kinds: Sequence[str], given: Mapping[str, str]) -> dict[str, A
     for option in given:
         if option not in known:
             why = "decides what is measured" if option in every else "is no option of this result"
+            near = [] if option in every else difflib.get_close_matches(option, known, n=1)
             takes = f"takes {listed([*known])}" if known else "takes no options"
-            raise InputError(f"{option} {why}: without the model, the answer of a {kinds[0]} study {takes}")
+            every_one = f"without the model, the answer of a {kinds[0]} study {takes}"
+            raise InputError(f"{option} {why}: {f'did you mean {near[0]}?' if near else every_one}")
     return {known[option][0]: _value(known[option][1], text) for option, text in given.items()}
 
 
 def _split(words: Sequence[str]) -> tuple[str, dict[str, str]]:
     """FILE, and the options of a study with their values, from what the parser did not know."""
-    files, options, left = [], {}, iter(words)
+    files: list[str] = []
+    options: dict[str, str] = {}
+    left = iter(words)
     for word in left:
         name, equals, value = word.partition("=")
         if not word.startswith("-") or word == "-":
@@ -93,6 +98,10 @@ def _split(words: Sequence[str]) -> tuple[str, dict[str, str]]:
             raise InputError(
                 f"{name[:80]!r} is no option of show, or lacks its value: give --report PAGE.html, --json, "
                 "--quiet, or an option of the result's study, such as --tau 0.1"
+            )
+        elif name in options:
+            raise InputError(
+                f"{name[:80]} is given twice, {options[name][:40]!r} and {value[:40]!r}: give one"
             )
         else:
             options[name] = value

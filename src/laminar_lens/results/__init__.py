@@ -155,10 +155,16 @@ class StudyResult(Numbers):
                 "sentence": self.sentence,
                 "tables": {key: table.json() for key, table in tables.items()},
                 "settings": self.settings,
+                "parts": {part.kind: part.about() for part in self.parts()},
                 "provenance": {**self.provenance, "numbers_sha256": self.numbers_sha256},
                 "warnings": self.warnings,
             }
         )
+
+    def about(self) -> dict[str, Any]:
+        """Sentence, settings and hash: what a study that rests on this one says of it, JSON-safe."""
+        said = {"sentence": self.sentence, "settings": self.settings, "numbers_sha256": self.numbers_sha256}
+        return dict(json_safe(said))
 
     @complete
     def figures(self) -> dict[str, Any]:

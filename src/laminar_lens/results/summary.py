@@ -20,6 +20,7 @@ class Summary(dict[str, Any]):
 
     Keys: `study`, `sentence`, `claims` (dictionaries with `claim`, `text`, `verdict`, `estimate`, `low`,
     `high`, `unit`, `evidence`, `reason`), `settings`, `provenance`, `warnings`, `contrasts` and `geometries`,
+    `parts` (by kind, `sentence`, `settings` and `numbers_sha256` of each study that this one rests on),
     `tables` (what `StudyResult.tables()` gives, each with its `title`, `note`, `columns` and `rows`), and the
     rows of each table of the study under its own key (`by_layer`, empty where there is none). A number that
     is not finite is None.

@@ -171,10 +171,12 @@ def test_show_writes_the_page_of_the_new_answer(
         (["--tau"], "'--tau' is no option of show, or lacks its value"),
         (["--jsno"], "'--jsno' is no option of show"),
         (["-x"], "'-x' is no option of show"),
+        (["--taux", "1"], "--taux is no option of this result: did you mean --tau?"),
         (
-            ["--taux", "1"],
-            "--taux is no option of this result: without the model, the answer of a warmup study takes --tau",
+            ["--zzz", "1"],
+            "--zzz is no option of this result: without the model, the answer of a warmup study takes --tau",
         ),
+        (["--tau", "0.1", "--tau=0.2"], "--tau is given twice, '0.1' and '0.2': give one"),
         (["--reference", "3-5"], "--reference decides what is measured: without the model, the answer"),
         (["other.nc"], "show takes one FILE"),
     ],
@@ -302,6 +304,9 @@ class TestAStudyThatRestsOnAnother:
             assert one.part("warmup").settings["tau"] == 0.3
         assert again.answer(tau=0.05).numbers_sha256 == resting.numbers_sha256
         assert again.answer(n_perm=99).part("warmup").settings["tau"] == 0.3
+        said = json.loads(json.dumps(again.summary()))["parts"]["warmup"]
+        assert (said["settings"]["tau"], said["sentence"]) == (0.3, again.part("warmup").sentence)
+        assert said["numbers_sha256"] == again.part("warmup").numbers_sha256
 
     def test_on_the_command_line(self, resting_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         before = resting_file.read_bytes()

@@ -346,7 +346,9 @@ class TestSentence:
         delta = np.stack([simulated.first(2, size) for size in (0.3, 0.0, -0.2, 0.0)])
         text = self.said(seed, 400, delta, bos=1)
         assert "Pairs that start at positions 0–1 are 0.3" in text
-        assert text.startswith("Leave out the first 2 tokens: enough in every layer, and necessary (95%).")
+        assert text.startswith(
+            "Leave out the first 2 tokens: enough in every layer, and necessary (±0.05 rad, 95%)."
+        )
         assert " rad narrower in layer 4 (95% CI " in text
         assert text.endswith("Position 0 is the BOS.")
 
@@ -394,7 +396,7 @@ class TestSentence:
         overall, ends = Answer("bracketed", 0, 6, None, "none"), [curve] * 5
         answer = WarmupAnswer(0.05, 400, (8, 12), curve, *ends, each, overall, np.array([0.05]), ())
         text = sentence(answer, [], [2, 3, 5], bos=1)
-        assert text.startswith("Leave out the first 6 tokens: enough in every layer (95%)")
+        assert text.startswith("Leave out the first 6 tokens: enough in every layer (±0.05 rad, 95%)")
         assert text.endswith(" Position 0 is the BOS.")
         assert ("layers 3 and 5" in text) == (None not in layers)
         assert not sentence(answer, [], [2, 3, 5]).endswith("BOS.")
@@ -424,7 +426,7 @@ class TestSentence:
         """0.3 rad with a band across 0 is no difference; −0.2 rad outside ±τ is one."""
         text = self.shown([[0.3, 0], [-0.2, 0]], [[-0.02, -1], [-0.26, -1]], [[0.62, 1], [-0.14, 1]], 1)
         assert text == (
-            "Leave out the first token: enough in every layer, and necessary (95%). "
+            "Leave out the first token: enough in every layer, and necessary (±0.05 rad, 95%). "
             "Pairs with position 0 are up to 0.20 rad narrower, in layer 5 "
             "(simultaneous 95% band 0.14–0.26) (400 texts)."
         )
@@ -435,7 +437,7 @@ class TestSentence:
         delta[0, 5], low[0, 5] = 0.2, 0.1
         text = self.shown(delta, low, high, 6, grouped=True)
         assert text.startswith(
-            "Leave out the first 6 tokens: enough in every layer, and necessary (95%). "
+            "Leave out the first 6 tokens: enough in every layer, and necessary (±0.05 rad, 95%). "
             "Pairs that start at position 5 are up to 0.20 rad wider, in layer 2 "
             "(simultaneous 95% band 0.10–0.30) (400 independent texts)"
         )
@@ -445,7 +447,9 @@ class TestSentence:
         answer = warmup(theta, seed=seed)
         d = contrast(theta, slice(16, 24))
         text = sentence(answer, effects(d, 1, 0.05, seed=seed), [0])
-        first = "Leave out the first 7 tokens: enough in the one layer measured, and necessary (95%). "
+        first = (
+            "Leave out the first 7 tokens: enough in the one layer measured, and necessary (±0.05 rad, 95%). "
+        )
         assert text.startswith(first)
         assert re.match(r"Pairs with position 0 are 0\.3\d rad wider in layer 0 \(", text[len(first) :])
         assert text.endswith(

@@ -134,7 +134,10 @@ def fan_out_claim(layers: Sequence[int], target: np.ndarray, seed: int) -> Claim
         f"{rows[-1]}; the straight line through these layers changes by {signed(number[0])} rad."
     )
     claim = Claim(above(number, FAN_OUT), *number, "rad", evidence + because(found.withheld))
-    reason = f"its interval includes {FAN_OUT:g} rad, and only a change by more than that is a fan-out"
+    reason = (
+        f"its interval includes {FAN_OUT:g} rad, the claim's own limit: only a change by more than that is a "
+        "fan-out"
+    )
     return decided(claim, found.withheld, reason)
 
 

@@ -69,11 +69,13 @@ def _said(answer: WarmupAnswer, found: Sequence[Effect], layers: Sequence[int], 
 
 
 def _enough(answer: WarmupAnswer, layers: Sequence[int], k: int, least: int) -> str:
-    """In which layers `k` tokens are enough, how many are necessary, and where fewer are enough."""
+    """In which layers `k` tokens are enough and at which tolerance, how many are necessary, and where fewer
+    are enough."""
     where = "in the one layer measured" if len(layers) == 1 else "in every layer"
+    how = f"(±{answer.tau:g} rad, 95%)"
     if k == least:
-        return f"enough {where}, and necessary (95%)"
-    said = f"enough {where} (95%); {_necessary(least)}"
+        return f"enough {where}, and necessary {how}"
+    said = f"enough {where} {how}; {_necessary(least)}"
     each = [one.k_hi for one in answer.layers if one.k_hi is not None]
     usual = sorted(each)[len(each) // 2]
     if usual == k:
