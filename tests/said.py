@@ -210,7 +210,9 @@ READ: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "trajectories": TRAJECTORIES,
     "why": {"C8": {cause: f"^{cause.capitalize()}: " for cause in CAUSES}},
 }
-LEVEL = re.compile("95% (?=CI|band)|\\(95%\\)")
+LEVEL = re.compile("95% (?=CI|band)|(?<= rad), 95%\\)")
+TOLERANCE = re.compile(r"\(±(\S+) rad, 95%\)")
+"""Of what is enough."""
 LARGEST = re.compile(r"are up to (\S+) rad \w+, in layer (\d+) \(simultaneous 95% band ([^)]*)\)")
 """Of a warm-up: the largest difference that was shown."""
 LONGEST = re.compile("(?:up to|at most|is a sink:) (\\S+) times the text's median length")
@@ -246,6 +248,9 @@ def check_said(result: StudyResult) -> None:
         assert not small, f"{small} of {text!r} begins with a small letter"
     for note in result.warnings:
         assert not KEYWORD.search(note) or IN_PYTHON in note, f"{note!r} is in the words of Python"
+    for text in TOLERANCE.findall(result.sentence):
+        known = [one.settings["tau"] for one in (result, *result.parts()) if "tau" in one.settings]
+        assert [float(text)] == known, f"±{text} of {result.sentence!r} is not {known}"
     check_leave_out(result)
     check_causes(result)
     if longest := LONGEST.search(result.sentence):

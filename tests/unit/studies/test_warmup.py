@@ -331,7 +331,7 @@ class TestSentence:
         delta = np.stack([simulated.first(1, size) for size in (0.0, 1.31, 1.31, 1.31)])
         text = self.said(seed, 400, delta)
         size = re.match(
-            r"Leave out the first token: enough in every layer, and necessary \(95%\)\. "
+            r"Leave out the first token: enough in every layer, and necessary \(±0\.05 rad, 95%\)\. "
             r"Pairs with position 0 are (\S+) rad wider in layers 3–4 and 7 "
             r"\(95% CI (\S+)–(\S+), on 200 of 400 texts\)\.",
             text,
