@@ -4,7 +4,6 @@ Beside its own options it takes those of the result's study, with which the stud
 measured; which these are is known when the file is read.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from laminar_lens.cli import checks
 from laminar_lens.cli.options import SAID, folder
 from laminar_lens.cli.parser import NUMBERS
 from laminar_lens.cli.requests import ShowRequest
-from laminar_lens.errors import InputError
+from laminar_lens.errors import InputError, nearest
 from laminar_lens.studies.fields import OUTPUT, Option, declared, listed, named, one_of
 from laminar_lens.studies.registry import study_of
 
@@ -76,12 +75,14 @@ def options_again(kinds: Sequence[str], given: Mapping[str, str]) -> dict[str, A
         every |= own
         known |= {flag: one for flag, one in own.items() if one[0] not in study.remeasured}
     for option in given:
+        if option not in every:
+            raise InputError(f"{option} is no option of this result: {nearest(option, known)}")
         if option not in known:
-            why = "decides what is measured" if option in every else "is no option of this result"
-            near = [] if option in every else difflib.get_close_matches(option, known, n=1)
             takes = f"takes {listed([*known])}" if known else "takes no options"
-            every_one = f"without the model, the answer of a {kinds[0]} study {takes}"
-            raise InputError(f"{option} {why}: {f'did you mean {near[0]}?' if near else every_one}")
+            raise InputError(
+                f"{option} decides what is measured: without the model, the answer of a {kinds[0]} study "
+                f"{takes}"
+            )
     return {known[option][0]: _value(known[option][1], text) for option, text in given.items()}
 
 

@@ -172,10 +172,7 @@ def test_show_writes_the_page_of_the_new_answer(
         (["--jsno"], "'--jsno' is no option of show"),
         (["-x"], "'-x' is no option of show"),
         (["--taux", "1"], "--taux is no option of this result: did you mean --tau?"),
-        (
-            ["--zzz", "1"],
-            "--zzz is no option of this result: without the model, the answer of a warmup study takes --tau",
-        ),
+        (["--zzz", "1"], "--zzz is no option of this result: it takes --tau"),
         (["--tau", "0.1", "--tau=0.2"], "--tau is given twice, '0.1' and '0.2': give one"),
         (["--reference", "3-5"], "--reference decides what is measured: without the model, the answer"),
         (["other.nc"], "show takes one FILE"),
@@ -374,7 +371,7 @@ class TestAStudyThatRestsOnAnother:
         assert rests.answer(tau=0.3).part("warmup").numbers_sha256 == warm.answer(tau=0.3).numbers_sha256
 
     def test_a_study_that_rests_on_it_keeps_both(
-        self, resting: ll.StudyResult, resting_file: Path, wider: ll.StudyResult, tmp_path: Path
+        self, resting: ll.StudyResult, wider: ll.StudyResult, tmp_path: Path
     ) -> None:
         """Under one condition only: a study of one's own may keep what it likes."""
         plain, cut = (resting.condition(name) for name in resting.conditions)
